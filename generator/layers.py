@@ -1,0 +1,294 @@
+"""Layers with an equalised learning rate, minibatch standard deviation, and how a frozen layer saves work.
+
+References: Karras et al. 2018 (equalised learning rate, minibatch standard deviation); Karras et al. 2020.
+"""
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from generator.ops import bias_act, default_gain, modulated_conv2d, setup_filter
+from generator.ops.modulated_conv import DEFAULT_FORM, filtered_conv2d
+
+__all__ = [
+    "EqualizedConv2d",
+    "EqualizedLinear",
+    "Foldable",
+    "ModulatedConv2d",
+    "ToRGB",
+    "freeze",
+    "minibatch_standard_deviation",
+    "normalize_second_moment",
+]
+
+
+class Foldable(nn.Module):
+    """A layer whose parameters, once frozen, are scaled and laid out once instead of at every call."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._folded: tuple[Tensor, ...] | None = None
+
+    def _fold(self) -> tuple[Tensor, ...]:
+        raise NotImplementedError
+
+    def folded(self) -> tuple[Tensor, ...]:
+        """Return the tensors `forward` works with, from the store if the layer is frozen."""
+        return self._fold() if self._folded is None else self._folded
+
+    def fold(self) -> None:
+        """Compute the folded tensors once; moving the layer or loading a state drops them again."""
+        with torch.no_grad():
+            self._folded = self._fold()
+
+    def _apply(self, fn: Any, recurse: bool = True) -> Any:
+        self._folded = None
+        return super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
+
+    def _load_from_state_dict(self, *args: Any) -> None:
+        self._folded = None
+        super()._load_from_state_dict(*args)
+
+
+def freeze(module: nn.Module) -> None:
+    """Make all parameters constant and let every layer keep its scaled weights.
+
+    Call it last, after moving the module to its device: moving drops what was kept.
+    """
+    module.eval().requires_grad_(False)
+    for layer in module.modules():
+        if isinstance(layer, Foldable):
+            layer.fold()
+
+
+def normalize_second_moment(x: Tensor) -> Tensor:
+    """Scale each row of `x` `[N, F]` to a mean square of one (eps 1e-8 inside the root)."""
+    return x * (x.square().mean(dim=1, keepdim=True) + 1e-8).rsqrt()
+
+
+def minibatch_standard_deviation(x: Tensor, group_size: int | None, channels: int) -> Tensor:
+    """Append the deviation within groups of pictures as `channels` constant feature maps.
+
+    Args:
+        x: `[N, C, H, W]`.
+        group_size: Pictures in a group; None takes the whole batch. A smaller batch is one group.
+        channels: How many maps, each averaged over its share of the channels.
+
+    Returns:
+        `[N, C + channels, H, W]`.
+
+    Raises:
+        ValueError: The batch is not a whole number of groups.
+
+    Reference: Karras et al. 2018, section 3.
+    """
+    n, c, h, w = x.shape
+    group = n if group_size is None else min(group_size, n)
+    if group and n % group:
+        raise ValueError(f"a batch of {n} is not a whole number of minibatch-deviation groups of {group}")
+    # Pictures i, i + n/group, i + 2 n/group ... form a group, as in the published networks.
+    y = x.reshape(max(group, 1), -1, channels, c // channels, h, w)
+    y = y - y.mean(dim=0)
+    y = (y.square().mean(dim=0) + 1e-8).sqrt().mean(dim=[2, 3, 4])  # [N / group, channels]
+    y = y[:, :, None, None].repeat(max(group, 1), 1, h, w)
+    return torch.cat([x, y], dim=1)
+
+
+class EqualizedLinear(Foldable):
+    """y = act(x (gain W)^T + b), with W of unit deviation at the start and scaled at run time.
+
+    Args:
+        in_features: F_in. out_features: F_out.
+        bias: Initial bias, or None for no bias.
+        activation: One of `generator.config.ACTIVATIONS`.
+        lr_multiplier: Learning rate of this layer relative to the others.
+    """
+
+    def __init__(
+        self,
+        in_features: int,
+        out_features: int,
+        *,
+        bias: float | None = 0.0,
+        activation: str = "linear",
+        lr_multiplier: float = 1.0,
+    ) -> None:
+        super().__init__()
+        self.activation = activation
+        self.weight = nn.Parameter(torch.randn([out_features, in_features]) / lr_multiplier)
+        self.bias = None if bias is None else nn.Parameter(torch.full([out_features], bias / lr_multiplier))
+        self.weight_gain = lr_multiplier / math.sqrt(in_features)
+        self.bias_gain = lr_multiplier
+
+    def _fold(self) -> tuple[Tensor, ...]:
+        weight = self.weight * self.weight_gain
+        if self.bias is None:
+            return (weight,)
+        return weight, self.bias * self.bias_gain if self.bias_gain != 1 else self.bias
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map `[N, F_in]` to `[N, F_out]`."""
+        weight, *bias = self.folded()
+        if self.activation == "linear":
+            return functional.linear(x, weight.to(x.dtype), bias[0].to(x.dtype) if bias else None)
+        return bias_act(functional.linear(x, weight.to(x.dtype)), bias[0] if bias else None, act=self.activation)
+
+
+class EqualizedConv2d(Foldable):
+    """Convolution with filtered up- or downsampling, bias and activation.
+
+    Args:
+        in_channels: I. out_channels: O. kernel_size: k.
+        bias: Whether there is a bias.
+        activation: One of `generator.config.ACTIVATIONS`.
+        up: Upsampling factor. down: Downsampling factor.
+        resample_filter: Taps of the low-pass filter.
+        conv_clamp: Limit on the output's absolute value, or None.
+    """
+
+    resample_filter: Tensor
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: int,
+        *,
+        bias: bool = True,
+        activation: str = "linear",
+        up: int = 1,
+        down: int = 1,
+        resample_filter: Sequence[float] = (1, 3, 3, 1),
+        conv_clamp: float | None = None,
+    ) -> None:
+        super().__init__()
+        self.activation, self.up, self.down, self.conv_clamp = activation, up, down, conv_clamp
+        self.register_buffer("resample_filter", setup_filter(resample_filter, separable=False), persistent=False)
+        self.weight = nn.Parameter(torch.randn([out_channels, in_channels, kernel_size, kernel_size]))
+        self.bias = nn.Parameter(torch.zeros([out_channels])) if bias else None
+        self.weight_gain = 1 / math.sqrt(in_channels * kernel_size**2)
+
+    def _fold(self) -> tuple[Tensor, ...]:
+        return (self.weight * self.weight_gain,)
+
+    def forward(self, x: Tensor, gain: float = 1.0) -> Tensor:
+        """Map `[N, I, H, W]` to `[N, O, H * up // down, ...]`, the result scaled by `gain`."""
+        (weight,) = self.folded()
+        padding = weight.shape[-1] // 2
+        # Convolution when upsampling, correlation otherwise: how the published weights are oriented.
+        x = filtered_conv2d(
+            x,
+            weight.to(x.dtype),
+            self.resample_filter if self.up * self.down > 1 else None,
+            up=self.up,
+            down=self.down,
+            padding=padding,
+            flip_weight=self.up == 1,
+        )
+        clamp = None if self.conv_clamp is None else self.conv_clamp * gain
+        if self.bias is None and self.activation == "linear" and clamp is None and gain == 1:
+            return x
+        act_gain = default_gain(self.activation) * gain
+        return bias_act(x, self.bias, act=self.activation, gain=act_gain, clamp=clamp)
+
+
+class ModulatedConv2d(Foldable):
+    """Modulated convolution, noise, bias and activation: one layer of the synthesis network.
+
+    Args:
+        in_channels: I. out_channels: O. w_dim: Size of w.
+        resolution: Height and width of the output.
+        up: Upsampling factor.
+        activation: One of `generator.config.ACTIVATIONS`.
+        use_noise: Whether the layer has noise inputs.
+        resample_filter: Taps of the low-pass filter.
+        conv_clamp: Limit on the output's absolute value, or None.
+
+    Reference: Karras et al. 2020, section 2.2 and figure 2d.
+    """
+
+    resample_filter: Tensor
+    noise_const: Tensor
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        w_dim: int,
+        resolution: int,
+        *,
+        up: int = 1,
+        kernel_size: int = 3,
+        activation: str = "lrelu",
+        use_noise: bool = True,
+        resample_filter: Sequence[float] = (1, 3, 3, 1),
+        conv_clamp: float | None = None,
+    ) -> None:
+        super().__init__()
+        self.resolution, self.up, self.activation = resolution, up, activation
+        self.use_noise, self.conv_clamp = use_noise, conv_clamp
+        self.form = DEFAULT_FORM
+        self.affine = EqualizedLinear(w_dim, in_channels, bias=1.0)
+        self.register_buffer("resample_filter", setup_filter(resample_filter, separable=False), persistent=False)
+        self.weight = nn.Parameter(torch.randn([out_channels, in_channels, kernel_size, kernel_size]))
+        self.bias = nn.Parameter(torch.zeros([out_channels]))
+        if use_noise:
+            self.register_buffer("noise_const", torch.randn([resolution, resolution]))
+            self.noise_strength = nn.Parameter(torch.zeros([]))
+
+    def _fold(self) -> tuple[Tensor, ...]:
+        return self.weight, self.weight.square().sum(dim=[2, 3])
+
+    def forward(self, x: Tensor, w: Tensor, noise: Tensor | None = None, gain: float = 1.0) -> Tensor:
+        """Map `[N, I, H, W]` and w `[N, w_dim]` to `[N, O, H * up, W * up]`, the result scaled by `gain`.
+
+        `noise` is `[N or 1, 1, resolution, resolution]`, or None for none.
+        """
+        weight, weight_energy = self.folded()
+        x = modulated_conv2d(
+            x,
+            weight,
+            self.affine(w),
+            up=self.up,
+            padding=weight.shape[-1] // 2,
+            resample_filter=self.resample_filter if self.up > 1 else None,
+            flip_weight=self.up == 1,
+            weight_energy=weight_energy,
+            form=self.form,
+        )
+        if noise is not None:
+            x = x + (noise * self.noise_strength).to(x.dtype)
+        clamp = None if self.conv_clamp is None else self.conv_clamp * gain
+        act_gain = default_gain(self.activation) * gain
+        return bias_act(x, self.bias, act=self.activation, gain=act_gain, clamp=clamp)
+
+
+class ToRGB(Foldable):
+    """Modulated 1x1 convolution to picture channels, without demodulation.
+
+    Args:
+        in_channels: I. out_channels: Picture channels. w_dim: Size of w.
+        conv_clamp: Limit on the output's absolute value, or None.
+    """
+
+    def __init__(self, in_channels: int, out_channels: int, w_dim: int, conv_clamp: float | None = None) -> None:
+        super().__init__()
+        self.conv_clamp = conv_clamp
+        self.form = DEFAULT_FORM
+        self.affine = EqualizedLinear(w_dim, in_channels, bias=1.0)
+        self.weight = nn.Parameter(torch.randn([out_channels, in_channels, 1, 1]))
+        self.bias = nn.Parameter(torch.zeros([out_channels]))
+        self.weight_gain = 1 / math.sqrt(in_channels)
+
+    def _fold(self) -> tuple[Tensor, ...]:
+        return (self.weight * self.weight_gain,)
+
+    def forward(self, x: Tensor, w: Tensor) -> Tensor:
+        """Map `[N, I, H, W]` and w `[N, w_dim]` to `[N, out_channels, H, W]`."""
+        (weight,) = self.folded()
+        x = modulated_conv2d(x, weight, self.affine(w), demodulate=False, form=self.form)
+        return bias_act(x, self.bias, clamp=self.conv_clamp)

@@ -1,0 +1,132 @@
+"""From a path to a network's settings and arrays, by what the file is; imports no torch."""
+
+import hashlib
+import os
+import stat
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Final
+
+from generator.errors import NetworkFileError
+from generator.loaders import nvidia_tensorflow, nvidia_torch, own_format, rosinality, torch_file
+from generator.loaders.pickle_reader import Interpretation, interpret
+from generator.loaders.records import ModuleRecord, NetworkRecord, TensorRecord, escaped
+from generator.loaders.sniff import HEAD, sniff
+from generator.loaders.state import LoadedState
+from generator.loaders.vocabularies import NVIDIA
+
+__all__ = ["Inspection", "inspect", "read_state"]
+
+MAX_FILE: Final = 4 << 30
+
+
+@dataclass(frozen=True)
+class Inspection:
+    """A network file, read and checked.
+
+    Attributes:
+        path: The file.
+        sha256: Hash of the bytes that were read.
+        weights_sha256: Hash of the generator's weights, the same whatever kind of file holds them.
+        state: What it holds.
+    """
+
+    path: Path
+    sha256: str
+    weights_sha256: str
+    state: LoadedState
+
+
+def inspect(path: str | os.PathLike[str]) -> Inspection:
+    """Read a network file without building a network and without torch.
+
+    Raises:
+        NetworkFileError: The file cannot be read, or is not a supported network.
+    """
+    data = _read_file(path)
+    state = read_state(data)
+    return Inspection(Path(path), hashlib.sha256(data).hexdigest(), state.weights_sha256(), state)
+
+
+def read_state(data: memoryview) -> LoadedState:
+    """Turn the bytes of a network file into settings and arrays; nothing in them is ever run.
+
+    Raises:
+        NetworkFileError: They are not a supported network.
+    """
+    kind = sniff(bytes(data[:HEAD]), len(data))
+    if kind == "safetensors":
+        return own_format.read(data)
+    if kind == "pickle":
+        found = interpret(data, NVIDIA)
+        state = _nvidia(found.value, len(data))
+    else:
+        found = torch_file.read_zip(data) if kind == "torch zip" else torch_file.read_stream(data)
+        state = _torch(found.value, len(data))
+    return replace(state, globals_asked=list(found.globals_asked), embeds_source=_embeds_source(found))
+
+
+def _nvidia(top: object, size: int) -> LoadedState:
+    if isinstance(top, tuple) and len(top) == 3 and all(isinstance(item, NetworkRecord) for item in top):
+        version = nvidia_tensorflow.network_version(top)
+        if version in nvidia_tensorflow.VERSIONS:
+            return nvidia_tensorflow.read(top, size)
+        if version in (2, 3):
+            raise NetworkFileError("this is a StyleGAN network of the first version, which is not supported yet")
+        raise NetworkFileError(f"unsupported: TensorFlow network version {version}; supported are 4 and 5")
+    if isinstance(top, dict) and any(isinstance(top.get(key), ModuleRecord) for key in ("G_ema", "G", "D")):
+        return nvidia_torch.read(top, size)
+    raise NetworkFileError(f"this is a pickle, but not a StyleGAN2 network: it holds {_contents(top)}")
+
+
+def _torch(top: object, size: int) -> LoadedState:
+    if isinstance(top, dict) and "g_ema" in top:
+        return rosinality.read(top, size)
+    raise NetworkFileError(f"this is a torch file, but not a supported StyleGAN2 network: it holds {_contents(top)}")
+
+
+def _contents(top: object) -> str:
+    """Say in a few words what a file holds that is no network."""
+    if not isinstance(top, dict):
+        return f"one {type(top).__name__}"
+    inner = top.get("state_dict")
+    names = [str(key) for key in list(inner if isinstance(inner, dict) else top)[:1000]]
+    if any(name.startswith("decoder.") for name in names):
+        return "an encoder for StyleGAN (pSp, e4e or a relative); give the generator it was trained for"
+    shown = ", ".join(escaped(name)[:40] for name in names[:4]) or "nothing"
+    if names and all(isinstance(value, TensorRecord) for value in top.values()):
+        return f"the tensors of another model ({shown})"
+    return f"a dictionary of {shown}"
+
+
+def _embeds_source(found: Interpretation) -> bool:
+    """Say whether program text travels with the network."""
+    top = found.value
+    if isinstance(top, Mapping):
+        return any(isinstance(item, ModuleRecord) and item.source_length > 0 for item in top.values())
+    states: list[Any] = [item.state for item in top if isinstance(item, NetworkRecord)]
+    return any(state and bool(state.get("build_module_src")) for state in states)
+
+
+def _read_file(path: str | os.PathLike[str]) -> memoryview:
+    """Read a regular file once and whole; a file that cannot be a network only up to its head."""
+    try:
+        with open(path, "rb", opener=_open_without_waiting) as file:
+            status = os.fstat(file.fileno())
+            if not stat.S_ISREG(status.st_mode):
+                raise NetworkFileError("this is not a file (a folder, pipe or device)")
+            if status.st_size > MAX_FILE:
+                raise NetworkFileError(f"refused: {status.st_size} bytes are over the limit of {MAX_FILE}")
+            sniff(file.peek(HEAD)[:HEAD], status.st_size)
+            return memoryview(file.read(status.st_size))
+    except OSError as error:
+        raise NetworkFileError(f"it cannot be read: {error.strerror or type(error).__name__}") from None
+    except ValueError:
+        raise NetworkFileError("it cannot be read: its name holds a zero byte") from None
+    except MemoryError:
+        raise NetworkFileError("it does not fit into memory") from None
+
+
+def _open_without_waiting(path: str, flags: int) -> int:
+    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))  # a pipe would wait for its writer

@@ -1,0 +1,71 @@
+"""Mapping and synthesis together."""
+
+import torch
+from torch import Tensor, nn
+
+from generator.config import GeneratorConfig
+from generator.networks.mapping import MappingNetwork
+from generator.networks.synthesis_stylegan2 import NoiseInput, SynthesisNetwork
+
+__all__ = ["Generator"]
+
+
+class Generator(nn.Module):
+    """A StyleGAN2 generator.
+
+    Args:
+        config: Its settings.
+    """
+
+    def __init__(self, config: GeneratorConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.mapping = MappingNetwork(config.mapping)
+        self.synthesis = SynthesisNetwork(config.synthesis)
+
+    @property
+    def num_ws(self) -> int:
+        """Number of styles the synthesis network takes."""
+        return self.synthesis.num_ws
+
+    def broadcast(self, w: Tensor) -> Tensor:
+        """Give every layer the same style: `[N, w_dim]` to `[N, num_ws, w_dim]`."""
+        return w[:, None].expand(-1, self.num_ws, -1)
+
+    def mapping_ws(
+        self,
+        z: Tensor,
+        c: Tensor | None = None,
+        truncation_psi: float = 1.0,
+        truncation_cutoff: int | None = None,
+    ) -> Tensor:
+        """Map z `[N, z_dim]`, c `[N, c_dim]` to styles `[N, num_ws, w_dim]`, truncated.
+
+        Args:
+            z: Latents. c: Labels of a conditional network.
+            truncation_psi: 1 leaves w as it is, 0 gives `w_avg`.
+            truncation_cutoff: Number of layers, from the coarsest, that are truncated; None is all.
+
+        Reference: Karras et al. 2019, section "truncation trick in W" (appendix B).
+        """
+        ws = self.broadcast(self.mapping(z, c))
+        if truncation_psi == 1:
+            return ws
+        cutoff = self.num_ws if truncation_cutoff is None else truncation_cutoff
+        truncated = self.mapping.w_avg.lerp(ws[:, :cutoff], truncation_psi)
+        return torch.cat([truncated, ws[:, cutoff:]], dim=1)
+
+    def forward(
+        self,
+        z: Tensor,
+        c: Tensor | None = None,
+        *,
+        truncation_psi: float = 1.0,
+        truncation_cutoff: int | None = None,
+        noise: NoiseInput = "const",
+        rng: torch.Generator | None = None,
+    ) -> Tensor:
+        """Draw `[N, img_channels, R, R]` in about [-1, 1]."""
+        ws = self.mapping_ws(z, c, truncation_psi, truncation_cutoff)
+        image: Tensor = self.synthesis(ws, noise, rng)
+        return image

@@ -1,0 +1,168 @@
+"""The StyleGAN2 synthesis network w -> picture.
+
+Reference: Karras et al. 2020, figure 2 (layer), figure 7 ("skip" and "resnet" generators).
+"""
+
+import math
+from collections.abc import Mapping
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+
+from generator.config import SynthesisConfig
+from generator.layers import EqualizedConv2d, ModulatedConv2d, ToRGB
+from generator.ops import setup_filter, upfirdn2d
+
+__all__ = ["NoiseInput", "SynthesisNetwork"]
+
+NoiseInput = str | Mapping[str, Tensor]
+
+
+class SynthesisBlock(nn.Module):
+    """All layers at one resolution: a learned constant at 4 px, an upsampling pair of layers above."""
+
+    resample_filter: Tensor
+
+    def __init__(self, config: SynthesisConfig, resolution: int) -> None:
+        super().__init__()
+        out = config.widths[resolution]
+        self.is_first = resolution == 4
+        self.architecture = config.architecture
+        self.register_buffer("resample_filter", setup_filter(config.resample_filter, separable=False), persistent=False)
+
+        def layer(channels: int, up: int) -> ModulatedConv2d:
+            return ModulatedConv2d(
+                channels,
+                out,
+                config.w_dim,
+                resolution,
+                up=up,
+                activation=config.activation,
+                use_noise=config.use_noise,
+                resample_filter=config.resample_filter,
+                conv_clamp=config.conv_clamp,
+            )
+
+        if self.is_first:
+            self.const = nn.Parameter(torch.randn([out, 4, 4]))
+        else:
+            below = config.widths[resolution // 2]
+            self.conv0 = layer(below, 2)
+            if self.architecture == "resnet":
+                self.skip = EqualizedConv2d(below, out, 1, bias=False, up=2, resample_filter=config.resample_filter)
+        self.conv1 = layer(out, 1)
+        self.has_rgb = self.architecture == "skip" or resolution == config.img_resolution
+        if self.has_rgb:
+            self.torgb = ToRGB(out, config.img_channels, config.w_dim, config.conv_clamp)
+
+    def _features(self, x: Tensor | None, ws: Tensor, noise: dict[str, Tensor | None]) -> Tensor:
+        if x is None:
+            start = self.const[None].expand(len(ws), -1, -1, -1)
+            out: Tensor = self.conv1(start, ws[:, 0], noise["conv1"])
+            return out
+        if self.architecture != "resnet":
+            x = self.conv0(x, ws[:, 0], noise["conv0"])
+            out = self.conv1(x, ws[:, 1], noise["conv1"])
+            return out
+        # Both branches scaled to keep the sum's variance (section 4, residual networks).
+        y = self.skip(x, gain=math.sqrt(0.5))
+        x = self.conv0(x, ws[:, 0], noise["conv0"])
+        x = self.conv1(x, ws[:, 1], noise["conv1"], gain=math.sqrt(0.5))
+        total: Tensor = y + x
+        return total
+
+    def forward(
+        self, x: Tensor | None, image: Tensor | None, ws: Tensor, noise: dict[str, Tensor | None]
+    ) -> tuple[Tensor, Tensor | None]:
+        x = self._features(x, ws, noise)
+        if image is not None:
+            image = upfirdn2d(image, self.resample_filter, up=2, padding=self._upsample_padding, gain=4)
+        if self.has_rgb:
+            y = self.torgb(x, ws[:, -1]).to(torch.float32)
+            image = y if image is None else image + y
+        return x, image
+
+    @property
+    def _upsample_padding(self) -> tuple[int, int, int, int]:
+        taps = self.resample_filter.shape[-1]
+        before, after = (taps + 1) // 2, (taps - 2) // 2
+        return before, after, before, after
+
+
+class SynthesisNetwork(nn.Module):
+    """Draw pictures from one style per layer.
+
+    Args:
+        config: Its settings.
+
+    Attributes:
+        noise_sizes: Name ("b8.conv0") and height of every noise input, first layer first.
+    """
+
+    def __init__(self, config: SynthesisConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.num_ws = config.num_ws
+        for resolution in config.widths:
+            self.add_module(f"b{resolution}", SynthesisBlock(config, resolution))
+        self.noise_sizes: dict[str, int] = {}
+        if config.use_noise:
+            for resolution in config.widths:
+                for layer in ("conv0", "conv1") if resolution > 4 else ("conv1",):
+                    self.noise_sizes[f"b{resolution}.{layer}"] = resolution
+
+    def _layer(self, name: str) -> ModulatedConv2d:
+        return cast(ModulatedConv2d, self.get_submodule(name))
+
+    def noise_maps(self, noise: NoiseInput, batch: int, rng: torch.Generator | None = None) -> dict[str, Tensor | None]:
+        """Return the noise `[batch or 1, 1, r, r]` of every layer (None: no noise) that `noise` stands for.
+
+        Args:
+            noise: "const" (the stored maps), "random" (fresh for each picture, from `rng`), "none", or maps
+                `[N or 1, 1, r, r]` by name.
+            batch: N.
+            rng: Source of random noise, on the CPU; default torch's global one.
+
+        Raises:
+            ValueError: An unknown word, a missing or unknown name, or a map of the wrong shape.
+        """
+        sizes = self.noise_sizes
+        if isinstance(noise, str):
+            if noise == "const":
+                return {name: self._layer(name).noise_const[None, None] for name in sizes}
+            if noise == "random":
+                maps = {name: torch.randn([batch, 1, r, r], generator=rng) for name, r in sizes.items()}
+                return {name: value.to(self._layer("b4.conv1").weight.device) for name, value in maps.items()}
+            if noise == "none":
+                return dict.fromkeys(sizes)
+            raise ValueError(f"noise {noise!r} is not const, random, none or a dictionary of maps")
+        if set(noise) != set(sizes):
+            raise ValueError(f"noise maps {sorted(set(noise) ^ set(sizes))} are missing or unknown")
+        for name, value in noise.items():
+            r = sizes[name]
+            if value.shape[1:] != (1, r, r) or value.shape[0] not in (1, batch):
+                raise ValueError(f"noise {name} has shape {tuple(value.shape)}, not ({batch}, 1, {r}, {r})")
+        return dict(noise)
+
+    def forward(self, ws: Tensor, noise: NoiseInput = "const", rng: torch.Generator | None = None) -> Tensor:
+        """Draw `[N, img_channels, R, R]` in about [-1, 1] from styles `[N, num_ws, w_dim]`.
+
+        Raises:
+            ValueError: The styles or the noise do not fit this network.
+        """
+        if ws.ndim != 3 or ws.shape[1:] != (self.num_ws, self.config.w_dim):
+            raise ValueError(f"styles of shape {tuple(ws.shape)} are not [N, {self.num_ws}, {self.config.w_dim}]")
+        maps = self.noise_maps(noise, len(ws), rng)
+        x: Tensor | None = None
+        image: Tensor | None = None
+        start = 0
+        for resolution in self.config.widths:
+            # conv layers take a style each; torgb shares the next block's first (figure 2 of the skip generator)
+            count = 2 if resolution == 4 else 3
+            block_noise = {layer: maps.get(f"b{resolution}.{layer}") for layer in ("conv0", "conv1")}
+            x, image = self.get_submodule(f"b{resolution}")(x, image, ws[:, start : start + count], block_noise)
+            start += count - 1
+        if image is None:  # unreachable: the last block always draws
+            raise RuntimeError("the synthesis network drew nothing")
+        return image

@@ -1,0 +1,95 @@
+"""The operators' schemas: one `torch.library` fragment that portable and native kernels fill."""
+
+from collections.abc import Callable
+from typing import Any, NoReturn
+
+import torch
+from torch import Tensor
+
+__all__ = [
+    "LIBRARY",
+    "NAMESPACE",
+    "first_order",
+    "implement",
+    "keep_layout",
+    "keep_strides",
+    "layout_of",
+    "portable",
+    "sum_dtype",
+]
+
+NAMESPACE = "invert"
+_new_library: Any = torch.library.Library  # torch gives its methods no types
+LIBRARY: Any = _new_library(NAMESPACE, "FRAGMENT")
+
+_SCHEMAS = (
+    "upfirdn2d(Tensor x, Tensor f, int up_x, int up_y, int down_x, int down_y, "
+    "int pad_x0, int pad_x1, int pad_y0, int pad_y1, bool flip, float gain) -> Tensor",
+    "bias_act(Tensor x, Tensor? b, int dim, int act, float alpha, float gain, float clamp) -> Tensor",
+    "bias_act_backward(Tensor dy, Tensor ref, Tensor? b, int dim, int act, float alpha, float gain, float clamp)"
+    " -> Tensor",
+    "bias_act_second(Tensor v, Tensor dy, Tensor ref, Tensor? b, int dim, int act, float alpha, float gain,"
+    " float clamp) -> Tensor",
+    "conv_tail(Tensor x, Tensor? scale, Tensor? noise, Tensor? strength, Tensor? b, int act, float alpha,"
+    " float gain, float clamp) -> Tensor",
+    "conv_tail_backward(Tensor dy, Tensor x, Tensor? scale, Tensor? noise, Tensor? strength, Tensor? b, int act,"
+    " float alpha, float gain, float clamp, bool need_scale, bool need_noise)"
+    " -> (Tensor dx, Tensor dscale, Tensor dnoise)",
+    "modulate(Tensor x, Tensor styles) -> Tensor",
+    "modulate_backward(Tensor dy, Tensor x, Tensor styles) -> (Tensor dx, Tensor dstyles)",
+    "lpips_tail(Tensor features, Tensor target, Tensor lin) -> Tensor",
+    "lpips_tail_backward(Tensor dy, Tensor features, Tensor target, Tensor lin) -> Tensor",
+)
+for _schema in _SCHEMAS:
+    LIBRARY.define(_schema)
+
+_PORTABLE: dict[str, Callable[..., Any]] = {}
+
+
+def implement(name: str, kernel: Callable[..., Any], fake: Callable[..., Any]) -> None:
+    """Register the portable kernel of a schema and the function that tells its result's shape and layout."""
+    _PORTABLE[name] = kernel
+    LIBRARY.impl(name, kernel, "CompositeExplicitAutograd")
+    torch.library.register_fake(f"{NAMESPACE}::{name}", fake, lib=LIBRARY)
+
+
+def portable(name: str) -> Callable[..., Any]:
+    """Return the portable kernel of a schema, whether or not a native one is loaded beside it."""
+    return _PORTABLE[name]
+
+
+def first_order(name: str, plain: str) -> None:
+    """Make the derivative of schema `name` an error that names the `plain` way to a second derivative."""
+
+    def backward(ctx: Any, *grads: Any) -> NoReturn:
+        raise RuntimeError(
+            f"{name.removesuffix('_backward')} has a first derivative only (it is for frozen weights); "
+            f"for a second derivative use {plain}"
+        )
+
+    torch.library.register_autograd(f"{NAMESPACE}::{name}", backward, lib=LIBRARY)
+
+
+def layout_of(x: Tensor) -> torch.memory_format:
+    """Return the memory format in which operators give their result: channels-last only where `x` is."""
+    if not x.is_contiguous() and x.ndim == 4 and x.is_contiguous(memory_format=torch.channels_last):
+        return torch.channels_last
+    return torch.contiguous_format
+
+
+def keep_layout(y: Tensor, x: Tensor) -> Tensor:
+    """Return `y` in the memory format that belongs to `x`."""
+    return y.contiguous(memory_format=layout_of(x))
+
+
+def keep_strides(y: Tensor, x: Tensor) -> Tensor:
+    """Return `y` in the order of elements that `torch.empty_like(x)` has."""
+    if y.stride() == x.stride():
+        return y
+    like = torch.empty_like(x)
+    return y if y.stride() == like.stride() else like.copy_(y)
+
+
+def sum_dtype(x: Tensor) -> torch.dtype:
+    """Return the type sums over elements of `x` are made in: float64 for float64, else float32."""
+    return torch.float64 if x.dtype == torch.float64 else torch.float32

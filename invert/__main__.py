@@ -1,0 +1,8 @@
+"""Run the command line as `python -m invert`."""
+
+import sys
+
+from invert.cli import main
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,3 @@
+"""The commands, one file each. None imports torch before it is run."""
+
+__all__: list[str] = []

@@ -1,0 +1,55 @@
+"""`invert convert`: write a network in the project's own format."""
+
+import hashlib
+from pathlib import Path
+
+import click
+
+from invert import options
+from invert.durable import write_atomic
+from invert.errors import UsageError, display_path
+from invert.output import Output
+
+__all__ = ["convert"]
+
+
+@click.command(short_help="Write a network as safetensors.")
+@click.argument("source", metavar="IN", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.argument("destination", metavar="OUT.safetensors", type=click.Path(path_type=Path))
+@options.overwrite
+@options.as_json
+def convert(source: Path, destination: Path, overwrite: bool, as_json: bool) -> None:
+    """Write the network in IN as safetensors, in which a file cannot ask for anything to be run.
+
+    The same file always gives the same bytes, and a converted file converted again stays as it is.
+    """
+    if destination.suffix != ".safetensors":
+        raise UsageError("does not end in .safetensors", path=destination, advice="Name OUT.safetensors.")
+    if destination.exists() and not overwrite:
+        raise UsageError("exists already", path=destination, advice="Add --overwrite, or choose another name.")
+    with options.network_errors(source):
+        from generator.checkpoint import network_bytes
+        from generator.loaders import load
+
+        network = load(source)
+    origin = network.provenance
+    output = Output(as_json=as_json)
+    for warning in origin.warnings:
+        output.warning(f"network '{display_path(source)}': {warning}")
+    data = network_bytes(
+        network.generator,
+        network.discriminator,
+        family=origin.family,
+        source_sha256=origin.source_sha256,
+        settings=origin.settings,
+    )
+    write_atomic(destination, data)
+    record = {
+        "type": "network",
+        "code": "converted",
+        "path": str(destination),
+        "sha256": hashlib.sha256(data).hexdigest(),
+        "weights_sha256": origin.weights_sha256,
+        "source_sha256": origin.source_sha256,
+    }
+    output.result(record, f"wrote {display_path(destination)}, {len(data):,} bytes, sha256 {record['sha256']}")

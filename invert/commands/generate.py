@@ -1,0 +1,120 @@
+"""`invert generate`: draw pictures from seeds."""
+
+import math
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+import numpy as np
+import numpy.typing as npt
+
+from invert import options
+from invert.durable import ensure_folder, write_atomic
+from invert.errors import UsageError, display_path
+from invert.images import to_png_bytes
+from invert.output import Output
+
+if TYPE_CHECKING:
+    from generator.networks import Generator
+
+__all__ = ["generate"]
+
+Picture = npt.NDArray[np.uint8]
+
+
+@click.command(short_help="Draw pictures from seeds.")
+@options.network(required=True)
+@click.option("--seeds", required=True, type=options.SEEDS, metavar="LIST", help="Such as 0-15 or 1,5,7-9.")
+@click.option("--psi", default=1.0, show_default=True, help="Truncation towards the mean w: 1 none, 0 the mean.")
+@click.option("--cutoff", type=click.IntRange(min=0), metavar="L", help="Truncate only the L coarsest layers.")
+@options.class_index
+@click.option(
+    "--noise",
+    default="const",
+    show_default=True,
+    type=click.Choice(["const", "random", "none"]),
+    help="Noise maps: those stored in the network, fresh ones for each seed, or none.",
+)
+@click.option("--out", required=True, metavar="DIR", type=click.Path(file_okay=False, path_type=Path))
+@click.option("--grid", is_flag=True, help="Also write all pictures as one, grid.png.")
+@options.overwrite
+@options.as_json
+def generate(
+    network_path: Path,
+    seeds: tuple[int, ...],
+    psi: float,
+    cutoff: int | None,
+    class_index: int | None,
+    noise: str,
+    out: Path,
+    grid: bool,
+    overwrite: bool,
+    as_json: bool,
+) -> None:
+    """Draw one picture per seed.
+
+    Seed S is the latent code numpy.random.RandomState(S).randn(1, z_dim), as in the published code.
+    """
+    if not math.isfinite(psi):
+        raise UsageError(f"--psi {psi} is not a finite number")
+    paths = {seed: out / f"seed{seed:04d}.png" for seed in seeds}
+    written = [*paths.values(), *([out / "grid.png"] if grid else [])]
+    existing = next((path for path in written if path.exists()), None)
+    if existing is not None and not overwrite:
+        raise UsageError("exists already", path=existing, advice="Add --overwrite, or choose another --out.")
+    with options.network_errors(network_path):
+        from generator.loaders import load
+
+        generator = load(network_path).generator
+    options.check_class(generator.config.mapping.c_dim, class_index, required=True)
+
+    ensure_folder(out)
+    output = Output(as_json=as_json)
+    pictures = []
+    for seed, picture in zip(seeds, _pictures(generator, seeds, psi, cutoff, class_index, noise), strict=True):
+        write_atomic(paths[seed], to_png_bytes(picture))
+        output.result({"type": "picture", "code": "generated", "seed": seed, "path": str(paths[seed])})
+        if grid:
+            pictures.append(picture)
+    if grid:
+        write_atomic(out / "grid.png", to_png_bytes(_grid(pictures)))
+    summary = {"type": "summary", "code": "done", "pictures": len(seeds), "out": str(out)}
+    output.result(summary, f"generated {len(seeds)} pictures in {display_path(out)}")
+
+
+def _pictures(
+    generator: "Generator",
+    seeds: tuple[int, ...],
+    psi: float,
+    cutoff: int | None,
+    class_index: int | None,
+    noise: str,
+) -> Iterator[Picture]:
+    """Draw one picture at a time: at another batch size the last bits of a picture would be others."""
+    import torch
+
+    from invert.drawing import to_uint8
+
+    mapping = generator.config.mapping
+    c = None
+    if class_index is not None:
+        c = torch.nn.functional.one_hot(torch.tensor([class_index]), mapping.c_dim).float()  # [1, c_dim]
+    generator.eval()
+    for seed in seeds:
+        z = torch.from_numpy(np.random.RandomState(seed).randn(1, mapping.z_dim)).float()  # [1, z_dim]
+        with torch.inference_mode():
+            ws = generator.mapping_ws(z, c, truncation_psi=psi, truncation_cutoff=cutoff)
+            image = generator.synthesis(ws, noise, torch.Generator().manual_seed(seed))  # [1, C, H, W]
+        yield to_uint8(image)[0]
+
+
+def _grid(pictures: Sequence[Picture]) -> Picture:
+    """Lay pictures [H, W, C] out row by row, in about a square; what is left of the last row is black."""
+    columns = math.ceil(math.sqrt(len(pictures)))
+    rows = -(-len(pictures) // columns)
+    height, width, channels = pictures[0].shape
+    cells = np.zeros([rows * columns, height, width, channels], np.uint8)
+    cells[: len(pictures)] = pictures
+    cells = cells.reshape(rows, columns, height, width, channels).swapaxes(1, 2)
+    return cells.reshape(rows * height, columns * width, channels)

@@ -1,0 +1,289 @@
+"""`invert project`: find the latent code and noise that make a network draw given pictures again."""
+
+import math
+import os
+import statistics
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from invert import options
+from invert.allocator import keep_freed_memory
+from invert.config import PRESETS, ProjectConfig, method_record
+from invert.errors import ExitCode, ImageError, NoInputError, UsageError, display_path
+from invert.images import ImagePolicy, read, scan
+from invert.output import Output
+from invert.store import INDEX, Entry, FolderStore, known_pictures, open_folder
+
+if TYPE_CHECKING:
+    from generator.loaders import LoadedNetwork
+    from invert.images import Target
+    from invert.projection import Projection, Projector
+
+__all__ = ["project"]
+
+
+@click.command(short_help="Find the latent code and noise of pictures.")
+@click.argument("images", metavar="IMAGE...", nargs=-1, required=True, type=click.Path(path_type=Path))
+@options.network(required=False)
+@click.option("--out", default=Path("projections"), show_default=True, metavar="DIR", type=click.Path(path_type=Path))
+@click.option("--steps", default=1000, show_default=True, metavar="N", help="Optimisation steps.")
+@click.option("--preset", default="paper", show_default=True, type=click.Choice(list(PRESETS)))
+@click.option("--lpips", default="vgg", show_default=True, type=click.Choice(["vgg", "alex"]), help="Distance.")
+@click.option(
+    "--noise",
+    default="optimise",
+    show_default=True,
+    type=click.Choice(["optimise", "fixed", "zero"]),
+    help="Noise maps: optimised too, those stored in the network, or none.",
+)
+@click.option("--noise-weight", default=1e5, show_default="1e5", metavar="X", help="Of the noise regulariser.")
+@click.option("--seed", default=0, show_default=True, metavar="N", help="Of the random numbers of each picture.")
+@click.option("--restarts", default=1, show_default=True, metavar="N", help="Independent tries; the best one counts.")
+@click.option("--batch", type=int, metavar="N", help="Pictures optimised together.  [default: at most 8]")
+@click.option("--threads", type=int, metavar="N", help="CPU threads.")
+@click.option("--device", default="auto", show_default=True, type=click.Choice(["auto", "cpu", "cuda"]))
+@options.class_index
+@click.option("--max-pixels", type=click.IntRange(min=1), metavar="N", help="Refuse larger pictures.")
+@click.option("--follow", is_flag=True, help="Follow links that lead out of the folders named.")
+@options.as_json
+@options.quiet
+@options.overwrite
+def project(
+    images: Sequence[Path],
+    network_path: Path | None,
+    out: Path,
+    max_pixels: int | None,
+    follow: bool,
+    as_json: bool,
+    quiet: bool,
+    overwrite: bool,
+    **settings: Any,
+) -> int:
+    """Find, for each picture, the w and the noise maps that make the network draw it again.
+
+    IMAGE is a picture or a folder of pictures. For each one, NAME.npz (w, noise maps, distance) and NAME.png
+    (the picture beside its reconstruction) are written to the output folder, with results.json as the index.
+    The same command again skips what is finished.
+    """
+    config = ProjectConfig(**settings)
+    policy = ImagePolicy() if max_pixels is None else ImagePolicy(max_pixels=max_pixels)
+    with Output(as_json=as_json, quiet=quiet) as output:
+        found = _find(images, out, follow, output)
+        if network_path is None:
+            network_path = _demonstration_network(output)
+        with options.network_errors(network_path):
+            from generator.loaders import load
+
+            loaded = load(network_path)
+        for warning in loaded.provenance.warnings:
+            output.warning(f"network '{display_path(network_path)}': {warning}")
+        projector, run = _prepare(loaded, config, sum(isinstance(item, Path) for item in found))
+        method = method_record(config, loaded.provenance.sha256, policy.record())
+        with open_folder(out, method, run, overwrite=overwrite) as store:
+            return _Run(found, policy, projector, store, output).work()
+
+
+def _find(images: Sequence[Path], out: Path, follow: bool, output: Output) -> list[Path | ImageError]:
+    """List the pictures, without those that an earlier run wrote to the output folder."""
+    found = list(scan(images, follow))
+    written = known_pictures(out)
+    if written:
+        kept = [item for item in found if isinstance(item, ImageError) or Path(os.path.realpath(item)) not in written]
+        if len(kept) < len(found):
+            output.note(f"{len(found) - len(kept)} pictures that invert wrote to '{display_path(out)}' are left out")
+        found = kept
+    if not found:
+        advice = "Name picture files, or a folder with PNG, JPEG, WebP or BMP files."
+        raise NoInputError("there are no pictures", path=images[0] if len(images) == 1 else None, advice=advice)
+    return found
+
+
+def _demonstration_network(output: Output) -> Path:
+    path = options.default_network()
+    if path is None:
+        raise UsageError("no network was named, and this version brings none", advice="Give one with --network FILE.")
+    output.warning(
+        "no --network was named: this is the project's demonstration network, which draws garments of 32 x 32 pixels"
+    )
+    return path
+
+
+def _prepare(loaded: "LoadedNetwork", config: ProjectConfig, pictures: int) -> tuple["Projector", dict[str, Any]]:
+    """Build the projector, and the run record of the arithmetic that it will use."""
+    import torch
+
+    from invert.perceptual import Perceptual
+    from invert.projection import Projector, default_batch, run_record
+
+    if config.device == "cuda" and not torch.cuda.is_available():
+        raise UsageError("--device cuda: this machine has no CUDA device that PyTorch can use", advice="Use cpu.")
+    kind = config.device
+    if kind == "auto":
+        kind = "cuda" if torch.cuda.is_available() else "cpu"
+    keep_freed_memory()
+    device = torch.device(kind)
+    if config.threads is not None:
+        torch.set_num_threads(config.threads)
+    resolution = loaded.generator.config.synthesis.img_resolution
+    batch = config.batch or default_batch(pictures, resolution, device.type)
+    projector = Projector(loaded.generator, Perceptual(config.lpips), config, batch=batch, device=device)
+    return projector, run_record(config, batch, device)
+
+
+class _Run:
+    """The pictures of one command on their way through the projector into the store."""
+
+    def __init__(
+        self,
+        found: Sequence[Path | ImageError],
+        policy: ImagePolicy,
+        projector: "Projector",
+        store: FolderStore,
+        output: Output,
+    ) -> None:
+        self._found, self._policy = found, policy
+        self._projector, self._store, self._output = projector, store, output
+        self._distances: list[float] = []
+        self._projected = self._reused = self._failed = self._diverged = 0
+        self._told: Counter[str] = Counter()
+        # Pictures that still may have to be projected; the bar counts them.
+        self._awaited = sum(isinstance(item, Path) for item in found)
+        config = projector.config
+        self._progress = output.progress(self._awaited, projector.batch, config.steps * config.restarts)
+
+    def work(self) -> int:
+        """Project everything, and return the exit code."""
+        from invert.projection import StepRecord
+
+        try:
+            for event in self._projector.run(self._targets()):
+                if isinstance(event, StepRecord):
+                    self._progress.step(event.group, event.distances)
+                else:
+                    self._keep(event)
+        except KeyboardInterrupt:
+            # The last line is the summary also when the user stops it; what is finished is on disk already.
+            self._finish("interrupted")
+            self._output.note("the same command again does the rest")
+            raise
+        self._finish("some-failed" if self._failed or self._diverged else "done")
+        if self._diverged and self._diverged == self._projected + self._reused:
+            return ExitCode.NUMERIC
+        if not self._projected + self._reused:
+            return ExitCode.NO_INPUT
+        return ExitCode.PARTIAL if self._failed or self._diverged else ExitCode.OK
+
+    def _targets(self) -> Iterator["Target"]:
+        """Read the pictures one by one; report and leave out those that are bad, finished or there twice."""
+        synthesis = self._projector.generator.config.synthesis
+        seen: set[tuple[str, str]] = set()
+        for item in self._found:
+            if isinstance(item, ImageError):
+                self._refuse(item)
+                continue
+            try:
+                target = read(item, synthesis.img_resolution, synthesis.img_channels, self._policy)
+            except ImageError as error:
+                self._await_one_less()
+                self._refuse(error)
+                continue
+            entry = self._store.finished(target)
+            key = (target.path.name, target.file_sha256)
+            if entry is None and key not in seen:
+                seen.add(key)
+                self._warn(target)
+                yield target
+                continue
+            self._await_one_less()
+            self._reused += 1
+            if entry is not None:
+                self._tell(entry, target, "finished-before")
+            else:
+                record = {"type": "picture", "code": "duplicate", "path": str(target.path)}
+                self._output.result(record, f"{display_path(target.path)}: same name and content as another, done once")
+
+    def _keep(self, projection: "Projection") -> None:
+        target = projection.target
+        self._projected += 1
+        if projection.status != "ok":
+            self._output.warning(f"image '{display_path(target.path)}': a step was not finite, its best state is kept")
+        if not math.isfinite(projection.distance):
+            # Not even the start could be drawn: there is no result to write.
+            reason = "the network draws nothing finite"
+            record = {"code": "diverged", "path": str(target.path), "reason": reason}
+            self._store.fail(record)
+            self._output.result({"type": "picture", **record}, f"{display_path(target.path)}: {reason}")
+            self._diverged += 1
+            return
+        self._tell(self._store.save(projection), target, "projected")
+
+    def _tell(self, entry: Entry, target: "Target", code: str) -> None:
+        self._distances.append(entry.distance)
+        self._diverged += entry.status != "ok"
+        png = self._store.folder / f"{entry.name}.png"
+        record = {
+            "type": "picture",
+            "code": code,
+            "path": str(target.path),
+            "distance": entry.distance,
+            "status": entry.status,
+            "restart": entry.restart,
+            "npz": str(png.with_name(f"{entry.name}.npz")),
+            "png": str(png),
+            "file_sha256": entry.file_sha256,
+            "pixel_sha256": entry.pixel_sha256,
+            "warnings": list(entry.warnings),
+        }
+        before = " (finished before)" if code == "finished-before" else ""
+        self._output.result(record, f"{entry.distance:.4f}  {display_path(target.path)} -> {display_path(png)}{before}")
+
+    def _refuse(self, error: ImageError) -> None:
+        if error.by_rule:
+            self._output.warning(str(error))
+            return
+        self._failed += 1
+        self._store.fail(error.record())
+        self._output.error(str(error))
+        self._output.result({"type": "picture", **error.record()})
+
+    def _warn(self, target: "Target") -> None:
+        # A folder of pictures of one kind gives one warning a hundred times: the first by name, the rest as a number.
+        for text in target.warnings:
+            if not self._told[text]:
+                self._output.warning(f"image '{display_path(target.path)}': {text}")
+            self._told[text] += 1
+
+    def _await_one_less(self) -> None:
+        self._awaited -= 1
+        self._progress.expect(self._awaited)
+
+    def _finish(self, code: str) -> None:
+        self._store.write_index()
+        for text, count in self._told.items():
+            if count > 1:
+                self._output.warning(f"{count - 1} more: {text}")
+        pictures = sum(isinstance(item, Path) or not item.by_rule for item in self._found)
+        done = self._projected + self._reused
+        spread = None
+        lines = [f"{done} of {pictures} pictures done, {self._reused} of them before; {self._failed} failed"]
+        if self._distances:
+            median, low, high = statistics.median(self._distances), min(self._distances), max(self._distances)
+            spread = {"median": median, "smallest": low, "largest": high}
+            lines.append(f"distance: median {median:.4f}, smallest {low:.4f}, largest {high:.4f}")
+        index = self._store.folder / INDEX
+        record = {
+            "type": "summary",
+            "code": code,
+            "pictures": pictures,
+            "projected": self._projected,
+            "reused": self._reused,
+            "failed": self._failed,
+            "diverged": self._diverged,
+            "distance": spread,
+            "results": str(index),
+        }
+        self._output.result(record, *lines, f"results: {display_path(index)}")

@@ -1,0 +1,213 @@
+"""Durable writing: whole files or nothing, and one process per output.
+
+The only module that renames, syncs or locks. A file is written beside its destination, synced, renamed
+over it, and then the folder is synced: after a crash or a power cut the destination holds the old
+bytes or the new ones, never a part.
+"""
+
+import contextlib
+import errno
+import fcntl
+import os
+import secrets
+import socket
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+from typing import BinaryIO
+
+from invert.errors import BusyError, OutputError, display_path
+
+__all__ = ["TEMPORARY_PREFIX", "atomic_file", "ensure_folder", "exclusive_lock", "write_atomic"]
+
+TEMPORARY_PREFIX = ".invert-"
+"""Unfinished files start so: hidden, therefore never read as pictures, and safe to delete after a crash."""
+
+_NO_SPACE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+_NO_PERMISSION = {errno.EACCES, errno.EPERM}
+_MAX_HOLDER = 512
+
+
+def write_atomic(path: str | os.PathLike[str], data: bytes) -> None:
+    """Put `data` into a file so that the file holds either its old bytes or all of the new ones.
+
+    Args:
+        path: Destination. A symbolic link is written through: the link stays, its target is replaced.
+        data: The whole content.
+
+    Raises:
+        OutputError: It cannot be written. The destination is as before, unless syncing its folder failed.
+    """
+    with atomic_file(path, expected=len(data)) as file:
+        file.write(data)
+
+
+@contextlib.contextmanager
+def atomic_file(path: str | os.PathLike[str], expected: int | None = None) -> Iterator[BinaryIO]:
+    """Open a file for writing that appears at `path`, complete and synced, when the block ends well.
+
+    When the block raises, the destination stays as it was and nothing is left beside it.
+
+    Args:
+        path: Destination; see `write_atomic`.
+        expected: Size in bytes, where known, for the message when the space runs out.
+
+    Raises:
+        OutputError: It cannot be written.
+    """
+    target = _destination(path)
+    temporary = target.parent / f"{TEMPORARY_PREFIX}{secrets.token_hex(8)}.tmp"
+    # Not mkstemp: its mode 0600 would survive the rename, here the user's umask decides.
+    flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+    try:
+        file = os.fdopen(os.open(temporary, flags, 0o666), "w+b")
+    except OSError as error:
+        raise _output_error(error, path, expected) from error
+    written = 0
+    try:
+        yield file
+        file.flush()
+        written = file.tell()
+        os.fsync(file.fileno())
+        file.close()
+        os.replace(temporary, target)
+    except BaseException as error:
+        _discard(file, temporary)
+        # An OSError that names another file is the block's own business.
+        if isinstance(error, OSError) and error.filename in (None, os.fspath(temporary)):
+            raise _output_error(error, path, expected or written) from error
+        raise
+    _sync_folder(target.parent, path)
+
+
+def _destination(path: str | os.PathLike[str]) -> Path:
+    target = Path(os.path.realpath(path))
+    try:
+        mode = os.stat(target).st_mode
+    except FileNotFoundError:
+        return target
+    except OSError as error:
+        raise _output_error(error, path) from error
+    if stat.S_ISDIR(mode):
+        raise OutputError("it is a folder", path=path, advice="Name a file.", code="output-is-folder")
+    if not stat.S_ISREG(mode):
+        # A rename would replace the device or pipe itself: as root, even /dev/null.
+        raise OutputError(
+            "it is a device, pipe or socket", path=path, advice="Name a regular file.", code="output-not-regular"
+        )
+    return target
+
+
+def _discard(file: BinaryIO, temporary: Path) -> None:
+    # Closing flushes what is buffered, which fails again on a full disk; the first error is the one to report.
+    with contextlib.suppress(OSError):
+        file.close()
+    with contextlib.suppress(OSError):
+        os.unlink(temporary)
+
+
+def _sync_folder(folder: Path, path: str | os.PathLike[str]) -> None:
+    """Make a rename or a new entry survive a power cut."""
+    try:
+        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+    except OSError as error:
+        # Some network file systems cannot sync a folder and say so with EINVAL; that is not a failed write.
+        if error.errno != errno.EINVAL:
+            raise _output_error(error, path) from error
+
+
+def _output_error(error: OSError, path: str | os.PathLike[str], needed: int | None = None) -> OutputError:
+    code, reason = "output-io", error.strerror or str(error)
+    advice = "Check the disk, then run the same command again."
+    if error.errno in _NO_SPACE:
+        code, reason, advice = "output-no-space", _space(path, needed), "Free some space or choose another output."
+    elif error.errno == errno.EROFS:
+        code, reason, advice = "output-read-only", "the file system is read-only", "Choose another output."
+    elif error.errno in _NO_PERMISSION:
+        code, reason, advice = "output-permission", "no permission to write there", "Choose another output."
+    elif error.errno == errno.ENOENT:
+        code, reason, advice = "output-no-folder", "its folder does not exist", "Create the folder first."
+    elif error.errno in (errno.ENOTDIR, errno.EEXIST):
+        code, reason, advice = "output-not-folder", "a file is in the place of a folder", "Choose another output."
+    elif error.errno in (errno.ENAMETOOLONG, errno.ELOOP):
+        code, advice = "output-name", "Choose another output."
+    return OutputError(reason, path=path, advice=advice, code=code)
+
+
+def _space(path: str | os.PathLike[str], needed: int | None) -> str:
+    reason = "no space left" if needed is None else f"no space left, {needed} bytes needed"
+    try:
+        status = os.statvfs(Path(os.path.realpath(path)).parent)
+    except OSError:
+        return reason
+    return f"{reason}, {status.f_bavail * status.f_frsize} bytes free"
+
+
+def ensure_folder(path: str | os.PathLike[str]) -> Path:
+    """Create a folder and its parents, durably, unless it exists.
+
+    Raises:
+        OutputError: It cannot be created, or a file is in its place.
+    """
+    folder = Path(path)
+    missing = []
+    try:
+        for candidate in (folder, *folder.parents):
+            if candidate.is_dir():
+                break
+            missing.append(candidate)
+        for new in reversed(missing):
+            # Another process may be a moment faster; a file in the way still raises.
+            new.mkdir(exist_ok=True)
+            _sync_folder(new.parent, path)
+    except OSError as error:
+        raise _output_error(error, path) from error
+    return folder
+
+
+@contextlib.contextmanager
+def exclusive_lock(path: str | os.PathLike[str], output: str | os.PathLike[str] | None = None) -> Iterator[None]:
+    """Hold a lock file for the length of the block: one process, or one thread, per output.
+
+    The lock belongs to the file itself, so every way to name it leads to the same lock, and the
+    kernel drops it when the process dies. The file stays: removing it would let two processes lock two files.
+
+    Args:
+        path: The lock file, created when missing.
+        output: What the lock guards, for the message; by default the folder of the lock file.
+
+    Raises:
+        BusyError: Somebody else holds it; the message names the process and the machine.
+        OutputError: The file cannot be created or locked.
+    """
+    output = Path(path).parent if output is None else output
+    try:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+    except OSError as error:
+        raise _output_error(error, path) from error
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            os.ftruncate(descriptor, 0)
+            os.pwrite(descriptor, f"{os.getpid()} {socket.gethostname()}".encode(), 0)
+        except BlockingIOError as error:
+            reason = f"in use by {_holder(descriptor)}"
+            raise BusyError(reason, path=output, advice="Wait for it to end, or choose another output.") from error
+        except OSError as error:
+            raise _output_error(error, path) from error
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _holder(descriptor: int) -> str:
+    """Name who holds a lock, as far as the file tells: it may be empty, foreign or half written."""
+    try:
+        pid, host = os.pread(descriptor, _MAX_HOLDER, 0).split(b" ", 1)
+        return f"process {int(pid)} on {display_path(host)}"
+    except (OSError, ValueError):
+        return "another process"

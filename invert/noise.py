@@ -1,0 +1,91 @@
+"""The noise maps of a batch of pictures while they are optimised, and what keeps them noise.
+
+Reference: Karras et al. 2020, appendix D (regularisation and normalisation of the noise maps).
+"""
+
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+__all__ = ["NoiseMaps", "autocorrelation"]
+
+_PYRAMID_FLOOR = 8  # px; a map is halved until it is this large
+_EPSILON = 1e-8
+
+
+class NoiseMaps:
+    """Noise maps of N pictures, kept stacked by size so that one operation serves a whole size.
+
+    Args:
+        sizes: Height of each map by layer name, in the network's order.
+        batch: N.
+        device: Where the maps live.
+
+    Attributes:
+        stacks: `[N, layers of that size, r, r]` by r.
+    """
+
+    def __init__(self, sizes: Mapping[str, int], batch: int, device: torch.device) -> None:
+        self._place: dict[str, tuple[int, int]] = {}
+        counts: dict[int, int] = {}
+        for name, r in sizes.items():
+            self._place[name] = (r, counts.get(r, 0))
+            counts[r] = counts.get(r, 0) + 1
+        self.stacks = {r: torch.zeros([batch, k, r, r], device=device) for r, k in counts.items()}
+
+    def draw(self, streams: Sequence[torch.Generator]) -> None:
+        """Fill the maps with N(0, 1), picture i from its own stream."""
+        for i, stream in enumerate(streams):
+            for r, place in self._place.values():
+                self.stacks[r][i, place] = torch.randn([r, r], generator=stream)
+
+    def fill(self, maps: Mapping[str, Tensor]) -> None:
+        """Give every picture the maps `[r, r]`, or each its own `[N, r, r]`."""
+        for name, value in maps.items():
+            r, place = self._place[name]
+            self.stacks[r][:, place] = value
+
+    def by_layer(self) -> dict[str, Tensor]:
+        """Return the maps `[N, 1, r, r]` by layer name, as views."""
+        return {name: self.stacks[r][:, place : place + 1] for name, (r, place) in self._place.items()}
+
+    def parameters(self) -> list[Tensor]:
+        """Return the stacks, for an optimiser."""
+        return list(self.stacks.values())
+
+    @torch.no_grad()
+    def normalise(self) -> None:
+        """Bring every map of every picture to mean 0 and variance 1, in place."""
+        for stack in self.stacks.values():
+            stack -= stack.mean(dim=[2, 3], keepdim=True)
+            # The reference divides without the epsilon: a constant map becomes NaN.
+            stack *= (stack.square().mean(dim=[2, 3], keepdim=True) + _EPSILON**2).rsqrt()
+
+    def autocorrelation(self, pyramid_scale: float) -> Tensor:
+        """Return the regulariser of each picture, `[N]`: see the function of this name."""
+        terms = [autocorrelation(stack, pyramid_scale) for stack in self.stacks.values()]
+        return torch.stack(terms, dim=1).sum(dim=1)
+
+
+def autocorrelation(maps: Tensor, pyramid_scale: float) -> Tensor:
+    """Return the squared shift-by-one autocorrelations of noise maps, summed over a pyramid of sizes.
+
+    Args:
+        maps: `[N, K, r, r]`.
+        pyramid_scale: Factor on the 2x2 mean between levels: 2 keeps the variance of white noise at one and
+            is what the paper says; the public code has 1.
+
+    Returns:
+        `[N]`.
+
+    Reference: Karras et al. 2020, appendix D, the sum L over maps i and levels j.
+    """
+    total = maps.new_zeros([len(maps)])
+    while True:
+        for dimension in (3, 2):
+            total = total + (maps * maps.roll(1, dimension)).mean(dim=[2, 3]).square().sum(dim=1)
+        if maps.shape[-1] <= _PYRAMID_FLOOR:
+            return total
+        maps = functional.avg_pool2d(maps, 2) * pyramid_scale

@@ -1,0 +1,112 @@
+"""LPIPS, the perceptual distance, with bundled backbone weights and target features computed once.
+
+Reference: Zhang et al. 2018 ("The Unreasonable Effectiveness of Deep Features as a Perceptual Metric"), version 0.1.
+"""
+
+import warnings
+from importlib import resources
+from typing import cast
+
+import lpips
+import torch
+from safetensors.torch import load_file
+from torch import Tensor, nn
+from torch.nn import functional
+
+__all__ = ["MINIMUM_SIZE", "NETS", "Perceptual", "TargetFeatures"]
+
+NETS = ("vgg", "alex")
+TargetFeatures = list[Tensor]
+
+MINIMUM_SIZE = {"vgg": 16, "alex": 32}  # px; below that a backbone has nothing left to compare
+_COMPARED_SIZE = 256  # px; larger pictures are averaged down to it (Karras et al. 2020, appendix D)
+_NORM_EPSILON = 1e-10
+
+
+def _build(net: str) -> lpips.LPIPS:
+    """Build the package's model without its random weights, and fill in the bundled ones."""
+    with warnings.catch_warnings(), torch.device("meta"):
+        # torchvision warns that the package uses its old spelling of "no weights".
+        warnings.filterwarnings("ignore", message=".*pretrained.*", category=UserWarning, module="torchvision")
+        warnings.filterwarnings("ignore", message=".*weight enum.*", category=UserWarning, module="torchvision")
+        model = lpips.LPIPS(pretrained=False, net=net, pnet_rand=True, verbose=False)
+    with resources.as_file(resources.files("invert") / "weights" / f"lpips_{net}.safetensors") as path:
+        stored = load_file(path)
+    state = {}
+    for name in model.state_dict():
+        part, *rest = name.split(".")
+        if part == "net":  # net.slice3.14.weight is the backbone's features.14.weight
+            state[name] = stored[".".join(["features", *rest[1:]])]
+        elif part.startswith("lin") and part != "lins":
+            state[name] = stored[part].reshape(1, -1, 1, 1)
+        elif part == "lins":
+            state[name] = stored[f"lin{rest[0]}"].reshape(1, -1, 1, 1)
+    state["scaling_layer.shift"] = torch.tensor([-0.030, -0.088, -0.188])[None, :, None, None]
+    state["scaling_layer.scale"] = torch.tensor([0.458, 0.448, 0.450])[None, :, None, None]
+    model.load_state_dict({name: value.to(torch.float32) for name, value in state.items()}, assign=True)
+    return model.eval().requires_grad_(False)
+
+
+class Perceptual(nn.Module):
+    """LPIPS distances from stored targets.
+
+    Args:
+        net: Backbone, "vgg" (the paper's choice) or "alex".
+
+    Raises:
+        ValueError: Unknown backbone.
+    """
+
+    def __init__(self, net: str = "vgg") -> None:
+        super().__init__()
+        if net not in NETS:
+            raise ValueError(f"LPIPS backbone {net!r} is not one of {', '.join(NETS)}")
+        self.net = net
+        # On a CPU the convolutions run fastest with the channels innermost.
+        self.model = _build(net).to(memory_format=torch.channels_last)
+
+    def _features(self, images: Tensor) -> list[Tensor]:
+        x = images.to(torch.float32)
+        if max(x.shape[2:]) > _COMPARED_SIZE:
+            x = functional.interpolate(x, size=(_COMPARED_SIZE, _COMPARED_SIZE), mode="area")
+        if x.shape[1] == 1:
+            x = x.expand(-1, 3, -1, -1)
+        x = self.model.scaling_layer(x[:, :3]).contiguous(memory_format=torch.channels_last)
+        return list(self.model.net(x))
+
+    @property
+    def _heads(self) -> list[Tensor]:
+        return [cast(Tensor, head.model[-1].weight) for head in self.model.lins]  # [1, C, 1, 1] each
+
+    def prepare(self, targets: Tensor) -> TargetFeatures:
+        """Return what `distance` needs to know of the targets.
+
+        Args:
+            targets: `[N, 1, 3 or 4, H, W]` in [-1, 1]; grey is repeated, of four channels alpha is left out.
+        """
+        with torch.no_grad():
+            return [_unit(x) for x in self._features(targets)]
+
+    def distance(self, images: Tensor, targets: TargetFeatures) -> tuple[Tensor, Tensor]:
+        """Return LPIPS between each picture and its target.
+
+        Args:
+            images: `[N, C, H, W]` in [-1, 1], of the targets' size; differentiable, also where features are all zero.
+            targets: From `prepare`, for N pictures.
+
+        Returns:
+            The distances `[N]`, and their five layers' shares `[N, 5]`.
+        """
+        layers = []
+        for x, target, head in zip(self._features(images), targets, self._heads, strict=True):
+            difference = (_unit(x) - target).square()
+            layers.append(functional.conv2d(difference, head).mean(dim=[1, 2, 3]))
+        shares = torch.stack(layers, dim=1)
+        return shares.sum(dim=1), shares
+
+
+def _unit(x: Tensor) -> Tensor:
+    """Divide each pixel's feature vector by its length."""
+    # The clamp stops the gradient where a vector is all zero; the reference formula gives NaN there.
+    norm = x.square().sum(dim=1, keepdim=True).clamp(min=_NORM_EPSILON**2).sqrt()
+    return x / (norm + _NORM_EPSILON)

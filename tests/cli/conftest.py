@@ -1,0 +1,73 @@
+"""The command line as a user runs it, in this process or in one of its own."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from invert.cli import main
+
+ROOT = Path(__file__).parent.parent.parent
+
+
+class Result(NamedTuple):
+    """How a command ended and what it wrote."""
+
+    code: int
+    out: str
+    err: str
+
+    def records(self) -> list[dict[str, Any]]:
+        return [json.loads(line) for line in self.out.splitlines()]
+
+
+Invert = Callable[..., Result]
+
+
+@pytest.fixture
+def invert(capsys: pytest.CaptureFixture[str], threads: None) -> Invert:
+    """Run a command in this process."""
+
+    def run(*arguments: object) -> Result:
+        code = main([str(argument) for argument in arguments])
+        return Result(code, *capsys.readouterr())
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def in_a_process() -> Callable[..., Result]:
+    """Run a command in a process of its own; keywords are environment variables, None unsets one."""
+
+    def run(*arguments: object, **variables: str | None) -> Result:
+        environment = {key: value for key, value in os.environ.items() if key not in variables}
+        environment |= {key: value for key, value in variables.items() if value is not None}
+        command = [sys.executable, "-m", "invert", *map(str, arguments)]
+        done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=100)
+        return Result(done.returncode, done.stdout, done.stderr)
+
+    return run
+
+
+@pytest.fixture
+def picture(tmp_path: Path) -> Callable[..., Path]:
+    """Write a picture that differs from every other; returns its path."""
+    count = 0
+
+    def write(name: str | bytes = "a.png", shade: int | None = None) -> Path:
+        nonlocal count
+        count += 1
+        path = tmp_path / "pictures" / os.fsdecode(name)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        seed = count if shade is None else 1000 + shade
+        Image.fromarray(np.random.RandomState(seed).randint(0, 256, [32, 32, 3], np.uint8)).save(path, "png")
+        return path
+
+    return write

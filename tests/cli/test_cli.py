@@ -1,0 +1,167 @@
+"""The group itself: help, exit codes, streams, signals, odd surroundings."""
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from invert import __version__
+from invert.cli import cli, main
+from tests.cli.conftest import ROOT, Invert, Result
+
+COMMANDS = sorted(cli.commands)
+
+
+def test_version(invert: Invert) -> None:
+    assert invert("--version") == Result(0, f"invert {__version__}\n", "")
+
+
+@pytest.mark.parametrize("command", [[], *([name] for name in COMMANDS)], ids=str)
+@pytest.mark.parametrize("flag", ["--help", "-h"])
+def test_help(invert: Invert, command: list[str], flag: str) -> None:
+    result = invert(*command, flag)
+    assert (result.code, result.err) == (0, "")
+    assert result.out.startswith(f"Usage: {' '.join(['invert', *command])} ")
+
+
+def test_help_names_every_command_and_exit_code(invert: Invert) -> None:
+    text = invert("--help").out
+    assert COMMANDS == ["convert", "generate", "info", "project"]
+    assert all(f"  {command} " in text for command in COMMANDS)
+    assert all(f" {code} " in text for code in (0, 1, 2, 3, 4, 5, 6, 7, 8, 130, 143))
+
+
+def test_every_option_of_project(invert: Invert) -> None:
+    text = invert("project", "--help").out
+    options = "network out steps preset lpips noise noise-weight seed restarts batch threads device class"
+    assert [name for name in [*options.split(), "json", "quiet", "overwrite"] if f"--{name} " not in text] == []
+
+
+def test_no_arguments_show_the_help(invert: Invert) -> None:
+    result = invert()
+    assert (result.code, result.out) == (2, "")
+    assert result.err.startswith("Usage: invert ")
+
+
+@pytest.mark.parametrize("arguments", [["nonsense"], ["--nonsense"], ["info"], ["project"], ["info", "a\x1b[2J\nb"]])
+def test_usage_errors_are_one_line(invert: Invert, arguments: list[str]) -> None:
+    result = invert(*arguments)
+    assert (result.code, result.out) == (2, "")
+    (line,) = result.err.splitlines()
+    assert line.startswith("invert: error: ")
+    assert line.isprintable()
+    assert line.endswith(" --help'.")
+
+
+def test_a_bug_is_one_line_unless_debugging(invert: Invert, network: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(_path: object) -> None:
+        raise ZeroDivisionError("a\nb")
+
+    monkeypatch.setattr("generator.loaders.inspect", broken)
+    result = invert("info", network)
+    assert result.code == 1
+    (line,) = result.err.splitlines()
+    assert line.startswith(f"invert: error: a bug in invert {__version__}: ZeroDivisionError: a\\nb.")
+    assert "report" in line
+    result = invert("--debug", "info", network)
+    assert result.code == 1
+    assert "Traceback" in result.err
+    assert result.err.splitlines()[-1] == line
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "message"),
+    [
+        (KeyboardInterrupt(), 130, "interrupted"),
+        (MemoryError(), 1, "not enough memory"),
+        (RuntimeError("DefaultCPUAllocator: can't allocate memory"), 1, "not enough memory"),
+    ],
+    ids=["interrupt", "memory", "torch memory"],
+)
+def test_other_endings(
+    invert: Invert, network: Path, monkeypatch: pytest.MonkeyPatch, error: BaseException, code: int, message: str
+) -> None:
+    def raising(_path: object) -> None:
+        raise error
+
+    monkeypatch.setattr("generator.loaders.inspect", raising)
+    result = invert("info", network)
+    assert result.code == code
+    assert f"invert: error: {message}" in result.err
+    assert "bug" not in result.err
+
+
+def test_signal_handlers_are_put_back(invert: Invert, network: Path) -> None:
+    before = signal.getsignal(signal.SIGTERM)
+    assert invert("info", network).code == 0
+    assert signal.getsignal(signal.SIGTERM) is before
+
+
+def test_the_process_ends_with_the_code(in_a_process: Callable[..., Result]) -> None:
+    assert in_a_process("--version").code == 0
+    assert in_a_process("nonsense").code == 2
+
+
+@pytest.mark.parametrize(
+    "variables",
+    [
+        {"COLUMNS": "1"},
+        {"HOME": None},
+        {"LANG": "C", "LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"},
+        {"PYTHONIOENCODING": "ascii"},
+        {"TERM": None},
+    ],
+    ids=lambda variables: "-".join(variables),
+)
+def test_odd_surroundings(
+    in_a_process: Callable[..., Result], network: Path, tmp_path: Path, variables: dict[str, str | None]
+) -> None:
+    copy = tmp_path / "nétwörk.pkl"
+    copy.write_bytes(network.read_bytes())
+    result = in_a_process("info", copy, **variables)
+    assert (result.code, result.err) == (0, "")
+    assert in_a_process("project", "--help", **variables).code == 0
+    result = in_a_process("info", tmp_path / "né.pkl", **variables)
+    assert result.code == 2
+    assert "Traceback" not in result.err
+
+
+def shell(command: str, network: Path) -> subprocess.CompletedProcess[str]:
+    environment = {**os.environ, "INVERT": f"{sys.executable} -m invert", "NETWORK": str(network)}
+    return subprocess.run(
+        ["bash", "-c", command], cwd=ROOT, env=environment, capture_output=True, text=True, timeout=60, check=False
+    )
+
+
+def test_closed_streams(network: Path) -> None:
+    done = shell("$INVERT info $NETWORK >&-", network)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    done = shell("$INVERT info /nonexistent 2>&-", network)
+    assert (done.returncode, done.stdout) == (2, "")
+    done = shell("$INVERT info $NETWORK >&- 2>&- <&-", network)
+    assert done.returncode == 0
+
+
+def test_reader_that_has_gone(network: Path) -> None:
+    # `:` ends at once; the sleep lets it.
+    done = shell("{ sleep 0.2; $INVERT info $NETWORK; echo $? >&2; } | :", network)
+    assert done.stderr == "141\n"
+
+
+def test_full_device(network: Path) -> None:
+    done = shell("$INVERT info $NETWORK > /dev/full", network)
+    assert done.returncode == 6
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("invert: error: No space left on device")
+
+
+def test_main_without_arguments_takes_those_of_the_process(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["invert", "--version"])
+    assert main() == 0
+    assert capsys.readouterr().out == f"invert {__version__}\n"

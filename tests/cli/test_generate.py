@@ -1,0 +1,122 @@
+"""`invert generate` as a user runs it."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from generator.checkpoint import save_network
+from generator.loaders import load
+from tests.cli.conftest import Invert
+from tests.golden_data import load_networks
+
+
+def pixels(path: Path) -> Any:
+    with Image.open(path) as image:
+        return np.asarray(image)
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+@pytest.fixture
+def generate(invert: Invert, network: Path, tmp_path: Path) -> Invert:
+    return lambda *arguments: invert("generate", "--network", network, "--out", tmp_path / "out", *arguments)
+
+
+def test_pictures_are_those_of_the_network(generate: Invert, network: Path, tmp_path: Path) -> None:
+    result = generate("--seeds", "3,0-1")
+    assert result.code == 0, result.err
+    assert result.out == f"generated 3 pictures in {tmp_path / 'out'}\n"
+    assert names(tmp_path / "out") == ["seed0000.png", "seed0001.png", "seed0003.png"]
+    generator = load(network).generator
+    z = torch.from_numpy(np.random.RandomState(3).randn(1, 16)).float()
+    with torch.no_grad():
+        image = generator(z)[0].permute(1, 2, 0).numpy()
+    expected = np.clip(np.floor(image.astype(np.float64) * 127.5 + 128), 0, 255)
+    assert np.abs(pixels(tmp_path / "out" / "seed0003.png") - expected).max() <= 1
+
+
+def test_a_picture_does_not_depend_on_the_other_seeds(generate: Invert, tmp_path: Path) -> None:
+    assert generate("--seeds", "0-3", "--noise", "random").code == 0
+    assert generate("--seeds", "3", "--noise", "random", "--out", tmp_path / "alone").code == 0
+    one, other = tmp_path / "alone" / "seed0003.png", tmp_path / "out" / "seed0003.png"
+    assert one.read_bytes() == other.read_bytes()
+
+
+def test_truncation(generate: Invert, tmp_path: Path) -> None:
+    assert generate("--seeds", "0-1", "--psi", 0).code == 0
+    first, second = (pixels(tmp_path / "out" / f"seed000{i}.png") for i in (0, 1))
+    np.testing.assert_array_equal(first, second)
+    assert generate("--seeds", "0-1", "--psi", 0, "--cutoff", 2, "--out", tmp_path / "cut").code == 0
+    assert (pixels(tmp_path / "cut" / "seed0000.png") != pixels(tmp_path / "cut" / "seed0001.png")).any()
+
+
+@pytest.mark.parametrize("noise", ["random", "none"])
+def test_noise(generate: Invert, tmp_path: Path, noise: str) -> None:
+    assert generate("--seeds", "0").code == 0
+    assert generate("--seeds", "0", "--noise", noise, "--out", tmp_path / "other").code == 0
+    assert (tmp_path / "other" / "seed0000.png").read_bytes() != (tmp_path / "out" / "seed0000.png").read_bytes()
+
+
+def test_grid(generate: Invert, tmp_path: Path) -> None:
+    result = generate("--seeds", "0-4", "--grid", "--json")
+    assert [record["code"] for record in result.records()] == ["generated"] * 5 + ["done"]
+    grid = pixels(tmp_path / "out" / "grid.png")
+    assert grid.shape == (64, 96, 3)
+    np.testing.assert_array_equal(grid[32:, 32:64], pixels(tmp_path / "out" / "seed0004.png"))
+    assert not grid[32:, 64:].any()
+
+
+def test_nothing_is_written_over_unasked(generate: Invert, tmp_path: Path) -> None:
+    assert generate("--seeds", "0").code == 0
+    before = (tmp_path / "out" / "seed0000.png").read_bytes()
+    result = generate("--seeds", "1,0", "--psi", 0.5)
+    assert result.code == 2
+    assert "seed0000.png': exists already" in result.err
+    assert names(tmp_path / "out") == ["seed0000.png"]
+    assert generate("--seeds", "0", "--psi", 0.5, "--overwrite").code == 0
+    assert (tmp_path / "out" / "seed0000.png").read_bytes() != before
+
+
+def test_classes(invert: Invert, generate: Invert, tmp_path: Path) -> None:
+    path = tmp_path / "conditional.safetensors"
+    save_network(path, load_networks("conditional")[1])
+    classes = load_networks("conditional")[1].config.mapping.c_dim
+    common = ("generate", "--network", path, "--seeds", "0")
+    result = invert(*common, "--out", tmp_path / "none")
+    assert result.code == 2
+    assert f"--class 0 to {classes - 1}" in result.err
+    assert invert(*common, "--out", tmp_path / "far", "--class", classes).code == 2
+    assert generate("--seeds", "0", "--class", 0).code == 2
+    for index in (0, 1):
+        assert invert(*common, "--out", tmp_path / str(index), "--class", index).code == 0
+    assert (tmp_path / "0" / "seed0000.png").read_bytes() != (tmp_path / "1" / "seed0000.png").read_bytes()
+
+
+def test_grey_network(invert: Invert, tmp_path: Path) -> None:
+    from generator.config import GeneratorConfig, MappingConfig, SynthesisConfig
+    from generator.networks import Generator
+
+    synthesis = SynthesisConfig(8, 16, img_channels=1, channel_base=64, channel_max=8)
+    save_network(tmp_path / "grey.safetensors", Generator(GeneratorConfig(MappingConfig(8, 0, 8, 1), synthesis)))
+    common = ("generate", "--network", tmp_path / "grey.safetensors")
+    assert invert(*common, "--seeds", "0,1", "--grid", "--out", tmp_path).code == 0
+    assert pixels(tmp_path / "seed0001.png").shape == (16, 16)
+    assert pixels(tmp_path / "grid.png").shape == (16, 32)
+
+
+@pytest.mark.parametrize("seeds", ["", "a", "3-1", "1,,2", "-1", "1-", "0-4294967296", "0-99999999", "٣"])
+def test_seeds_that_are_none(generate: Invert, tmp_path: Path, seeds: str) -> None:
+    result = generate(f"--seeds={seeds}")
+    assert result.code == 2
+    assert "--seeds" in result.err
+    assert not (tmp_path / "out").exists()
+
+
+def test_infinite_psi(generate: Invert) -> None:
+    assert generate("--seeds", "0", "--psi", "inf").code == 2

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from generator.ops import bias_act, default_gain, modulated_conv2d, setup_filter
-from generator.ops.modulated_conv import DEFAULT_FORM, filtered_conv2d
+from generator.ops import bias_act, conv_tail, default_gain, modulate, modulated_conv2d, setup_filter
+from generator.ops.modulated_conv import DEFAULT_FORM, FrozenFilteredConv2d, demodulation_factors, filtered_conv2d
 
 __all__ = [
     "EqualizedConv2d",
@@ -44,6 +44,11 @@ class Foldable(nn.Module):
         """Compute the folded tensors once; moving the layer or loading a state drops them again."""
         with torch.no_grad():
             self._folded = self._fold()
+
+    @property
+    def is_frozen(self) -> bool:
+        """Whether the folded tensors are kept."""
+        return self._folded is not None
 
     def _apply(self, fn: Any, recurse: bool = True) -> Any:
         self._folded = None
@@ -243,11 +248,19 @@ class ModulatedConv2d(Foldable):
     def _fold(self) -> tuple[Tensor, ...]:
         return self.weight, self.weight.square().sum(dim=[2, 3])
 
+    def fold(self) -> None:
+        super().fold()
+        self._convolve = FrozenFilteredConv2d(self.weight, self.resample_filter, self.up)
+
     def forward(self, x: Tensor, w: Tensor, noise: Tensor | None = None, gain: float = 1.0) -> Tensor:
         """Map `[N, I, H, W]` and w `[N, w_dim]` to `[N, O, H * up, W * up]`, the result scaled by `gain`.
 
         `noise` is `[N or 1, 1, resolution, resolution]`, or None for none.
         """
+        clamp = None if self.conv_clamp is None else self.conv_clamp * gain
+        act_gain = default_gain(self.activation) * gain
+        if self.is_frozen and self.form == "shared":
+            return self._frozen_forward(x, w, noise, act_gain, clamp)
         weight, weight_energy = self.folded()
         x = modulated_conv2d(
             x,
@@ -262,9 +275,16 @@ class ModulatedConv2d(Foldable):
         )
         if noise is not None:
             x = x + (noise * self.noise_strength).to(x.dtype)
-        clamp = None if self.conv_clamp is None else self.conv_clamp * gain
-        act_gain = default_gain(self.activation) * gain
         return bias_act(x, self.bias, act=self.activation, gain=act_gain, clamp=clamp)
+
+    def _frozen_forward(self, x: Tensor, w: Tensor, noise: Tensor | None, gain: float, clamp: float | None) -> Tensor:
+        """Do the same with everything after the convolution in one pass; differentiable once."""
+        _, weight_energy = self.folded()
+        styles = self.affine(w)
+        x = self._convolve(modulate(x, styles))
+        scale = demodulation_factors(weight_energy, styles)
+        strength = None if noise is None else self.noise_strength
+        return conv_tail(x, scale, noise, strength, self.bias, act=self.activation, gain=gain, clamp=clamp)
 
 
 class ToRGB(Foldable):
@@ -290,5 +310,12 @@ class ToRGB(Foldable):
     def forward(self, x: Tensor, w: Tensor) -> Tensor:
         """Map `[N, I, H, W]` and w `[N, w_dim]` to `[N, out_channels, H, W]`."""
         (weight,) = self.folded()
-        x = modulated_conv2d(x, weight, self.affine(w), demodulate=False, form=self.form)
+        if self.is_frozen and self.form == "shared":
+            # So few outputs that scaling the weights is far cheaper than scaling the activations.
+            weights = weight[:, :, 0, 0] * self.affine(w)[:, None]  # [N, out_channels, I]
+            n, c, height, width = x.shape
+            pixels = x.permute(0, 2, 3, 1).reshape(n, height * width, c) @ weights.to(x.dtype).transpose(1, 2)
+            x = pixels.reshape(n, height, width, -1).permute(0, 3, 1, 2)
+        else:
+            x = modulated_conv2d(x, weight, self.affine(w), demodulate=False, form=self.form)
         return bias_act(x, self.bias, clamp=self.conv_clamp)

@@ -14,6 +14,7 @@ import click
 from generator.errors import GeneratorError
 from invert import __version__
 from invert.commands.convert import convert
+from invert.commands.doctor import doctor
 from invert.commands.generate import generate
 from invert.commands.info import info
 from invert.commands.project import project
@@ -49,7 +50,7 @@ def cli(settings: dict[str, bool], debug: bool) -> None:
     settings["debug"] = debug
 
 
-for command in (project, generate, info, convert):
+for command in (project, generate, info, convert, doctor):
     cli.add_command(command)
 
 

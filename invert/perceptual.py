@@ -4,8 +4,9 @@ Reference: Zhang et al. 2018 ("The Unreasonable Effectiveness of Deep Features a
 """
 
 import warnings
+from collections.abc import Callable
 from importlib import resources
-from typing import cast
+from typing import Any, cast
 
 import lpips
 import torch
@@ -13,14 +14,17 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.nn import functional
 
+from generator.ops import lpips_tail, normalise_features
+from generator.ops.frozen_conv import FrozenConv2d
+
 __all__ = ["MINIMUM_SIZE", "NETS", "Perceptual", "TargetFeatures"]
 
 NETS = ("vgg", "alex")
 TargetFeatures = list[Tensor]
+Layer = Callable[[Tensor], Tensor]
 
 MINIMUM_SIZE = {"vgg": 16, "alex": 32}  # px; below that a backbone has nothing left to compare
 _COMPARED_SIZE = 256  # px; larger pictures are averaged down to it (Karras et al. 2020, appendix D)
-_NORM_EPSILON = 1e-10
 
 
 def _build(net: str) -> lpips.LPIPS:
@@ -47,6 +51,19 @@ def _build(net: str) -> lpips.LPIPS:
     return model.eval().requires_grad_(False)
 
 
+def _frozen_layers(backbone: nn.Sequential) -> list[Layer]:
+    """Return a part of the backbone with its convolutions frozen, each joined with the ReLU after it."""
+    layers: list[Layer] = []
+    for module in backbone:
+        if isinstance(module, nn.Conv2d) and module.stride == (1, 1):
+            layers.append(FrozenConv2d(module.weight, module.bias, padding=int(module.padding[0]), relu=True))
+        elif isinstance(module, nn.ReLU) and layers and isinstance(layers[-1], FrozenConv2d):
+            continue
+        else:
+            layers.append(module)
+    return layers
+
+
 class Perceptual(nn.Module):
     """LPIPS distances from stored targets.
 
@@ -64,6 +81,7 @@ class Perceptual(nn.Module):
         self.net = net
         # On a CPU the convolutions run fastest with the channels innermost.
         self.model = _build(net).to(memory_format=torch.channels_last)
+        self._slices: list[list[Layer]] | None = None
 
     def _features(self, images: Tensor) -> list[Tensor]:
         x = images.to(torch.float32)
@@ -72,7 +90,18 @@ class Perceptual(nn.Module):
         if x.shape[1] == 1:
             x = x.expand(-1, 3, -1, -1)
         x = self.model.scaling_layer(x[:, :3]).contiguous(memory_format=torch.channels_last)
-        return list(self.model.net(x))
+        if self._slices is None:
+            self._slices = [_frozen_layers(getattr(self.model.net, f"slice{i + 1}")) for i in range(5)]
+        taps = []
+        for layers in self._slices:
+            for layer in layers:
+                x = layer(x)
+            taps.append(x)
+        return taps
+
+    def _apply(self, fn: Any, recurse: bool = True) -> Any:
+        self._slices = None  # they hold the weights as they were
+        return super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
 
     @property
     def _heads(self) -> list[Tensor]:
@@ -85,7 +114,7 @@ class Perceptual(nn.Module):
             targets: `[N, 1, 3 or 4, H, W]` in [-1, 1]; grey is repeated, of four channels alpha is left out.
         """
         with torch.no_grad():
-            return [_unit(x) for x in self._features(targets)]
+            return [normalise_features(x) for x in self._features(targets)]
 
     def distance(self, images: Tensor, targets: TargetFeatures) -> tuple[Tensor, Tensor]:
         """Return LPIPS between each picture and its target.
@@ -99,14 +128,6 @@ class Perceptual(nn.Module):
         """
         layers = []
         for x, target, head in zip(self._features(images), targets, self._heads, strict=True):
-            difference = (_unit(x) - target).square()
-            layers.append(functional.conv2d(difference, head).mean(dim=[1, 2, 3]))
+            layers.append(lpips_tail(x, target, head.flatten()))
         shares = torch.stack(layers, dim=1)
         return shares.sum(dim=1), shares
-
-
-def _unit(x: Tensor) -> Tensor:
-    """Divide each pixel's feature vector by its length."""
-    # The clamp stops the gradient where a vector is all zero; the reference formula gives NaN there.
-    norm = x.square().sum(dim=1, keepdim=True).clamp(min=_NORM_EPSILON**2).sqrt()
-    return x / (norm + _NORM_EPSILON)

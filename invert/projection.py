@@ -16,6 +16,7 @@ import torch
 
 from generator import networks
 from generator.layers import freeze
+from generator.ops._build import kernels_hash
 from invert.config import ProjectConfig
 from invert.drawing import to_uint8
 from invert.errors import UsageError
@@ -97,7 +98,7 @@ def run_record(config: ProjectConfig, batch: int, device: torch.device) -> dict[
         "device": f"{device.type} ({name})",
         "torch": torch.__version__,
         "cpu_capability": torch.backends.cpu.get_cpu_capability(),
-        "kernels": "portable",
+        "kernels": kernels_hash(),
     }
 
 

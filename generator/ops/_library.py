@@ -9,6 +9,7 @@ from torch import Tensor
 __all__ = [
     "LIBRARY",
     "NAMESPACE",
+    "OPERATORS",
     "first_order",
     "implement",
     "keep_layout",
@@ -40,6 +41,7 @@ _SCHEMAS = (
     "lpips_tail(Tensor features, Tensor target, Tensor lin) -> Tensor",
     "lpips_tail_backward(Tensor dy, Tensor features, Tensor target, Tensor lin) -> Tensor",
 )
+OPERATORS = tuple(schema.partition("(")[0] for schema in _SCHEMAS)
 for _schema in _SCHEMAS:
     LIBRARY.define(_schema)
 

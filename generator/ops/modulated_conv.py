@@ -6,9 +6,11 @@ Reference: Karras et al. 2020, section 2.2, equations 1 (modulation) and 3 (demo
 from torch import Tensor
 from torch.nn import functional
 
+from generator.ops.frozen_conv import FrozenConv2d
+from generator.ops.modulate import modulate
 from generator.ops.upfirdn2d import upfirdn2d
 
-__all__ = ["DEFAULT_FORM", "demodulation_factors", "filtered_conv2d", "modulated_conv2d"]
+__all__ = ["DEFAULT_FORM", "FrozenFilteredConv2d", "demodulation_factors", "filtered_conv2d", "modulated_conv2d"]
 
 _EPSILON = 1e-8
 
@@ -104,14 +106,45 @@ def _up_conv2d(
         o, i = weight.shape[:2]
         transposed = weight.reshape(groups, o // groups, i, kernel, kernel).transpose(1, 2)
         transposed = transposed.reshape(groups * i, o // groups, kernel, kernel)
-    x0, x1 = padding[0] - (kernel - 1), padding[1] - (kernel - up)
-    crop = max(min(-x0, -x1), 0)
+    crop, (x0, x1) = _after_transposed(kernel, up, padding)
     if flip_weight:  # the transposed convolution already turns the kernel round
         transposed = transposed.flip([2, 3])
     x = functional.conv_transpose2d(x, transposed, stride=up, padding=crop, groups=groups)
-    x0, x1 = x0 + crop, x1 + crop
     x = upfirdn2d(x, f, padding=[x0, x1, x0, x1], gain=up**2)
     return x if down == 1 else upfirdn2d(x, f, down=down)
+
+
+def _after_transposed(kernel: int, up: int, padding: tuple[int, int]) -> tuple[int, tuple[int, int]]:
+    """Return what the transposed convolution crops, and how the filter after it pads."""
+    x0, x1 = padding[0] - (kernel - 1), padding[1] - (kernel - up)
+    crop = max(min(-x0, -x1), 0)
+    return crop, (x0 + crop, x1 + crop)
+
+
+class FrozenFilteredConv2d:
+    """`filtered_conv2d` with constant weights, upsampling or not; differentiable once.
+
+    Args:
+        weight: `[O, I, k, k]`, oriented as the networks' layers have it: convolved when upsampling.
+        f: Dense low-pass filter from `setup_filter`.
+        up: Upsampling factor.
+    """
+
+    def __init__(self, weight: Tensor, f: Tensor, up: int) -> None:
+        kernel = weight.shape[-1]
+        self._up, self._f = up, f
+        if up == 1:
+            self._convolution = FrozenConv2d(weight, padding=kernel // 2)
+            return
+        taps = f.shape[-1]
+        padding = kernel // 2 + (taps + up - 1) // 2, kernel // 2 + (taps - up) // 2
+        crop, self._padding = _after_transposed(kernel, up, padding)
+        self._convolution = FrozenConv2d(weight, padding=crop, up=up)
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """Map `[N, I, H, W]` to `[N, O, H * up, W * up]`."""
+        x = self._convolution(x)
+        return x if self._up == 1 else upfirdn2d(x, self._f, padding=self._padding * 2, gain=self._up**2)
 
 
 def modulated_conv2d(
@@ -151,7 +184,7 @@ def modulated_conv2d(
     if form != "shared":
         raise ValueError(f"form {form!r} is not per_sample or shared")
     y = filtered_conv2d(
-        x * styles[:, :, None, None].to(x.dtype),
+        modulate(x, styles),
         weight.to(x.dtype),
         resample_filter,
         up=up,

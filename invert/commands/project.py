@@ -81,7 +81,7 @@ def project(
             loaded = load(network_path)
         for warning in loaded.provenance.warnings:
             output.warning(f"network '{display_path(network_path)}': {warning}")
-        projector, run = _prepare(loaded, config, sum(isinstance(item, Path) for item in found))
+        projector, run = _prepare(loaded, config, sum(isinstance(item, Path) for item in found), output)
         method = method_record(config, loaded.provenance.sha256, policy.record())
         with open_folder(out, method, run, overwrite=overwrite) as store:
             return _Run(found, policy, projector, store, output).work()
@@ -112,10 +112,13 @@ def _demonstration_network(output: Output) -> Path:
     return path
 
 
-def _prepare(loaded: "LoadedNetwork", config: ProjectConfig, pictures: int) -> tuple["Projector", dict[str, Any]]:
+def _prepare(
+    loaded: "LoadedNetwork", config: ProjectConfig, pictures: int, output: Output
+) -> tuple["Projector", dict[str, Any]]:
     """Build the projector, and the run record of the arithmetic that it will use."""
     import torch
 
+    from generator.ops._build import ensure
     from invert.perceptual import Perceptual
     from invert.projection import Projector, default_batch, run_record
 
@@ -126,6 +129,7 @@ def _prepare(loaded: "LoadedNetwork", config: ProjectConfig, pictures: int) -> t
         kind = "cuda" if torch.cuda.is_available() else "cpu"
     keep_freed_memory()
     device = torch.device(kind)
+    ensure(cuda=kind == "cuda", on_message=output.note)
     if config.threads is not None:
         torch.set_num_threads(config.threads)
     resolution = loaded.generator.config.synthesis.img_resolution

@@ -1,0 +1,44 @@
+"""Measure each way of doing a thing in a process of its own, so that no way's memory, kernels or allocator reach another.
+
+A benchmark module has `WAYS`, how each way's process is set up, and prints one JSON object when called with `--measure`.
+"""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping
+
+__all__ = ["measure_apart", "median_seconds", "prepare_kernels"]
+
+
+def measure_apart(module: str, arguments: list[str], environment: Mapping[str, str] | None = None) -> dict[str, float]:
+    """Run `python -m module --measure arguments...` and return what it printed."""
+    command = [sys.executable, "-m", module, "--measure", *arguments]
+    found = subprocess.run(command, check=True, stdout=subprocess.PIPE, env={**os.environ, **(environment or {})})
+    result: dict[str, float] = json.loads(found.stdout)
+    return result
+
+
+def prepare_kernels(native: bool) -> None:
+    """Load the native kernels, or see that they stay away."""
+    if native:
+        from generator.ops._build import ensure
+
+        ensure(on_message=lambda text: print(text, file=sys.stderr))
+    else:
+        os.environ["INVERT_NATIVE"] = "0"
+
+
+def median_seconds(step: Callable[[int], object], budget: float, warm_up: int = 2, least: int = 3) -> float:
+    """Return the median time of a step over about `budget` seconds, after `warm_up` steps."""
+    times: list[float] = []
+    for index in range(10_000):
+        start = time.perf_counter()
+        step(index + 3)
+        times.append(time.perf_counter() - start)
+        if len(times) >= warm_up + least and sum(times[warm_up:]) > budget:
+            break
+    kept = sorted(times[warm_up:])
+    return kept[len(kept) // 2]

@@ -1,0 +1,83 @@
+"""Time one generator and one discriminator pass, forward and backward, beside the plain way, with and without R1.
+
+32 px, batch 32, channel_base 1024, channel_max 128. Plain: weights per picture and one grouped convolution, portable
+operators, contiguous layout.
+"""
+
+import argparse
+import json
+from collections.abc import Callable
+
+import torch
+from torch.nn import functional
+
+from bench.side_by_side import measure_apart, median_seconds, prepare_kernels
+from generator.config import DiscriminatorConfig, GeneratorConfig, MappingConfig, SynthesisConfig
+from generator.layers import ModulatedConv2d, ToRGB
+from generator.networks import Discriminator, Generator
+from invert.allocator import keep_freed_memory
+
+BATCH = 32
+WAYS = ("plain", "ours")
+
+
+def training_step(way: str, with_r1: bool) -> Callable[[int], object]:
+    """Return one step of both networks, without the optimiser."""
+    torch.manual_seed(0)
+    synthesis = SynthesisConfig(img_resolution=32, channel_base=1024, channel_max=128)
+    generator = Generator(GeneratorConfig(MappingConfig(), synthesis))
+    discriminator = Discriminator(DiscriminatorConfig(0, 32, 3, 1024, 128))
+    if way == "plain":
+        for module in generator.modules():
+            if isinstance(module, ModulatedConv2d | ToRGB):
+                module.form = "per_sample"
+        real = torch.randn([BATCH, 3, 32, 32])
+    else:
+        generator = generator.to(memory_format=torch.channels_last)
+        discriminator = discriminator.to(memory_format=torch.channels_last)
+        real = torch.randn([BATCH, 3, 32, 32]).contiguous(memory_format=torch.channels_last)
+    parameters = [list(network.parameters()) for network in (generator, discriminator)]
+
+    def step(index: int) -> None:
+        z = torch.randn([BATCH, 512])
+        fake = generator(z, noise="random")
+        torch.autograd.grad(functional.softplus(-discriminator(fake)).mean(), parameters[0], allow_unused=True)
+        images = real.detach().requires_grad_(with_r1)
+        logits = discriminator(images)
+        loss = functional.softplus(-logits).mean() + functional.softplus(discriminator(fake.detach())).mean()
+        if with_r1:
+            (gradient,) = torch.autograd.grad(logits.sum(), images, create_graph=True)
+            loss = loss + gradient.square().sum([1, 2, 3]).mean()
+        torch.autograd.grad(loss, parameters[1])
+
+    return step
+
+
+def main() -> None:
+    """Print the table."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--budget", type=float, default=10.0, help="seconds of timed steps per row and way")
+    parser.add_argument("--measure", nargs=2, metavar=("WAY", "R1"), help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.measure:
+        way, r1 = arguments.measure
+        prepare_kernels(way == "ours")
+        if way == "ours":
+            keep_freed_memory()
+        print(json.dumps({"seconds": median_seconds(training_step(way, r1 == "1"), arguments.budget)}))
+        return
+    print(
+        f"Generator and discriminator, forward and backward, 32 px, batch {BATCH}; {torch.get_num_threads()} threads.\n"
+    )
+    print("| case | plain, ms | ours, ms | share |")
+    print("|---|---|---|---|")
+    for name, r1 in (("without R1", "0"), ("with R1's double backward", "1")):
+        plain, ours = (
+            measure_apart("bench.training_step", [way, r1, "--budget", str(arguments.budget)])["seconds"]
+            for way in WAYS
+        )
+        print(f"| {name} | {plain * 1e3:.0f} | {ours * 1e3:.0f} | {ours / plain:.2f} |", flush=True)
+
+
+if __name__ == "__main__":
+    main()

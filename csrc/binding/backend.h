@@ -1,0 +1,19 @@
+// What a backend offers to the torch-facing side. `stream` is where CUDA kernels go and null on the CPU.
+#pragma once
+
+#include "../kernels/arguments.h"
+
+namespace invert {
+
+void launch(const BiasActArguments&, void* stream);
+void launch(const Upfirdn2dArguments&, void* stream);
+void launch_forward(const ConvTailArguments&, void* stream);
+void launch_backward(const ConvTailArguments&, void* stream);
+void launch_forward(const LpipsTailArguments&, void* stream);
+void launch_backward(const LpipsTailArguments&, void* stream);
+
+// The first index of an operator's partial sums runs over this many blocks.
+ReductionPlan conv_tail_plan(int64_t channels, int64_t pixels, bool channels_last);
+int64_t lpips_tail_blocks(int64_t channels, int64_t pixels);
+
+}  // namespace invert

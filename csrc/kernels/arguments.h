@@ -1,0 +1,94 @@
+// What the torch-facing side (binding/) hands to a backend (cpu/ or cuda/): raw pointers and sizes, no tensors.
+//
+// "channels_last" says in which order the elements of an [N, C, H, W] tensor lie; there are no gaps between them.
+#pragma once
+
+#include <stdint.h>
+
+namespace invert {
+
+enum Number : int { FLOAT32, FLOAT64, FLOAT16, BFLOAT16 };
+
+struct ActivationArguments {
+  int act;
+  double alpha;
+  double gain;
+  double clamp;  // negative: none
+};
+
+enum Order : int { VALUE, FIRST, SECOND };
+
+// Elements lie as [outer, channels, inner].
+struct BiasActArguments {
+  Number type;
+  Order order;
+  ActivationArguments activation;
+  int64_t count;     // of elements
+  int64_t channels;  // 1 where there is no bias
+  int64_t inner;
+  const void* x;   // the input; for FIRST of a piecewise linear activation the output
+  const void* b;   // or null
+  const void* dy;  // FIRST and SECOND
+  const void* v;   // SECOND
+  void* result;
+};
+
+struct Upfirdn2dArguments {
+  Number type;
+  bool channels_last;
+  int64_t n, c, h, w;
+  int64_t out_h, out_w;
+  int64_t up_x, up_y, down_x, down_y;
+  int64_t pad_x0, pad_y0;
+  int64_t kh, kw;
+  bool flip;
+  double gain;
+  const void* x;
+  const double* f;  // [kh, kw], on the backend's device
+  void* y;
+};
+
+// The small tensors and the sums are float, beside double activations double.
+struct ConvTailArguments {
+  Number type;
+  bool channels_last;
+  ActivationArguments activation;
+  int64_t n, c, pixels;
+  bool shared_noise;  // one noise map for all pictures
+  const void* x;
+  const void* scale;     // [n, c] or null
+  const void* noise;     // [n or 1, pixels] or null
+  const void* strength;  // one number or null
+  const void* b;         // [c] or null
+  void* y;               // forward
+  const void* dy;        // backward, as everything below
+  void* dx;
+  void* dscale;  // [n, c] or null
+  void* dnoise;  // [n, pixels] or null
+  // Room for partial sums, see ReductionPlan.
+  void* channel_sums;
+  void* pixel_sums;
+};
+
+struct LpipsTailArguments {
+  Number type;
+  bool channels_last;
+  int64_t n, c, pixels;
+  bool shared_target;
+  const void* features;
+  const void* target;
+  const void* lin;   // [c]
+  void* y;           // forward: [n]
+  void* partial;     // forward: room for [n, blocks]
+  const void* dy;    // backward: [n]
+  void* dfeatures;   // backward
+};
+
+// How a backend cuts [channels, pixels] of one picture into blocks of work. The blocks follow from the shape alone,
+// so that sums come out the same for any number of threads.
+struct ReductionPlan {
+  int64_t channel_block;
+  int64_t pixel_block;
+};
+
+}  // namespace invert

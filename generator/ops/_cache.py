@@ -1,0 +1,224 @@
+"""Where built libraries are kept: a folder nobody else can write to, with one lock per library.
+
+A library appears whole or not at all, under the hash of everything it was made from. A killed build leaves
+only a temporary folder, which the next one removes; its lock dies with the process.
+"""
+
+import contextlib
+import fcntl
+import hashlib
+import os
+import shutil
+import stat
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from generator.errors import GeneratorError
+
+__all__ = ["NOT_BUILT", "Entry", "NativeError", "cache_folder", "open_cache"]
+
+NOT_BUILT = "not built yet; the first use builds them, or 'invert doctor --build'"
+_CHECKSUM_FILE = "sha256"
+_POLL = 0.05  # seconds
+_MAX_NOTE = 2000
+
+
+class NativeError(GeneratorError):
+    """The native kernels cannot be built or loaded.
+
+    Args:
+        code: Stable name of the case, for programs.
+        reason: Why, one line without a final period.
+        told: An earlier run has said so already.
+    """
+
+    def __init__(self, code: str, reason: str, *, told: bool = False) -> None:
+        self.code = code
+        self.reason = " ".join(reason.splitlines())
+        super().__init__(self.reason)
+        self.told = told
+
+
+def cache_folder() -> Path:
+    """Return where libraries are kept, whether or not it exists.
+
+    It is INVERT_CACHE, else `invert` in XDG_CACHE_HOME, else `.cache/invert` in the user's home.
+
+    Raises:
+        NativeError: The user has no home.
+    """
+    if named := os.environ.get("INVERT_CACHE"):
+        return Path(named).absolute()
+    base = os.environ.get("XDG_CACHE_HOME", "")
+    if os.path.isabs(base):  # relative ones count as unset, says the XDG specification
+        return Path(base) / "invert"
+    try:
+        home = Path.home()
+    except RuntimeError:
+        home = Path()
+    if not home.is_absolute():
+        raise NativeError("no-cache", "there is no home folder to keep them in; set INVERT_CACHE to a folder of yours")
+    return home / ".cache" / "invert"
+
+
+def open_cache(create: bool = True) -> Path:
+    """Return the cache folder after making sure that nobody else can put a library there.
+
+    Args:
+        create: Make the folder when it is missing.
+
+    Raises:
+        NativeError: It is missing, cannot be made, belongs to somebody else, or others can write to it.
+    """
+    folder = cache_folder()
+    try:
+        if create:
+            folder.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            folder.mkdir(mode=0o700, exist_ok=True)
+        status = folder.stat()
+    except FileNotFoundError as error:
+        raise NativeError("not-built", NOT_BUILT) from error
+    except OSError as error:
+        raise _unusable(folder, error) from error
+    if not stat.S_ISDIR(status.st_mode):
+        raise NativeError("no-cache", f"the cache '{folder}' is not a folder; set INVERT_CACHE to another one")
+    # Whoever can write there can have this process run any code; the system's administrator can anyway.
+    if status.st_uid not in (0, os.geteuid()):
+        raise NativeError("unsafe-cache", f"the cache folder '{folder}' belongs to somebody else; set INVERT_CACHE")
+    if status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+        raise NativeError("unsafe-cache", f"others can write to the cache folder '{folder}'; chmod 700 it")
+    return folder
+
+
+def _unusable(path: Path, error: OSError) -> NativeError:
+    reason = error.strerror or str(error)
+    return NativeError("no-cache", f"the cache folder '{path}' cannot be used ({reason}); set INVERT_CACHE to another")
+
+
+class Entry:
+    """The place of one library in the cache.
+
+    Args:
+        folder: From `open_cache`.
+        name: What the library is called, its hash included.
+        file_name: Of the library itself.
+    """
+
+    def __init__(self, folder: Path, name: str, file_name: str) -> None:
+        self.place = folder / name
+        self.library = self.place / file_name
+        self.lock_file = folder / f"{name}.lock"
+        self.log = folder / f"{name}.log"
+        self._failure = folder / f"{name}.failed"
+
+    def is_whole(self) -> bool:
+        """Tell whether the library is there with the bytes it was built with."""
+        try:
+            return (self.place / _CHECKSUM_FILE).read_text("ascii") == _checksum(self.library)
+        except (OSError, UnicodeError):
+            return False
+
+    @contextlib.contextmanager
+    def locked(self, timeout: float, on_wait: Callable[[], None]) -> Iterator[None]:
+        """Hold this library's lock: one process at a time builds it.
+
+        The file means nothing, only the kernel's lock on it, which no dead process holds.
+
+        Args:
+            timeout: Seconds to wait for another process.
+            on_wait: Called once when there is something to wait for.
+
+        Raises:
+            NativeError: Another process holds the lock for longer, or there is no locking here.
+        """
+        flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
+        try:
+            descriptor = os.open(self.lock_file, flags, 0o600)
+        except OSError as error:
+            raise _unusable(self.place.parent, error) from error
+        try:
+            self._acquire(descriptor, timeout, on_wait)
+            yield
+        finally:
+            os.close(descriptor)
+
+    def _acquire(self, descriptor: int, timeout: float, on_wait: Callable[[], None]) -> None:
+        deadline = time.monotonic() + timeout
+        waiting = False
+        while True:
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                return
+            except BlockingIOError:
+                pass
+            except OSError as error:
+                raise _unusable(self.place.parent, error) from error
+            if time.monotonic() >= deadline:
+                reason = f"another process has held the lock file '{self.lock_file}' for more than {timeout:g} s"
+                raise NativeError("locked", reason)
+            if not waiting:
+                waiting = True
+                on_wait()
+            time.sleep(_POLL)
+
+    @contextlib.contextmanager
+    def building(self) -> Iterator[Path]:
+        """Give a temporary folder to build in; what stands there becomes the entry when the block ends well.
+
+        Call it with the lock held: what killed builds left behind is removed.
+
+        Raises:
+            NativeError: The cache cannot be written.
+        """
+        pattern = f"{self.place.name}.tmp-"
+        for left in self.place.parent.glob(f"{pattern}*"):
+            shutil.rmtree(left, ignore_errors=True)
+        try:
+            temporary = Path(tempfile.mkdtemp(prefix=pattern, dir=self.place.parent))
+        except OSError as error:
+            raise _unusable(self.place.parent, error) from error
+        try:
+            yield temporary
+            self._publish(temporary)
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
+
+    def _publish(self, temporary: Path) -> None:
+        try:
+            (temporary / _CHECKSUM_FILE).write_text(_checksum(temporary / self.library.name), "ascii")
+            if self.place.exists():  # damaged, or it would not have been built again
+                self.place.rename(temporary / "damaged")
+            temporary.rename(self.place)
+        except OSError as error:
+            raise _unusable(self.place.parent, error) from error
+        shutil.rmtree(self.place / "damaged", ignore_errors=True)
+
+    def failure(self) -> NativeError | None:
+        """Return why the last build failed, when it did."""
+        try:
+            code, reason = self._failure.read_text("utf-8", "surrogateescape")[:_MAX_NOTE].split("\n")
+        except (OSError, ValueError):
+            return None
+        return NativeError(code, reason, told=True)
+
+    def remember(self, failure: NativeError) -> None:
+        """Note why this library cannot be had, so that it is neither tried nor told again."""
+        # On a full or read-only disk nothing can be remembered.
+        with contextlib.suppress(OSError):
+            self._failure.write_text(f"{failure.code}\n{failure.reason}", "utf-8", "surrogateescape")
+
+    def forget(self) -> None:
+        """Take the note of a failure away."""
+        with contextlib.suppress(OSError):
+            self._failure.unlink(missing_ok=True)
+
+    def discard(self) -> None:
+        """Take the library away, so that the next build makes it anew."""
+        shutil.rmtree(self.place, ignore_errors=True)
+
+
+def _checksum(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,129 @@
+"""Convolution with constant weights, which are laid out once for the processor instead of at every call."""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+from torch.nn import functional
+
+__all__ = ["FrozenConv2d"]
+
+# torch keeps these for its compiler: the same convolutions, with weights in the order that the processor wants.
+_MKLDNN: Any = torch.ops.mkldnn
+_PACKING = bool(torch._C._has_mkldnn) and all(
+    hasattr(_MKLDNN, name)
+    for name in (
+        "_convolution_pointwise",
+        "_reorder_convolution_weight",
+        "_convolution_transpose_pointwise",
+        "_reorder_convolution_transpose_weight",
+    )
+)
+
+
+class FrozenConv2d:
+    """Convolution, or transposed convolution with a stride, with weights that never change.
+
+    Half of a small convolution's time on a CPU goes into bringing its weights into order; here that is done at the
+    first call with a new size of input. The gradient of the input is again a convolution with such weights. On other
+    devices and types, or where torch lacks the means, the ordinary convolution runs.
+
+    Args:
+        weight: `[O, I, k, k]`.
+        bias: `[O]`, or None.
+        padding: Zeros around the input; of a transposed convolution, pixels cut off the output.
+        up: 1, or the stride of a transposed convolution, which turns the kernel round.
+        relu: Whether the result is max(0, y).
+    """
+
+    def __init__(
+        self, weight: Tensor, bias: Tensor | None = None, *, padding: int, up: int = 1, relu: bool = False
+    ) -> None:
+        self.up, self.padding, self.relu = up, padding, relu
+        self.bias = None if bias is None else bias.detach()
+        self.weight = weight.detach()
+        self._packed: dict[tuple[str, tuple[int, ...]], Tensor] = {}
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """Map `[N, I, H, W]` to `[N, O, H', W']`; differentiable once, in `x`."""
+        if not (_PACKING and x.device.type == "cpu" and x.dtype == self.weight.dtype == torch.float32 and x.numel()):
+            return self._ordinary(x)
+        y: Tensor = _Packed.apply(x, self)
+        return y
+
+    def _ordinary(self, x: Tensor) -> Tensor:
+        weight = self.weight.to(x.dtype)
+        bias = None if self.bias is None else self.bias.to(x.dtype)
+        if self.up == 1:
+            y = functional.conv2d(x, weight, bias, padding=self.padding)
+        else:
+            y = functional.conv_transpose2d(x, weight.transpose(0, 1), bias, stride=self.up, padding=self.padding)
+        return y.relu_() if self.relu else y
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Compute the result outside of autograd."""
+        x = x.contiguous(memory_format=torch.channels_last)
+        relu = "relu" if self.relu else "none"
+        if self.up == 1:
+            return _convolve(x, self._weight("forward", x), self.bias, self.padding, 1, relu)
+        geometry = [self.padding] * 2, [0, 0], [self.up] * 2, [1, 1], 1
+        y: Tensor = _MKLDNN._convolution_transpose_pointwise(
+            x, self._weight("forward", x), self.bias, *geometry, relu, [], ""
+        )
+        return y
+
+    def backward(self, dy: Tensor, y: Tensor | None) -> Tensor:
+        """Return the input's gradient from the output's; `y` is the result where `relu` cut it."""
+        if y is not None:
+            dy = torch.ops.aten.threshold_backward(dy, y, 0)
+        dy = dy.contiguous(memory_format=torch.channels_last)
+        padding = self.weight.shape[-1] - 1 - self.padding if self.up == 1 else self.padding
+        return _convolve(dy, self._weight("backward", dy), None, padding, self.up, "none")
+
+    def _weight(self, direction: str, x: Tensor) -> Tensor:
+        key = (direction, tuple(x.shape))
+        if key not in self._packed:
+            for other in [k for k in self._packed if k[0] == direction]:
+                del self._packed[other]  # a projection has one size
+            self._packed[key] = self._pack(direction, x)
+        return self._packed[key]
+
+    def _pack(self, direction: str, x: Tensor) -> Tensor:
+        weight = self.weight
+        ones, size = [1, 1], list(x.shape)
+        packed: Tensor
+        if direction == "forward" and self.up > 1:
+            weight = weight.transpose(0, 1).contiguous()
+            packed = _MKLDNN._reorder_convolution_transpose_weight(
+                weight, [self.padding] * 2, [0, 0], [self.up] * 2, ones, 1, size
+            )
+            return packed
+        padding, stride = self.padding, 1
+        if direction == "backward" and self.up > 1:  # a strided convolution; the weights' two axes change roles
+            weight, stride = weight.transpose(0, 1), self.up
+        elif direction == "backward":
+            weight, padding = weight.flip([2, 3]).transpose(0, 1), weight.shape[-1] - 1 - self.padding
+        packed = _MKLDNN._reorder_convolution_weight(weight.contiguous(), [padding] * 2, [stride] * 2, ones, 1, size)
+        return packed
+
+
+def _convolve(x: Tensor, weight: Tensor, bias: Tensor | None, padding: int, stride: int, act: str) -> Tensor:
+    y: Tensor = _MKLDNN._convolution_pointwise(x, weight, bias, [padding] * 2, [stride] * 2, [1, 1], 1, act, [], "")
+    return y
+
+
+class _Packed(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, convolution: FrozenConv2d) -> Tensor:
+        y = convolution.forward(x)
+        ctx.convolution = convolution
+        if convolution.relu:
+            ctx.save_for_backward(y)
+        return y
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, dy: Tensor) -> tuple[Tensor, None]:
+        (y,) = ctx.saved_tensors or (None,)
+        return ctx.convolution.backward(dy, y), None

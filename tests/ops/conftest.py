@@ -1,0 +1,82 @@
+"""The native kernels, built once for all tests that ask for them."""
+
+import ctypes
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+
+from generator.ops import _build
+from generator.ops._compile import cuda_home
+
+_FIXTURES = {"kernels", "native", "native_cuda"}
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    # Whichever test comes first waits for the compiler.
+    for item in items:
+        if _FIXTURES & set(getattr(item, "fixturenames", ())):
+            item.add_marker(pytest.mark.timeout(900))
+
+
+@pytest.fixture(scope="session")
+def native_cache(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """Where the libraries under test are built: INVERT_CACHE where that is set, else a folder of this session."""
+    return os.environ.get("INVERT_CACHE") or str(tmp_path_factory.mktemp("native"))
+
+
+def _ensure(cache: str, *, cuda: bool) -> _build.NativeStatus:
+    # Only for this call: the other tests run with native kernels switched off.
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("INVERT_NATIVE", raising=False)
+        patch.setenv("INVERT_CACHE", cache)
+        status = _build.ensure(cuda=cuda, retry=True)
+    library = status.cuda if cuda else status.cpu
+    if library.code == "no-compiler":
+        pytest.skip(f"no native kernels: {library.reason}")
+    assert library.loaded, library.reason
+    return status
+
+
+@pytest.fixture(scope="session")
+def native(native_cache: str) -> _build.NativeStatus:
+    """Build and load the CPU library."""
+    return _ensure(native_cache, cuda=False)
+
+
+@pytest.fixture(scope="session")
+def native_cuda(native: _build.NativeStatus, native_cache: str) -> _build.NativeStatus:
+    """Build and load the CUDA library; no GPU is needed for that."""
+    if torch.version.cuda is None:
+        pytest.skip("torch is built without CUDA")
+    if not (cuda_home() / "bin" / "nvcc").exists():
+        pytest.skip("no nvcc; set CUDA_HOME to a CUDA toolkit")
+    return _ensure(native_cache, cuda=True)
+
+
+@pytest.fixture(scope="session")
+def kernels(request: pytest.FixtureRequest) -> Path:
+    """Load the library under test: the one INVERT_TEST_LIBRARY names, else the project's own."""
+    if named := os.environ.get("INVERT_TEST_LIBRARY"):
+        torch.ops.load_library(named)
+        return Path(named)
+    return request.getfixturevalue("native").cpu.path
+
+
+# A library that a test has built on purpose is tested as it is.
+@pytest.fixture(params=["best"] if os.environ.get("INVERT_TEST_LIBRARY") else ["best", "avx2", "baseline"])
+def isa(request: pytest.FixtureRequest, kernels: Path) -> Iterator[str]:
+    """Run a test once for each instruction set the library has kernels for and this processor understands."""
+    library = ctypes.CDLL(str(kernels))
+    if not hasattr(library, "invert_cpu_isa"):  # CUDA kernels, emulated
+        yield "only"
+        return
+    library.invert_cpu_isa.restype = ctypes.c_char_p
+    best = library.invert_cpu_isa()
+    name = best if request.param == "best" else request.param.encode()
+    if (request.param != "best" and name == best) or not library.invert_cpu_use_isa(name):
+        pytest.skip(f"{name.decode()} is the best one, or the processor lacks it")
+    yield name.decode()
+    library.invert_cpu_use_isa(best)

@@ -1,5 +1,7 @@
 """Run every benchmark in turn: `make bench`."""
 
-from bench import projection_step
+from bench import operators, projection_step, training_step
 
-projection_step.main()
+for benchmark in (projection_step, training_step, operators):
+    benchmark.main()
+    print()

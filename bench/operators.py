@@ -1,4 +1,4 @@
-"""Time each native operator beside its portable kernel, and a matrix product for scale: 64 channels, 256 x 256, float32."""
+"""Time each native operator beside its portable kernel at 64 x 256 x 256, float32, and a matrix product for scale."""
 
 import argparse
 import statistics

@@ -7,19 +7,18 @@ target's features computed again at every step, contiguous layout, one tensor pe
 import argparse
 import json
 import resource
-import statistics
-import subprocess
-import sys
-import time
 from collections.abc import Callable
 
 import torch
 from torch import Tensor
 from torch.nn import functional
+from torch.utils.flop_counter import FlopCounterMode
 
+from bench.side_by_side import measure_apart, median_seconds, prepare_kernels
 from generator.config import GeneratorConfig, SynthesisConfig
 from generator.layers import ModulatedConv2d, ToRGB, freeze
 from generator.networks import Generator
+from generator.ops import frozen_conv
 from invert.allocator import keep_freed_memory
 from invert.latents import LatentStatistics
 from invert.noise import NoiseMaps
@@ -41,11 +40,13 @@ def network(resolution: int, channel_base: int) -> Generator:
     return Generator(GeneratorConfig(synthesis=synthesis)).requires_grad_(False)
 
 
-def ours(generator: Generator, perceptual: Perceptual, targets: Tensor) -> Callable[[int], object]:
+def ours(
+    generator: Generator, perceptual: Perceptual, targets: Tensor, precision: str = "float32"
+) -> Callable[[int], object]:
     """Return the project's own step."""
     generator = generator.to(memory_format=torch.channels_last)
     freeze(generator)
-    objective = PaperObjective(generator, perceptual, perceptual.prepare(targets), 1e5, 2.0)
+    objective = PaperObjective(generator, perceptual, targets, 1e5, 2.0, getattr(torch, precision))
     streams = [torch.Generator().manual_seed(i) for i in range(len(targets))]
     noise = NoiseMaps(generator.synthesis.noise_sizes, len(targets), torch.device("cpu"))
     noise.draw(streams)
@@ -94,60 +95,86 @@ def plain(generator: Generator, perceptual: Perceptual, targets: Tensor) -> Call
     return step
 
 
-WAYS = {"plain": (plain, False), "plain, memory kept": (plain, True), "ours": (ours, True)}
+# How each way's process is set up: the step, native kernels and kept memory or neither, the feature maps' type.
+WAYS: dict[str, tuple[bool, bool, str]] = {
+    "plain": (False, False, "float32"),
+    "plain, memory kept": (False, True, "float32"),
+    "ours": (True, True, "float32"),
+    "ours, bfloat16": (True, True, "bfloat16"),
+}
+
+
+def step_of(way: str, case: str, batch: int) -> Callable[[int], object]:
+    """Return the step to be timed."""
+    is_ours, _, precision = WAYS[way]
+    resolution, base, _ = CASES[case]
+    torch.manual_seed(1)
+    targets = torch.rand([batch, 3, resolution, resolution]) * 2 - 1
+    if is_ours:
+        return ours(network(resolution, base), Perceptual(), targets, precision)
+    return plain(network(resolution, base), Perceptual(), targets)
 
 
 def measure(case: str, batch: int, way: str, budget: float) -> dict[str, float]:
     """Return the median seconds of a step and the peak memory in GiB of this process."""
-    make, keep = WAYS[way]
+    is_ours, keep, _ = WAYS[way]
     if keep:
         keep_freed_memory()
-    resolution, base, _ = CASES[case]
-    torch.manual_seed(1)
-    targets = torch.rand([batch, 3, resolution, resolution]) * 2 - 1
-    step = make(network(resolution, base), Perceptual(), targets)
-    times: list[float] = []
-    for index in range(3, 200):
-        start = time.perf_counter()
-        step(index)
-        times.append(time.perf_counter() - start)
-        if index >= 6 and sum(times) > budget:
-            break
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024**2
-    return {"seconds": statistics.median(times[2:]), "gib": peak}
+    prepare_kernels(is_ours)
+    seconds = median_seconds(step_of(way, case, batch), budget)
+    return {"seconds": seconds, "gib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024**2}
 
 
-def in_a_process(case: str, batch: int, way: str, budget: float) -> dict[str, float]:
-    """Measure in a process of its own, so that neither the memory nor the allocator of one way reaches another."""
-    command = [sys.executable, "-m", "bench.projection_step", "--measure", case, str(batch), way]
-    found = subprocess.run([*command, "--budget", str(budget)], check=True, stdout=subprocess.PIPE)
-    result: dict[str, float] = json.loads(found.stdout)
-    return result
+def count(case: str, batch: int) -> dict[str, float]:
+    """Return the floating-point operations of our step: convolutions and products, forward and backward."""
+    prepare_kernels(False)
+    frozen_conv._PACKING = False  # torch counts only the convolutions it shows
+    step = step_of("ours", case, batch)
+    with FlopCounterMode(display=False) as counter:
+        step(1)
+    return {"flop": float(counter.get_total_flops())}
+
+
+def product_speed() -> float:
+    """Return the FLOP/s of a large float32 matrix product, the machine's own limit."""
+    a = torch.randn([2048, 2048])
+    return 2 * 2048**3 / median_seconds(lambda _: a @ a, 1.0)
 
 
 def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--case", action="append", choices=tuple(CASES), help="default: all")
-    parser.add_argument("--budget", type=float, default=10.0, help="seconds of timed steps per row and way")
+    parser.add_argument("--budget", type=float, default=8.0, help="seconds of timed steps per row and way")
     parser.add_argument("--measure", nargs=3, metavar=("CASE", "BATCH", "WAY"), help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.measure:
         case, batch, way = arguments.measure
-        print(json.dumps(measure(case, int(batch), way, arguments.budget)))
+        found = count(case, int(batch)) if way == "count" else measure(case, int(batch), way, arguments.budget)
+        print(json.dumps(found))
         return
-    print(f"One projection step; torch {torch.__version__}, {torch.get_num_threads()} threads, float32.")
-    print("Share: our time per picture against the plain way at batch 1, and against it with freed memory kept.\n")
-    print("| case | batch | plain, ms | plain, memory kept, ms | ours, ms | ours per picture, ms | share | peak GiB |")
-    print("|---|---|---|---|---|---|---|---|")
+    limit = product_speed()
+    print(f"One projection step, milliseconds; torch {torch.__version__}, {torch.get_num_threads()} threads.")
+    print("Shares: our time per picture against the plain way at batch 1 / against that with freed memory kept too.")
+    print(f"A large float32 matrix product reaches {limit / 1e9:.0f} GFLOP/s; last columns: our float32 step's.\n")
+    print(
+        "| case | batch | plain | plain, memory kept | ours | share | ours, bfloat16 | share | peak GiB | GFLOP/s | |"
+    )
+    print("|---|---|---|---|---|---|---|---|---|---|---|")
+
+    def run(case: str, batch: int, way: str) -> dict[str, float]:
+        return measure_apart("bench.projection_step", [case, str(batch), way, "--budget", str(arguments.budget)])
+
     for case in arguments.case or CASES:
-        one = {way: in_a_process(case, 1, way, arguments.budget)["seconds"] for way in WAYS if way != "ours"}
+        one = [run(case, 1, way)["seconds"] for way in ("plain", "plain, memory kept")]
         for batch in CASES[case][2]:
-            found = in_a_process(case, batch, "ours", arguments.budget)
-            each = found["seconds"] / batch
-            times = " | ".join(f"{value * 1e3:.1f}" for value in (*one.values(), found["seconds"], each))
-            shares = " / ".join(f"{each / value:.2f}" for value in one.values())
-            print(f"| {case} | {batch} | {times} | {shares} | {found['gib']:.1f} |", flush=True)
+            found = run(case, batch, "ours")
+            cells = [case, str(batch), *(f"{value * 1e3:.1f}" for value in one)]
+            for seconds in (found["seconds"], run(case, batch, "ours, bfloat16")["seconds"]):
+                cells += [f"{seconds * 1e3:.1f}", " / ".join(f"{seconds / batch / value:.2f}" for value in one)]
+            speed = run(case, batch, "count")["flop"] / found["seconds"]
+            cells += [f"{found['gib']:.1f}", f"{speed / 1e9:.0f}", f"{speed / limit:.0%}"]
+            print(f"| {' | '.join(cells)} |", flush=True)
 
 
 if __name__ == "__main__":

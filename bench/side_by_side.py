@@ -1,6 +1,6 @@
-"""Measure each way of doing a thing in a process of its own, so that no way's memory, kernels or allocator reach another.
+"""Measure each way of doing a thing in a process of its own: no way's memory, kernels or allocator reach another.
 
-A benchmark module has `WAYS`, how each way's process is set up, and prints one JSON object when called with `--measure`.
+A benchmark module prints one JSON object when it is called with `--measure`.
 """
 
 import json

@@ -17,7 +17,12 @@ __all__ = ["PRESETS", "Preset", "ProjectConfig", "differing_keys", "method_diges
 
 METHOD_VERSION = 1  # raised when the same settings would give other distances
 
-_CHOICES = {"lpips": ("vgg", "alex"), "noise": ("optimise", "fixed", "zero"), "device": ("auto", "cpu", "cuda")}
+_CHOICES = {
+    "lpips": ("vgg", "alex"),
+    "noise": ("optimise", "fixed", "zero"),
+    "device": ("auto", "cpu", "cuda"),
+    "precision": ("float32", "bfloat16"),
+}
 
 
 @dataclass(frozen=True)
@@ -54,6 +59,7 @@ class ProjectConfig:
         noise_weight: Factor on the noise regulariser.
         seed: Of each picture's random stream. restarts: Independent optimisations, the best one counts.
         class_index: Class of a conditional network.
+        precision: Type of the feature maps, "float32" or "bfloat16"; w, Adam and distances stay float32.
         batch: Pictures optimised together. threads: CPU threads. device: "auto", "cpu" or "cuda".
 
     Raises:
@@ -71,6 +77,7 @@ class ProjectConfig:
     batch: int | None = None
     threads: int | None = None
     device: str = "auto"
+    precision: str = "float32"
 
     def __post_init__(self) -> None:
         for name, choices in {**_CHOICES, "preset": tuple(PRESETS)}.items():
@@ -107,7 +114,7 @@ def method_record(config: ProjectConfig, network_sha256: str, image_policy: dict
         "noise_weight": config.noise_weight,
         "restarts": config.restarts,
         "class": config.class_index,
-        "precision": "float32",
+        "precision": config.precision,
         "image_policy": image_policy,
     }
 

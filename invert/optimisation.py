@@ -11,7 +11,7 @@ from torch import Tensor
 from generator.networks import Generator
 from invert.latents import LatentStatistics
 from invert.noise import NoiseMaps
-from invert.perceptual import Perceptual, TargetFeatures
+from invert.perceptual import Perceptual
 from invert.schedule import Schedule
 
 __all__ = ["Measurement", "Objective", "Optimisation", "PaperObjective"]
@@ -25,30 +25,36 @@ class PaperObjective:
     """LPIPS to stored targets plus the weighted noise regulariser.
 
     Args:
-        generator: A frozen network. perceptual: The distance. targets: What pictures are compared with.
+        generator: A frozen network. perceptual: The distance. targets: Pictures `[N, C, H, W]` to draw again.
         noise_weight: Factor on the regulariser; 0 leaves it out.
         pyramid_scale: See `invert.noise.autocorrelation`.
+        dtype: Type of the feature maps while optimising; distances are measured in float32 whatever it is.
     """
 
     def __init__(
         self,
         generator: Generator,
         perceptual: Perceptual,
-        targets: TargetFeatures,
+        targets: Tensor,
         noise_weight: float,
         pyramid_scale: float,
+        dtype: torch.dtype = torch.float32,
     ) -> None:
-        self._generator, self._perceptual, self._targets = generator, perceptual, targets
+        self._generator, self._perceptual, self._dtype = generator, perceptual, dtype
+        self._exact_targets = perceptual.prepare(targets)
+        self._targets = self._exact_targets
+        if dtype != torch.float32:
+            self._targets = perceptual.prepare(targets, dtype)
         self._noise_weight, self._pyramid_scale = noise_weight, pyramid_scale
 
-    def draw(self, w: Tensor, noise: NoiseMaps) -> Tensor:
+    def draw(self, w: Tensor, noise: NoiseMaps, dtype: torch.dtype = torch.float32) -> Tensor:
         """Return g(w, noise) `[N, C, H, W]`."""
-        image: Tensor = self._generator.synthesis(self._generator.broadcast(w), noise.by_layer())
+        image: Tensor = self._generator.synthesis(self._generator.broadcast(w), noise.by_layer(), dtype=dtype)
         return image
 
     def __call__(self, w: Tensor, noise: NoiseMaps) -> tuple[Tensor, Tensor]:
         """Return each picture's distance `[N]` and noise term `[N]` at w `[N, w_dim]`."""
-        distances, _ = self._perceptual.distance(self.draw(w, noise), self._targets)
+        distances, _ = self._perceptual.distance(self.draw(w, noise, self._dtype), self._targets)
         if not self._noise_weight or not noise.stacks:
             return distances, torch.zeros_like(distances)
         return distances, self._noise_weight * noise.autocorrelation(self._pyramid_scale)
@@ -57,7 +63,7 @@ class PaperObjective:
     def measure(self, w: Tensor, noise: NoiseMaps) -> Measurement:
         """Return the distances `[N]`, their layers' shares `[N, 5]` and the pictures `[N, C, H, W]`."""
         images = self.draw(w, noise)
-        distances, shares = self._perceptual.distance(images, self._targets)
+        distances, shares = self._perceptual.distance(images, self._exact_targets)
         return distances, shares, images
 
 

@@ -5,6 +5,7 @@ Reference: Zhang et al. 2018 ("The Unreasonable Effectiveness of Deep Features a
 
 import warnings
 from collections.abc import Callable
+from functools import partial
 from importlib import resources
 from typing import Any, cast
 
@@ -59,9 +60,17 @@ def _frozen_layers(backbone: nn.Sequential) -> list[Layer]:
             layers.append(FrozenConv2d(module.weight, module.bias, padding=int(module.padding[0]), relu=True))
         elif isinstance(module, nn.ReLU) and layers and isinstance(layers[-1], FrozenConv2d):
             continue
+        elif isinstance(module, nn.Conv2d):
+            layers.append(partial(_strided, module))
         else:
             layers.append(module)
     return layers
+
+
+def _strided(module: nn.Conv2d, x: Tensor) -> Tensor:
+    """Apply AlexNet's first convolution in the input's type."""
+    bias = None if module.bias is None else module.bias.to(x.dtype)
+    return functional.conv2d(x, module.weight.to(x.dtype), bias, module.stride, module.padding)
 
 
 class Perceptual(nn.Module):
@@ -83,13 +92,13 @@ class Perceptual(nn.Module):
         self.model = _build(net).to(memory_format=torch.channels_last)
         self._slices: list[list[Layer]] | None = None
 
-    def _features(self, images: Tensor) -> list[Tensor]:
+    def _features(self, images: Tensor, dtype: torch.dtype) -> list[Tensor]:
         x = images.to(torch.float32)
         if max(x.shape[2:]) > _COMPARED_SIZE:
             x = functional.interpolate(x, size=(_COMPARED_SIZE, _COMPARED_SIZE), mode="area")
         if x.shape[1] == 1:
             x = x.expand(-1, 3, -1, -1)
-        x = self.model.scaling_layer(x[:, :3]).contiguous(memory_format=torch.channels_last)
+        x = self.model.scaling_layer(x[:, :3]).to(dtype).contiguous(memory_format=torch.channels_last)
         if self._slices is None:
             self._slices = [_frozen_layers(getattr(self.model.net, f"slice{i + 1}")) for i in range(5)]
         taps = []
@@ -107,14 +116,15 @@ class Perceptual(nn.Module):
     def _heads(self) -> list[Tensor]:
         return [cast(Tensor, head.model[-1].weight) for head in self.model.lins]  # [1, C, 1, 1] each
 
-    def prepare(self, targets: Tensor) -> TargetFeatures:
+    def prepare(self, targets: Tensor, dtype: torch.dtype = torch.float32) -> TargetFeatures:
         """Return what `distance` needs to know of the targets.
 
         Args:
             targets: `[N, 1, 3 or 4, H, W]` in [-1, 1]; grey is repeated, of four channels alpha is left out.
+            dtype: Type of the features, here and in `distance`.
         """
         with torch.no_grad():
-            return [normalise_features(x) for x in self._features(targets)]
+            return [normalise_features(x) for x in self._features(targets, dtype)]
 
     def distance(self, images: Tensor, targets: TargetFeatures) -> tuple[Tensor, Tensor]:
         """Return LPIPS between each picture and its target.
@@ -127,7 +137,7 @@ class Perceptual(nn.Module):
             The distances `[N]`, and their five layers' shares `[N, 5]`.
         """
         layers = []
-        for x, target, head in zip(self._features(images), targets, self._heads, strict=True):
+        for x, target, head in zip(self._features(images, targets[0].dtype), targets, self._heads, strict=True):
             layers.append(lpips_tail(x, target, head.flatten()))
         shares = torch.stack(layers, dim=1)
         return shares.sum(dim=1), shares

@@ -191,9 +191,10 @@ class Projector:
         return PaperObjective(
             self.generator,
             self.perceptual,
-            self.perceptual.prepare(pixels),
+            pixels,
             self.config.noise_weight if self.config.noise == "optimise" else 0.0,
             self.config.constants.pyramid_scale,
+            getattr(torch, self.config.precision),
         )
 
     def _begin(self, objective: PaperObjective, targets: Sequence[Target], restart: int) -> Optimisation:

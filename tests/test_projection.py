@@ -78,9 +78,8 @@ class GoldenRun:
         self.noise = NoiseMaps(generator.synthesis.noise_sizes, 1, torch.device("cpu"))
         starts = {name: self.golden[f"noise_init.{name}.noise_const"] for name in generator.synthesis.noise_sizes}
         self.noise.fill(starts)
-        features = perceptual.prepare(self.golden["target"])
         self.objective = PaperObjective(
-            generator, perceptual, features, self.meta["noise_reg_weight"], self.meta["pyramid_scale"]
+            generator, perceptual, self.golden["target"], self.meta["noise_reg_weight"], self.meta["pyramid_scale"]
         )
         noise = torch.randn([1, 24], generator=torch.Generator().manual_seed(int(perturbation * 1e7)))
         self.optimisation = Optimisation(
@@ -381,3 +380,14 @@ def test_refuses_wrong_settings(settings: dict[str, object]) -> None:
 def test_a_network_too_small_to_compare(alex: Perceptual) -> None:
     with pytest.raises(UsageError, match=r"16 px.*32 px up"):
         Projector(tiny(img_resolution=16), alex, ProjectConfig(lpips="alex"), batch=1)
+
+
+def test_bfloat16_comes_about_as_close(alex: Perceptual) -> None:
+    generator = tiny()
+    targets = [target(seed) for seed in range(2)]
+    exact = project(generator, alex, targets, 2, steps=40)
+    short = project(generator, alex, targets, 2, steps=40, precision="bfloat16")
+    for a, b in zip(exact, short, strict=True):
+        assert b.distance == pytest.approx(a.distance, rel=0.3)
+        assert b.w.dtype == np.float32
+        assert b.distance != a.distance, "the feature maps were rounded"

@@ -56,9 +56,9 @@ class SynthesisBlock(nn.Module):
         if self.has_rgb:
             self.torgb = ToRGB(out, config.img_channels, config.w_dim, config.conv_clamp)
 
-    def _features(self, x: Tensor | None, ws: Tensor, noise: dict[str, Tensor | None]) -> Tensor:
+    def _features(self, x: Tensor | None, ws: Tensor, noise: dict[str, Tensor | None], dtype: torch.dtype) -> Tensor:
         if x is None:
-            start = self.const[None].expand(len(ws), -1, -1, -1)
+            start = self.const[None].to(dtype).expand(len(ws), -1, -1, -1)
             out: Tensor = self.conv1(start, ws[:, 0], noise["conv1"])
             return out
         if self.architecture != "resnet":
@@ -73,9 +73,14 @@ class SynthesisBlock(nn.Module):
         return total
 
     def forward(
-        self, x: Tensor | None, image: Tensor | None, ws: Tensor, noise: dict[str, Tensor | None]
+        self,
+        x: Tensor | None,
+        image: Tensor | None,
+        ws: Tensor,
+        noise: dict[str, Tensor | None],
+        dtype: torch.dtype,
     ) -> tuple[Tensor, Tensor | None]:
-        x = self._features(x, ws, noise)
+        x = self._features(x, ws, noise, dtype)
         if image is not None:
             image = upfirdn2d(image, self.resample_filter, up=2, padding=self._upsample_padding, gain=4)
         if self.has_rgb:
@@ -145,8 +150,16 @@ class SynthesisNetwork(nn.Module):
                 raise ValueError(f"noise {name} has shape {tuple(value.shape)}, not ({batch}, 1, {r}, {r})")
         return dict(noise)
 
-    def forward(self, ws: Tensor, noise: NoiseInput = "const", rng: torch.Generator | None = None) -> Tensor:
-        """Draw `[N, img_channels, R, R]` in about [-1, 1] from styles `[N, num_ws, w_dim]`.
+    def forward(
+        self,
+        ws: Tensor,
+        noise: NoiseInput = "const",
+        rng: torch.Generator | None = None,
+        dtype: torch.dtype = torch.float32,
+    ) -> Tensor:
+        """Draw float32 `[N, img_channels, R, R]` in about [-1, 1] from styles `[N, num_ws, w_dim]`.
+
+        `dtype` is the type of the feature maps; styles, noise and the sum of the pictures stay float32.
 
         Raises:
             ValueError: The styles or the noise do not fit this network.
@@ -161,7 +174,7 @@ class SynthesisNetwork(nn.Module):
             # conv layers take a style each; torgb shares the next block's first (figure 2 of the skip generator)
             count = 2 if resolution == 4 else 3
             block_noise = {layer: maps.get(f"b{resolution}.{layer}") for layer in ("conv0", "conv1")}
-            x, image = self.get_submodule(f"b{resolution}")(x, image, ws[:, start : start + count], block_noise)
+            x, image = self.get_submodule(f"b{resolution}")(x, image, ws[:, start : start + count], block_noise, dtype)
             start += count - 1
         if image is None:  # unreachable: the last block always draws
             raise RuntimeError("the synthesis network drew nothing")

@@ -3,6 +3,7 @@
 import hashlib
 import importlib.util
 import platform
+import shlex
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -133,8 +134,8 @@ def ninja_text(recipe: Recipe, cxx: str = "c++", nvcc: str = "nvcc") -> str:
         nvcc: The CUDA compiler, used where a unit asks for it.
     """
     folder = csrc_folder()
-    include = " ".join(f"-isystem {_word(path)}" for path in recipe.include)
-    extra = " ".join(map(_word, recipe.extra))
+    include = " ".join(f"-isystem {_argument(path)}" for path in recipe.include)
+    extra = " ".join(map(_argument, recipe.extra))
     lines = [
         "ninja_required_version = 1.3",
         f"cxx = {_word(cxx)}",
@@ -151,14 +152,19 @@ def ninja_text(recipe: Recipe, cxx: str = "c++", nvcc: str = "nvcc") -> str:
     for unit in recipe.units:
         lines += [
             f"build {unit.object}: {unit.compiler} {_word(folder / unit.source)}",
-            f"  flags = {' '.join(map(_word, unit.flags))}",
+            f"  flags = {' '.join(map(_argument, unit.flags))}",
         ]
     lines += [
         f"build {recipe.file_name}: link {' '.join(unit.object for unit in recipe.units)}",
-        f"  flags = {' '.join(map(_word, recipe.link))}",
+        f"  flags = {' '.join(map(_argument, recipe.link))}",
         f"default {recipe.file_name}",
     ]
     return "\n".join(lines) + "\n"
+
+
+def _argument(text: object) -> str:
+    """Write one argument of a command as the shell and ninja read it."""
+    return shlex.quote(str(text)).replace("$", "$$")
 
 
 def _word(text: object) -> str:

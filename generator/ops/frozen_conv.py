@@ -11,6 +11,7 @@ __all__ = ["FrozenConv2d"]
 
 # torch keeps these for its compiler: the same convolutions, with weights in the order that the processor wants.
 _MKLDNN: Any = torch.ops.mkldnn
+_PACKED_TYPES = (torch.float32, torch.bfloat16)
 _PACKING = bool(torch._C._has_mkldnn) and all(
     hasattr(_MKLDNN, name)
     for name in (
@@ -43,11 +44,11 @@ class FrozenConv2d:
         self.up, self.padding, self.relu = up, padding, relu
         self.bias = None if bias is None else bias.detach()
         self.weight = weight.detach()
-        self._packed: dict[tuple[str, tuple[int, ...]], Tensor] = {}
+        self._packed: dict[tuple[str, torch.dtype, tuple[int, ...]], tuple[Tensor, Tensor | None]] = {}
 
     def __call__(self, x: Tensor) -> Tensor:
         """Map `[N, I, H, W]` to `[N, O, H', W']`; differentiable once, in `x`."""
-        if not (_PACKING and x.device.type == "cpu" and x.dtype == self.weight.dtype == torch.float32 and x.numel()):
+        if not (_PACKING and x.device.type == "cpu" and x.dtype in _PACKED_TYPES and x.numel()):
             return self._ordinary(x)
         y: Tensor = _Packed.apply(x, self)
         return y
@@ -66,11 +67,9 @@ class FrozenConv2d:
         x = x.contiguous(memory_format=torch.channels_last)
         relu = "relu" if self.relu else "none"
         if self.up == 1:
-            return _convolve(x, self._weight("forward", x), self.bias, self.padding, 1, relu)
+            return _convolve(x, *self._weight("forward", x), self.padding, 1, relu)
         geometry = [self.padding] * 2, [0, 0], [self.up] * 2, [1, 1], 1
-        y: Tensor = _MKLDNN._convolution_transpose_pointwise(
-            x, self._weight("forward", x), self.bias, *geometry, relu, [], ""
-        )
+        y: Tensor = _MKLDNN._convolution_transpose_pointwise(x, *self._weight("forward", x), *geometry, relu, [], "")
         return y
 
     def backward(self, dy: Tensor, y: Tensor | None) -> Tensor:
@@ -79,18 +78,20 @@ class FrozenConv2d:
             dy = torch.ops.aten.threshold_backward(dy, y, 0)
         dy = dy.contiguous(memory_format=torch.channels_last)
         padding = self.weight.shape[-1] - 1 - self.padding if self.up == 1 else self.padding
-        return _convolve(dy, self._weight("backward", dy), None, padding, self.up, "none")
+        weight, _ = self._weight("backward", dy)
+        return _convolve(dy, weight, None, padding, self.up, "none")
 
-    def _weight(self, direction: str, x: Tensor) -> Tensor:
-        key = (direction, tuple(x.shape))
+    def _weight(self, direction: str, x: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Return the weights as the processor wants them for such an input, and the bias."""
+        key = (direction, x.dtype, tuple(x.shape))
         if key not in self._packed:
-            for other in [k for k in self._packed if k[0] == direction]:
+            for other in [k for k in self._packed if k[:2] == key[:2]]:
                 del self._packed[other]  # a projection has one size
-            self._packed[key] = self._pack(direction, x)
+            self._packed[key] = self._pack(direction, x), None if self.bias is None else self.bias.to(x.dtype)
         return self._packed[key]
 
     def _pack(self, direction: str, x: Tensor) -> Tensor:
-        weight = self.weight
+        weight = self.weight.to(x.dtype)
         ones, size = [1, 1], list(x.shape)
         packed: Tensor
         if direction == "forward" and self.up > 1:

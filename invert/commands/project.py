@@ -45,6 +45,13 @@ __all__ = ["project"]
 @click.option("--restarts", default=1, show_default=True, metavar="N", help="Independent tries; the best one counts.")
 @click.option("--batch", type=int, metavar="N", help="Pictures optimised together.  [default: at most 8]")
 @click.option("--threads", type=int, metavar="N", help="CPU threads.")
+@click.option(
+    "--precision",
+    default="float32",
+    show_default=True,
+    type=click.Choice(["float32", "bfloat16"]),
+    help="Of the feature maps; bfloat16 is for processors that have it.",
+)
 @click.option("--device", default="auto", show_default=True, type=click.Choice(["auto", "cpu", "cuda"]))
 @options.class_index
 @click.option("--max-pixels", type=click.IntRange(min=1), metavar="N", help="Refuse larger pictures.")

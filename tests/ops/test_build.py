@@ -20,7 +20,7 @@ from generator.ops import _build, _compile
 from generator.ops._build import NativeStatus, ensure, kernels_hash, status
 from generator.ops._cache import NativeError, cache_folder
 from generator.ops._library import NAMESPACE
-from generator.ops._sources import Recipe, Unit
+from generator.ops._sources import Recipe, Unit, ninja_text
 
 ROOT = Path(__file__).parent.parent.parent
 SOURCE = 'extern "C" const char* invert_cpu_isa() { return "tiny"; }\n'
@@ -45,7 +45,7 @@ import os, sys
 import ninja
 from pathlib import Path
 from generator.ops import _build
-from generator.ops._sources import Recipe, Unit
+from generator.ops._sources import Recipe, Unit, ninja_text
 unit = Unit(sys.argv[1], "tiny.o", "cxx", ("-fPIC",))
 _build._recipe = lambda target: Recipe(f"tiny_{target}", (unit,), (), ("-shared",))
 if "as-nobody" in sys.argv and os.geteuid() == 0:
@@ -529,3 +529,10 @@ def test_the_cuda_library(native_cuda: NativeStatus) -> None:
     for name in native_cuda.kernels:
         # What torch itself says, not what this project concludes from it.
         assert f"{NAMESPACE}::{name}" in torch._C._dispatch_get_registrations_for_dispatch_key("CUDA")
+
+
+def test_arguments_with_spaces_and_dollars_reach_the_compiler() -> None:
+    recipe = Recipe("x", (), (Path("/a b/$c/include"),), ("-L/a b/$c",))
+    text = ninja_text(recipe)
+    assert "-isystem '/a b/$$c/include'" in text
+    assert "flags = '-L/a b/$$c'" in text

@@ -1,4 +1,4 @@
-# make demo | make test | make test-long | make bench | make clean
+# make demo | make test | make sanitize | make test-long | make bench | make clean
 
 PYTHON ?= python3
 VENV   := .venv
@@ -12,7 +12,7 @@ DEMO_OUT      ?= projections/demo
 DEMO_NETWORK  := $(or $(NETWORK),$(wildcard data/networks/A.safetensors))
 
 .DELETE_ON_ERROR:
-.PHONY: demo test test-long bench clean check-network
+.PHONY: demo test sanitize test-long bench clean check-network
 
 demo: check-network $(VENV)/.ready
 	@$(foreach kind,real generated, \
@@ -33,6 +33,10 @@ test: $(VENV)/.ready-test
 	$(PY) -m ruff format --check .
 	$(PY) -m mypy
 	$(PY) -m pytest -q -m "not long"
+
+# The native kernels' tests under AddressSanitizer and UndefinedBehaviorSanitizer, and the CUDA kernels emulated.
+sanitize: $(VENV)/.ready-test
+	$(PY) -m pytest -q -m long tests/ops
 
 test-long: $(VENV)/.ready-test
 	$(PY) -m pytest -q -m long || [ $$? -eq 5 ]  # 5: there is none

@@ -55,6 +55,7 @@ def main() -> None:
         median = statistics.median(values)
         axes.hist(values, bins=list(bins), alpha=0.6, label=f"{name}: {len(values)} pictures, median {median:.4f}")
         print(f"{name}: {len(values)} pictures, median distance {median:.4f}")
+    axes.margins(y=0.4)
     axes.set_xscale("log")
     axes.set_xlabel("LPIPS between picture and reconstruction")
     axes.set_ylabel("pictures")

@@ -4,6 +4,7 @@ References: Karras et al. 2018 (equalised learning rate, minibatch standard devi
 """
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import Any
 
@@ -26,15 +27,16 @@ __all__ = [
 ]
 
 
-class Foldable(nn.Module):
+class Foldable(nn.Module, ABC):
     """A layer whose parameters, once frozen, are scaled and laid out once instead of at every call."""
 
     def __init__(self) -> None:
         super().__init__()
         self._folded: tuple[Tensor, ...] | None = None
 
+    @abstractmethod
     def _fold(self) -> tuple[Tensor, ...]:
-        raise NotImplementedError
+        """Return the tensors that `forward` works with, computed from the parameters."""
 
     def folded(self) -> tuple[Tensor, ...]:
         """Return the tensors `forward` works with, from the store if the layer is frozen."""

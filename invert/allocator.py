@@ -13,8 +13,8 @@ def keep_freed_memory() -> bool:
     """Tell glibc to reuse freed memory, and return whether it understood.
 
     A projection step frees and asks for the same gigabytes again; by default each is returned to the system
-    and cleared page by page before its next use, which takes half of a 1024 px step (`bench/README.md`).
-    Process-wide, so it is for programs to call, not for libraries.
+    and cleared page by page before its next use, which takes half of a 1024 px step (see
+    `bench/projection_step.py`). Process-wide, so it is for programs to call, not for libraries.
     """
     if sys.platform != "linux":
         return False

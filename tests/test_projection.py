@@ -63,10 +63,27 @@ def project(
     return [record for record in records if isinstance(record, Projection)]
 
 
+class PlainPerceptual(Perceptual):
+    """The published formula, step by step, on the package's own layers."""
+
+    def _unit_features(self, images: torch.Tensor) -> list[torch.Tensor]:
+        taps = self.model.net(self.model.scaling_layer(images).contiguous(memory_format=torch.channels_last))
+        return [x / (x.square().sum(dim=1, keepdim=True).clamp(min=1e-20).sqrt() + 1e-10) for x in taps]
+
+    def prepare(self, targets: torch.Tensor, dtype: torch.dtype = torch.float32) -> list[torch.Tensor]:
+        with torch.no_grad():
+            return self._unit_features(targets)
+
+    def distance(self, images: torch.Tensor, targets: list[torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
+        pairs = zip(self._unit_features(images), targets, self.model.lins, strict=True)
+        shares = torch.stack([head((x - y).square()).mean(dim=[1, 2, 3]) for x, y, head in pairs], dim=1)
+        return shares.sum(dim=1), shares
+
+
 class GoldenRun:
     """The golden optimisation: no random numbers, given start noise."""
 
-    def __init__(self, kind: str, form: str, perturbation: float = 0.0) -> None:
+    def __init__(self, kind: str, form: str, perceptual_class: type[Perceptual] = Perceptual) -> None:
         self.golden = Arrays(f"projection_{kind}")
         self.meta = self.golden.json("meta")
         _, generator, _ = load_networks(self.meta["network"].removeprefix("network_").removesuffix(".npz"))
@@ -74,19 +91,18 @@ class GoldenRun:
             if isinstance(module, ModulatedConv2d | ToRGB):
                 module.form = form
         freeze(generator)
-        perceptual = Perceptual("vgg")
+        perceptual = perceptual_class("vgg")
         self.noise = NoiseMaps(generator.synthesis.noise_sizes, 1, torch.device("cpu"))
         starts = {name: self.golden[f"noise_init.{name}.noise_const"] for name in generator.synthesis.noise_sizes}
         self.noise.fill(starts)
         self.objective = PaperObjective(
             generator, perceptual, self.golden["target"], self.meta["noise_reg_weight"], self.meta["pyramid_scale"]
         )
-        noise = torch.randn([1, 24], generator=torch.Generator().manual_seed(int(perturbation * 1e7)))
         self.optimisation = Optimisation(
             self.objective,
             Schedule(self.meta["steps"], latent_noise=0.0),
             LatentStatistics(self.golden["w_init"], 1.0),
-            self.golden["w_init"][None] + perturbation * noise,
+            self.golden["w_init"][None],
             self.noise,
             [torch.Generator()],
         )
@@ -123,21 +139,26 @@ def test_golden_guided(kind: str, form: str) -> None:
         torch.testing.assert_close(value.detach()[0, 0], expected, atol=0.001, rtol=0)
 
 
+@pytest.mark.parametrize("kind", ["paper", "official_code"])
+def test_golden(kind: str) -> None:
+    """The whole golden run, with its own arithmetic: weights per picture, the plain formula of the distance."""
+    errors = GoldenRun(kind, "per_sample", PlainPerceptual).errors(guided=False)
+    assert errors[:10, :2].max() < 1e-4
+    assert errors[-1, 0] < 0.05
+
+
 @pytest.mark.parametrize(("kind", "tolerance"), [("paper", 2e-3), ("official_code", 1e-4)])
-def test_golden(kind: str, tolerance: float) -> None:
-    """The free run, against the golden one.
+def test_golden_with_the_arithmetic_in_use(kind: str, tolerance: float) -> None:
+    """Follow the golden run with frozen networks and fused kernels, as far as rounding lets one.
 
     At its third step the paper's run passes within rounding of a kink of the distance (a ReLU at zero) on one side,
     where ours, and any start that differs by 1e-7, is on the other: the gradient's third digit and all that follows
-    differ. `test_golden_guided` shows each single step right. The last step depends on rounding; two starts are tried.
+    differ. `test_golden_guided` shows each single step right.
     """
-    last = []
-    for attempt in range(2):
-        errors = GoldenRun(kind, "shared", 1e-7 * attempt).errors(guided=False)
-        assert errors[:3, 0].max() < 1e-5
-        assert errors[:10, 0].max() < tolerance
-        last.append(errors[-1, 0])
-    assert min(last) < 0.05
+    errors = GoldenRun(kind, "shared").errors(guided=False)
+    assert errors[:3, 0].max() < 1e-5
+    assert errors[:10, 0].max() < tolerance
+    assert errors[-1, 0] < 0.1
 
 
 def test_bits_never_depend_on_neighbours_slot_or_order(alex: Perceptual) -> None:

@@ -124,6 +124,7 @@ class SynthesisConfig:
     architecture: str = "skip"
     resample_filter: tuple[float, ...] = (1.0, 3.0, 3.0, 1.0)
     use_noise: bool = True
+    demodulate: bool = True
     activation: str = "lrelu"
     conv_clamp: float | None = None
 

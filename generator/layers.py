@@ -212,6 +212,7 @@ class ModulatedConv2d(Foldable):
         up: Upsampling factor.
         activation: One of `generator.config.ACTIVATIONS`.
         use_noise: Whether the layer has noise inputs.
+        demodulate: Whether the modulated weights are brought to unit norm (equation 3).
         resample_filter: Taps of the low-pass filter.
         conv_clamp: Limit on the output's absolute value, or None.
 
@@ -232,12 +233,13 @@ class ModulatedConv2d(Foldable):
         kernel_size: int = 3,
         activation: str = "lrelu",
         use_noise: bool = True,
+        demodulate: bool = True,
         resample_filter: Sequence[float] = (1, 3, 3, 1),
         conv_clamp: float | None = None,
     ) -> None:
         super().__init__()
         self.resolution, self.up, self.activation = resolution, up, activation
-        self.use_noise, self.conv_clamp = use_noise, conv_clamp
+        self.use_noise, self.demodulate, self.conv_clamp = use_noise, demodulate, conv_clamp
         self.form = DEFAULT_FORM
         self.affine = EqualizedLinear(w_dim, in_channels, bias=1.0)
         self.register_buffer("resample_filter", setup_filter(resample_filter, separable=False), persistent=False)
@@ -246,13 +248,18 @@ class ModulatedConv2d(Foldable):
         if use_noise:
             self.register_buffer("noise_const", torch.randn([resolution, resolution]))
             self.noise_strength = nn.Parameter(torch.zeros([]))
+        # Demodulation cancels any scale of the weights; without it the learning rate is equalised as elsewhere.
+        self.weight_gain = 1.0 if demodulate else 1 / math.sqrt(in_channels * kernel_size**2)
 
     def _fold(self) -> tuple[Tensor, ...]:
-        return self.weight, self.weight.square().sum(dim=[2, 3])
+        weight = self.weight
+        if not self.demodulate:
+            return (weight * self.weight_gain,)
+        return weight, weight.square().sum(dim=[2, 3])
 
     def fold(self) -> None:
         super().fold()
-        self._convolve = FrozenFilteredConv2d(self.weight, self.resample_filter, self.up)
+        self._convolve = FrozenFilteredConv2d(self.folded()[0], self.resample_filter, self.up)
 
     def forward(self, x: Tensor, w: Tensor, noise: Tensor | None = None, gain: float = 1.0) -> Tensor:
         """Map `[N, I, H, W]` and w `[N, w_dim]` to `[N, O, H * up, W * up]`, the result scaled by `gain`.
@@ -263,16 +270,17 @@ class ModulatedConv2d(Foldable):
         act_gain = default_gain(self.activation) * gain
         if self.is_frozen and self.form == "shared":
             return self._frozen_forward(x, w, noise, act_gain, clamp)
-        weight, weight_energy = self.folded()
+        weight, *weight_energy = self.folded()
         x = modulated_conv2d(
             x,
             weight,
             self.affine(w),
+            demodulate=self.demodulate,
             up=self.up,
             padding=weight.shape[-1] // 2,
             resample_filter=self.resample_filter if self.up > 1 else None,
             flip_weight=self.up == 1,
-            weight_energy=weight_energy,
+            weight_energy=weight_energy[0] if weight_energy else None,
             form=self.form,
         )
         if noise is not None:
@@ -281,10 +289,10 @@ class ModulatedConv2d(Foldable):
 
     def _frozen_forward(self, x: Tensor, w: Tensor, noise: Tensor | None, gain: float, clamp: float | None) -> Tensor:
         """Do the same with everything after the convolution in one pass; differentiable once."""
-        _, weight_energy = self.folded()
+        _, *weight_energy = self.folded()
         styles = self.affine(w)
         x = self._convolve(modulate(x, styles))
-        scale = demodulation_factors(weight_energy, styles)
+        scale = demodulation_factors(weight_energy[0], styles) if weight_energy else None
         strength = None if noise is None else self.noise_strength
         return conv_tail(x, scale, noise, strength, self.bias, act=self.activation, gain=gain, clamp=clamp)
 

@@ -14,10 +14,13 @@ import click
 from generator.errors import GeneratorError
 from invert import __version__
 from invert.commands.convert import convert
+from invert.commands.dataset import dataset
 from invert.commands.doctor import doctor
 from invert.commands.generate import generate
 from invert.commands.info import info
 from invert.commands.project import project
+from invert.commands.train import train
+from invert.commands.train_report import train_report
 from invert.errors import ExitCode, InvertError
 from invert.output import guard_streams, message
 
@@ -50,7 +53,7 @@ def cli(settings: dict[str, bool], debug: bool) -> None:
     settings["debug"] = debug
 
 
-for command in (project, generate, info, convert, doctor):
+for command in (project, generate, dataset, train, train_report, info, convert, doctor):
     cli.add_command(command)
 
 

@@ -18,7 +18,17 @@ from typing import BinaryIO
 
 from invert.errors import BusyError, OutputError, display_path
 
-__all__ = ["TEMPORARY_PREFIX", "atomic_file", "ensure_folder", "exclusive_lock", "write_atomic"]
+__all__ = [
+    "TEMPORARY_PREFIX",
+    "atomic_file",
+    "atomic_path",
+    "destination",
+    "ensure_folder",
+    "exclusive_lock",
+    "rename",
+    "shared_lock",
+    "write_atomic",
+]
 
 TEMPORARY_PREFIX = ".invert-"
 """Unfinished files start so: hidden, therefore never read as pictures, and safe to delete after a crash."""
@@ -55,8 +65,30 @@ def atomic_file(path: str | os.PathLike[str], expected: int | None = None) -> It
     Raises:
         OutputError: It cannot be written.
     """
-    target = _destination(path)
+    target = destination(path)
     temporary = target.parent / f"{TEMPORARY_PREFIX}{secrets.token_hex(8)}.tmp"
+    with _replacing(target, temporary, path, expected) as file:
+        yield file
+
+
+@contextlib.contextmanager
+def atomic_path(
+    path: str | os.PathLike[str], temporary: str | os.PathLike[str], expected: int | None = None
+) -> Iterator[None]:
+    """As `atomic_file`, for a file that something else writes in the block, by its name `temporary`.
+
+    The file is open here all the while: so the sync at the end hears of every write that failed, whoever made it.
+
+    Args:
+        path, expected: See `atomic_file`.
+        temporary: Made here, on the file system of `path`.
+    """
+    with _replacing(destination(path), Path(temporary), path, expected):
+        yield
+
+
+@contextlib.contextmanager
+def _replacing(target: Path, temporary: Path, path: str | os.PathLike[str], expected: int | None) -> Iterator[BinaryIO]:
     # Not mkstemp: its mode 0600 would survive the rename, here the user's umask decides.
     flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
     try:
@@ -80,7 +112,25 @@ def atomic_file(path: str | os.PathLike[str], expected: int | None = None) -> It
     _sync_folder(target.parent, path)
 
 
-def _destination(path: str | os.PathLike[str]) -> Path:
+def rename(source: str | os.PathLike[str], target: str | os.PathLike[str]) -> None:
+    """Give a file of a folder another name in it, durably; what had that name is replaced.
+
+    Raises:
+        OutputError: It cannot be renamed.
+    """
+    try:
+        os.replace(source, target)
+    except OSError as error:
+        raise _output_error(error, source) from error
+    _sync_folder(Path(target).parent, target)
+
+
+def destination(path: str | os.PathLike[str]) -> Path:
+    """Return the file that `path` leads to through links, which need not exist.
+
+    Raises:
+        OutputError: It is a folder, a device or the like.
+    """
     target = Path(os.path.realpath(path))
     try:
         mode = os.stat(target).st_mode
@@ -174,7 +224,7 @@ def exclusive_lock(path: str | os.PathLike[str], output: str | os.PathLike[str] 
     """Hold a lock file for the length of the block: one process, or one thread, per output.
 
     The lock belongs to the file itself, so every way to name it leads to the same lock, and the
-    kernel drops it when the process dies. The file stays: removing it would let two processes lock two files.
+    kernel drops it when the process dies. The file stays; only who holds it may remove it.
 
     Args:
         path: The lock file, created when missing.
@@ -184,24 +234,57 @@ def exclusive_lock(path: str | os.PathLike[str], output: str | os.PathLike[str] 
         BusyError: Somebody else holds it; the message names the process and the machine.
         OutputError: The file cannot be created or locked.
     """
-    output = Path(path).parent if output is None else output
+    descriptor = _lock(path, output, fcntl.LOCK_EX)
     try:
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
-    except OSError as error:
-        raise _output_error(error, path) from error
-    try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            os.ftruncate(descriptor, 0)
-            os.pwrite(descriptor, f"{os.getpid()} {socket.gethostname()}".encode(), 0)
-        except BlockingIOError as error:
-            reason = f"in use by {_holder(descriptor)}"
-            raise BusyError(reason, path=output, advice="Wait for it to end, or choose another output.") from error
-        except OSError as error:
-            raise _output_error(error, path) from error
         yield
     finally:
         os.close(descriptor)
+
+
+@contextlib.contextmanager
+def shared_lock(path: str | os.PathLike[str], output: str | os.PathLike[str] | None = None) -> Iterator[None]:
+    """Hold a lock file together with others who take it so, and to the exclusion of `exclusive_lock`.
+
+    Args, Raises: See `exclusive_lock`. The message of an error cannot name all who hold it.
+    """
+    descriptor = _lock(path, output, fcntl.LOCK_SH)
+    try:
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _lock(path: str | os.PathLike[str], output: str | os.PathLike[str] | None, kind: int) -> int:
+    """Return the descriptor of a lock file that is locked."""
+    output = Path(path).parent if output is None else output
+    try:
+        while True:
+            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+            try:
+                fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
+                # Its holder may have removed it meanwhile, and a third may have locked the next one.
+                if _leads_to(path, descriptor):
+                    holder = f"{os.getpid()} {socket.gethostname()}" if kind == fcntl.LOCK_EX else ""
+                    os.ftruncate(descriptor, 0)
+                    os.pwrite(descriptor, holder.encode(), 0)
+                    return descriptor
+            except BlockingIOError as error:
+                reason, advice = f"in use by {_holder(descriptor)}", "Wait for it to end, or choose another output."
+                os.close(descriptor)
+                raise BusyError(reason, path=output, advice=advice) from error
+            except BaseException:
+                os.close(descriptor)
+                raise
+            os.close(descriptor)
+    except OSError as error:
+        raise _output_error(error, path) from error
+
+
+def _leads_to(path: str | os.PathLike[str], descriptor: int) -> bool:
+    try:
+        return os.path.samestat(os.stat(path), os.fstat(descriptor))
+    except FileNotFoundError:
+        return False
 
 
 def _holder(descriptor: int) -> str:

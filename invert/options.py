@@ -17,6 +17,7 @@ __all__ = [
     "check_class",
     "class_index",
     "default_network",
+    "device_kind",
     "network",
     "network_errors",
     "overwrite",
@@ -94,6 +95,21 @@ def default_network() -> Path | None:
         package.parent / "data" / "networks" / "A.safetensors",
     )
     return next((path for path in candidates if path.is_file()), None)
+
+
+def device_kind(choice: str) -> str:
+    """Return "cpu" or "cuda" for a --device of auto, cpu or cuda.
+
+    Raises:
+        UsageError: CUDA was asked for and cannot be used.
+    """
+    import torch
+
+    if choice == "cuda" and not torch.cuda.is_available():
+        raise UsageError("--device cuda: this machine has no CUDA device that PyTorch can use", advice="Use cpu.")
+    if choice == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    return choice
 
 
 def check_class(c_dim: int, index: int | None, *, required: bool) -> None:

@@ -4,25 +4,16 @@ import contextlib
 import json
 import os
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from types import TracebackType
 from typing import IO, Any, Self
 
 import click
 
-__all__ = ["Output", "Progress", "guard_streams", "message"]
+from invert.messages import message
+from invert.progress import BatchProgress, Progress, TrainingProgress
 
-
-def _one_line(text: str) -> str:
-    """Escape what could move the cursor or forge a second line, whatever a library put into its message."""
-    return "".join(c if c.isprintable() else ("\\n" if c == "\n" else f"\\u{ord(c):04x}") for c in text.strip())
-
-
-def message(kind: str, text: str) -> None:
-    """Write one line, `invert: <kind>: <text>`, to stderr."""
-    # A closed stderr must not turn a message into a second error.
-    with contextlib.suppress(OSError):
-        click.echo(f"invert: {kind}: {_one_line(text)}", err=True)
+__all__ = ["Output", "guard_streams", "message"]
 
 
 def guard_streams() -> None:
@@ -36,65 +27,6 @@ def guard_streams() -> None:
             stream.reconfigure(errors="backslashreplace")
 
 
-class Progress:
-    """One bar on stderr for all pictures; a line now and then where stderr is not a terminal.
-
-    Args:
-        pictures: How many pictures there are to project; `expect` corrects it.
-        batch: Pictures per group.
-        steps: Steps that one group takes, all restarts together.
-        quiet: Show nothing.
-    """
-
-    def __init__(self, pictures: int, batch: int, steps: int, quiet: bool) -> None:
-        self._batch, self._steps = batch, steps
-        self._done = 0
-        self._lines = not quiet and not sys.stderr.isatty()
-        self._bar: Any = None
-        if not quiet and not self._lines:
-            from tqdm import tqdm
-
-            self._bar = tqdm(file=sys.stderr, unit="step", dynamic_ncols=True, leave=False, delay=1e-6)
-        self.expect(pictures)
-
-    def expect(self, pictures: int) -> None:
-        """Say how many pictures there are to project, now that some turned out bad or finished."""
-        self._pictures = pictures
-        self._total = max(1, -(-pictures // self._batch)) * self._steps
-        if self._bar is not None:
-            self._bar.total = self._total
-
-    def step(self, group: int, distances: Sequence[float]) -> None:
-        """Count one step of a group of pictures at these distances."""
-        self._done += 1
-        if self._bar is None and not self._lines:
-            return
-        first, last = group * self._batch + 1, min((group + 1) * self._batch, self._pictures)
-        which = f"picture {first}" if first == last else f"pictures {first}-{last}"
-        where = f"{which} of {self._pictures}"
-        distance = sum(distances) / max(1, len(distances))
-        if self._bar is not None:
-            self._bar.set_description_str(where, refresh=False)
-            self._bar.set_postfix_str(f"distance {distance:.4f}", refresh=False)
-            self._bar.update()
-        elif self._done * 10 // self._total != (self._done - 1) * 10 // self._total:
-            message("progress", f"{where}, step {self._done} of {self._total}, distance {distance:.4f}")
-
-    @contextlib.contextmanager
-    def hidden(self) -> Iterator[None]:
-        """Take the bar off the terminal while something else is written there."""
-        if self._bar is not None:
-            self._bar.clear()
-        yield
-        if self._bar is not None:
-            self._bar.refresh()
-
-    def close(self) -> None:
-        """Take the bar away."""
-        if self._bar is not None:
-            self._bar.close()
-
-
 class Output:
     """Results and messages of one command.
 
@@ -106,7 +38,7 @@ class Output:
     def __init__(self, *, as_json: bool = False, quiet: bool = False) -> None:
         self._json = as_json
         self._quiet = quiet
-        self._progress: Progress | None = None
+        self._progress: Progress | TrainingProgress | BatchProgress | None = None
 
     def __enter__(self) -> Self:
         return self
@@ -121,6 +53,21 @@ class Output:
         """Start the one bar of this command."""
         self._progress = Progress(pictures, batch, steps, self._quiet)
         return self._progress
+
+    def training_progress(self, done: int, total: int) -> TrainingProgress:
+        """Start the one bar of a training run."""
+        self._progress = TrainingProgress(done, total, self._quiet)
+        return self._progress
+
+    def batch_progress(self, pictures: int) -> BatchProgress:
+        """Start the one bar of a batch."""
+        self._progress = BatchProgress(pictures, self._quiet)
+        return self._progress
+
+    def event(self, record: Mapping[str, Any]) -> None:
+        """Write a record that only programs want: with --json."""
+        if self._json:
+            self.result(record)
 
     def result(self, record: Mapping[str, Any], *lines: str) -> None:
         """Write one result to stdout: the record with --json, the lines for people without."""

@@ -29,7 +29,14 @@ LAYERS = (
     "invert.cli",
     "invert.__main__",
 )
-TERMINAL = ("invert.cli", "invert.options", "invert.output", "invert.commands")
+TERMINAL = (
+    "invert.cli",
+    "invert.options",
+    "invert.output",
+    "invert.messages",
+    "invert.progress",
+    "invert.commands",
+)
 
 
 def module_name(path: Path) -> str:

@@ -58,7 +58,7 @@ class MappingNetwork(nn.Module):
         y = normalize_second_moment(self.embed(c))
         return torch.cat([normalize_second_moment(z), y], dim=1) if config.z_dim else y
 
-    def forward(self, z: Tensor, c: Tensor | None = None, *, update_average: bool = False) -> Tensor:
+    def forward(self, z: Tensor, c: Tensor | None = None) -> Tensor:
         """Map z `[N, z_dim]` and labels `[N, c_dim]` to w `[N, w_dim]`.
 
         Raises:
@@ -69,6 +69,9 @@ class MappingNetwork(nn.Module):
         x = self._embed(z.to(torch.float32), c)
         for i in range(self.config.num_layers):
             x = self.get_submodule(f"fc{i}")(x)
-        if update_average:
-            self.w_avg.copy_(x.detach().mean(dim=0).lerp(self.w_avg, self.config.w_avg_beta))
         return x
+
+    @torch.no_grad()
+    def update_average(self, w_mean: Tensor) -> None:
+        """Move `w_avg` towards the mean w `[w_dim]` of one minibatch."""
+        self.w_avg.copy_(w_mean.lerp(self.w_avg, self.config.w_avg_beta))

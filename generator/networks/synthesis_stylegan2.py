@@ -40,6 +40,7 @@ class SynthesisBlock(nn.Module):
                 up=up,
                 activation=config.activation,
                 use_noise=config.use_noise,
+                demodulate=config.demodulate,
                 resample_filter=config.resample_filter,
                 conv_clamp=config.conv_clamp,
             )

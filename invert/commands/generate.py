@@ -1,7 +1,7 @@
 """`invert generate`: draw pictures from seeds."""
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from invert import options
+from invert.contact_sheet import contact_sheet
 from invert.durable import ensure_folder, write_atomic
 from invert.errors import UsageError, display_path
 from invert.images import to_png_bytes
@@ -78,7 +79,7 @@ def generate(
         if grid:
             pictures.append(picture)
     if grid:
-        write_atomic(out / "grid.png", to_png_bytes(_grid(pictures)))
+        write_atomic(out / "grid.png", to_png_bytes(contact_sheet(pictures)))
     summary = {"type": "summary", "code": "done", "pictures": len(seeds), "out": str(out)}
     output.result(summary, f"generated {len(seeds)} pictures in {display_path(out)}")
 
@@ -107,14 +108,3 @@ def _pictures(
             ws = generator.mapping_ws(z, c, truncation_psi=psi, truncation_cutoff=cutoff)
             image = generator.synthesis(ws, noise, torch.Generator().manual_seed(seed))  # [1, C, H, W]
         yield to_uint8(image)[0]
-
-
-def _grid(pictures: Sequence[Picture]) -> Picture:
-    """Lay pictures [H, W, C] out row by row, in about a square; what is left of the last row is black."""
-    columns = math.ceil(math.sqrt(len(pictures)))
-    rows = -(-len(pictures) // columns)
-    height, width, channels = pictures[0].shape
-    cells = np.zeros([rows * columns, height, width, channels], np.uint8)
-    cells[: len(pictures)] = pictures
-    cells = cells.reshape(rows, columns, height, width, channels).swapaxes(1, 2)
-    return cells.reshape(rows * height, columns * width, channels)

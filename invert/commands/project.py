@@ -129,11 +129,7 @@ def _prepare(
     from invert.perceptual import Perceptual
     from invert.projection import Projector, default_batch, run_record
 
-    if config.device == "cuda" and not torch.cuda.is_available():
-        raise UsageError("--device cuda: this machine has no CUDA device that PyTorch can use", advice="Use cpu.")
-    kind = config.device
-    if kind == "auto":
-        kind = "cuda" if torch.cuda.is_available() else "cpu"
+    kind = options.device_kind(config.device)
     keep_freed_memory()
     device = torch.device(kind)
     ensure(cuda=kind == "cuda", on_message=output.note)

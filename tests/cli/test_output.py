@@ -5,7 +5,8 @@ import json
 
 import pytest
 
-from invert.output import Output, Progress, message
+from invert.output import Output, message
+from invert.progress import Progress
 
 
 class Terminal(io.StringIO):

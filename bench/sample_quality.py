@@ -1,0 +1,67 @@
+"""Compare how close networks' samples are to real pictures, as training networks of several widths calls for.
+
+    python -m bench.sample_quality --real fashion32-test.zip NETWORK...
+
+The Frechet distance between Gaussians fitted to VGG features (relu4_3 of the bundled LPIPS backbone, averaged over the
+picture): comparable within this table only. It is not FID, which has another network behind it.
+"""
+
+import argparse
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from generator.loaders import load
+from invert.datasets.pictures import open_pictures
+from invert.drawing import to_uint8
+from invert.perceptual import Perceptual
+
+BATCH = 100
+
+
+def features(perceptual: Perceptual, pictures: Tensor) -> NDArray[np.float64]:
+    """Return `[N, 512]` features of uint8 pictures `[N, C, R, R]`."""
+    x = pictures.float() / 127.5 - 1
+    x = perceptual.model.scaling_layer(x.expand(-1, 3, -1, -1))
+    return perceptual.model.net(x).relu4_3.mean(dim=[2, 3]).double().numpy()
+
+
+def frechet_distance(a: NDArray[np.float64], b: NDArray[np.float64]) -> float:
+    """Return |mu_a - mu_b|^2 + tr(A + B - 2 (A B)^1/2) of features `[N, F]` (Dowson & Landau 1982)."""
+    cov_a, cov_b = np.cov(a, rowvar=False), np.cov(b, rowvar=False)
+    # The trace of the root is the sum of the roots of the eigenvalues of A B, which are those of a product of two
+    # positive matrices: real and not negative but for rounding.
+    roots = np.sqrt(np.linalg.eigvals(cov_a @ cov_b).real.clip(min=0)).sum()
+    return float(np.square(a.mean(axis=0) - b.mean(axis=0)).sum() + cov_a.trace() + cov_b.trace() - 2 * roots)
+
+
+@torch.inference_mode()
+def main() -> None:
+    """Print the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("networks", nargs="+", metavar="NETWORK")
+    parser.add_argument("--real", required=True, metavar="DATA")
+    parser.add_argument("--count", type=int, default=5000, help="pictures of each kind")
+    arguments = parser.parse_args()
+    perceptual = Perceptual("vgg")
+    data = open_pictures(arguments.real)
+    count = min(arguments.count, len(data) // 2)
+    chunks = [range(i, min(i + BATCH, 2 * count)) for i in range(0, 2 * count, BATCH)]
+    real = np.concatenate([features(perceptual, torch.from_numpy(data.read(chunk))) for chunk in chunks])
+    print(f"{count} pictures of each kind\n\n| network | Frechet distance |\n|---|---|")
+    print(f"| real against other real pictures | {frechet_distance(real[::2], real[1::2]):.2f} |", flush=True)
+    for name in arguments.networks:
+        generator = load(name).generator
+        rng = torch.Generator().manual_seed(0)
+        found = []
+        for first in range(0, count, BATCH):
+            z = torch.randn([min(BATCH, count - first), generator.config.mapping.z_dim], generator=rng)
+            images = torch.from_numpy(to_uint8(generator(z, noise="random", rng=rng))).permute(0, 3, 1, 2)
+            found.append(features(perceptual, images))
+        print(f"| {name} | {frechet_distance(np.concatenate(found), real[::2]):.2f} |", flush=True)
+
+
+if __name__ == "__main__":
+    main()

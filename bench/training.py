@@ -1,0 +1,92 @@
+"""Pictures per second of training, all of it, beside the plain way: 32 px as the shipped networks, 256 px as config E.
+
+Whole cycles of the lazy regularisers (16 steps) with data, optimiser and averaging. Plain: weights per picture and one
+grouped convolution, portable operators, contiguous layout.
+"""
+
+import argparse
+import json
+import time
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from bench.side_by_side import measure_apart, prepare_kernels
+from generator.layers import ModulatedConv2d, ToRGB
+from generator.train_config import PRESETS, TrainConfig
+from generator.trainer import Trainer
+from invert.allocator import keep_freed_memory
+
+WAYS = ("plain", "ours")
+# resolution, preset, changes, pictures at a time, steps that are timed
+CASES = {
+    "32 px, small (shipped recipe)": (32, 1, "small", {}, None, 48),
+    "32 px, small, batch 32": (32, 1, "small", {"batch": 32}, None, 32),
+    "256 px, stylegan2-e, batch 4": (256, 3, "stylegan2-e", {"batch": 4}, None, 16),
+}
+
+
+class Noise:
+    """Pictures of noise: what they show does not matter here."""
+
+    labels = None
+    classes = 0
+    fingerprint = "noise"
+
+    def __init__(self, resolution: int, channels: int) -> None:
+        self.resolution, self.channels = resolution, channels
+        shape = [64, channels, resolution, resolution]
+        self._pixels = np.random.Generator(np.random.PCG64(0)).integers(0, 256, shape, np.uint8)
+
+    def __len__(self) -> int:
+        return len(self._pixels)
+
+    def read(self, indices: Sequence[int]) -> NDArray[np.uint8]:
+        return self._pixels[list(indices)]
+
+
+def images_per_second(case: str, way: str) -> float:
+    """Train one case for its steps and return the speed, the first steps left out."""
+    resolution, channels, preset, changes, micro_batch, steps = CASES[case]
+    settings = {**PRESETS[preset], **changes, "resolution": resolution, "channels": channels}
+    trainer = Trainer(TrainConfig(**settings), Noise(resolution, channels), micro_batch=micro_batch)
+    if way == "plain":
+        trainer.memory_format = torch.contiguous_format
+        for network in (trainer.generator, trainer.discriminator, trainer.average):
+            network.to(memory_format=torch.contiguous_format)
+            for module in network.modules():
+                if isinstance(module, ModulatedConv2d | ToRGB):
+                    module.form = "per_sample"
+    batch = trainer.config.batch
+    warm_up = 1 if resolution > 64 else 16
+    started = 0.0
+    for images in trainer.run((steps + warm_up) * batch):
+        if images == warm_up * batch:
+            started = time.perf_counter()
+    return steps * batch / (time.perf_counter() - started)
+
+
+def main() -> None:
+    """Print the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--measure", nargs=2, metavar=("CASE", "WAY"), help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.measure:
+        case, way = arguments.measure
+        prepare_kernels(way == "ours")
+        if way == "ours":
+            keep_freed_memory()
+        print(json.dumps({"speed": images_per_second(case, way)}))
+        return
+    print(f"Training, pictures per second; {torch.get_num_threads()} threads.\n")
+    print("| case | plain | ours | ratio |")
+    print("|---|---|---|---|")
+    for case in CASES:
+        plain, ours = (measure_apart("bench.training", [case, way])["speed"] for way in WAYS)
+        print(f"| {case} | {plain:.2f} | {ours:.2f} | {ours / plain:.2f} |", flush=True)
+
+
+if __name__ == "__main__":
+    main()

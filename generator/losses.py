@@ -1,0 +1,75 @@
+"""The training losses: pure functions of what the networks return.
+
+References: Goodfellow et al. 2014 (non-saturating logistic loss); Mescheder et al. 2018 (R1); Karras et al. 2020,
+section 3.2 and appendix B (path length regularisation).
+"""
+
+import math
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+__all__ = [
+    "discriminator_logistic_loss",
+    "generator_logistic_loss",
+    "path_length_penalty",
+    "path_lengths",
+    "r1_penalty",
+]
+
+
+def generator_logistic_loss(fake_logits: Tensor) -> Tensor:
+    """Return -log sigmoid(D(G(z))) of each picture; logits and result `[N, 1]`."""
+    return functional.softplus(-fake_logits)
+
+
+def discriminator_logistic_loss(real_logits: Tensor, fake_logits: Tensor) -> Tensor:
+    """Return -log sigmoid(D(x)) - log(1 - sigmoid(D(G(z)))) of each pair; logits and result `[N, 1]`."""
+    return functional.softplus(-real_logits) + functional.softplus(fake_logits)
+
+
+def r1_penalty(real_logits: Tensor, real_images: Tensor) -> Tensor:
+    """Return |grad D(x)|^2 of each picture, differentiable; weigh it with gamma / 2.
+
+    Args:
+        real_logits: `[N, 1]`, computed from `real_images`.
+        real_images: `[N, C, R, R]`, requiring gradients.
+
+    Returns:
+        `[N]`.
+
+    Reference: Mescheder et al. 2018, equation 9.
+    """
+    (gradient,) = torch.autograd.grad(real_logits.sum(), real_images, create_graph=True)
+    return gradient.square().sum(dim=[1, 2, 3])
+
+
+def path_lengths(images: Tensor, ws: Tensor, y: Tensor) -> Tensor:
+    """Return |J^T y| of each picture, differentiable, with y scaled by 1 / sqrt(HW) and the MEAN over layers.
+
+    Equation 5 has y unscaled and one w for all layers, so that |J^T y|^2 is the sum over layers. The two differ by the
+    factor sqrt(layers * HW) = r sqrt(2 log2(r) - 2), and so, with a weight of 2 here and of
+    ln 2 / (r^2 (ln r - ln 2)) there (appendix B), the penalties are the same.
+
+    Args:
+        images: `[N, C, R, R]`, drawn from `ws`.
+        ws: Styles `[N, L, w_dim]` requiring gradients.
+        y: Pictures of N(0, 1) noise, `[N, C, R, R]`.
+
+    Returns:
+        `[N]`.
+    """
+    height, width = images.shape[2:]
+    (gradient,) = torch.autograd.grad((images * y).sum() / math.sqrt(height * width), ws, create_graph=True)
+    return gradient.square().sum(dim=2).mean(dim=1).sqrt()
+
+
+def path_length_penalty(lengths: Tensor, average: Tensor) -> Tensor:
+    """Return (|J^T y| - a)^2 of each picture, equation 5; `average` a is a constant.
+
+    Args:
+        lengths: `[N]`.
+        average: The long-running average of the lengths, a scalar.
+    """
+    return (lengths - average).square()

@@ -1,0 +1,57 @@
+"""Adam as lazy regularisation needs it, and its state by parameter name.
+
+Reference: Karras et al. 2020, appendix B ("lazy regularization").
+"""
+
+import torch
+from torch import Tensor, nn
+
+from generator.train_config import TrainConfig
+
+__all__ = ["adam", "adam_state", "load_adam_state"]
+
+
+def adam(network: nn.Module, config: TrainConfig, learning_rate: float, interval: int | None) -> torch.optim.Adam:
+    """Return the optimiser of a network.
+
+    Every k steps the regulariser takes a step of its own with the same moments. So that the two together move the
+    weights as one combined step per minibatch would, c = k / (k + 1) scales the rate and the decays' exponents.
+
+    Args:
+        network: Whose parameters.
+        config: The betas and epsilon before scaling.
+        learning_rate: Before scaling.
+        interval: k; None: no separate regularisation steps, c = 1.
+    """
+    c = 1.0 if interval is None else interval / (interval + 1)
+    return torch.optim.Adam(
+        network.parameters(),
+        lr=learning_rate * c,
+        betas=(config.adam_beta1**c, config.adam_beta2**c),
+        eps=config.adam_epsilon,
+        fused=True,
+    )
+
+
+def adam_state(network: nn.Module, optimiser: torch.optim.Adam) -> dict[str, Tensor]:
+    """Return the moments and step counts as `PARAMETER:KEY`; a parameter that had no gradient yet has none."""
+    state = {}
+    for name, parameter in network.named_parameters():
+        for key, value in optimiser.state[parameter].items() if parameter in optimiser.state else ():
+            state[f"{name}:{key}"] = value
+    return state
+
+
+def load_adam_state(network: nn.Module, optimiser: torch.optim.Adam, state: dict[str, Tensor]) -> None:
+    """Set what `adam_state` returned.
+
+    Raises:
+        KeyError: It names a parameter that the network does not have.
+    """
+    own = dict(network.named_parameters())
+    optimiser.state.clear()
+    for name, value in state.items():
+        parameter, _, key = name.rpartition(":")
+        # the moments lie in memory as the parameter does: so the next step reads the same bits the same way
+        stored = torch.empty_like(own[parameter]) if value.shape == own[parameter].shape else value.clone()
+        optimiser.state[own[parameter]][key] = stored.copy_(value)

@@ -1,0 +1,77 @@
+"""How much each resolution contributes to the pictures of a skip generator.
+
+Reference: Karras et al. 2020, section 4.1 and figure 8.
+"""
+
+from functools import partial
+
+import torch
+from torch import Tensor, nn
+
+from generator.networks import Generator
+
+__all__ = ["resolution_shares"]
+
+_BATCH = 32
+
+
+class _Spread:
+    """Deviation of what one layer draws, over samples and pixels together, each channel's mean taken off."""
+
+    def __init__(self) -> None:
+        self._count = 0
+        self._sum: Tensor | float = 0.0
+        self._squares: Tensor | float = 0.0
+
+    def add(self, values: Tensor) -> None:
+        values = values.double()
+        self._count += values.shape[0] * values.shape[2] * values.shape[3]
+        self._sum = self._sum + values.sum(dim=[0, 2, 3])
+        self._squares = self._squares + values.square().sum(dim=[0, 2, 3])
+
+    def deviation(self) -> float:
+        variance = torch.as_tensor(self._squares / self._count - (self._sum / self._count) ** 2)
+        return float(variance.clamp(min=0).mean().sqrt())
+
+
+@torch.inference_mode()
+def resolution_shares(generator: Generator, samples: int = 1024, seed: int = 0) -> dict[int, float] | None:
+    """Return the share of each resolution's tRGB in the sum of their deviations, 4 px first.
+
+    Measured on what each tRGB layer draws at its own resolution, its bias included, before it is enlarged; noise
+    on, no truncation, random labels. None: the network has not one tRGB per resolution ("orig" and "resnet").
+
+    Args:
+        generator: In evaluation mode.
+        samples: How many random latents.
+        seed: Of the latents and the noise.
+    """
+    synthesis, mapping = generator.synthesis, generator.config.mapping
+    if synthesis.config.architecture != "skip":
+        return None
+    device = next(synthesis.parameters()).device
+    rng = torch.Generator().manual_seed(seed)
+    spreads = {r: _Spread() for r in synthesis.config.widths}
+
+    def note(spread: _Spread, _module: nn.Module, _inputs: object, drawn: Tensor) -> None:
+        spread.add(drawn)
+
+    handles = [
+        synthesis.get_submodule(f"b{r}.torgb").register_forward_hook(partial(note, spread))
+        for r, spread in spreads.items()
+    ]
+    try:
+        for first in range(0, samples, _BATCH):
+            n = min(_BATCH, samples - first)
+            z = torch.randn([n, mapping.z_dim], generator=rng).to(device)
+            c = None
+            if mapping.c_dim:
+                classes = torch.randint(mapping.c_dim, [n], generator=rng)
+                c = nn.functional.one_hot(classes, mapping.c_dim).float().to(device)
+            generator(z, c, noise="random", rng=rng)
+    finally:
+        for handle in handles:
+            handle.remove()
+    deviations = {r: spread.deviation() for r, spread in spreads.items()}
+    total = sum(deviations.values())
+    return {r: deviation / total if total else 0.0 for r, deviation in deviations.items()}

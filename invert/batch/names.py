@@ -1,0 +1,60 @@
+"""Names of pictures: bytes as the file system has them, their order, and how they are shown."""
+
+import hashlib
+from collections.abc import Iterable
+
+__all__ = ["MAX_NAME", "check_name", "name_key", "one_line", "printable", "row_order"]
+
+MAX_NAME = 1 << 15
+MAX_PRINTABLE = 1024
+
+
+def check_name(name: bytes) -> bytes:
+    """Return the name if a picture may have it.
+
+    Raises:
+        ValueError: It is empty, has a NUL byte or is longer than any path.
+    """
+    if not name or b"\0" in name or len(name) > MAX_NAME:
+        raise ValueError("this cannot be the name of a file")
+    return name
+
+
+def name_key(name: bytes) -> str:
+    """Return what the files of a picture in the work folder are called: the sha256 of its name."""
+    return hashlib.sha256(name).hexdigest()
+
+
+def row_order(name: bytes) -> list[bytes]:
+    """Return the sort key of the rows: the components of the path, so that a folder's pictures stay together."""
+    return name.split(b"/")
+
+
+def printable(name: bytes) -> str:
+    """Return a name as one line that is safe to show anywhere.
+
+    Backslashes are doubled; bytes that are not UTF-8, control and invisible format characters become backslash
+    escapes. Of what is longer than 1024 bytes the middle is left out.
+    """
+    return one_line(name.replace(b"\\", b"\\\\").decode("utf-8", "backslashreplace"))
+
+
+def one_line(text: str) -> str:
+    """Return a message with escapes for what is not printable, and without its middle if it is long."""
+    pieces = [c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text]
+    shown = "".join(pieces)
+    if len(shown.encode()) <= MAX_PRINTABLE:
+        return shown
+    head, tail = _fill(pieces, MAX_PRINTABLE // 4), _fill(pieces[::-1], MAX_PRINTABLE // 2)
+    return "".join([*head, "...", *tail[::-1]])
+
+
+def _fill(pieces: Iterable[str], room: int) -> list[str]:
+    """Take whole pieces from the front while they fit, so that no escape is cut in half."""
+    taken: list[str] = []
+    for piece in pieces:
+        room -= len(piece.encode())
+        if room < 0:
+            break
+        taken.append(piece)
+    return taken

@@ -1,0 +1,146 @@
+"""What one process of a batch does: read, project, save; and what it tells of it."""
+
+import os
+from collections import deque
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from invert.batch.entry import Entry
+from invert.batch.pictures import Listed, ahead, read_picture
+from invert.errors import ImageError
+from invert.images import ImagePolicy, Target
+
+if TYPE_CHECKING:
+    from invert.batch.journal import Journal
+    from invert.projection import Projection, Projector
+
+__all__ = ["Done", "Event", "Failed", "Stepped", "work"]
+
+
+@dataclass(frozen=True)
+class Stepped:
+    """A group of pictures took one step."""
+
+
+@dataclass(frozen=True)
+class Done:
+    """A picture has its entry; `is_new` if it was made now. `warnings` are those of reading it."""
+
+    name: bytes
+    path: str
+    distance: float
+    status: str
+    is_new: bool
+    warnings: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Failed:
+    """A picture has no result; `by_rule`: it was left out on purpose."""
+
+    name: bytes
+    path: str
+    code: str
+    reason: str
+    message: str
+    by_rule: bool
+
+
+Event = Stepped | Done | Failed
+
+
+class _Reading:
+    """The pictures on their way into the projector: bad and finished ones are told of and left out."""
+
+    def __init__(self, journal: "Journal", pictures: Iterable[Listed], projector: "Projector", policy: ImagePolicy):
+        self._journal, self._pictures, self._policy = journal, pictures, policy
+        synthesis = projector.generator.config.synthesis
+        self._resolution, self._channels = synthesis.img_resolution, synthesis.img_channels
+        self._depth = 2 * projector.batch
+        self.told: deque[Event] = deque()
+        self.names: deque[bytes] = deque()
+
+    def targets(self) -> Iterator[Target]:
+        """Yield the pictures that are to be projected; `names` then has theirs, `told` what became of the others."""
+        for listed, target, done in ahead(self._read(), self._depth):
+            if isinstance(target, ImageError):
+                self._journal.fail(listed.name, target.code, target.reason)
+                self.told.append(_failed(listed, target))
+            elif done is not None:
+                self.told.append(done)
+            else:
+                self.names.append(listed.name)
+                yield target
+
+    def _read(self) -> Iterator[tuple[Listed, Target | ImageError, Done | None]]:
+        """In a thread of its own, ahead of the optimiser: everything that waits for the disk."""
+        for listed in self._pictures:
+            target = read_picture(listed, self._resolution, self._channels, self._policy)
+            done = None
+            if isinstance(target, Target):
+                found = self._journal.finished(listed.name, target.file_sha256)
+                if found is not None:
+                    path, warnings = os.fspath(target.path), tuple(target.warnings)
+                    done = Done(listed.name, path, found.distance, found.status, False, warnings)
+            yield listed, target, done
+
+
+def work(
+    projector: "Projector", journal: "Journal", pictures: Iterable[Listed], policy: ImagePolicy
+) -> Iterator[Event]:
+    """Project pictures into the journal.
+
+    Args:
+        projector: With the settings of the journal's manifest.
+        journal: Open. pictures: In any order; those that are finished are not done again.
+        policy: What is accepted as a picture.
+
+    Raises:
+        OutputError: An entry cannot be written.
+    """
+    from invert.projection import StepRecord
+
+    reading = _Reading(journal, pictures, projector, policy)
+    for event in projector.run(reading.targets()):
+        while reading.told:
+            yield reading.told.popleft()
+        if isinstance(event, StepRecord):
+            yield Stepped()
+        else:
+            yield _save(journal, reading.names.popleft(), event)
+    yield from reading.told
+
+
+def _save(journal: "Journal", name: bytes, projection: "Projection") -> Event:
+    import math
+
+    target = projection.target
+    path = os.fspath(target.path)
+    if not math.isfinite(projection.distance):
+        reason = "the network draws nothing finite"
+        journal.fail(name, "diverged", reason)
+        return Failed(name, path, "diverged", reason, f"image: {reason}", False)
+    journal.save(
+        Entry(
+            name=name,
+            distance=projection.distance,
+            status=projection.status,
+            restart=projection.restart,
+            file_sha256=target.file_sha256,
+            pixel_sha256=target.pixel_sha256,
+            original_size=target.original_size,
+            warnings=tuple(target.warnings),
+            w=projection.w[0],
+            layer_distances=projection.layer_distances,
+            curve=projection.curve,
+            noise=projection.noise,
+            reconstruction=projection.image,
+            target=target.array,
+        )
+    )
+    return Done(name, path, projection.distance, projection.status, True, tuple(target.warnings))
+
+
+def _failed(listed: Listed, error: ImageError) -> Failed:
+    return Failed(listed.name, os.fspath(listed.path), error.code, error.reason, str(error), error.by_rule)

@@ -1,0 +1,128 @@
+"""Several processes on one machine, each with its own copy of the network and its own threads.
+
+Pictures are handed out in groups of the batch size, to whoever asks. Entries are written by the processes themselves;
+only what happened travels back. Each process has pipes of its own, so that one that is killed holds no lock that the
+others need.
+"""
+
+import os
+import signal
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from itertools import islice
+from multiprocessing import get_context, parent_process
+from multiprocessing.connection import Connection, wait
+from multiprocessing.context import SpawnProcess
+
+from invert.batch.pictures import Listed
+from invert.batch.work import Event
+from invert.errors import InvertError
+
+__all__ = ["Work", "run_workers"]
+
+Work = Callable[[Iterable[Listed]], Iterator[Event]]
+"""What a process does with its pictures."""
+
+
+class _Worker:
+    def __init__(self, prepare: Callable[[], Work]) -> None:
+        context = get_context("spawn")
+        self.tasks, tasks = context.Pipe()
+        self.events, events = context.Pipe(duplex=False)
+        self.process: SpawnProcess = context.Process(target=_main, args=(prepare, tasks, events), daemon=True)
+        self.process.start()
+        # closed here, so that the end of the process is the end of the pipes
+        tasks.close()
+        events.close()
+
+
+def run_workers(count: int, prepare: Callable[[], Work], pictures: Iterable[Listed], group: int) -> Iterator[Event]:
+    """Yield what `count` processes tell while they work through the pictures.
+
+    Args:
+        count: Processes.
+        prepare: Called in each process; it must be picklable.
+        pictures: Taken from the iterable as they are asked for.
+        group: Pictures handed out at a time.
+
+    Raises:
+        InvertError: One of the processes failed, with its own error where it could tell; the others are ended.
+    """
+    stream = iter(pictures)
+    workers = [_Worker(prepare) for _ in range(count)]
+    try:
+        running = list(workers)
+        while running:
+            ready = wait([connection for worker in running for connection in (worker.tasks, worker.events)])
+            for worker in list(running):
+                if worker.events in ready:
+                    found = _receive(worker)
+                    if found is None:
+                        running.remove(worker)
+                        continue
+                    yield found
+                if worker.tasks in ready:
+                    _hand_out(worker, list(islice(stream, group)))
+    finally:
+        for worker in workers:
+            worker.process.terminate()
+        for worker in workers:
+            worker.process.join()
+
+
+def _receive(worker: _Worker) -> Event | None:
+    """Return the next event; None when the process has ended well."""
+    try:
+        found = worker.events.recv()
+    except EOFError:
+        worker.process.join()
+        code = worker.process.exitcode or 0
+        how = f"signal {-code} ended it" if code < 0 else f"it ended with {code}"
+        raise InvertError(
+            f"a worker process stopped early: {how}",
+            advice="What is finished is kept; run the same command again, with fewer --workers if memory was short.",
+        ) from None
+    if isinstance(found, BaseException):
+        raise found
+    result: Event | None = found
+    return result
+
+
+def _hand_out(worker: _Worker, pictures: list[Listed]) -> None:
+    try:
+        worker.tasks.recv()
+        worker.tasks.send(pictures)
+    except (EOFError, OSError):
+        pass  # the end of the process shows on its other pipe, with the reason
+
+
+def _main(prepare: Callable[[], Work], tasks: Connection, events: Connection) -> None:
+    """Run in each process: ask for pictures until there are none."""
+    # Ctrl-C goes to all processes of a terminal; the first one ends the others.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+    def pictures() -> Iterator[Listed]:
+        while True:
+            tasks.send(None)
+            group = tasks.recv()
+            if not group:
+                return
+            yield from group
+
+    try:
+        for event in prepare()(pictures()):
+            events.send(event)
+        events.send(None)
+    except InvertError as error:
+        events.send(error)
+    except Exception as error:
+        events.send(RuntimeError(f"{type(error).__name__}: {error}"))
+    events.close()
+
+
+def _end_with_parent() -> None:
+    parent = parent_process()
+    if parent is not None:
+        wait([parent.sentinel])
+        os._exit(1)

@@ -1,0 +1,169 @@
+"""`invert dataset`: make a zip of training pictures."""
+
+import contextlib
+import sys
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Literal
+
+import click
+
+from invert import options
+from invert.errors import ExitCode, ImageError, InvertError, UsageError, display_path
+from invert.output import Output, message
+
+__all__ = ["dataset"]
+
+
+@click.command(short_help="Make a zip of training pictures.")
+@click.argument("src", type=click.Path(exists=True, path_type=Path))
+@click.argument("out", type=click.Path(path_type=Path), metavar="OUT.zip")
+@click.option("--resolution", type=int, metavar="R", help="Bring all to R x R, a power of two from 4 to 4096.")
+@click.option(
+    "--crop",
+    default="center",
+    show_default=True,
+    type=click.Choice(["center", "none"]),
+    help="With --resolution: cut the centre square, or refuse what is not square.",
+)
+@click.option("--pad", is_flag=True, help="With --resolution: put smaller pictures on black instead of enlarging them.")
+@click.option("--channels", type=click.Choice(["1", "3"]), help="Grey or RGB.  [default: as the first picture]")
+@click.option(
+    "--labels",
+    "label_source",
+    default="file",
+    show_default=True,
+    type=click.Choice(["file", "folders", "none"]),
+    help="Classes from dataset.json or an IDX file of labels, from the direct subfolders' names, or none.",
+)
+@click.option("--follow", is_flag=True, help="Follow links that lead out of the folder.")
+@options.quiet
+@options.as_json
+@options.overwrite
+def dataset(
+    src: Path,
+    out: Path,
+    resolution: int | None,
+    crop: Literal["center", "none"],
+    pad: bool,
+    channels: str | None,
+    label_source: str,
+    follow: bool,
+    quiet: bool,
+    as_json: bool,
+    overwrite: bool,
+) -> int:
+    """Turn the pictures of SRC into one zip for training.
+
+    SRC is a folder of pictures, a zip of pictures, or an IDX file (*-images-idx3-ubyte[.gz], as MNIST has). The zip
+    holds PNGs of one size and a dataset.json, as the published StyleGAN2-ADA code reads them.
+    """
+    _check(src, out, resolution, crop, pad, overwrite)
+    from invert.datasets.labelling import folder_labels
+    from invert.datasets.sources import open_source
+    from invert.datasets.writer import DatasetSettings, write_dataset
+
+    source = open_source(src, with_labels=label_source == "file", follow=follow)
+    with contextlib.closing(source), _Report(Output(as_json=as_json, quiet=quiet), quiet) as report:
+        if label_source == "folders":
+            source.labels = folder_labels(source)
+        settings = DatasetSettings(resolution, crop, pad, None if channels is None else int(channels))
+        summary = write_dataset(
+            source,
+            out,
+            settings,
+            on_error=report.error,
+            on_warning=report.warning,
+            on_progress=report.progress,
+        )
+        report.close()
+        report.rest()
+        if summary.enlarged:
+            advice = "" if pad else " (--pad puts them on black instead)"
+            report.output.warning(f"{summary.enlarged} pictures are smaller than {resolution} px: enlarged{advice}")
+        report.output.result(
+            {"type": "summary", "code": "done", "path": str(out), **vars(summary)},
+            f"{summary.pictures} pictures, {summary.resolution} x {summary.resolution}, "
+            f"{summary.channels} {'channel' if summary.channels == 1 else 'channels'}, "
+            f"{'no' if summary.classes is None else summary.classes} classes; {summary.skipped} skipped",
+            f"wrote {display_path(out)}, {summary.bytes:,} bytes, sha256 {summary.sha256}",
+        )
+    return ExitCode.PARTIAL if summary.skipped else ExitCode.OK
+
+
+def _check(src: Path, out: Path, resolution: int | None, crop: str, pad: bool, overwrite: bool) -> None:
+    from invert.datasets.uniformity import is_resolution
+
+    if resolution is None and (pad or crop == "none"):
+        raise UsageError("--pad and --crop need --resolution")
+    if resolution is not None and not is_resolution(resolution):
+        raise UsageError(f"--resolution {resolution} is not a power of two from 4 to 4096")
+    if out.exists() and src.exists() and out.samefile(src):
+        raise UsageError("it is both source and output", path=out, advice="Choose another output.")
+    if out.is_file() and not overwrite:
+        raise UsageError("exists already", path=out, advice="Add --overwrite, or choose another name.")
+
+
+class _Report:
+    """Progress and messages: a bar on a terminal, a line for every tenth otherwise."""
+
+    def __init__(self, output: Output, quiet: bool) -> None:
+        self.output = output
+        self._told: Counter[str] = Counter()
+        self._lines = not quiet and not sys.stderr.isatty()
+        self._bar: Any = None
+        if not quiet and not self._lines:
+            from tqdm import tqdm
+
+            self._bar = tqdm(file=sys.stderr, unit="picture", dynamic_ncols=True, leave=False, delay=1e-6)
+
+    def __enter__(self) -> "_Report":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Take the bar away."""
+        if self._bar is not None:
+            self._bar.close()
+            self._bar = None
+
+    def progress(self, done: int, total: int) -> None:
+        """Count one picture."""
+        if self._bar is not None:
+            self._bar.total = total
+            self._bar.update(done - self._bar.n)
+        elif self._lines and done * 10 // total != (done - 1) * 10 // total:
+            message("progress", f"picture {done} of {total}")
+
+    def error(self, error: InvertError) -> None:
+        """Say which picture is skipped, and why."""
+        with self._aside():
+            if isinstance(error, ImageError) and error.by_rule:
+                self.output.warning(str(error))
+                return
+            self.output.error(str(error))
+            self.output.result({"type": "picture", **error.record()})
+
+    def warning(self, path: Path, text: str) -> None:
+        """Say what was done to a picture: of each kind the first by name, the rest as a number at the end."""
+        if not self._told[text]:
+            with self._aside():
+                self.output.warning(f"image '{display_path(path)}': {text}")
+        self._told[text] += 1
+
+    def rest(self) -> None:
+        """Say of how many more pictures each warning holds."""
+        for text, count in self._told.items():
+            if count > 1:
+                self.output.warning(f"{count - 1} more: {text}")
+
+    @contextlib.contextmanager
+    def _aside(self) -> Iterator[None]:
+        if self._bar is not None:
+            self._bar.clear()
+        yield
+        if self._bar is not None:
+            self._bar.refresh()

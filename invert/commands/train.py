@@ -1,0 +1,311 @@
+"""`invert train`: train a StyleGAN2 from pictures."""
+
+import contextlib
+import dataclasses
+import math
+import os
+import signal
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from generator.errors import ConfigError
+from invert import options
+from invert.allocator import keep_freed_memory
+from invert.errors import UsageError, display_path
+from invert.output import Output
+from invert.progress import TrainingProgress
+
+if TYPE_CHECKING:
+    from generator.train_config import TrainConfig
+    from generator.trainer import Trainer
+    from generator.world import World
+    from invert.datasets.pictures import TrainingPictures
+    from invert.training.session import Session
+
+__all__ = ["train"]
+
+_ARCHITECTURES = click.Choice(["skip", "resnet", "orig"])
+
+# Thousands of pictures: how long to train, and between two reports and two snapshots.
+_LENGTHS = {
+    "stylegan2-f": (25_000.0, 4.0, 200.0),
+    "stylegan2-e": (25_000.0, 4.0, 200.0),
+    "small": (400.0, 2.0, 20.0),
+    "tiny": (10.0, 0.5, 2.0),
+}
+
+
+@click.command(short_help="Train a StyleGAN2 from pictures.")
+@click.option("--data", required=True, metavar="DATA", type=click.Path(exists=True, path_type=Path))
+@click.option("--out", "folder", required=True, metavar="RUN", type=click.Path(file_okay=False, path_type=Path))
+@click.option("--config", "preset", default="small", show_default=True, type=click.Choice(list(_LENGTHS)))
+@click.option("--resolution", type=int, metavar="R", help="Of the network; the pictures must have it.")
+@click.option("--kimg", type=float, metavar="K", help="Train until 1000 K pictures were seen.")
+@click.option("--batch", type=int, metavar="N", help="Pictures per step, over all processes.")
+@click.option("--micro-batch", type=click.IntRange(min=1), metavar="N", help="Pictures at a time, to save memory.")
+@click.option("--gamma", type=float, metavar="X", help="Weight of R1.")
+@click.option("--seed", type=int, metavar="N", help="Of everything random.")
+@click.option("--mirror", is_flag=True, help="Show pictures mirrored half of the time.")
+@click.option("--cond", is_flag=True, help="Train a conditional network on the data's labels.")
+@click.option("--no-path-length", is_flag=True, help="Without path length regularisation.")
+@click.option("--no-lazy", is_flag=True, help="Regularise at every step.")
+@click.option("--no-demodulation", is_flag=True, help="Without demodulating the weights.")
+@click.option("--generator", "generator_architecture", type=_ARCHITECTURES, help="Architecture of the generator.")
+@click.option("--discriminator", "discriminator_architecture", type=_ARCHITECTURES, help="Of the discriminator.")
+@click.option("--spectral-norm", type=click.Choice(["none", "d", "g", "gd"]), help="Networks normalised spectrally.")
+@click.option("--set", "others", multiple=True, metavar="NAME=VALUE", help="Any other setting, see below.")
+@click.option("--tick-kimg", type=float, metavar="K", help="Between two records of the log.")
+@click.option("--snapshot-kimg", type=float, metavar="K", help="Between two snapshots.")
+@click.option("--resume", is_flag=True, help="Insist that there is a run to go on with.")
+@click.option("--threads", type=click.IntRange(1, 4096), metavar="N", help="CPU threads.")
+@click.option("--device", default="auto", show_default=True, type=click.Choice(["auto", "cpu", "cuda"]))
+@options.as_json
+@options.quiet
+@options.overwrite
+def train(
+    data: Path,
+    folder: Path,
+    preset: str,
+    kimg: float | None,
+    tick_kimg: float | None,
+    snapshot_kimg: float | None,
+    micro_batch: int | None,
+    cond: bool,
+    resume: bool,
+    overwrite: bool,
+    threads: int | None,
+    device: str,
+    as_json: bool,
+    quiet: bool,
+    **settings: Any,
+) -> None:
+    """Train a generator and a discriminator on the pictures of DATA, a folder or a zip that `invert dataset` made.
+
+    RUN gets settings.json, log.jsonl, grids of samples (fakes-*.png), networks for every other command
+    (network.safetensors is the newest) and the training state. The same command again goes on where a run was
+    stopped or killed, to the bit; --kimg may grow.
+
+    On several processes: torchrun --nproc-per-node N -m invert train ...
+
+    \b
+    Settings for --set, with the defaults of stylegan2-f:
+      z_dim=512 w_dim=512 mapping_layers=8 mapping_lr_multiplier=0.01
+      channel_base=32768 channel_max=512   (min(base / r, max) channels at r px)
+      discriminator_channel_base=0 discriminator_channel_max=0   (0: the same)
+      use_noise=true conv_clamp=0 mbstd_group_size=4 mbstd_channels=1
+      learning_rate=0.002 discriminator_learning_rate=0.002
+      adam_beta1=0 adam_beta2=0.99 adam_epsilon=1e-8
+      r1_interval=16 path_length_interval=8
+      path_length_weight=2 path_length_decay=0.99 style_mixing=0.9
+      ema_half_life_kimg=10 ema_warmup=0.05 w_avg_beta=0.995
+    """
+    lengths = _lengths(preset, kimg, tick_kimg, snapshot_kimg)
+    chosen = {**_chosen(settings), "classes": cond}
+    is_first = int(os.environ.get("RANK", "0")) == 0
+    with Output(as_json=as_json, quiet=quiet or not is_first) as output, contextlib.ExitStack() as stack:
+        if is_first:
+            from invert.training.run_folder import lock_run
+
+            stack.enter_context(lock_run(folder))
+        from generator.world import join_world
+
+        kind = options.device_kind(device)
+        world = stack.enter_context(join_world(kind))
+        # one process is enough to say what is wrong with a picture
+        pictures = _open(data, output.warning if is_first else None)
+        config = _config(preset, chosen, pictures)
+        _prepare(kind, threads, output)
+        trainer = _trainer(config, pictures, micro_batch, world)
+        session = _begin(trainer, data, folder, lengths, overwrite, resume, output, stack)
+        _work(session, trainer, lengths[0], folder, output, graceful=world.size == 1)
+
+
+def _lengths(preset: str, *given: float | None) -> tuple[int, int, int]:
+    """Return when to end, report and save, in pictures."""
+    found = []
+    for name, value, default in zip(("kimg", "tick-kimg", "snapshot-kimg"), given, _LENGTHS[preset], strict=True):
+        kimg = default if value is None else value
+        if not (math.isfinite(kimg) and 0.001 <= kimg <= 1e9):
+            raise UsageError(f"--{name} {value} is not in 0.001..1e9")
+        found.append(round(kimg * 1000))
+    return found[0], found[1], found[2]
+
+
+def _chosen(settings: dict[str, Any]) -> dict[str, Any]:
+    """Return the settings that the command line names, by their names in TrainConfig."""
+    from generator.train_config import parse_setting
+
+    others = settings.pop("others")
+    chosen: dict[str, Any] = {}
+    if settings.pop("no_path_length"):
+        chosen["path_length_weight"] = 0.0
+    if settings.pop("no_lazy"):
+        chosen["lazy"] = False
+    if settings.pop("no_demodulation"):
+        chosen["demodulate"] = False
+    if settings.pop("mirror"):
+        chosen["mirror"] = True
+    gamma = settings.pop("gamma")
+    if gamma is not None:
+        chosen["r1_gamma"] = gamma
+    chosen |= {name: value for name, value in settings.items() if value is not None}
+    for text in others:
+        name, mark, value = text.partition("=")
+        if not mark:
+            raise UsageError(f"--set {text!r} is not NAME=VALUE")
+        try:
+            chosen[name.strip()] = parse_setting(name.strip(), value.strip())
+        except ConfigError as error:
+            raise UsageError(f"--set {text}: {error}") from error
+    return chosen
+
+
+def _open(data: Path, on_message: Callable[[str], None] | None) -> "TrainingPictures":
+    from invert.datasets.pictures import open_pictures
+
+    return open_pictures(data, on_message=on_message)
+
+
+def _config(preset: str, chosen: dict[str, Any], pictures: "TrainingPictures") -> "TrainConfig":
+    from generator.train_config import PRESETS, TrainConfig
+
+    if chosen["classes"] and not pictures.classes:
+        raise UsageError("--cond: the data has no labels", advice="Leave --cond out.")
+    wanted = chosen.get("resolution", pictures.resolution)
+    if wanted != pictures.resolution:
+        advice = f"Make them {wanted} px with `invert dataset --resolution {wanted}`."
+        raise UsageError(f"--resolution {wanted}: the pictures have {pictures.resolution} px", advice=advice)
+    settings = {
+        **PRESETS[preset],
+        **chosen,
+        "resolution": pictures.resolution,
+        "channels": pictures.channels,
+        "classes": pictures.classes if chosen["classes"] else 0,
+    }
+    try:
+        return TrainConfig(**settings)
+    except ConfigError as error:
+        raise UsageError(str(error)) from error
+
+
+def _prepare(kind: str, threads: int | None, output: Output) -> None:
+    import torch
+
+    from generator.ops._build import ensure
+
+    keep_freed_memory()
+    if threads is not None:
+        torch.set_num_threads(threads)
+    ensure(cuda=kind == "cuda", on_message=output.note)
+
+
+def _trainer(config: "TrainConfig", pictures: "TrainingPictures", micro_batch: int | None, world: "World") -> "Trainer":
+    from generator.trainer import Trainer
+
+    try:
+        return Trainer(config, pictures, micro_batch=micro_batch, world=world)
+    except ConfigError as error:
+        raise UsageError(str(error)) from error
+
+
+def _begin(
+    trainer: "Trainer",
+    data: Path,
+    folder: Path,
+    lengths: tuple[int, int, int],
+    overwrite: bool,
+    resume: bool,
+    output: Output,
+    stack: contextlib.ExitStack,
+) -> "Session":
+    """Open the run's folder, and bring the trainer into the state in which it was left."""
+    from invert.training.log import TickLog
+    from invert.training.run_folder import open_run, record_of
+    from invert.training.session import Schedule, Session, origin_record
+
+    pictures = trainer.pictures
+    about = {
+        "path": str(data),
+        "fingerprint": pictures.fingerprint,
+        "pictures": len(pictures),
+        "resolution": pictures.resolution,
+        "channels": pictures.channels,
+        "classes": pictures.classes,
+    }
+    run = log = state = None
+    if trainer.world.rank == 0:
+        record = record_of(dataclasses.asdict(trainer.config), about)
+        run = open_run(folder, record, overwrite=overwrite, resume=resume)
+        state, complaints = run.newest_state()
+        for line in complaints:
+            output.warning(line)
+    state = trainer.world.agree(state)
+    if state is not None:
+        trainer.load_state(state)
+        output.note(f"going on after {trainer.images} pictures")
+    if run is not None:
+        log = stack.enter_context(contextlib.closing(TickLog(folder, trainer.images)))
+    return Session(trainer, run, log, Schedule(*lengths), origin_record(trainer, about))
+
+
+def _work(session: "Session", trainer: "Trainer", images: int, folder: Path, output: Output, *, graceful: bool) -> None:
+    from invert.training.session import Tick
+
+    progress = output.training_progress(trainer.images, images)
+    is_first = trainer.world.rank == 0
+    last: dict[str, Any] = {}
+    with _deferred_signals(graceful) as asked:
+        for event in session.work():
+            if isinstance(event, Tick):
+                last = event.record
+                if is_first:
+                    _show_tick(last, progress, output)
+                continue
+            progress.step(event.images, trainer.losses)
+            if asked:
+                session.save()
+                break
+    if asked:
+        output.note(f"stopped after {trainer.images} pictures; the same command again goes on from there")
+        signal.raise_signal(asked[0])
+    if not is_first:
+        return
+    network = folder / "network.safetensors"
+    record = {"type": "summary", "code": "done", "images": trainer.images, "network": str(network), "last": last}
+    output.result(record, f"trained on {trainer.images} pictures: {display_path(network)}")
+
+
+def _show_tick(record: dict[str, Any], progress: TrainingProgress, output: Output) -> None:
+    progress.tick(record)
+    output.event({"type": "tick", "code": "tick", **record})
+
+
+@contextlib.contextmanager
+def _deferred_signals(graceful: bool) -> Iterator[list[int]]:
+    """Let the first signal to stop wait for the end of the step; the list then holds it. The second one acts at once.
+
+    Several processes cannot agree on a step to stop at: there a signal acts at once, and the last snapshot counts.
+    """
+    asked: list[int] = []
+    before: dict[int, Any] = {}
+
+    def ask(number: int, _frame: FrameType | None) -> None:
+        asked.append(number)
+        for known, handler in before.items():
+            signal.signal(known, handler)
+
+    if graceful:
+        numbers = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
+        with contextlib.suppress(ValueError):  # not the main thread
+            for number in numbers:
+                if signal.getsignal(number) is not signal.SIG_IGN:
+                    before[number] = signal.signal(number, ask)
+    try:
+        yield asked
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

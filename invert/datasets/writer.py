@@ -1,0 +1,210 @@
+"""Bring pictures to one size and number of channels and pack them into a zip for training.
+
+Pictures pass through one at a time, whatever their number. The zip appears complete or not at all, and the
+same pictures and settings give the same bytes.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from invert.datasets.dataset_json import Labels, encode_dataset_json
+from invert.datasets.labelling import check_labels, unlabelled
+from invert.datasets.picture_zip import DATASET_JSON
+from invert.datasets.source import Loaded, Source
+from invert.datasets.uniformity import Uniformity
+from invert.datasets.zip_writer import ZipWriter
+from invert.decoding import fit, to_png_bytes
+from invert.durable import atomic_file
+from invert.errors import ImageError, InvertError, NoInputError
+
+__all__ = ["DatasetSettings", "DatasetSummary", "write_dataset"]
+
+_PER_FOLDER = 1000
+
+
+@dataclass(frozen=True)
+class DatasetSettings:
+    """How pictures are brought to size.
+
+    Args:
+        resolution: Side of all pictures; None: they all have one already.
+        crop: "center" cuts the centre square, "none" refuses what is not square.
+        pad: Whether smaller pictures are put in the middle of black instead of enlarged.
+        channels: 1, 3, or None: as the first picture has.
+    """
+
+    resolution: int | None = None
+    crop: Literal["center", "none"] = "center"
+    pad: bool = False
+    channels: int | None = None
+
+
+@dataclass(frozen=True)
+class DatasetSummary:
+    """What was written; `enlarged` counts pictures that were smaller and are not padded."""
+
+    pictures: int
+    resolution: int
+    channels: int
+    classes: int | None
+    skipped: int
+    enlarged: int
+    bytes: int
+    sha256: str
+
+
+def write_dataset(
+    source: Source,
+    path: Path,
+    settings: DatasetSettings,
+    *,
+    on_error: Callable[[InvertError], None] | None = None,
+    on_warning: Callable[[Path, str], None] | None = None,
+    on_progress: Callable[[int, int], None] | None = None,
+) -> DatasetSummary:
+    """Write a zip of 8-bit PNGs and their dataset.json.
+
+    Args:
+        source: The pictures and, where they have them, labels.
+        path: The zip; replaced when it exists, once all is well.
+        settings: How they are brought to size.
+        on_error: Called for each picture that is skipped.
+        on_warning: Called with a picture and what was done to it that its owner may not expect.
+        on_progress: Called with the number of pictures seen, and of all.
+
+    Raises:
+        NoInputError: There is no picture that can be used, or the source is a trap.
+        UsageError: Sizes or channels do not fit, and no setting says what to do with them.
+        OutputError: The zip cannot be written.
+    """
+    check_labels(source)
+    with atomic_file(path) as file:
+        packing = _Packing(source, settings, file, on_error, on_warning)
+        for error in source.skipped:
+            packing.skip(error)
+        count = len(source.names)
+        for index in range(count):
+            packing.add(index)
+            if on_progress is not None:
+                on_progress(index + 1, count)
+        return packing.finish()
+
+
+class _Packing:
+    """One zip in the making."""
+
+    def __init__(
+        self,
+        source: Source,
+        settings: DatasetSettings,
+        file: BinaryIO,
+        on_error: Callable[[InvertError], None] | None,
+        on_warning: Callable[[Path, str], None] | None,
+    ) -> None:
+        resize = settings.resolution is not None
+        self._uniformity = Uniformity(
+            channels=settings.channels,
+            any_square=resize,
+            any_shape=resize and settings.crop == "center",
+            any_channels=settings.channels is not None,
+        )
+        self._source = source
+        self._settings = settings
+        self._zip = ZipWriter(file)
+        self._on_error = on_error
+        self._on_warning = on_warning
+        self._used: list[int] = []
+        self._names: list[str] = []
+        self._skipped = 0
+        self._enlarged = 0
+
+    def skip(self, error: InvertError) -> None:
+        """Count and report a picture that cannot be used."""
+        if not (isinstance(error, ImageError) and error.by_rule):
+            self._skipped += 1
+        if self._on_error is not None:
+            self._on_error(error)
+
+    def add(self, index: int) -> None:
+        """Write one picture, or say why not."""
+        missing = unlabelled(self._source, index)
+        if missing is not None:
+            self.skip(missing)
+            return
+        try:
+            loaded = self._source.load(index, self._uniformity.channels)
+        except ImageError as error:
+            self.skip(error)
+            return
+        name = self._source.names[index]
+        if not self._uniformity.look(name, *loaded.image.size, loaded.own_channels) or not self._uniformity.holds:
+            # Nothing will come of the zip; what is left is to count the pictures that do not fit.
+            return
+        picture = self._to_size(loaded)
+        if self._on_warning is not None:
+            for text in loaded.warnings:
+                self._on_warning(self._source.where(index), text)
+        number = len(self._used)
+        self._names.append(f"{number // _PER_FOLDER:05d}/img{number:08d}.png")
+        self._zip.add(self._names[-1], to_png_bytes(picture))
+        self._used.append(index)
+
+    def _to_size(self, loaded: Loaded) -> NDArray[np.uint8]:
+        """Return a picture of the settings' size, [R, R, C]."""
+        side = min(loaded.image.size)
+        resolution = self._settings.resolution or side
+        if side >= resolution:
+            return fit(loaded.image, resolution)
+        if not self._settings.pad:
+            self._enlarged += 1
+            return fit(loaded.image, resolution)
+        square = fit(loaded.image, side)
+        padded = np.zeros((resolution, resolution, square.shape[2]), np.uint8)
+        start = (resolution - side) // 2
+        padded[start : start + side, start : start + side] = square
+        return padded
+
+    def finish(self) -> DatasetSummary:
+        """Write dataset.json and the directory."""
+        if not self._uniformity.holds:
+            raise self._uniformity.error(self._source.path, "Add")
+        side, channels = self._settings.resolution or self._uniformity.side, self._uniformity.channels
+        if not self._used or side is None or channels is None:
+            raise NoInputError("it holds no picture that can be used", path=self._source.path, code="dataset-empty")
+        names, labels = self._source.names, self._source.labels
+        values = None if labels is None else [labels.of[names[index]] for index in self._used]
+        sources = [_as_text(names[index]) for index in self._used]
+        others = {
+            "classes": None if labels is None or labels.classes is None else list(labels.classes),
+            "resolution": side,
+            "channels": channels,
+            "sources": sources,
+        }
+        self._zip.add(DATASET_JSON, encode_dataset_json(self._names, values, others))
+        self._zip.finish()
+        return DatasetSummary(
+            pictures=len(self._used),
+            resolution=side,
+            channels=channels,
+            classes=_class_count(labels, values),
+            skipped=self._skipped,
+            enlarged=self._enlarged,
+            bytes=self._zip.size,
+            sha256=self._zip.sha256,
+        )
+
+
+def _as_text(name: str) -> str:
+    """Return a name with escapes for bytes that are not UTF-8: what stands for them is not valid JSON everywhere."""
+    return name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+
+
+def _class_count(labels: Labels | None, values: list[int] | None) -> int | None:
+    if labels is None or not values:
+        return None
+    return len(labels.classes) if labels.classes else max(values) + 1

@@ -1,0 +1,162 @@
+"""Draw curves over training and stacked shares as PNG, for a light and for a dark page.
+
+The same numbers give the same bytes with the same matplotlib; no global state of pyplot, no display. Import this module
+where a figure is drawn: it brings matplotlib.
+"""
+
+import io
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import matplotlib
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, MaxNLocator
+
+__all__ = ["Curve", "Drawing", "draw_curves", "draw_shares"]
+
+_SIZE = (5.2, 2.9)  # inches
+_DPI = 220
+_LIMIT = 1e30  # beyond it, matplotlib's own arithmetic on axes overflows
+_DOTS = 40  # with fewer points, each one is marked
+_DECADES = 30.0  # a range of more than this factor gets a logarithmic axis, where one is allowed
+
+
+@dataclass(frozen=True)
+class Curve:
+    """Values over training; those that are not finite leave a gap."""
+
+    label: str
+    x: Sequence[float]
+    y: Sequence[float]
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """One figure as PNG on a transparent ground, with ink for a light and for a dark page."""
+
+    light: bytes
+    dark: bytes
+
+
+@dataclass(frozen=True)
+class _Theme:
+    ink: str
+    soft: str
+    line: str
+    curves: tuple[str, ...]
+    ramp: tuple[float, float]  # part of the colour map that stands out from the page
+
+
+_Draw = Callable[[Axes, _Theme], None]
+
+# Blue and orange of about equal weight: told apart by most eyes, and in grey by their order in the legend.
+_LIGHT = _Theme("#1b1f24", "#59636e", "#d8dee4", ("#1f6fb4", "#d9730d", "#4c8c2b", "#8a4fb0"), (0.10, 0.95))
+_DARK = _Theme("#e3e8ee", "#9aa6b2", "#303841", ("#63aef0", "#f2a04e", "#8cc46a", "#c594e6"), (0.22, 1.0))
+
+
+def draw_curves(
+    curves: Sequence[Curve], *, x_label: str, y_label: str, log: bool = False, level: float | None = None
+) -> Drawing:
+    """Draw values over training.
+
+    Args:
+        curves: At least one; a legend names them when there are several.
+        x_label: Of the horizontal axis; it starts at 0, in every figure.
+        y_label: Of the vertical axis.
+        log: Use a logarithmic vertical axis when the values are positive and far apart.
+        level: Where to draw a thin horizontal line.
+    """
+
+    def draw(axes: Axes, theme: _Theme) -> None:
+        for curve, colour in zip(curves, theme.curves * len(curves), strict=False):
+            dots = "o" if len(curve.x) < _DOTS else ""
+            y = [value if abs(value) < _LIMIT else math.nan for value in curve.y]
+            axes.plot(curve.x, y, label=curve.label, color=colour, linewidth=1.3, marker=dots, markersize=2.5)
+        if log and _is_wide([value for curve in curves for value in curve.y]):
+            axes.set_yscale("log")
+        if level is not None:
+            axes.axhline(level, color=theme.soft, linewidth=0.8, linestyle=(0, (4, 3)), zorder=1)
+        axes.grid(axis="y", color=theme.line, linewidth=0.7)
+        axes.set_ylabel(y_label)
+        if len(curves) > 1:
+            axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=len(curves), borderaxespad=0.2)
+
+    return _both(draw, x_label, max((x for curve in curves for x in curve.x), default=0))
+
+
+def draw_shares(x: Sequence[float], shares: Mapping[str, Sequence[float]], *, x_label: str, y_label: str) -> Drawing:
+    """Draw shares of a whole over training as stacked areas in percent.
+
+    Args:
+        x: Two points or more.
+        shares: Of each part in [0, 1], as many values as points; the first part lies at the bottom.
+        x_label: Of the horizontal axis. y_label: Of the vertical axis.
+    """
+
+    def draw(axes: Axes, theme: _Theme) -> None:
+        low, high = theme.ramp
+        steps = max(1, len(shares) - 1)
+        colours = [matplotlib.colormaps["viridis"](low + (high - low) * i / steps) for i in range(len(shares))]
+        percent = [[100 * value for value in row] for row in shares.values()]
+        # Thin lines of the areas' own colours close the seams between them.
+        areas = axes.stackplot(x, percent, labels=list(shares), colors=colours, edgecolor=colours, linewidth=0.3)
+        axes.set_ylim(0, 100)
+        axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.0f} %"))
+        axes.set_ylabel(y_label)
+        # In the order of the areas, the highest first.
+        axes.legend(areas[::-1], list(shares)[::-1], loc="center left", bbox_to_anchor=(1.0, 0.5), handlelength=1.0)
+
+    return _both(draw, x_label, max(x))
+
+
+def _is_wide(values: Sequence[float]) -> bool:
+    drawn = [value for value in values if abs(value) < _LIMIT]
+    if not drawn or min(drawn) < 0:
+        return False
+    positive = [value for value in drawn if value > 0]
+    return bool(positive) and max(positive) / min(positive) > _DECADES
+
+
+def _both(draw: _Draw, x_label: str, end: float) -> Drawing:
+    return Drawing(_png(draw, _LIGHT, x_label, end), _png(draw, _DARK, x_label, end))
+
+
+def _png(draw: _Draw, theme: _Theme, x_label: str, end: float) -> bytes:
+    # A user's own matplotlibrc must not change the figure.
+    with matplotlib.rc_context():
+        matplotlib.rcdefaults()
+        matplotlib.rcParams.update(_settings(theme))
+        figure = Figure(figsize=_SIZE, dpi=_DPI, layout="constrained")
+        FigureCanvasAgg(figure)
+        axes = figure.add_subplot()
+        axes.spines[["top", "right"]].set_visible(False)
+        draw(axes, theme)
+        if end > 0:
+            axes.set_xlim(0, end)
+        axes.xaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 2.5, 5, 10]))
+        axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.6g}"))
+        axes.set_xlabel(x_label)
+        stream = io.BytesIO()
+        figure.savefig(stream, format="png", metadata={"Software": None})
+    return stream.getvalue()
+
+
+def _settings(theme: _Theme) -> Any:
+    return {
+        "font.size": 9,
+        "text.color": theme.ink,
+        "axes.edgecolor": theme.soft,
+        "axes.labelcolor": theme.soft,
+        "axes.facecolor": "none",
+        "axes.axisbelow": True,
+        "figure.facecolor": "none",
+        "legend.frameon": False,
+        "legend.fontsize": 9,
+        "legend.handlelength": 1.4,
+        "xtick.color": theme.soft,
+        "ytick.color": theme.soft,
+    }

@@ -1,0 +1,393 @@
+"""`invert dataset` as a user runs it."""
+
+import gzip
+import hashlib
+import io
+import json
+import os
+import signal
+import struct
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from PIL import Image
+
+from invert.datasets import writer as dataset_writer
+from invert.datasets.pictures import open_pictures
+from tests.cli.conftest import Invert
+from tests.image_factory import encode, exif, picture, png_bomb
+
+Picture = NDArray[np.uint8]
+
+NOT_GREY = "1 of 4 pictures is not grey, first 'd.png', colour"
+
+
+def grey(side: int = 16, seed: int = 0) -> Picture:
+    return picture(side, side, 1, seed)
+
+
+def contents(path: Path) -> tuple[dict[str, Picture], dict[str, Any]]:
+    """Return the pictures and the dataset.json of a zip, read by the standard library and Pillow alone."""
+    pictures = {}
+    with zipfile.ZipFile(path) as archive:
+        assert archive.testzip() is None
+        for name in archive.namelist():
+            if name != "dataset.json":
+                with Image.open(io.BytesIO(archive.read(name))) as image:
+                    assert image.format == "PNG"
+                    pictures[name] = np.asarray(image)
+        return pictures, json.loads(archive.read("dataset.json"))
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Callable[..., Path]:
+    """Put pictures, or the bytes of files, into a folder; returns it."""
+
+    def write(**files: Picture | bytes) -> Path:
+        folder = tmp_path / "source"
+        for name, data in files.items():
+            path = folder / name.replace("__", "/").replace("_", ".")
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(data if isinstance(data, bytes) else encode(data))
+        return folder
+
+    return write
+
+
+@pytest.fixture
+def out(tmp_path: Path) -> Path:
+    return tmp_path / "out.zip"
+
+
+def write_idx(folder: Path, count: int = 12, side: int = 28) -> Path:
+    pictures = np.random.default_rng(0).integers(0, 256, [count, side, side], np.uint8)
+    path = folder / "train-images-idx3-ubyte.gz"
+    path.write_bytes(gzip.compress(struct.pack(">IIII", 0x803, count, side, side) + pictures.tobytes()))
+    labels = bytes(index % 10 for index in range(count))
+    (folder / "train-labels-idx1-ubyte.gz").write_bytes(gzip.compress(struct.pack(">II", 0x801, count) + labels))
+    return path
+
+
+def test_idx_to_zip_and_back(invert: Invert, tmp_path: Path, out: Path) -> None:
+    path = write_idx(tmp_path)
+    result = invert("dataset", path, out, "--resolution", 32, "--pad")
+    assert result.code == 0, result.err
+    sha256 = hashlib.sha256(out.read_bytes()).hexdigest()
+    assert result.out == (
+        f"12 pictures, 32 x 32, 1 channel, 10 classes; 0 skipped\n"
+        f"wrote {out}, {out.stat().st_size:,} bytes, sha256 {sha256}\n"
+    )
+    pictures, info = contents(out)
+    raw = np.frombuffer(gzip.decompress(path.read_bytes()), np.uint8, offset=16).reshape(-1, 28, 28)
+    for array, original in zip(pictures.values(), raw, strict=True):
+        np.testing.assert_array_equal(array, np.pad(original, 2))
+    assert list(pictures) == [f"00000/img{index:08d}.png" for index in range(12)]
+    assert info["labels"] == [[name, index % 10] for index, name in enumerate(pictures)]
+    assert (info["resolution"], info["channels"], info["classes"]) == (32, 1, None)
+    opened = open_pictures(out, resolution=32)
+    np.testing.assert_array_equal(opened.read(range(12))[:, 0], list(pictures.values()))
+    assert opened.labels is not None
+    assert opened.labels.tolist() == [index % 10 for index in range(12)]
+
+
+def test_a_folder_of_idx_files(invert: Invert, tmp_path: Path, out: Path) -> None:
+    write_idx(tmp_path)
+    assert invert("dataset", tmp_path, out, "--resolution", 32).code == 0
+    (tmp_path / "t10k-images-idx3-ubyte").touch()
+    result = invert("dataset", tmp_path, tmp_path / "other.zip", "--resolution", 32)
+    assert result.code == 5
+    assert result.err.endswith("Name one of them.\n")
+
+
+def test_the_same_input_gives_the_same_bytes(invert: Invert, source: Callable[..., Path], tmp_path: Path) -> None:
+    folder = source(b_png=grey(seed=1), a_png=grey(seed=2))
+    assert invert("dataset", folder, tmp_path / "one.zip").code == 0
+    os.utime(folder / "a.png", (0, 0))
+    os.rename(folder, tmp_path / "renamed")
+    assert invert("dataset", tmp_path / "renamed", tmp_path / "two.zip").code == 0
+    assert (tmp_path / "one.zip").read_bytes() == (tmp_path / "two.zip").read_bytes()
+    # And once more from the zip itself: nothing changes but the names it remembers.
+    assert invert("dataset", tmp_path / "two.zip", tmp_path / "three.zip").code == 0
+    first, info = contents(tmp_path / "two.zip")
+    second, again = contents(tmp_path / "three.zip")
+    np.testing.assert_equal(first, second)
+    assert info.pop("sources") == ["a.png", "b.png"]
+    assert again.pop("sources") == list(first)
+    assert info == again == {"labels": None, "classes": None, "resolution": 16, "channels": 1}
+
+
+def test_pictures_are_cropped_and_resized(invert: Invert, source: Callable[..., Path], out: Path) -> None:
+    wide = np.zeros((16, 48, 3), np.uint8)
+    wide[:, 16:32] = 200
+    turned = Image.fromarray(np.zeros((48, 16, 3), np.uint8))
+    folder = source(
+        a_png=wide, b_png=np.full((64, 64, 3), 7, np.uint8), c_jpg=encode(turned, "JPEG", exif=b"Exif\0\0" + exif(6))
+    )
+    result = invert("dataset", folder, out, "--resolution", 32, "-q")
+    assert result.code == 0
+    assert "c.jpg': EXIF orientation 6 applied" in result.err
+    assert "2 pictures are smaller than 32 px: enlarged (--pad puts them on black instead)" in result.err
+    pictures = list(contents(out)[0].values())
+    assert [array.shape for array in pictures] == [(32, 32, 3)] * 3
+    assert (pictures[0] == 200).all()
+    assert (pictures[1] == 7).all()
+
+
+@pytest.mark.parametrize("side", [4, 13, 28, 32, 50])
+def test_padding(invert: Invert, source: Callable[..., Path], out: Path, side: int) -> None:
+    assert (
+        invert("dataset", source(a_png=np.full((side, side, 3), 255, np.uint8)), out, "--resolution", 32, "--pad").code
+        == 0
+    )
+    (array,) = contents(out)[0].values()
+    assert array.shape == (32, 32, 3)
+    start = max(0, (32 - side) // 2)
+    expected = np.zeros((32, 32, 3), np.uint8)
+    expected[start : start + side, start : start + side] = 255
+    np.testing.assert_array_equal(array, expected)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "reason", "advice"),
+    [
+        (
+            [],
+            f"1 of 4 pictures is not 16 x 16, first 'c.png', 9 x 16; {NOT_GREY}",
+            "Add --resolution 16 and --channels 3 (or 1).",
+        ),
+        (["--resolution", 8], NOT_GREY, "Add --channels 3 (or 1)."),
+        (
+            ["--resolution", 8, "--crop", "none", "--channels", 1],
+            "1 of 4 pictures is not square, first 'c.png', 9 x 16",
+            "Add --crop center.",
+        ),
+    ],
+)
+def test_pictures_that_differ_are_one_error(
+    invert: Invert, source: Callable[..., Path], out: Path, arguments: list[object], reason: str, advice: str
+) -> None:
+    folder = source(a_png=grey(), b_png=grey(), c_png=picture(16, 9, 1), d_png=picture(16, 16, 3))
+    result = invert("dataset", folder, out, "-q", *arguments)
+    assert result.code == 2
+    assert result.err == f"invert: error: file '{folder}': {reason}. {advice}\n"
+    assert os.listdir(out.parent) == ["source"]
+    assert invert("dataset", folder, out, "--resolution", 16, "--channels", 3).code == 0
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_channels_are_converted_on_request(
+    invert: Invert, source: Callable[..., Path], out: Path, channels: int
+) -> None:
+    folder = source(a_png=grey(), b_png=picture(16, 16, 3), c_png=picture(16, 16, 3))
+    result = invert("dataset", folder, out, "--channels", channels)
+    assert result.code == 0
+    text = "it is grey: repeated into three channels" if channels == 3 else "its colours are converted to grey"
+    assert result.err.count(text) == (1 if channels == 3 else 2)
+    assert "1 more" in result.err or channels == 3
+    shape = (16, 16, 3) if channels == 3 else (16, 16)
+    assert {array.shape for array in contents(out)[0].values()} == {shape}
+
+
+def test_bad_pictures_are_skipped(invert: Invert, source: Callable[..., Path], out: Path) -> None:
+    good = encode(grey())
+    folder = source(
+        a_png=good, b_png=good[:-30], c_png=b"", d_png=b"<html></html>", e_png=png_bomb(30_000), f_txt=b"", g_png=good
+    )
+    os.mkfifo(folder / "pipe.png")
+    os.symlink("nowhere.png", folder / "link.png")
+    result = invert("dataset", folder, out, "--json", "-q")
+    assert result.code == 3
+    *skipped, summary = result.records()
+    codes = {Path(record["path"]).name: record["code"] for record in skipped}
+    assert codes == {
+        "b.png": "image-truncated",
+        "c.png": "image-empty",
+        "d.png": "image-format",
+        "e.png": "image-too-large",
+        "pipe.png": "image-not-regular",
+        "link.png": "image-link-dangling",
+    }
+    assert result.err.count("invert: error: image '") == 6
+    assert "--max-pixels" not in result.err
+    expected = {"type": "summary", "code": "done", "pictures": 2, "skipped": 6, "classes": None, "channels": 1}
+    assert expected.items() <= summary.items()
+    assert summary["sha256"] == hashlib.sha256(out.read_bytes()).hexdigest()
+    assert contents(out)[1]["sources"] == ["a.png", "g.png"]
+
+
+def test_nothing_usable(invert: Invert, source: Callable[..., Path], out: Path) -> None:
+    result = invert("dataset", source(a_png=b"x", b_txt=b"y"), out, "-q")
+    assert result.code == 5
+    assert result.err.splitlines()[-1].endswith("it holds no picture that can be used")
+    assert os.listdir(out.parent) == ["source"]
+
+
+def test_links_out_of_the_folder(invert: Invert, source: Callable[..., Path], out: Path, tmp_path: Path) -> None:
+    folder = source(a_png=grey())
+    (tmp_path / "other.png").write_bytes(encode(grey(seed=1)))
+    os.symlink(tmp_path / "other.png", folder / "b.png")
+    result = invert("dataset", folder, out)
+    assert result.code == 0
+    assert "warning: image" in result.err
+    assert invert("dataset", folder, out, "--follow", "--overwrite").code == 0
+    assert len(contents(out)[0]) == 2
+
+
+class TestLabels:
+    """Classes of the pictures."""
+
+    def labels(self, path: Path) -> dict[str, int]:
+        info = contents(path)[1]
+        return {source: label for source, (_, label) in zip(info["sources"], info["labels"], strict=True)}
+
+    def test_from_dataset_json(self, invert: Invert, source: Callable[..., Path], out: Path) -> None:
+        labels = {"labels": [["x/a.png", 3], ["x/b.png", 0], ["gone.png", 1]]}
+        folder = source(x__a_png=grey(), x__b_png=grey(), x__c_png=grey(), dataset_json=json.dumps(labels).encode())
+        result = invert("dataset", folder, out)
+        assert result.code == 3
+        assert "x/c.png': it has no label" in result.err
+        assert "2 pictures, 16 x 16, 1 channel, 4 classes; 1 skipped" in result.out
+        assert self.labels(out) == {"x/a.png": 3, "x/b.png": 0}
+        assert invert("dataset", folder, out, "--labels", "none", "--overwrite").code == 0
+        assert contents(out)[1]["labels"] is None
+
+    def test_from_folders(self, invert: Invert, source: Callable[..., Path], out: Path, tmp_path: Path) -> None:
+        folder = source(shoe__a_png=grey(), shirt__new__b_png=grey(), Zebra__c_png=grey())
+        result = invert("dataset", folder, out, "--labels", "folders")
+        assert result.code == 0
+        assert self.labels(out) == {"Zebra/c.png": 0, "shirt/new/b.png": 1, "shoe/a.png": 2}
+        assert contents(out)[1]["classes"] == ["Zebra", "shirt", "shoe"]
+        assert open_pictures(out).class_names == ("Zebra", "shirt", "shoe")
+        # Names of classes are carried on.
+        assert invert("dataset", out, tmp_path / "again.zip").code == 0
+        assert contents(tmp_path / "again.zip")[1]["classes"] == ["Zebra", "shirt", "shoe"]
+        source(root_png=grey())
+        result = invert("dataset", folder, out, "--labels", "folders", "--overwrite")
+        assert result.code == 3
+        assert "root.png': it has no label" in result.err
+
+    def test_from_folders_there_are_not(self, invert: Invert, source: Callable[..., Path], out: Path) -> None:
+        result = invert("dataset", source(a_png=grey()), out, "--labels", "folders")
+        assert result.code == 2
+        assert "0 subfolders hold pictures" in result.err
+
+    def test_that_are_broken(self, invert: Invert, source: Callable[..., Path], out: Path) -> None:
+        folder = source(a_png=grey(), dataset_json=b'{"labels": [["a.png", -1]]}')
+        result = invert("dataset", folder, out)
+        assert result.code == 5
+        assert "label 0 is not [name, class]" in result.err
+        assert invert("dataset", folder, out, "--labels", "none").code == 0
+
+
+class TestOutput:
+    """What is written, and what is not."""
+
+    def test_is_not_written_over_unasked(self, invert: Invert, source: Callable[..., Path], out: Path) -> None:
+        folder = source(a_png=grey())
+        out.write_text("precious")
+        result = invert("dataset", folder, out)
+        assert result.code == 2
+        assert "exists already" in result.err
+        assert out.read_text() == "precious"
+        assert invert("dataset", folder, out, "--overwrite").code == 0
+        assert len(contents(out)[0]) == 1
+
+    def test_is_not_the_source(self, invert: Invert, source: Callable[..., Path], out: Path) -> None:
+        assert invert("dataset", source(a_png=grey()), out).code == 0
+        before = out.read_bytes()
+        result = invert("dataset", out, out, "--overwrite")
+        assert result.code == 2
+        assert "both source and output" in result.err
+        assert out.read_bytes() == before
+
+    def test_needs_its_folder(self, invert: Invert, source: Callable[..., Path], tmp_path: Path) -> None:
+        result = invert("dataset", source(a_png=grey()), tmp_path / "no" / "out.zip")
+        assert result.code == 6
+        assert "its folder does not exist" in result.err
+
+    @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+    def test_an_interrupted_run_leaves_nothing(
+        self,
+        invert: Invert,
+        source: Callable[..., Path],
+        out: Path,
+        monkeypatch: pytest.MonkeyPatch,
+        number: signal.Signals,
+    ) -> None:
+        folder = source(a_png=grey(), b_png=grey(), c_png=grey())
+        out.write_text("precious")
+        count = 0
+
+        def interrupted(array: Picture) -> bytes:
+            nonlocal count
+            count += 1
+            if count == 2:
+                os.kill(os.getpid(), number)
+            return encode(array[:, :, 0])
+
+        monkeypatch.setattr(dataset_writer, "to_png_bytes", interrupted)
+        result = invert("dataset", folder, out, "--overwrite")
+        assert result.code == 128 + number
+        assert out.read_text() == "precious"
+        assert sorted(os.listdir(out.parent)) == ["out.zip", "source"]
+
+    def test_a_full_disk(
+        self, invert: Invert, source: Callable[..., Path], out: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def full(*_: object) -> None:
+            raise OSError(28, "No space left on device")
+
+        monkeypatch.setattr(dataset_writer.ZipWriter, "finish", full)
+        result = invert("dataset", source(a_png=grey()), out)
+        assert result.code == 6
+        assert "no space left" in result.err
+        assert not out.exists()
+
+
+def test_a_hostile_zip_is_one_error(invert: Invert, tmp_path: Path, out: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "x.zip", "w") as archive:
+        archive.writestr("a.png", encode(grey()))
+        archive.writestr("../../b.png", encode(grey()))
+    result = invert("dataset", tmp_path / "x.zip", out)
+    assert result.code == 5
+    assert "the name '../../b.png' leads out of the zip" in result.err
+    assert result.err.count("\n") == 1
+    data = (tmp_path / "x.zip").read_bytes()
+    (tmp_path / "x.zip").write_bytes(data[: len(data) // 2])
+    result = invert("dataset", tmp_path / "x.zip", out)
+    assert result.code == 5
+    assert "the zip is cut off" in result.err
+    assert os.listdir(tmp_path) == ["x.zip"]
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["--resolution", 33],
+        ["--resolution", 2],
+        ["--resolution", 8192],
+        ["--resolution", "x"],
+        ["--channels", 2],
+        ["--pad"],
+        ["--crop", "none"],
+        ["--labels", "some"],
+    ],
+    ids=str,
+)
+def test_usage(invert: Invert, source: Callable[..., Path], out: Path, arguments: list[object]) -> None:
+    result = invert("dataset", source(a_png=grey()), out, *arguments)
+    assert result.code == 2
+    assert not out.exists()
+
+
+def test_progress_is_told_now_and_then(invert: Invert, source: Callable[..., Path], tmp_path: Path) -> None:
+    folder = source(**{f"{name}_png": grey() for name in "abcdefghijklmnopqrstuvwxyz"})
+    result = invert("dataset", folder, tmp_path / "a.zip")
+    assert result.err.splitlines()[-1] == "invert: progress: picture 26 of 26"
+    assert len(result.err.splitlines()) == 10
+    assert invert("dataset", folder, tmp_path / "b.zip", "-q").err == ""

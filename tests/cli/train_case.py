@@ -1,0 +1,78 @@
+"""Small training runs as a user starts them."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from tests.cli.conftest import ROOT
+
+SMALL = (
+    *("--config", "tiny", "--device", "cpu", "--threads", 1, "--batch", 8, "--kimg", 0.1, "--tick-kimg", 0.04),
+    *("--snapshot-kimg", 0.08),
+    *("--set", "z_dim=16", "--set", "w_dim=16", "--set", "channel_base=64", "--set", "channel_max=16"),
+    *("--set", "r1_interval=4", "--set", "path_length_interval=2"),
+)
+"""13 steps of 8 pictures of 16 px; ticks at 40, 80 and the end, snapshots at 80 and the end. Later options win."""
+
+Data = Callable[..., Path]
+
+
+def write_pictures(folder: Path, count: int = 24, channels: int = 3, classes: int = 0, seed: int = 0) -> Path:
+    """Write a data set of random pictures of 16 px."""
+    folder.mkdir(parents=True)
+    rng = np.random.RandomState(seed)
+    names = [f"{index:02d}.png" for index in range(count)]
+    for name in names:
+        pixels = rng.randint(0, 256, [16, 16, channels], np.uint8)
+        Image.fromarray(pixels.squeeze()).save(folder / name)
+    if classes:
+        labels = {"labels": [[name, index % classes] for index, name in enumerate(names)]}
+        (folder / "dataset.json").write_text(json.dumps(labels))
+    return folder
+
+
+def start(*arguments: object, **variables: str) -> "subprocess.Popen[str]":
+    """Start `invert train` in a process of its own."""
+    command = [sys.executable, "-m", "invert", "train", *map(str, arguments)]
+    environment = {**os.environ, **variables}
+    pipes: Any = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    return subprocess.Popen(command, cwd=ROOT, env=environment, **pipes)
+
+
+def visible(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir() if not path.name.startswith("."))
+
+
+def log(folder: Path) -> list[dict[str, Any]]:
+    """Return the log without what depends on the clock."""
+    records = [json.loads(line) for line in (folder / "log.jsonl").read_bytes().splitlines()]
+    return [{k: v for k, v in one.items() if k not in ("seconds", "images_per_second")} for one in records]
+
+
+def newest_state(folder: Path) -> Path:
+    return max(folder.glob("state-*.safetensors"))
+
+
+def assert_same_end(run: Path, expected: Path) -> None:
+    """Assert that two runs ended with the same bits: network, state, samples and log."""
+    assert newest_state(run).name == newest_state(expected).name
+    assert newest_state(run).read_bytes() == newest_state(expected).read_bytes()
+    fakes = max(path.name for path in expected.glob("fakes-*.png"))
+    for name in ("network.safetensors", fakes, "reals.png"):
+        assert (run / name).read_bytes() == (expected / name).read_bytes(), name
+    assert log(run) == log(expected)
+    assert not list(run.glob(".invert-*"))
+
+
+def images_seen(line: str) -> int:
+    """Return how many pictures a progress line speaks of, 0 for other lines."""
+    match = re.match(r"invert: progress: (\d+) of", line)
+    return int(match[1]) if match else 0

@@ -1,0 +1,421 @@
+"""The report of a training run, from folders that look like those of `invert train` and from worse ones."""
+
+import functools
+import json
+import math
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from invert import figures
+from invert.errors import NoInputError
+from invert.images import to_png_bytes
+from invert.training.history import read_history
+from invert.training.report import MAX_GRIDS, training_report
+from tests.test_page import Browse, Reader, Visit
+from tests.test_page import browse as browse  # a fixture
+
+HOSTILE = "<img src=x onerror=alert(1)>\"'&\u202e\x00\ud800"
+
+SETTINGS = {
+    "resolution": 32,
+    "channels": 3,
+    "generator_architecture": "skip",
+    "discriminator_architecture": "resnet",
+    "batch": 32,
+    "learning_rate": 0.002,
+    "r1_gamma": 1.0,
+    "path_length_weight": 2.0,
+    "mirror": False,
+    "seed": 0,
+    "channel_base": 1024,
+    "channel_max": 128,
+}
+DATA = {
+    "path": "data/garments.zip",
+    "fingerprint": "5f3c" * 16,
+    "pictures": 60000,
+    "resolution": 32,
+    "channels": 3,
+    "classes": 0,
+}
+SOFTWARE = {"invert": "0.1.0", "torch": "2.10.0", "python": "3.11.9"}
+
+
+@pytest.fixture
+def real_figures() -> None:
+    """Ask for this to have curves drawn; elsewhere they would cost a second for each report."""
+
+
+@pytest.fixture(autouse=True)
+def blank_figures(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Draw nothing, except where a test asks for `real_figures`."""
+    if "real_figures" in request.fixturenames:
+        return
+    blank = figures.Drawing(sheet(0), sheet(1))
+    monkeypatch.setattr(figures, "draw_curves", lambda *_, **__: blank)
+    monkeypatch.setattr(figures, "draw_shares", lambda *_, **__: blank)
+
+
+@functools.cache
+def sheet(clarity: float, seed: int = 0) -> bytes:
+    """Draw a grid of blobs that come out of the noise."""
+    random = np.random.RandomState(seed)
+    y, x = np.mgrid[-1:1:32j, -1:1:32j]
+    rows = []
+    for _ in range(8):
+        cells = []
+        for _ in range(8):
+            a, b, c = random.uniform(0.2, 1, 3)
+            blob = np.exp(-(((x / a) ** 2 + (y / b) ** 2) ** (1 + 3 * c)))
+            grain = random.uniform(0, 1, [32, 32])
+            colour = random.uniform(60, 255, 3)
+            cells.append((clarity * blob + (1 - clarity) * grain)[..., None] * colour)
+        rows.append(np.concatenate(cells, axis=1))
+    return to_png_bytes(np.concatenate(rows).astype(np.uint8))
+
+
+def record(kimg: float, end: float, **others: Any) -> dict[str, Any]:
+    """Return a record of the log, of a run of `end` kimg."""
+    t = kimg / end
+    wobble = math.sin(40 * t) * 0.05 + math.sin(173 * t) * 0.03
+    return {
+        "tick": round(kimg / 4),
+        "images": round(kimg * 1000),
+        "seconds": kimg * 10.4,
+        "images_per_second": 96.1,
+        "losses": {
+            "generator": 0.69 + 0.6 * t**0.5 + wobble,
+            "discriminator": 1.39 - 0.45 * t**0.5 + wobble / 2,
+            "r1": 0.02 + 2 * math.exp(-30 * t) + abs(wobble) / 20,
+            "path_length": 0.01 + math.exp(-12 * t) * (1 + 5 * wobble),
+        },
+        "scores": {"real": 0.6 * t**0.5 + wobble, "fake": -0.5 * t**0.5 + wobble},
+        "path_length_average": 0.8 * (1 - math.exp(-9 * t)),
+        "resolution_shares": None,
+        "fakes": None,
+        "network": None,
+        **others,
+    }
+
+
+def snapshot(kimg: float, end: float) -> dict[str, Any]:
+    """Return the record of a snapshot."""
+    t = kimg / end
+    raw = {"4": 1.2 - t, "8": 1.0 - 0.6 * t, "16": 0.5 + 0.3 * t, "32": 0.15 + t}
+    shares = {name: value / sum(raw.values()) for name, value in raw.items()}
+    images = round(kimg * 1000)
+    names = {"fakes": f"fakes-{images:09d}.png", "network": f"network-{images:09d}.safetensors"}
+    return record(kimg, end, resolution_shares=shares, **names)
+
+
+def write_run(
+    folder: Path, records: list[dict[str, Any]], *, pictures: bool = True, settings: dict[str, Any] = SETTINGS
+) -> Path:
+    """Write a run's settings, log, and, unless told otherwise, the pictures that the log names."""
+    folder.mkdir(parents=True, exist_ok=True)
+    about = {"format": "invert-training", "version": 1, "settings": settings, "data": DATA, "software": SOFTWARE}
+    (folder / "settings.json").write_text(json.dumps(about))
+    (folder / "log.jsonl").write_text("".join(json.dumps(one) + "\n" for one in records))
+    if pictures:
+        (folder / "reals.png").write_bytes(sheet(1.0, seed=1))
+        for one in records:
+            if one["fakes"] is not None:
+                clarity = round(one["images"] / records[-1]["images"], 1)
+                (folder / one["fakes"]).write_bytes(sheet(clarity))
+    return folder
+
+
+def whole_run(folder: Path, kimg: int = 400, snapshots: int = 20) -> Path:
+    """Write a finished run: a tick every 4 kimg, and this many snapshots."""
+    step = max(4, kimg // snapshots // 4 * 4)
+    ticks = [snapshot(k, kimg) if k % step == 0 else record(k, kimg) for k in range(4, kimg + 1, 4)]
+    return write_run(folder, ticks)
+
+
+def show(folder: Path) -> Reader:
+    page = Reader(training_report(folder).page)
+    page.check_inert()
+    return page
+
+
+def captions(page: Reader) -> list[str]:
+    """Return the kimg of the grids that are shown, as written."""
+    return [
+        (image["alt"] or "").removeprefix("A grid of samples at ")
+        for image in page.all("img")
+        if (image["alt"] or "").startswith("A grid of samples")
+    ]
+
+
+def rows(page: Reader, label: str) -> str:
+    """Return the cell beside a label."""
+    lines = [line for line in page.text.splitlines() if line.startswith(label)]
+    assert lines, f"no row {label}"
+    return lines[0].removeprefix(label)
+
+
+def test_a_finished_run(real_figures: None, tmp_path: Path) -> None:
+    page = show(whole_run(tmp_path / "faces"))
+    assert "Training run: faces" in page.text
+    assert "400 kimg seen, of 60,000 pictures of 32 x 32 pixels and 3 channels" in page.text
+    assert rows(page, "pictures seen") == "400,000"
+    assert rows(page, "time") == "1 h 9 min"
+    assert rows(page, "pictures per second") == "96.1"
+    assert rows(page, "weight of R1, gamma") == "1.0"
+    assert rows(page, "data: path") == "data/garments.zip"
+    assert rows(page, "torch") == "2.10.0"
+    assert rows(page, "channel_base") == "1024"
+    # First, last and evenly between, oldest to newest but for the newest, which stands beside the real ones.
+    kimg = [float(caption.removesuffix(" kimg")) for caption in captions(page)]
+    assert len(kimg) == MAX_GRIDS
+    assert kimg[0] == 400
+    assert kimg[1] == 20
+    assert kimg[1:] == sorted(kimg[1:])
+    gaps = np.diff([*kimg[1:], 400])
+    assert 20 <= gaps.min() <= gaps.max() <= 40
+    for caption in ("logistic losses", "R1 penalty", "Path length penalty", "Running average a", "Scores of real"):
+        assert any(caption in (image["alt"] or "") for image in page.all("img")), caption
+    assert "figure 8 of Karras et al. 2020" in page.text
+    assert "kimg" in rows(page, "resolution20")
+    assert rows(page, "4 px").count("%") == 2
+
+
+def test_the_same_run_gives_the_same_page(real_figures: None, tmp_path: Path) -> None:
+    whole_run(tmp_path, 40, 2)
+    assert training_report(tmp_path).page == training_report(tmp_path).page
+
+
+def test_one_tick_is_enough(real_figures: None, tmp_path: Path) -> None:
+    page = show(write_run(tmp_path, [record(4, 400)], pictures=False))
+    assert rows(page, "pictures seen") == "4,000"
+    assert "'reals.png': there is no such file" in page.text
+    page = show(write_run(tmp_path / "b", [snapshot(4, 400)]))
+    assert captions(page) == ["4 kimg"]
+    assert rows(page, "4 px").count("%") == 1
+
+
+def test_records_that_lack_things(tmp_path: Path) -> None:
+    bare = {"images": 4000}
+    empty = record(8, 400, losses={}, scores=None, path_length_average=None, seconds=None)
+    page = show(write_run(tmp_path, [{**bare, "fakes": None}, empty], settings={}))
+    assert "The log has none" in page.text
+    assert rows(page, "time") == "none"
+
+
+def test_penalties_of_some_ticks_only(tmp_path: Path) -> None:
+    ticks = [record(k, 400) for k in range(4, 401, 4)]
+    for tick in ticks[::2]:
+        tick["losses"] |= {"r1": None, "path_length": None}
+    assert rows(show(write_run(tmp_path, ticks)), "R1 penalty") != "none"
+
+
+def test_numbers_that_are_not_finite(real_figures: None, tmp_path: Path) -> None:
+    ticks = [record(k, 40) for k in range(4, 41, 4)]
+    ticks[5]["losses"]["generator"] = math.nan
+    ticks[6]["losses"]["generator"] = math.inf
+    ticks[7]["losses"] |= {"r1": 1e300, "path_length": -1e300}
+    for tick in ticks:
+        tick["scores"] = {"real": math.nan, "fake": 1e-320}
+    shares = [{"4": 0.0}, {"4": math.nan}, {"4": -1.0, "8": 2.0}, {"4": 1e308, "8": 1e308}, {}]
+    for tick, share in zip(ticks, shares, strict=False):
+        tick["resolution_shares"] = share
+    page = show(write_run(tmp_path, ticks))
+    assert "Ticks with a number that is not finite: 10" in page.text
+    assert rows(page, "score of real / generated pictures") == "nan / 1e-320"
+    assert "measured at snapshots" in page.text
+
+
+def test_an_unfinished_last_line_is_ignored(tmp_path: Path) -> None:
+    log = whole_run(tmp_path, 40, 2) / "log.jsonl"
+    whole = log.read_bytes()
+    last = whole.splitlines(keepends=True)[-1]
+    for cut in (1, len(last) // 2, len(last) - 2):
+        log.write_bytes(whole[: len(whole) - len(last)] + last[:cut])
+        assert rows(show(tmp_path), "pictures seen") == "36,000"
+    log.write_bytes(whole[:-1])
+    assert rows(show(tmp_path), "pictures seen") == "40,000"
+    log.write_bytes(whole + b"\x00" * 4096)
+    assert rows(show(tmp_path), "pictures seen") == "40,000"
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        b"",
+        b"{",
+        b"[]",
+        b"null",
+        b"\xff\xfe{}",
+        b"[" * 50_000,
+        b'{"images": 1.5}',
+        b'{"images": true}',
+        b'{"images": -1}',
+        b'{"images": 1' + b"0" * 5000 + b"}",
+        b'{"images": 1, "losses": []}',
+        b'{"images": 1, "losses": {"r1": "x"}}',
+        b'{"images": 1, "seconds": 1' + b"0" * 400 + b"}",
+        b'{"images": 1, "fakes": 7}',
+        b'{"images": 1, "resolution_shares": {"<b>": 1}}',
+        b'{"images": 1, "resolution_shares": 1}',
+        b'{"images": 1, "x": "' + b"y" * 70_000 + b'"}',
+    ],
+    ids=lambda line: line[:24].decode("latin-1"),
+)
+def test_a_damaged_line_is_one_clear_error(tmp_path: Path, line: bytes) -> None:
+    log = whole_run(tmp_path, 40, 2) / "log.jsonl"
+    lines = log.read_bytes().splitlines()
+    lines[4] = line
+    log.write_bytes(b"\n".join(lines) + b"\n")
+    with pytest.raises(NoInputError, match=r"log\.jsonl': line 5 is damaged\. Remove") as caught:
+        training_report(tmp_path)
+    assert len(str(caught.value).splitlines()) == 1
+
+
+def test_work_done_twice_counts_once(tmp_path: Path) -> None:
+    ticks = [snapshot(k, 40) for k in range(4, 41, 4)]
+    again = [record(k, 40) for k in (24, 28, 32)]
+    page = show(write_run(tmp_path, ticks + again))
+    assert rows(page, "pictures seen") == "32,000"
+    assert captions(page) == ["20 kimg", "4 kimg", "8 kimg", "12 kimg", "16 kimg"]
+
+
+def test_nothing_logged_yet(tmp_path: Path) -> None:
+    write_run(tmp_path, [])
+    for content in (None, b"", b'{"images": 40'):
+        (tmp_path / "log.jsonl").unlink(missing_ok=True)
+        if content is not None:
+            (tmp_path / "log.jsonl").write_bytes(content)
+        with pytest.raises(NoInputError, match="nothing is logged yet"):
+            training_report(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (None, "no such file.*Name the folder of a training run"),
+        (b"{", "damaged"),
+        (b"[" * 100_000, "damaged"),
+        (b"[]", "not of a training run"),
+        (b'{"format": "invert projections"}', "not of a training run"),
+        (b'{"format": "invert-training", "version": 2}', "another version"),
+        (b'{"format": "invert-training", "version": 1, "data": []}', "damaged"),
+        (b" " * (2 << 20), "over the 1.049 MB limit"),
+    ],
+    ids=lambda value: None if isinstance(value, bytes) else value,
+)
+def test_settings_that_are_none(tmp_path: Path, content: bytes | None, reason: str) -> None:
+    path = whole_run(tmp_path, 8, 1) / "settings.json"
+    path.unlink()
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(NoInputError, match=reason):
+        training_report(tmp_path)
+
+
+def test_missing_and_damaged_pictures_are_said(tmp_path: Path) -> None:
+    whole_run(tmp_path, 48, 12)
+    grids = sorted(tmp_path.glob("fakes-*.png"))
+    for path in grids[:7]:
+        path.unlink()
+    grids[8].write_bytes(grids[8].read_bytes()[:-50])
+    grids[9].write_bytes(b"GIF89a")
+    with open(grids[10], "ab") as file:
+        file.truncate((16 << 20) + 1)
+    (tmp_path / "reals.png").unlink()
+    report = training_report(tmp_path)
+    page = Reader(report.page)
+    assert captions(page) == ["48 kimg", "32 kimg"]
+    assert report.grids == 2
+    text = "\n".join(report.missing)
+    assert f"'{grids[0].name}' is not there" in text
+    assert "2 more grids" in text
+    assert f"'{grids[8].name}': the file is cut off" in text
+    assert f"'{grids[10].name}': has 16.78 MB, over the 16.78 MB limit" in text
+    assert "'reals.png': there is no such file" in text
+    assert all(line in page.text for line in report.missing)
+
+
+def test_grids_are_chosen_from_those_that_are_there(tmp_path: Path) -> None:
+    whole_run(tmp_path, 400, 100)
+    for path in sorted(tmp_path.glob("fakes-*.png"))[:-8]:
+        path.unlink()
+    assert len(captions(show(tmp_path))) == 8
+
+
+@pytest.mark.parametrize(
+    "name", ["../secret.png", "/etc/passwd", "..", ".", "", "a/b.png", "link.png", "pipe.png", "folder", HOSTILE]
+)
+def test_names_lead_nowhere_else(tmp_path: Path, name: str) -> None:
+    secret = sheet(0.3, seed=7)
+    (tmp_path / "secret.png").write_bytes(secret)
+    run = tmp_path / "run"
+    write_run(run, [record(4, 8), record(8, 8, fakes=name)], pictures=False)
+    (run / "reals.png").symlink_to("../secret.png")
+    (run / "link.png").symlink_to("../secret.png")
+    os.mkfifo(run / "pipe.png")
+    (run / "folder").mkdir()
+    report = training_report(run)
+    page = Reader(report.page)
+    page.check_inert()
+    assert not captions(page)
+    assert "A grid of training pictures" not in str(page.tags)
+    assert len(report.missing) == 2
+    assert "'reals.png': it is a link" in report.missing
+
+
+@pytest.mark.parametrize("name", ["settings.json", "log.jsonl"])
+def test_files_of_the_run_are_files(tmp_path: Path, name: str) -> None:
+    path = whole_run(tmp_path / "run", 8, 1) / name
+    path.rename(tmp_path / "elsewhere")
+    path.symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(NoInputError, match="it is a link"):
+        training_report(tmp_path / "run")
+    path.unlink()
+    os.mkfifo(path)
+    with pytest.raises(NoInputError, match="not a regular file"):
+        training_report(tmp_path / "run")
+
+
+def test_hostile_values_change_nothing(tmp_path: Path) -> None:
+    ticks = [snapshot(4, 8), snapshot(8, 8)]
+    plain = show(write_run(tmp_path / "plain", ticks, settings={**SETTINGS, "name": "value"}))
+    run = write_run(tmp_path / HOSTILE.partition("\x00")[0].replace("/", "_"), ticks)
+    settings = {**SETTINGS, HOSTILE: HOSTILE, "batch": HOSTILE, "seed": {HOSTILE: [HOSTILE]}}
+    about = {"settings": settings, "data": dict.fromkeys(DATA, HOSTILE), "software": dict.fromkeys(SOFTWARE, HOSTILE)}
+    (run / "settings.json").write_text(json.dumps({"format": "invert-training", "version": 1, **about}))
+    page = show(run)
+    assert [name for name, _ in page.tags] == [name for name, _ in plain.tags]
+    assert "<img src=x onerror=alert(1)>" in page.text
+
+
+def test_long_lists_and_values_are_cut(tmp_path: Path) -> None:
+    settings = {f"name{i}": "x" * 300 for i in range(1000)} | {"a": "y" * 100_000}
+    report = training_report(write_run(tmp_path, [record(4, 8)], settings=settings, pictures=False))
+    assert b"507 more are not shown" in report.page
+    assert report.page.count(b"y" * 2001) == 0
+
+
+def test_a_very_long_log(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("invert.training.history.MAX_TICKS", 100)
+    folder = write_run(tmp_path, [record(k, 4000) for k in range(4, 4001, 4)], pictures=False)
+    history = read_history(folder)
+    images = [tick.images for tick in history.ticks]
+    assert len(images) <= 100
+    assert (images[0], images[-1]) == (4000, 4_000_000)
+    assert images == sorted(set(images))
+    assert "not every tick is drawn" in show(folder).text
+    monkeypatch.setattr("invert.training.history.MAX_LOG", 1000)
+    with pytest.raises(NoInputError, match=r"over the 0\.001 MB limit"):
+        read_history(folder)
+
+
+def test_browser_is_content(real_figures: None, browse: Browse, tmp_path: Path) -> None:
+    run = whole_run(tmp_path, 40, 4)
+    settings = {**SETTINGS, HOSTILE: HOSTILE}
+    about = {"format": "invert-training", "version": 1, "settings": settings, "data": DATA, "software": {}}
+    (run / "settings.json").write_text(json.dumps(about))
+    assert browse(training_report(run).page) == Visit([], [])

@@ -1,32 +1,53 @@
-# make demo | make test | make sanitize | make test-long | make bench | make clean
+# make demo | make test | make sanitize | make test-long | make bench | make networks | make clean
 
 PYTHON ?= python3
 VENV   := .venv
 PY     := $(VENV)/bin/python
 
 # What `make demo` does: the first DEMO_PICTURES pictures of each kind, DEMO_STEPS steps each.
-NETWORK       ?=
+NETWORK       ?= data/networks/A.safetensors
 DEMO_PICTURES ?= 8
 DEMO_STEPS    ?= 150
 DEMO_OUT      ?= projections/demo
-DEMO_NETWORK  := $(or $(NETWORK),$(wildcard data/networks/A.safetensors))
+
+# What `make networks` does: NAME_OF_NETWORK: seed, and thousands of pictures that training sees.
+FASHION_MNIST ?= /usr/share/datasets/fashion-mnist
+RUNS          ?= runs
+SEED_A := 1
+SEED_B := 2
+SEED_C := 3
+KIMG_A := 640
+KIMG_B := 640
+KIMG_C := 60
 
 .DELETE_ON_ERROR:
-.PHONY: demo test sanitize test-long bench clean check-network
+.PHONY: demo networks test sanitize test-long bench clean
 
-demo: check-network $(VENV)/.ready
-	@$(foreach kind,real generated, \
+demo: $(VENV)/.ready
+	@test -f "$(NETWORK)" || { echo "make demo: there is no file $(NETWORK)"; exit 1; }
+	@$(foreach kind,real A, \
 	  echo "$(DEMO_PICTURES) $(kind) pictures, $(DEMO_STEPS) steps each:" && \
 	  $(PY) -m invert project \
 	    $(wordlist 1,$(DEMO_PICTURES),$(sort $(wildcard data/samples/$(kind)/*.png))) \
-	    $(if $(NETWORK),--network "$(NETWORK)") --steps $(DEMO_STEPS) --out $(DEMO_OUT)/$(kind) --overwrite && \
+	    --network "$(NETWORK)" --steps $(DEMO_STEPS) --out $(DEMO_OUT)/$(kind) --overwrite && \
 	  echo &&) true
-	@echo "Each picture beside its reconstruction: $(DEMO_OUT)/real/*.png and $(DEMO_OUT)/generated/*.png"
+	@echo "Each picture beside its reconstruction: $(DEMO_OUT)/real/*.png and $(DEMO_OUT)/A/*.png"
 
-check-network:
-	@test -n "$(DEMO_NETWORK)" || { echo "make demo: the project has no network of its own yet;" \
-	  "give one: make demo NETWORK=path/to/network.pkl"; exit 1; }
-	@test -f "$(DEMO_NETWORK)" || { echo "make demo: there is no file $(DEMO_NETWORK)"; exit 1; }
+# The project's own networks, from Fashion-MNIST (Debian package dataset-fashion-mnist): `make -j2 networks` trains two
+# side by side, one thread each, in an hour and a half to two. A run that was stopped is taken up where it was.
+networks: $(RUNS)/A/.done $(RUNS)/B/.done $(RUNS)/C/.done
+	cp $(RUNS)/A/network.safetensors data/networks/A.safetensors
+	cp $(RUNS)/B/network.safetensors data/networks/B.safetensors
+	cp $(RUNS)/C/network.safetensors data/networks/C.safetensors
+
+$(RUNS)/%/.done: $(RUNS)/fashion32.zip
+	OMP_NUM_THREADS=1 $(PY) -m invert train --data $< --out $(RUNS)/$* --config small --seed $(SEED_$*) \
+	  --kimg $(KIMG_$*) --threads 1
+	@touch $@
+
+$(RUNS)/fashion32.zip: $(VENV)/.ready
+	mkdir -p $(RUNS)
+	$(PY) -m invert dataset $(FASHION_MNIST)/train-images-idx3-ubyte.gz $@ --resolution 32 --pad --overwrite
 
 test: $(VENV)/.ready-test
 	$(PY) -m ruff check .

@@ -18,9 +18,13 @@ from invert.commands.dataset import dataset
 from invert.commands.doctor import doctor
 from invert.commands.generate import generate
 from invert.commands.info import info
+from invert.commands.pack import pack
 from invert.commands.project import project
+from invert.commands.render import render
+from invert.commands.show import show
 from invert.commands.train import train
 from invert.commands.train_report import train_report
+from invert.commands.verify import verify
 from invert.errors import ExitCode, InvertError
 from invert.output import guard_streams, message
 
@@ -53,7 +57,20 @@ def cli(settings: dict[str, bool], debug: bool) -> None:
     settings["debug"] = debug
 
 
-for command in (project, generate, dataset, train, train_report, info, convert, doctor):
+for command in (
+    project,
+    show,
+    render,
+    verify,
+    pack,
+    generate,
+    dataset,
+    train,
+    train_report,
+    info,
+    convert,
+    doctor,
+):
     cli.add_command(command)
 
 

@@ -13,7 +13,23 @@ from typing import Any
 
 from invert.errors import UsageError
 
-__all__ = ["PRESETS", "Preset", "ProjectConfig", "differing_keys", "method_digest", "method_record"]
+__all__ = [
+    "BANK_VERSION",
+    "FINALISTS",
+    "PRESETS",
+    "STEPS",
+    "Preset",
+    "ProjectConfig",
+    "config_of",
+    "differing_keys",
+    "method_digest",
+    "method_record",
+]
+
+MAX_BANK = 100_000
+BANK_VERSION = 1
+FINALISTS = 16
+"""How many of a bank's samples, the nearest by pixels, are compared by LPIPS."""
 
 METHOD_VERSION = 1  # raised when the same settings would give other distances
 
@@ -46,7 +62,14 @@ class Preset:
     pyramid_scale: float = 2.0
 
 
-PRESETS = {"paper": Preset(), "official": Preset(pyramid_scale=1.0)}
+PRESETS = {
+    "paper": Preset(),
+    "official": Preset(pyramid_scale=1.0),
+    "verdict": Preset(start="bank", peak_rate=0.05, latent_noise=0.01),
+}
+
+STEPS = {"paper": 1000, "official": 1000, "verdict": 100}
+"""Steps of each preset unless the user says."""
 
 
 @dataclass(frozen=True)
@@ -60,6 +83,7 @@ class ProjectConfig:
         seed: Of each picture's random stream. restarts: Independent optimisations, the best one counts.
         class_index: Class of a conditional network.
         precision: Type of the feature maps, "float32" or "bfloat16"; w, Adam and distances stay float32.
+        bank: Samples to start from, for presets that do; None takes `invert.bank.bank_size`.
         batch: Pictures optimised together. threads: CPU threads. device: "auto", "cpu" or "cuda".
 
     Raises:
@@ -78,6 +102,7 @@ class ProjectConfig:
     threads: int | None = None
     device: str = "auto"
     precision: str = "float32"
+    bank: int | None = None
 
     def __post_init__(self) -> None:
         for name, choices in {**_CHOICES, "preset": tuple(PRESETS)}.items():
@@ -95,6 +120,14 @@ class ProjectConfig:
         if self.class_index is not None and self.class_index < 0:
             raise UsageError(f"--class {self.class_index} is negative; classes are counted from 0.")
 
+        if self.bank is not None and not 1 <= self.bank <= MAX_BANK:
+            raise UsageError(f"--bank {self.bank} is not in 1..{MAX_BANK}.")
+
+    @property
+    def starts_from_bank(self) -> bool:
+        """Whether the preset starts from a bank of samples."""
+        return self.constants.start == "bank"
+
     @property
     def constants(self) -> Preset:
         """The preset's constants."""
@@ -102,8 +135,8 @@ class ProjectConfig:
 
 
 def method_record(config: ProjectConfig, network_sha256: str, image_policy: dict[str, Any]) -> dict[str, Any]:
-    """Return what makes distances comparable, as JSON types."""
-    return {
+    """Return what makes distances comparable, as JSON types; `config.bank` is settled where it counts."""
+    record = {
         "method_version": METHOD_VERSION,
         "network_sha256": network_sha256,
         "preset": config.preset,
@@ -117,6 +150,28 @@ def method_record(config: ProjectConfig, network_sha256: str, image_policy: dict
         "precision": config.precision,
         "image_policy": image_policy,
     }
+    if config.starts_from_bank:
+        record["bank"] = {"version": BANK_VERSION, "samples": config.bank, "finalists": FINALISTS}
+    return record
+
+
+def config_of(method: dict[str, Any]) -> ProjectConfig:
+    """Return the settings that give a method record, with the rest at its defaults.
+
+    Raises:
+        KeyError, TypeError, AttributeError, UsageError: It is no such record.
+    """
+    return ProjectConfig(
+        steps=method["steps"],
+        preset=method["preset"],
+        lpips=method["lpips"],
+        noise=method["noise"],
+        noise_weight=method["noise_weight"],
+        restarts=method["restarts"],
+        class_index=method["class"],
+        precision=method["precision"],
+        bank=method["bank"]["samples"] if "bank" in method else None,
+    )
 
 
 def method_digest(record: dict[str, Any]) -> str:

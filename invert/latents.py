@@ -12,7 +12,7 @@ from torch import Tensor
 
 from generator.networks import Generator
 
-__all__ = ["LatentStatistics", "Start", "latent_statistics", "start_at_centre"]
+__all__ = ["LatentStatistics", "Start", "latent_statistics", "sample_w", "start_at_centre"]
 
 _CHUNK = 1000  # latents mapped at once
 
@@ -25,15 +25,15 @@ class LatentStatistics:
     deviation: float
 
 
-Start = Callable[[LatentStatistics, int], Tensor]
+# Of W, the targets [N, C, H, W] and the number of the restart: w [N, w_dim].
+Start = Callable[[LatentStatistics, Tensor, int], Tensor]
 
 
-def start_at_centre(statistics: LatentStatistics, batch: int) -> Tensor:
-    """Return the centre of W for each of `batch` pictures, `[N, w_dim]`."""
-    return statistics.centre.repeat(batch, 1)
+def start_at_centre(statistics: LatentStatistics, targets: Tensor, restart: int) -> Tensor:
+    """Return the centre of W for each of the targets, `[N, w_dim]`."""
+    return statistics.centre.repeat(len(targets), 1)
 
 
-@torch.no_grad()
 def latent_statistics(
     generator: Generator, *, samples: int = 10_000, seed: int = 123, class_index: int | None = None
 ) -> LatentStatistics:
@@ -45,6 +45,16 @@ def latent_statistics(
         seed: Of those z; never the projection's own seed, so that distances stay comparable.
         class_index: The class of a conditional network, or None for labels uniform over its classes.
     """
+    w = sample_w(generator, samples, seed=seed, class_index=class_index)
+    device, w = w.device, w.to("cpu", torch.float64)
+    centre = w.mean(dim=0)
+    deviation = float((w - centre).square().sum(dim=1).mean().sqrt())
+    return LatentStatistics(centre.to(device, torch.float32), deviation)
+
+
+@torch.no_grad()
+def sample_w(generator: Generator, samples: int, *, seed: int, class_index: int | None = None) -> Tensor:
+    """Map latents of a seed: w `[samples, w_dim]`, float32; see `latent_statistics` for the arguments."""
     config = generator.config.mapping
     random = np.random.RandomState(seed)
     z = torch.from_numpy(random.randn(samples, config.z_dim).astype(np.float32))
@@ -57,8 +67,5 @@ def latent_statistics(
     chunks = []
     for i in range(0, samples, _CHUNK):
         c = None if labels is None else labels[i : i + _CHUNK].to(device)
-        chunks.append(generator.mapping(z[i : i + _CHUNK].to(device), c).to("cpu", torch.float64))
-    w = torch.cat(chunks)
-    centre = w.mean(dim=0)
-    deviation = float((w - centre).square().sum(dim=1).mean().sqrt())
-    return LatentStatistics(centre.to(device, torch.float32), deviation)
+        chunks.append(generator.mapping(z[i : i + _CHUNK].to(device), c))
+    return torch.cat(chunks).to(torch.float32)

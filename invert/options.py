@@ -4,22 +4,30 @@ import contextlib
 import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 from generator.errors import GeneratorError
-from invert.errors import InvertError, NetworkError, UsageError
+from invert.batch.work_folder import MAX_SHARDS
+from invert.errors import InvertError, NetworkError, UsageError, display_path
+from invert.output import Output
+
+if TYPE_CHECKING:
+    from generator.loaders import LoadedNetwork
 
 __all__ = [
     "SEEDS",
+    "SHARD",
     "as_json",
     "check_class",
     "class_index",
     "default_network",
     "device_kind",
+    "load_network",
     "network",
     "network_errors",
+    "network_or_default",
     "overwrite",
     "quiet",
 ]
@@ -84,6 +92,55 @@ def network_errors(path: Path) -> Iterator[None]:
         raise
     except OSError as error:
         raise NetworkError(f"cannot be read, {error.strerror or error}", path=path) from error
+
+
+def load_network(path: Path, output: Output) -> "LoadedNetwork":
+    """Load a network file, and say what a user should know about it.
+
+    Raises:
+        NetworkError: It is unsafe, unsupported, damaged, or cannot be read.
+    """
+    with network_errors(path):
+        from generator.loaders import load
+
+        loaded = load(path)
+    for warning in loaded.provenance.warnings:
+        output.warning(f"network '{display_path(path)}': {warning}")
+    return loaded
+
+
+def network_or_default(path: Path | None, output: Output) -> Path:
+    """Return the network that was named, or the project's own, which is said.
+
+    Raises:
+        UsageError: None was named, and this installation brings none.
+    """
+    if path is not None:
+        return path
+    found = default_network()
+    if found is None:
+        raise UsageError("no network was named, and this version brings none", advice="Give one with --network FILE.")
+    output.warning(
+        "no --network was named: this is the project's demonstration network, which draws garments of 32 x 32 pixels"
+    )
+    return found
+
+
+class _ShardType(click.ParamType[tuple[int, int]]):
+    """A share such as 3/8, counted from 1."""
+
+    name = "shard"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int, int]:
+        if isinstance(value, tuple):
+            return value
+        match = re.fullmatch(r"(\d{1,6})/(\d{1,6})", str(value), re.ASCII)
+        if match is None or not 1 <= int(match[1]) <= int(match[2]) <= MAX_SHARDS:
+            self.fail(f"{value!r} is not I/N with I in 1..N and N at most {MAX_SHARDS}", param, ctx)
+        return int(match[1]), int(match[2])
+
+
+SHARD = _ShardType()
 
 
 def default_network() -> Path | None:

@@ -168,6 +168,12 @@ class BatchProgress:
             self._sum += distance
         self._show()
 
+    @property
+    def mean_distance(self) -> float | None:
+        """Mean over the pictures that have one; None without any."""
+        succeeded = self._done - self._failed
+        return self._sum / succeeded if succeeded else None
+
     def beat(self) -> None:
         """Keep the clock going between two pictures."""
         self._show()
@@ -183,12 +189,11 @@ class BatchProgress:
 
     def _text(self, now: float) -> str:
         speed = self._new / max(now - self._started, 1e-9)
-        succeeded = self._done - self._failed
         parts = []
         if self._new:
             parts += [f"{speed * 3600:.0f} images/h", f"{(self._total - self._done) / speed / 60:.0f} min left"]
-        if succeeded:
-            parts.append(f"mean distance {self._sum / succeeded:.4f}")
+        if self.mean_distance is not None:
+            parts.append(f"mean distance {self.mean_distance:.4f}")
         if self._failed:
             parts.append(f"{self._failed} failed")
         return ", ".join(parts)

@@ -6,7 +6,7 @@ Reference: Karras et al. 2020, appendix D.
 import hashlib
 import itertools
 import platform
-from collections.abc import Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,7 +16,8 @@ import torch
 
 from generator import networks
 from generator.layers import freeze
-from generator.ops._build import kernels_hash
+from generator.ops._build import ensure, kernels_hash
+from invert.allocator import keep_freed_memory
 from invert.config import ProjectConfig
 from invert.drawing import to_uint8
 from invert.errors import UsageError
@@ -27,7 +28,16 @@ from invert.optimisation import Measurement, Optimisation, PaperObjective
 from invert.perceptual import MINIMUM_SIZE, Perceptual
 from invert.schedule import Schedule
 
-__all__ = ["Projection", "Projector", "StepRecord", "default_batch", "random_stream", "run_record"]
+__all__ = [
+    "Projection",
+    "Projector",
+    "StepRecord",
+    "default_batch",
+    "prepare_process",
+    "random_stream",
+    "run_record",
+    "start_noise",
+]
 
 FloatArray = npt.NDArray[np.float32]
 
@@ -81,6 +91,19 @@ def random_stream(seed: int, pixel_sha256: str, restart: int) -> torch.Generator
     return torch.Generator("cpu").manual_seed(int.from_bytes(digest[:8], "little"))
 
 
+def prepare_process(device_type: str, threads: int | None, on_message: Callable[[str], None]) -> None:
+    """Set this process up for projections: memory, native kernels and threads.
+
+    Args:
+        device_type: "cpu" or "cuda". threads: CPU threads; None leaves torch's number.
+        on_message: Called with a line when kernels have to be built.
+    """
+    keep_freed_memory()
+    ensure(cuda=device_type == "cuda", on_message=on_message)
+    if threads is not None:
+        torch.set_num_threads(threads)
+
+
 def default_batch(pictures: int, resolution: int, device_type: str) -> int:
     """Return how many pictures are optimised together unless the user says."""
     if device_type == "cpu" and resolution >= _LARGE:
@@ -100,6 +123,25 @@ def run_record(config: ProjectConfig, batch: int, device: torch.device) -> dict[
         "cpu_capability": torch.backends.cpu.get_cpu_capability(),
         "kernels": kernels_hash(),
     }
+
+
+def start_noise(
+    generator: networks.Generator, mode: str, streams: Sequence[torch.Generator], device: torch.device
+) -> NoiseMaps:
+    """Return the noise maps that optimisations begin with, one set per stream.
+
+    Args:
+        generator: On `device`.
+        mode: "optimise" draws them from the streams, "fixed" takes the network's own, "zero" leaves them zero.
+    """
+    synthesis = generator.synthesis
+    noise = NoiseMaps(synthesis.noise_sizes, len(streams), device)
+    if mode == "optimise":
+        noise.draw(streams)
+    elif mode == "fixed":
+        maps = synthesis.noise_maps("const", len(streams))
+        noise.fill({name: value[:, 0] for name, value in maps.items() if value is not None})
+    return noise
 
 
 class Projector:
@@ -175,8 +217,9 @@ class Projector:
         self, group: int, restart: int, members: Sequence[Target]
     ) -> Generator[StepRecord, None, list[Projection]]:
         padded = [*members, *[members[-1]] * (self.batch - len(members))]
-        objective = self._objective(padded)
-        optimisation = self._begin(objective, padded, restart)
+        pixels = torch.cat([target.pixels for target in padded]).to(self.device)
+        objective = self._objective(pixels)
+        optimisation = self._begin(objective, padded, pixels, restart)
         curve = np.full([self.config.steps, len(padded)], np.nan, np.float32)
         for step in range(self.config.steps):
             curve[step] = optimisation.step(step).cpu().numpy()
@@ -186,8 +229,7 @@ class Projector:
         measured = objective.measure(optimisation.w, optimisation.noise)
         return _collect(members, optimisation, measured, curve, restart)
 
-    def _objective(self, targets: Sequence[Target]) -> PaperObjective:
-        pixels = torch.cat([target.pixels for target in targets]).to(self.device)
+    def _objective(self, pixels: torch.Tensor) -> PaperObjective:
         return PaperObjective(
             self.generator,
             self.perceptual,
@@ -197,21 +239,17 @@ class Projector:
             getattr(torch, self.config.precision),
         )
 
-    def _begin(self, objective: PaperObjective, targets: Sequence[Target], restart: int) -> Optimisation:
+    def _begin(
+        self, objective: PaperObjective, targets: Sequence[Target], pixels: torch.Tensor, restart: int
+    ) -> Optimisation:
         streams = [random_stream(self.config.seed, target.pixel_sha256, restart) for target in targets]
-        synthesis = self.generator.synthesis
-        noise = NoiseMaps(synthesis.noise_sizes, len(targets), self.device)
-        if self.config.noise == "optimise":
-            noise.draw(streams)
-        elif self.config.noise == "fixed":
-            maps = synthesis.noise_maps("const", len(targets))
-            noise.fill({name: value[:, 0] for name, value in maps.items() if value is not None})
+        noise = start_noise(self.generator, self.config.noise, streams, self.device)
         constants = self.config.constants
         return Optimisation(
             objective,
             self.schedule,
             self.statistics,
-            self.start(self.statistics, len(targets)),
+            self.start(self.statistics, pixels, restart),
             noise,
             streams,
             optimise_noise=self.config.noise == "optimise",

@@ -10,8 +10,8 @@ import re
 import zipfile
 import zlib
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass, field, fields
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,7 +19,21 @@ from numpy.typing import NDArray
 from invert.batch.manifest import Manifest
 from invert.batch.names import check_name
 
-__all__ = ["DISTANCE_LAYERS", "LAYER_NAME", "STATUSES", "Entry", "EntryError", "Summary", "decode", "encode", "summary"]
+if TYPE_CHECKING:  # entries themselves work without torch
+    from invert.projection import Projection
+
+__all__ = [
+    "DISTANCE_LAYERS",
+    "LAYER_NAME",
+    "STATUSES",
+    "Entry",
+    "EntryError",
+    "Summary",
+    "decode",
+    "encode",
+    "entry_of",
+    "summary",
+]
 
 DISTANCE_LAYERS = 5
 """Both backbones of LPIPS compare at five depths."""
@@ -75,6 +89,27 @@ class Entry(Summary):
     target: NDArray[np.uint8] | None = None
 
 
+def entry_of(name: bytes, projection: "Projection") -> Entry:
+    """Return the entry of a projection, with all that can be kept."""
+    target = projection.target
+    return Entry(
+        name=name,
+        distance=projection.distance,
+        status=projection.status,
+        restart=projection.restart,
+        file_sha256=target.file_sha256,
+        pixel_sha256=target.pixel_sha256,
+        original_size=target.original_size,
+        warnings=tuple(target.warnings),
+        w=projection.w[0],
+        layer_distances=projection.layer_distances,
+        curve=projection.curve,
+        noise=projection.noise,
+        reconstruction=projection.image,
+        target=target.array,
+    )
+
+
 def encode(entry: Entry, manifest: Manifest) -> bytes:
     """Return an entry's file; equal entries give equal bytes.
 
@@ -125,17 +160,14 @@ def decode(data: bytes, manifest: Manifest) -> Entry:
     return entry
 
 
-def summary(data: bytes) -> Summary:
-    """Read an entry's file without its arrays; the whole of it is held against its checksum all the same.
+def summary(data: bytes, manifest: Manifest) -> Summary:
+    """As `decode`, without the arrays: they are held against the manifest, but not kept in memory.
 
     Raises:
-        EntryError: It is none, or is damaged.
+        EntryError: It is none, is damaged, or does not go with the manifest.
     """
-    try:
-        with _open(data) as arrays:
-            return Summary(**_facts(arrays))
-    except (*_DAMAGE, zipfile.BadZipFile, zlib.error) as error:
-        raise EntryError("is damaged") from error
+    entry = decode(data, manifest)
+    return Summary(**{part.name: getattr(entry, part.name) for part in fields(Summary)})
 
 
 def _open(data: bytes) -> Any:
@@ -144,6 +176,8 @@ def _open(data: bytes) -> Any:
     if not data.startswith(_MAGIC) or hashlib.sha256(body).hexdigest() != digest:
         raise EntryError("is damaged")
     arrays = np.load(io.BytesIO(body), allow_pickle=False)
+    if not isinstance(arrays, np.lib.npyio.NpzFile) or arrays.zip is None:
+        raise EntryError("is one array")
     # What is stored as it is cannot unpack to more than there is.
     if any(member.compress_type != zipfile.ZIP_STORED for member in arrays.zip.infolist()):
         raise EntryError("is compressed")

@@ -17,13 +17,16 @@ from invert.batch.entry import LAYER_NAME
 from invert.batch.layout import ATTRIBUTES, FAILURE_TEXTS, FLAT, SCHEMA, VERSION, Column, columns
 from invert.batch.manifest import Manifest
 
-__all__ = ["Structure", "StructureError", "import_h5py", "inspect"]
+__all__ = ["SMALL_CHUNK", "Structure", "StructureError", "import_h5py", "inspect"]
 
 MAX_ROWS = 10**7
 MAX_LAYERS = 64
 MAX_TEXT = 1 << 14
 MAX_FLAT = 1 << 28
+MAX_WHOLE = 1 << 30
 MAX_CHUNK = 1 << 28
+SMALL_CHUNK = 1 << 18
+"""Chunks up to this many bytes hold several rows; a larger one holds one row, whole."""
 
 _MAX_RATIO = 1100  # deflate makes of one byte 1032 at most
 _MAX_ATTRIBUTE = 1 << 16
@@ -83,6 +86,8 @@ def inspect(file: Any, size: int) -> Structure:
         str(header["noise"]),
         "reconstruction" in children,
     )
+    if layers and manifest.noise == "none":
+        raise StructureError("it has noise maps that it does not speak of")
     if header["method_digest"] != manifest.digest or header["network_sha256"] != manifest.network["sha256"]:
         raise StructureError("its records contradict each other")
     expected = columns(manifest, layers)
@@ -97,6 +102,7 @@ class _Inspection:
     def __init__(self, file: Any, size: int) -> None:
         self._h5py = import_h5py()
         self._file, self._size = file, size
+        self._stored = 0
 
     def attributes(self) -> dict[str, str | int]:
         h5a, h5t = self._h5py.h5a, self._h5py.h5t
@@ -166,7 +172,7 @@ class _Inspection:
         if children - {"noise"} != wanted:
             raise StructureError("it lacks columns, or has others")
         for path, column in expected.items():
-            self.column(self._file, path, column.dtype, (rows, *column.shape))
+            self.column(self._file, path, column.dtype, (rows, *column.shape), limit=None)
         self.column(self._file, "index", np.dtype("<i8"), (rows,))
         self.column(self._file, "row_sha256", np.dtype("S64"), (rows,))
         self.column(self._file, "name", None, (rows,))
@@ -185,8 +191,19 @@ class _Inspection:
         self.column(group, path, np.dtype("u1"), (self.length(group, path, MAX_FLAT),))
         self.column(group, FLAT[path], np.dtype("<i8"), (rows + 1,))
 
-    def column(self, parent: Any, path: str, dtype: np.dtype[Any] | None, shape: tuple[int, ...]) -> None:
-        """Hold one dataset against its type and shape; without a type it is a text of fixed length in UTF-8."""
+    def column(
+        self,
+        parent: Any,
+        path: str,
+        dtype: np.dtype[Any] | None,
+        shape: tuple[int, ...],
+        limit: int | None = MAX_WHOLE,
+    ) -> None:
+        """Hold one dataset against its type and shape; without a type it is a text of fixed length in UTF-8.
+
+        Args:
+            limit: Of its bytes, where it is read in one piece.
+        """
         h5py = self._h5py
         if parent.get(path, getclass=True) is not h5py.Dataset:
             raise StructureError(f"its column {path} is none")
@@ -199,30 +216,39 @@ class _Inspection:
             fits = kind.equal(h5py.h5t.py_create(dtype, logical=True))
         if not fits or dataset.shape != shape:
             raise StructureError(f"its column {path} is of another type or shape")
-        self._storage(dataset, path, kind.get_size())
+        total = int(np.prod(shape, dtype=object)) * kind.get_size()
+        if limit is not None and total > limit:
+            raise StructureError(f"its column {path} is too large")
+        self._storage(dataset, path, kind.get_size(), total)
 
-    def _storage(self, dataset: Any, path: str, item: int) -> None:
+    def _storage(self, dataset: Any, path: str, item: int, total: int) -> None:
         h5py = self._h5py
         plan = dataset.get_create_plist()
-        layout, total = plan.get_layout(), int(np.prod(dataset.shape, dtype=object)) * item
-        allowed = (h5py.h5z.FILTER_DEFLATE, h5py.h5z.FILTER_SHUFFLE, h5py.h5z.FILTER_FLETCHER32, h5py.h5z.FILTER_LZF)
+        layout = plan.get_layout()
         if plan.get_external_count() or layout == h5py.h5d.VIRTUAL:
             raise StructureError(f"its column {path} lies in other files")
-        if any(plan.get_filter(i)[0] not in allowed for i in range(plan.get_nfilters())):
-            raise StructureError(f"its column {path} needs a filter that is not read here")
-        if layout != h5py.h5d.CHUNKED:
-            if total != dataset.get_storage_size() or total > self._size:
-                raise StructureError(f"its column {path} is not whole")
-            return
-        chunk = plan.get_chunk()
-        bytes_per_chunk = int(np.prod(chunk, dtype=object)) * item
+        filters = [plan.get_filter(i)[0] for i in range(plan.get_nfilters())]
+        # Each deflate filter multiplies what a byte can unpack to by 1032: one is enough.
+        if filters not in ([], [h5py.h5z.FILTER_SHUFFLE, h5py.h5z.FILTER_DEFLATE]):
+            raise StructureError(f"its column {path} needs filters that are not read here")
+        if layout == h5py.h5d.CHUNKED:
+            self._chunks(dataset, path, item, plan.get_chunk())
+        elif total != dataset.get_storage_size() or total > self._size:
+            raise StructureError(f"its column {path} is not whole")
+
+    def _chunks(self, dataset: Any, path: str, item: int, chunk: tuple[int, ...]) -> None:
+        """Hold the chunks of a dataset against the file: all there, each with bytes of its own, as many as can be."""
+        size = int(np.prod(chunk, dtype=object)) * item
         wanted = int(np.prod([-(-a // b) for a, b in zip(dataset.shape, chunk, strict=True)], dtype=object))
-        if bytes_per_chunk > MAX_CHUNK or wanted * 2 > self._size:
+        is_row = chunk == (1, *dataset.shape[1:])
+        if size > (MAX_CHUNK if is_row else SMALL_CHUNK) or wanted * 2 > self._size:
             raise StructureError(f"its column {path} is in chunks too large or too many")
         seen = set()
 
         def look(info: Any) -> None:
-            if info.size * _MAX_RATIO < bytes_per_chunk - _MAX_RATIO or info.byte_offset + info.size > self._size:
+            self._stored += info.size
+            fits = size - _MAX_RATIO <= info.size * _MAX_RATIO and info.size <= size + size // 100 + 64
+            if not fits or info.byte_offset + info.size > self._size or self._stored > self._size:
                 raise StructureError(f"its column {path} is not whole")
             seen.add(info.chunk_offset)
 

@@ -17,16 +17,19 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-from invert.batch.entry import Entry, EntryError, Summary, encode, summary
-from invert.batch.failure import Failure, encode_failure
+from invert.batch.entry import Entry, EntryError, Summary, encode, entry_of, summary
+from invert.batch.failure import Failure, encode_failure, read_failure
 from invert.batch.locking import OutputLock, Shard, lock_output
 from invert.batch.manifest import Manifest
-from invert.batch.names import check_name, name_key
+from invert.batch.names import check_name, in_shard, name_key
 from invert.batch.work_folder import WorkFolder, read_manifest
 from invert.durable import ensure_folder, exclusive_lock, write_atomic
 from invert.errors import BusyError, NoInputError, OutputError, UsageError, display_path
+
+if TYPE_CHECKING:
+    from invert.projection import Projection
 
 __all__ = [
     "Counts",
@@ -72,7 +75,7 @@ class Journal:
         """Return the entry of a picture that is done, intact and of the same file; None when it is to be done."""
         path = self._work.entry(name_key(name))
         try:
-            found = summary(path.read_bytes())
+            found = summary(path.read_bytes(), self.manifest)
         except FileNotFoundError:
             return None
         except (OSError, EntryError) as error:
@@ -93,6 +96,10 @@ class Journal:
         self._unlink(self._work.failure(key))
         return entry
 
+    def keep(self, name: bytes, projection: "Projection") -> None:
+        """Keep a projection; see `save`."""
+        self.save(entry_of(name, projection))
+
     def fail(self, name: bytes, code: str, reason: str) -> None:
         """Keep that a picture has no result; an earlier result of it, from another file, is dropped.
 
@@ -103,22 +110,27 @@ class Journal:
         self._unlink(self._work.entry(key))
         write_atomic(self._work.failure(key), encode_failure(Failure(name, code, reason)))
 
-    def drop_others(self, names: Iterable[bytes]) -> int:
-        """Drop what is known of pictures that are not among these, which have gone since; return how many.
+    def has_entry(self, name: bytes) -> bool:
+        """Tell whether a picture has a result, of whatever file."""
+        return self._work.entry(name_key(name)).exists()
+
+    def drop_failures(self, names: Iterable[bytes], shard: Shard | None = None) -> None:
+        """Forget the failures of pictures that are not there any more; results are never dropped.
 
         Args:
-            names: Of all pictures of the output, those of other shards too.
+            names: Of the pictures that are there. shard: Look at this share of the pictures only.
 
         Raises:
             OutputError: Something cannot be removed.
         """
-        keep = {name_key(name) for name in names}
-        entries, failures = self._work.keys("entries") - keep, self._work.keys("failures") - keep
-        for key in entries:
-            self._unlink(self._work.entry(key))
-        for key in failures:
-            self._unlink(self._work.failure(key))
-        return len(entries | failures)
+        for key in self._work.keys("failures") - {name_key(name) for name in names}:
+            failure = read_failure(self._work.failure(key))
+            if failure is None or in_shard(failure.name, shard):
+                self._unlink(self._work.failure(key))
+
+    def gone(self, names: Iterable[bytes]) -> int:
+        """Return how many pictures have a result but are not among these: their files are not there any more."""
+        return len(self._work.keys("entries") - {name_key(name) for name in names})
 
     def counts(self) -> Counts:
         """Count files, without looking into them; those of other shards too."""
@@ -173,6 +185,11 @@ def begin_journal(
         raise _output_usage(f"was begun with other settings ({'; '.join(changes)})", lock.out, "settings-differ")
     for folder in ("entries", "failures", "parts"):
         ensure_folder(work.path / folder)
+    try:
+        # It may be given more pictures than those that it had been through.
+        work.part(lock.shard or (1, 1)).unlink(missing_ok=True)
+    except OSError as error:
+        raise OutputError(f"cannot be written, {error.strerror or error}", path=work.path) from error
     return Journal(work, manifest, on_warning)
 
 

@@ -3,7 +3,7 @@
 import hashlib
 from collections.abc import Iterable
 
-__all__ = ["MAX_NAME", "check_name", "name_key", "one_line", "printable", "row_order"]
+__all__ = ["MAX_NAME", "check_name", "in_shard", "name_key", "one_line", "printable", "row_order"]
 
 MAX_NAME = 1 << 15
 MAX_PRINTABLE = 1024
@@ -30,18 +30,39 @@ def row_order(name: bytes) -> list[bytes]:
     return name.split(b"/")
 
 
+def in_shard(name: bytes, shard: tuple[int, int] | None) -> bool:
+    """Tell whether a picture belongs to share (I, N), counted from 1; its name alone decides. None has all."""
+    if shard is None:
+        return True
+    index, count = shard
+    return int.from_bytes(hashlib.sha256(name).digest()[:8], "big") % count == index - 1
+
+
 def printable(name: bytes) -> str:
     """Return a name as one line that is safe to show anywhere.
 
     Backslashes are doubled; bytes that are not UTF-8, control and invisible format characters become backslash
     escapes. Of what is longer than 1024 bytes the middle is left out.
     """
-    return one_line(name.replace(b"\\", b"\\\\").decode("utf-8", "backslashreplace"))
+    text = name.decode("utf-8", "surrogateescape")
+    return _shortened(["\\\\" if character == "\\" else _escaped(character) for character in text])
 
 
 def one_line(text: str) -> str:
     """Return a message with escapes for what is not printable, and without its middle if it is long."""
-    pieces = [c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text]
+    return _shortened([_escaped(character) for character in text])
+
+
+def _escaped(character: str) -> str:
+    if character.isprintable():
+        return character
+    if "\udc80" <= character <= "\udcff":
+        # It stands for a byte that is not UTF-8.
+        return f"\\x{ord(character) - 0xDC00:02x}"
+    return character.encode("unicode_escape").decode("ascii")
+
+
+def _shortened(pieces: list[str]) -> str:
     shown = "".join(pieces)
     if len(shown.encode()) <= MAX_PRINTABLE:
         return shown

@@ -11,6 +11,7 @@ from typing import Any
 
 from invert.batch.contents import OnProgress
 from invert.batch.locking import OutputLock
+from invert.batch.names import one_line
 from invert.batch.work_folder import WorkFolder, read_manifest
 from invert.durable import atomic_path
 from invert.errors import BusyError, NoInputError, OutputError, UsageError, display_path
@@ -169,9 +170,11 @@ class _Packing:
             reason = f"{last['damaged']} files of its journal are damaged, '{entry}' for one"
             advice = f"{_AGAIN[:-1]}, which does them again, {_PARTIAL}."
             return NoInputError(reason, path=self._work.path, advice=advice, code="entry-damaged")
-        if last.get("error") == "io" and last["errno"]:
+        if last.get("errno"):
             return OSError(last["errno"], os.strerror(last["errno"]))
-        reason = f"it could not be packed: {last.get('reason') or last.get('error')}"
+        reason = (
+            f"it could not be packed: {one_line(last.get('reason') or last.get('error') or f'it ended with {code}')}"
+        )
         if code < 0:
             reason = f"it could not be packed, the process was ended by {signal.Signals(-code).name}"
         advice = f"Look whether the disk is full or failing. {_AGAIN} Nothing that was finished is lost."

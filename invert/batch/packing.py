@@ -65,11 +65,10 @@ def _kind(error: BaseException) -> str:
 
 
 def _errno(error: BaseException) -> int | None:
-    if not isinstance(error, OSError):
-        return None
-    # The library often says it in words alone.
-    found = _ERRNO.search(str(error))
-    return int(found[1]) if found else error.errno
+    # The library often says it in words alone, and not always by an OSError.
+    if isinstance(error, OSError | RuntimeError) and (found := _ERRNO.search(str(error))):
+        return int(found[1])
+    return error.errno if isinstance(error, OSError) else None
 
 
 def _pack(work: WorkFolder, partial: bool, report: Report) -> int:

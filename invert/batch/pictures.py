@@ -4,7 +4,6 @@ A picture is known by its NAME: its path below the folder that was named, as raw
 two runs, and machines may mount it in different places.
 """
 
-import hashlib
 import os
 import queue
 import threading
@@ -13,11 +12,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
-from invert.errors import ImageError, UsageError
+from invert.errors import ImageError
 from invert.images import ImagePolicy, Target, read
 from invert.scan import scan
 
-__all__ = ["Listed", "Shard", "ahead", "list_pictures", "read_picture"]
+__all__ = ["Listed", "ahead", "list_pictures", "read_picture"]
 
 T = TypeVar("T")
 
@@ -29,22 +28,6 @@ class Listed:
     name: bytes
     path: Path
     error: ImageError | None = None
-
-
-@dataclass(frozen=True)
-class Shard:
-    """Share `index` of `count`, counted from 1. Which pictures are in it depends on their names alone."""
-
-    index: int
-    count: int
-
-    def __post_init__(self) -> None:
-        if not 1 <= self.index <= self.count <= 100_000:
-            raise UsageError(f"--shard {self.index}/{self.count} is not I/N with I in 1..N")
-
-    def has(self, name: bytes) -> bool:
-        """Tell whether a picture belongs to this share."""
-        return int.from_bytes(hashlib.sha256(name).digest()[:8], "big") % self.count == self.index - 1
 
 
 def list_pictures(paths: Sequence[Path], follow: bool = False) -> Iterator[Listed]:

@@ -4,6 +4,7 @@ import contextlib
 import json
 import os
 import stat
+import zlib
 from collections.abc import Iterator
 from functools import cached_property
 from itertools import pairwise
@@ -16,9 +17,10 @@ from numpy.typing import NDArray
 
 from invert.batch.entry import Entry
 from invert.batch.failure import Failure
-from invert.batch.inspection import StructureError, import_h5py, inspect
-from invert.batch.layout import FLAT
+from invert.batch.inspection import SMALL_CHUNK, StructureError, import_h5py, inspect
+from invert.batch.layout import FAILURE_TEXTS, FLAT
 from invert.batch.manifest import Manifest
+from invert.batch.names import printable
 from invert.errors import NoInputError
 
 __all__ = ["Latents", "LatentsError", "open_latents"]
@@ -37,6 +39,7 @@ _DAMAGE = (
     MemoryError,
     OverflowError,
     NotImplementedError,
+    zlib.error,
 )
 
 
@@ -121,8 +124,10 @@ class Latents:
         """The pictures without a result, each with its position among all pictures."""
         names = self._texts("name_bytes", "failures/")
         index = self._read("failures/index", 0, self.failure_count)
-        codes, reasons = (self._read(f"failures/{key}", 0, self.failure_count) for key in ("code", "reason"))
+        shown, codes, reasons = (self._read(f"failures/{key}", 0, self.failure_count) for key in FAILURE_TEXTS)
         with self._guard():
+            if [text.decode() for text in shown] != [printable(name) for name in names]:
+                raise StructureError("a failure is shown under another name")
             return [
                 (int(i), Failure(name, code.decode(), reason.decode()))
                 for i, name, code, reason in zip(index, names, codes, reasons, strict=True)
@@ -184,7 +189,9 @@ class Latents:
 
     def _read(self, path: str, start: int, stop: int) -> NDArray[Any]:
         with self._guard():
-            values: NDArray[Any] = self._file[path][start:stop]
+            dataset = self._file[path]
+            _hold_inflated_size(dataset, range(*slice(start, stop).indices(len(dataset))))
+            values: NDArray[Any] = dataset[start:stop]
             return values
 
     def _texts(self, path: str, group: str = "") -> list[bytes]:
@@ -213,6 +220,18 @@ def open_latents(path: str | os.PathLike[str]) -> Latents:
         LatentsError: It cannot be read, is damaged, or holds something else.
     """
     return Latents(path)
+
+
+def _hold_inflated_size(dataset: Any, rows: range) -> None:
+    """Inflate rows that are a large chunk each with a limit: HDF5 has none, one of 256 MB can become 256 GB there."""
+    size = int(np.prod(dataset.chunks or 0, dtype=np.int64)) * dataset.dtype.itemsize
+    if size <= SMALL_CHUNK or dataset.compression is None:
+        return
+    for row in rows:
+        skipped, data = dataset.id.read_direct_chunk((row, *(0 for _ in dataset.shape[1:])))
+        is_deflated = not skipped & 2  # a bit for each filter: shuffle, deflate
+        if is_deflated and len(zlib.decompressobj().decompress(data, size + 1)) != size:
+            raise StructureError(f"row {row} does not unpack to its size")
 
 
 def _size(path: Path) -> int:

@@ -1,21 +1,46 @@
 """What one process of a batch does: read, project, save; and what it tells of it."""
 
+import math
 import os
 from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
-from invert.batch.entry import Entry
 from invert.batch.pictures import Listed, ahead, read_picture
-from invert.errors import ImageError
+from invert.errors import ImageError, display_path
 from invert.images import ImagePolicy, Target
 
 if TYPE_CHECKING:
-    from invert.batch.journal import Journal
     from invert.projection import Projection, Projector
 
-__all__ = ["Done", "Event", "Failed", "Stepped", "work"]
+__all__ = ["Done", "Event", "Failed", "Finished", "PictureStore", "Stepped", "work"]
+
+
+class Finished(Protocol):
+    """What is known of a picture that is done."""
+
+    @property
+    def distance(self) -> float: ...
+
+    @property
+    def status(self) -> str: ...
+
+
+class PictureStore(Protocol):
+    """Where results go, such as `invert.batch.journal.Journal`."""
+
+    def finished(self, name: bytes, file_sha256: str) -> Finished | None:
+        """Return what is known of a picture that is done, of this very file."""
+
+    def has_entry(self, name: bytes) -> bool:
+        """Tell whether a picture has a result, of whatever file."""
+
+    def fail(self, name: bytes, code: str, reason: str) -> None:
+        """Keep that a picture has no result."""
+
+    def keep(self, name: bytes, projection: "Projection") -> None:
+        """Keep a result."""
 
 
 @dataclass(frozen=True)
@@ -53,8 +78,8 @@ Event = Stepped | Done | Failed
 class _Reading:
     """The pictures on their way into the projector: bad and finished ones are told of and left out."""
 
-    def __init__(self, journal: "Journal", pictures: Iterable[Listed], projector: "Projector", policy: ImagePolicy):
-        self._journal, self._pictures, self._policy = journal, pictures, policy
+    def __init__(self, store: PictureStore, pictures: Iterable[Listed], projector: "Projector", policy: ImagePolicy):
+        self._store, self._pictures, self._policy = store, pictures, policy
         synthesis = projector.generator.config.synthesis
         self._resolution, self._channels = synthesis.img_resolution, synthesis.img_channels
         self._depth = 2 * projector.batch
@@ -65,7 +90,9 @@ class _Reading:
         """Yield the pictures that are to be projected; `names` then has theirs, `told` what became of the others."""
         for listed, target, done in ahead(self._read(), self._depth):
             if isinstance(target, ImageError):
-                self._journal.fail(listed.name, target.code, target.reason)
+                # What was finished stays, though its file is not there any more or cannot be read this time.
+                if not target.by_rule and not self._store.has_entry(listed.name):
+                    self._store.fail(listed.name, target.code, target.reason)
                 self.told.append(_failed(listed, target))
             elif done is not None:
                 self.told.append(done)
@@ -79,7 +106,7 @@ class _Reading:
             target = read_picture(listed, self._resolution, self._channels, self._policy)
             done = None
             if isinstance(target, Target):
-                found = self._journal.finished(listed.name, target.file_sha256)
+                found = self._store.finished(listed.name, target.file_sha256)
                 if found is not None:
                     path, warnings = os.fspath(target.path), tuple(target.warnings)
                     done = Done(listed.name, path, found.distance, found.status, False, warnings)
@@ -87,13 +114,13 @@ class _Reading:
 
 
 def work(
-    projector: "Projector", journal: "Journal", pictures: Iterable[Listed], policy: ImagePolicy
+    projector: "Projector", store: PictureStore, pictures: Iterable[Listed], policy: ImagePolicy
 ) -> Iterator[Event]:
-    """Project pictures into the journal.
+    """Project pictures into a store.
 
     Args:
-        projector: With the settings of the journal's manifest.
-        journal: Open. pictures: In any order; those that are finished are not done again.
+        projector: With the settings of the store.
+        store: Where results go. pictures: In any order; those that are finished are not done again.
         policy: What is accepted as a picture.
 
     Raises:
@@ -101,44 +128,25 @@ def work(
     """
     from invert.projection import StepRecord
 
-    reading = _Reading(journal, pictures, projector, policy)
+    reading = _Reading(store, pictures, projector, policy)
     for event in projector.run(reading.targets()):
         while reading.told:
             yield reading.told.popleft()
         if isinstance(event, StepRecord):
             yield Stepped()
         else:
-            yield _save(journal, reading.names.popleft(), event)
+            yield _save(store, reading.names.popleft(), event)
     yield from reading.told
 
 
-def _save(journal: "Journal", name: bytes, projection: "Projection") -> Event:
-    import math
-
+def _save(store: PictureStore, name: bytes, projection: "Projection") -> Event:
     target = projection.target
     path = os.fspath(target.path)
     if not math.isfinite(projection.distance):
         reason = "the network draws nothing finite"
-        journal.fail(name, "diverged", reason)
-        return Failed(name, path, "diverged", reason, f"image: {reason}", False)
-    journal.save(
-        Entry(
-            name=name,
-            distance=projection.distance,
-            status=projection.status,
-            restart=projection.restart,
-            file_sha256=target.file_sha256,
-            pixel_sha256=target.pixel_sha256,
-            original_size=target.original_size,
-            warnings=tuple(target.warnings),
-            w=projection.w[0],
-            layer_distances=projection.layer_distances,
-            curve=projection.curve,
-            noise=projection.noise,
-            reconstruction=projection.image,
-            target=target.array,
-        )
-    )
+        store.fail(name, "diverged", reason)
+        return Failed(name, path, "diverged", reason, f"image '{display_path(path)}': {reason}", False)
+    store.keep(name, projection)
     return Done(name, path, projection.distance, projection.status, True, tuple(target.warnings))
 
 

@@ -34,13 +34,20 @@ class _BuildError(OutputError):
 @click.command()
 @click.option("--build", is_flag=True, help="Build the native kernels now, also where that failed before.")
 @click.option("--cuda", is_flag=True, help="With --build: build those for CUDA, too.")
+@click.option(
+    "--shared",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    metavar="DIR",
+    help="Also try whether locks work in a folder that several machines are to share.",
+)
 @options.as_json
-def doctor(build: bool, cuda: bool, as_json: bool) -> None:
+def doctor(build: bool, cuda: bool, shared: Path | None, as_json: bool) -> None:
     """Show versions, threads, kernels, CUDA, weights and the cache folder.
 
     \b
     Exit codes: 0 everything needed is there (without native kernels, the portable ones do),
-    1 the installation is damaged, 6 --build failed, 7 --build found another process building.
+    1 the installation is damaged, 6 --build failed or the --shared folder does not do,
+    7 --build found another process building.
     """
     if cuda and not build:
         raise UsageError("--cuda says what to build", advice="Give --build, too.")
@@ -57,9 +64,13 @@ def doctor(build: bool, cuda: bool, as_json: bool) -> None:
     except ImportError as error:
         problems.append(f"torch does not work, {error}")
     record["problems"] = problems
+    if shared is not None:
+        record["shared"] = _shared(shared)
     output.result(record, *_lines(record))
     if problems:
         raise InvertError("; ".join(problems), advice="Install invert again.", code="installation")
+    if shared is not None and record["shared"]["problems"]:
+        raise OutputError("; ".join(record["shared"]["problems"]), path=shared, advice="Do not run shards there.")
     if build and native is not None:
         _check_built([native.cpu, native.cuda] if cuda else [native.cpu])
 
@@ -161,6 +172,16 @@ def _native_facts(native: "NativeStatus") -> dict[str, Any]:
     }
 
 
+def _shared(folder: Path) -> dict[str, Any]:
+    from invert.batch.shared_folder import check_shared_folder, file_system
+
+    return {
+        "folder": os.fspath(folder),
+        "file_system": file_system(folder),
+        "problems": check_shared_folder(folder),
+    }
+
+
 def _size(folder: Path | None) -> int:
     """Return how many bytes the files in a folder have, as far as it can be read."""
     total = 0
@@ -185,6 +206,10 @@ def _lines(record: dict[str, Any]) -> list[str]:
         facts["cache"] = "none: there is no home" if folder is None else f"{display_path(folder)}, {size / 1e6:.1f} MB"
     for net, weights in record["lpips"].items():
         facts[f"LPIPS {net}"] = f"sha256 {weights['sha256']}" if weights["sha256"] else weights["state"]
+    if "shared" in record:
+        found = record["shared"]
+        state = "locks work between processes" if not found["problems"] else "; ".join(found["problems"])
+        facts["shared"] = f"{display_path(found['folder'])} on {found['file_system']}: {state}"
     lines = [f"{name:<12} {value}" for name, value in facts.items()]
     if "kernels" in record:
         lines += ["", f"{'operator':<22} {'on the CPU':<16} on CUDA"]

@@ -1,5 +1,6 @@
 """`invert project`: find the latent code and noise that make a network draw given pictures again."""
 
+import dataclasses
 import math
 import os
 import statistics
@@ -11,8 +12,10 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from invert import options
-from invert.allocator import keep_freed_memory
-from invert.config import PRESETS, ProjectConfig, method_record
+from invert.batch.manifest import NOISE_TYPES
+from invert.commands.project_batch import BatchOptions, is_batch, project_batch
+from invert.commands.project_slurm import parse_parameters, project_slurm
+from invert.config import PRESETS, STEPS, ProjectConfig, method_record
 from invert.errors import ExitCode, ImageError, NoInputError, UsageError, display_path
 from invert.images import ImagePolicy, read, scan
 from invert.output import Output
@@ -29,8 +32,10 @@ __all__ = ["project"]
 @click.command(short_help="Find the latent code and noise of pictures.")
 @click.argument("images", metavar="IMAGE...", nargs=-1, required=True, type=click.Path(path_type=Path))
 @options.network(required=False)
-@click.option("--out", default=Path("projections"), show_default=True, metavar="DIR", type=click.Path(path_type=Path))
-@click.option("--steps", default=1000, show_default=True, metavar="N", help="Optimisation steps.")
+@click.option(
+    "--out", default=Path("projections"), show_default=True, metavar="DIR|FILE.h5", type=click.Path(path_type=Path)
+)
+@click.option("--steps", type=int, metavar="N", help="Optimisation steps.  [default: 1000, of verdict 100]")
 @click.option("--preset", default="paper", show_default=True, type=click.Choice(list(PRESETS)))
 @click.option("--lpips", default="vgg", show_default=True, type=click.Choice(["vgg", "alex"]), help="Distance.")
 @click.option(
@@ -43,6 +48,7 @@ __all__ = ["project"]
 @click.option("--noise-weight", default=1e5, show_default="1e5", metavar="X", help="Of the noise regulariser.")
 @click.option("--seed", default=0, show_default=True, metavar="N", help="Of the random numbers of each picture.")
 @click.option("--restarts", default=1, show_default=True, metavar="N", help="Independent tries; the best one counts.")
+@click.option("--bank", type=int, metavar="N", help="Samples that preset verdict starts from.  [default: by size]")
 @click.option("--batch", type=int, metavar="N", help="Pictures optimised together.  [default: at most 8]")
 @click.option("--threads", type=int, metavar="N", help="CPU threads.")
 @click.option(
@@ -56,6 +62,25 @@ __all__ = ["project"]
 @options.class_index
 @click.option("--max-pixels", type=click.IntRange(min=1), metavar="N", help="Refuse larger pictures.")
 @click.option("--follow", is_flag=True, help="Follow links that lead out of the folders named.")
+@click.option("--workers", default=1, show_default=True, type=click.IntRange(1, 256), help="Processes (HDF5 output).")
+@click.option("--shard", type=options.SHARD, metavar="I/N", help="Do share I of N of the pictures (HDF5 output).")
+@click.option(
+    "--engine",
+    default="local",
+    show_default=True,
+    type=click.Choice(["local", "slurm"]),
+    help="Where shards run: here, or as jobs of SLURM, which are followed and packed (HDF5 output).",
+)
+@click.option("--shards", default=8, show_default=True, type=click.IntRange(1, 10_000), help="Jobs of --engine slurm.")
+@click.option("--slurm", multiple=True, metavar="KEY=VALUE", help="For sbatch, such as partition=gpu or time=60.")
+@click.option(
+    "--save-noise",
+    default="none",
+    show_default=True,
+    type=click.Choice(NOISE_TYPES),
+    help="Keep the noise maps (HDF5 output).",
+)
+@click.option("--save-images", is_flag=True, help="Keep targets and reconstructions (HDF5 output).")
 @options.as_json
 @options.quiet
 @options.overwrite
@@ -68,6 +93,13 @@ def project(
     as_json: bool,
     quiet: bool,
     overwrite: bool,
+    workers: int,
+    shard: tuple[int, int] | None,
+    engine: str,
+    shards: int,
+    slurm: tuple[str, ...],
+    save_noise: str,
+    save_images: bool,
     **settings: Any,
 ) -> int:
     """Find, for each picture, the w and the noise maps that make the network draw it again.
@@ -75,23 +107,54 @@ def project(
     IMAGE is a picture or a folder of pictures. For each one, NAME.npz (w, noise maps, distance) and NAME.png
     (the picture beside its reconstruction) are written to the output folder, with results.json as the index.
     The same command again skips what is finished.
+
+    With --out FILE.h5 all results go into one HDF5 file, by way of FILE.h5.work beside it, where each finished
+    picture is safe at once: killed at any moment, the same command goes on.
     """
+    if settings["steps"] is None:
+        settings["steps"] = STEPS[settings["preset"]]
     config = ProjectConfig(**settings)
     policy = ImagePolicy() if max_pixels is None else ImagePolicy(max_pixels=max_pixels)
+    batch_options = BatchOptions(workers, shard, save_noise, save_images, overwrite)
+    if not is_batch(out):
+        _refuse_batch_options(batch_options, engine)
     with Output(as_json=as_json, quiet=quiet) as output:
+        if is_batch(out):
+            network_path = options.network_or_default(network_path, output)
+            if engine == "slurm":
+                parameters = parse_parameters(slurm)
+                return project_slurm(
+                    images,
+                    network_path,
+                    out,
+                    config,
+                    policy,
+                    batch_options,
+                    shards,
+                    parameters,
+                    output,
+                    follow=follow,
+                )
+            return project_batch(images, network_path, out, config, policy, batch_options, output, follow=follow)
         found = _find(images, out, follow, output)
-        if network_path is None:
-            network_path = _demonstration_network(output)
-        with options.network_errors(network_path):
-            from generator.loaders import load
+        loaded = options.load_network(options.network_or_default(network_path, output), output)
+        from invert.assembly import settle_bank
 
-            loaded = load(network_path)
-        for warning in loaded.provenance.warnings:
-            output.warning(f"network '{display_path(network_path)}': {warning}")
+        config = settle_bank(config, loaded.generator.config.synthesis.img_resolution)
         projector, run = _prepare(loaded, config, sum(isinstance(item, Path) for item in found), output)
         method = method_record(config, loaded.provenance.sha256, policy.record())
         with open_folder(out, method, run, overwrite=overwrite) as store:
             return _Run(found, policy, projector, store, output).work()
+
+
+def _refuse_batch_options(given: BatchOptions, engine: str) -> None:
+    if engine != "local":
+        raise UsageError(f"--engine {engine} goes with one HDF5 file for all pictures", advice="Add --out FILE.h5.")
+    usual = BatchOptions(overwrite=given.overwrite)
+    for field in dataclasses.fields(given):
+        if getattr(given, field.name) != getattr(usual, field.name):
+            name = {"noise": "save-noise", "images": "save-images"}.get(field.name, field.name)
+            raise UsageError(f"--{name} goes with one HDF5 file for all pictures", advice="Add --out FILE.h5.")
 
 
 def _find(images: Sequence[Path], out: Path, follow: bool, output: Output) -> list[Path | ImageError]:
@@ -109,35 +172,21 @@ def _find(images: Sequence[Path], out: Path, follow: bool, output: Output) -> li
     return found
 
 
-def _demonstration_network(output: Output) -> Path:
-    path = options.default_network()
-    if path is None:
-        raise UsageError("no network was named, and this version brings none", advice="Give one with --network FILE.")
-    output.warning(
-        "no --network was named: this is the project's demonstration network, which draws garments of 32 x 32 pixels"
-    )
-    return path
-
-
 def _prepare(
     loaded: "LoadedNetwork", config: ProjectConfig, pictures: int, output: Output
 ) -> tuple["Projector", dict[str, Any]]:
     """Build the projector, and the run record of the arithmetic that it will use."""
     import torch
 
-    from generator.ops._build import ensure
-    from invert.perceptual import Perceptual
-    from invert.projection import Projector, default_batch, run_record
+    from invert.assembly import build_projector
+    from invert.projection import default_batch, prepare_process, run_record
 
     kind = options.device_kind(config.device)
-    keep_freed_memory()
     device = torch.device(kind)
-    ensure(cuda=kind == "cuda", on_message=output.note)
-    if config.threads is not None:
-        torch.set_num_threads(config.threads)
+    prepare_process(kind, config.threads, output.note)
     resolution = loaded.generator.config.synthesis.img_resolution
     batch = config.batch or default_batch(pictures, resolution, device.type)
-    projector = Projector(loaded.generator, Perceptual(config.lpips), config, batch=batch, device=device)
+    projector = build_projector(loaded, config, batch=batch, device=kind, on_message=output.note)
     return projector, run_record(config, batch, device)
 
 

@@ -1,0 +1,103 @@
+"""From a network file to pictures on their way into the journal, in this process or in one that it starts."""
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from invert.batch.journal import join_journal
+from invert.batch.manifest import Manifest
+from invert.batch.pictures import Listed
+from invert.batch.work import Event, PictureStore, work
+from invert.batch.workers import Work
+from invert.config import ProjectConfig, method_record
+from invert.errors import NetworkError
+from invert.images import ImagePolicy
+
+if TYPE_CHECKING:
+    from generator.loaders import LoadedNetwork
+
+__all__ = ["Preparation", "batch_size", "describe"]
+
+_SMALL, _LARGE = 64, 512  # px
+_BATCHES = {_SMALL: 32, _LARGE - 1: 8}
+
+
+def batch_size(resolution: int, device_type: str, pictures: int) -> int:
+    """Return how many pictures are optimised together unless the user says: what keeps a processor busy.
+
+    It is a power of two that few pictures more or less do not change, for it is part of the run record.
+    """
+    most = next((batch for side, batch in _BATCHES.items() if resolution <= side), 1 if device_type == "cpu" else 8)
+    return min(most, 1 << max(0, pictures - 1).bit_length())
+
+
+def describe(
+    loaded: "LoadedNetwork",
+    config: ProjectConfig,
+    policy: ImagePolicy,
+    run: dict[str, Any],
+    *,
+    noise: str,
+    images: bool,
+) -> Manifest:
+    """Return what all pictures of a batch have in common; see `Manifest`."""
+    provenance, settings = loaded.provenance, loaded.generator.config
+    network = {
+        "sha256": provenance.sha256,
+        "weights_sha256": provenance.weights_sha256,
+        "family": provenance.family,
+        "resolution": settings.synthesis.img_resolution,
+        "channels": settings.synthesis.img_channels,
+        "num_ws": settings.synthesis.num_ws,
+        "w_dim": settings.synthesis.w_dim,
+    }
+    return Manifest(method_record(config, provenance.sha256, policy.record()), run, network, noise, images)
+
+
+@dataclass(frozen=True)
+class Preparation:
+    """All that a process needs to work on a batch; it can be sent to one that is started.
+
+    Args:
+        out: The output, whose journal is begun.
+        network_path: The network file. network_sha256: What it is known to hold.
+        config: With batch, threads and device settled.
+        policy: What is accepted as a picture.
+    """
+
+    out: Path
+    network_path: Path
+    network_sha256: str
+    config: ProjectConfig
+    policy: ImagePolicy
+
+    def __call__(self) -> Work:
+        """Load the network in this process, and return what works on pictures.
+
+        Raises:
+            NetworkError: The file cannot be read any more, or has changed.
+        """
+        from generator.errors import GeneratorError
+        from generator.loaders import load
+        from invert.projection import prepare_process
+
+        prepare_process(self.config.device, self.config.threads, lambda _: None)
+        try:
+            loaded = load(self.network_path)
+        except (OSError, GeneratorError) as error:
+            raise NetworkError(f"cannot be read any more, {error}", path=self.network_path) from error
+        if loaded.provenance.sha256 != self.network_sha256:
+            raise NetworkError("changed while it was in use", path=self.network_path, advice="Run again.")
+        return self.work_with(loaded, self.open_store(loaded))
+
+    def open_store(self, loaded: "LoadedNetwork") -> PictureStore:
+        """Return where the results of this process go."""
+        return join_journal(self.out)
+
+    def work_with(self, loaded: "LoadedNetwork", store: PictureStore) -> Callable[[Iterable[Listed]], Iterator[Event]]:
+        """Return what works on pictures, for a network that is loaded and a process that is set up."""
+        from invert.assembly import build_projector
+
+        projector = build_projector(loaded, self.config, batch=self.config.batch or 1, device=self.config.device)
+        return lambda pictures: work(projector, store, pictures, self.policy)

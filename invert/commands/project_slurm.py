@@ -1,0 +1,129 @@
+"""`invert project --engine slurm`: the shards of a batch as an array of jobs, followed to its end, then packed."""
+
+import dataclasses
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from invert import options
+from invert.batch.locking import lock_output
+from invert.batch.slurm import ArrayEvent, run_array
+from invert.commands.project_batch import BatchOptions, list_found, pack_line, pack_record, pack_with_progress
+from invert.config import ProjectConfig
+from invert.errors import ExitCode, UsageError, display_path
+from invert.images import ImagePolicy
+from invert.output import Output
+
+__all__ = ["parse_parameters", "project_slurm"]
+
+_FLAGS = {
+    "steps": "steps",
+    "preset": "preset",
+    "lpips": "lpips",
+    "noise": "noise",
+    "noise_weight": "noise-weight",
+    "seed": "seed",
+    "restarts": "restarts",
+    "class_index": "class",
+    "precision": "precision",
+    "bank": "bank",
+    "batch": "batch",
+    "threads": "threads",
+    "device": "device",
+}
+
+
+def parse_parameters(pairs: Sequence[str]) -> dict[str, str | int]:
+    """Return the options of sbatch that `--slurm KEY=VALUE` names.
+
+    Raises:
+        UsageError: One is no such pair.
+    """
+    found: dict[str, str | int] = {}
+    for pair in pairs:
+        key, separator, value = pair.partition("=")
+        if not separator or not key:
+            raise UsageError(f"--slurm {pair!r} is not KEY=VALUE, such as partition=gpu or time=60")
+        found[key.replace("-", "_")] = int(value) if value.isdecimal() else value
+    return found
+
+
+def project_slurm(
+    images: Sequence[Path],
+    network_path: Path,
+    out: Path,
+    config: ProjectConfig,
+    policy: ImagePolicy,
+    batch: BatchOptions,
+    shards: int,
+    parameters: Mapping[str, str | int],
+    output: Output,
+    *,
+    follow: bool = False,
+) -> int:
+    """Project pictures into one HDF5 file by jobs of SLURM, and return the exit code."""
+    if batch.overwrite or batch.shard is not None or batch.workers != 1:
+        raise UsageError("--engine slurm does not go with --overwrite, --shard or --workers")
+    found = list_found(images, follow, None, output)
+    config = _settle(config, network_path, len(found.names) // shards + 1, parameters, output)
+    command = _command(images, network_path, out, config, policy, batch, follow)
+    # Not inside the work folder, which is removed as a whole.
+    folder = Path(os.path.abspath(out.with_name(out.name + ".slurm")))
+    output.note(f"{len(found.names)} pictures in {shards} jobs; their logs are in '{display_path(folder)}'")
+    run_array(command, shards, folder, parameters=parameters, on_event=lambda event: _tell(event, output))
+    with lock_output(out) as lock:
+        if not lock.begun:
+            record = {"type": "summary", "code": "finished-before", "out": os.fspath(out)}
+            output.result(record, f"{display_path(out)} was done before")
+            return ExitCode.OK
+        packed = pack_with_progress(lock, output)
+    code = ExitCode.PARTIAL if packed.failures or packed.diverged else ExitCode.OK
+    record = {"type": "summary", "code": "done" if code == ExitCode.OK else "some-failed", **pack_record(packed)}
+    output.result(record, f"{packed.rows} pictures done; {packed.failures} failed", pack_line(packed))
+    return code
+
+
+def _settle(
+    config: ProjectConfig, network_path: Path, pictures: int, parameters: Mapping[str, str | int], output: Output
+) -> ProjectConfig:
+    """Settle what is part of the run record here: the machines of a cluster need not be alike."""
+    from invert.batch.preparation import batch_size
+
+    device = "cpu" if config.device == "auto" and "gres" not in parameters else config.device
+    device = "cuda" if device == "auto" else device
+    resolution = options.load_network(network_path, output).generator.config.synthesis.img_resolution
+    return dataclasses.replace(
+        config,
+        device=device,
+        batch=config.batch or batch_size(resolution, device, pictures),
+        threads=config.threads or int(parameters.get("cpus_per_task", 1)),
+    )
+
+
+def _command(
+    images: Sequence[Path],
+    network_path: Path,
+    out: Path,
+    config: ProjectConfig,
+    policy: ImagePolicy,
+    batch: BatchOptions,
+    follow: bool,
+) -> list[str]:
+    """Return the command of a shard, without its number."""
+    command = [sys.executable, "-m", "invert", "project", *map(os.path.abspath, images)]
+    command += ["--network", os.path.abspath(network_path), "--out", os.path.abspath(out)]
+    for name, flag in _FLAGS.items():
+        value = getattr(config, name)
+        if value is not None:
+            command += [f"--{flag}", str(value)]
+    command += ["--save-noise", batch.noise, "--max-pixels", str(policy.max_pixels)]
+    return command + ["--save-images"] * batch.images + ["--follow"] * follow
+
+
+def _tell(event: ArrayEvent, output: Output) -> None:
+    ended = "" if event.exit_code is None else f", exit code {event.exit_code}"
+    again = f", attempt {event.attempt}" if event.attempt > 1 else ""
+    output.note(f"shard {event.shard}: {event.state.lower()}{ended}{again}")
+    record = {"type": "shard", "shard": event.shard, "state": event.state, "attempt": event.attempt}
+    output.event({**record, "exit_code": event.exit_code, "log": os.fspath(event.log)})

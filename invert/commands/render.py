@@ -1,0 +1,96 @@
+"""`invert render`: draw the pictures of a file of latents again."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from invert import options
+from invert.durable import ensure_folder, write_atomic
+from invert.errors import NetworkError, UsageError, display_path
+from invert.images import safe_name, to_png_bytes
+from invert.output import Output
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from invert.batch.reading import Latents
+    from invert.rendering import Latent
+
+__all__ = ["render"]
+
+
+@click.command(short_help="Draw the pictures of a file of latents again.")
+@click.argument("path", metavar="FILE.h5", type=click.Path(path_type=Path))
+@options.network(required=False)
+@click.option("--index", "rows", type=options.SEEDS, metavar="LIST", help="Rows, such as 0-15.  [default: all]")
+@click.option("--out", required=True, metavar="DIR", type=click.Path(file_okay=False, path_type=Path))
+@click.option("--device", default="auto", show_default=True, type=click.Choice(["auto", "cpu", "cuda"]))
+@options.overwrite
+@options.as_json
+@options.quiet
+def render(
+    path: Path,
+    network_path: Path | None,
+    rows: tuple[int, ...] | None,
+    out: Path,
+    device: str,
+    overwrite: bool,
+    as_json: bool,
+    quiet: bool,
+) -> None:
+    """Draw each picture from its w and noise maps, as ROW-NAME.png.
+
+    With noise maps kept as float32 the pictures are those of the projection, with float16 within one level of 255;
+    without, the network draws w with fresh noise.
+    """
+    from invert.batch.reading import open_latents
+
+    with Output(as_json=as_json, quiet=quiet) as output, open_latents(path) as latents:
+        chosen = tuple(range(len(latents))) if rows is None else rows
+        missing = next((row for row in chosen if row >= len(latents)), None)
+        if missing is not None:
+            raise UsageError(f"--index {missing}: there are {len(latents)} rows, counted from 0", path=path)
+        names = {row: f"{row:06d}-{safe_name(latents.names[row].decode('utf-8', 'replace'))}.png" for row in chosen}
+        existing = next((out / name for name in names.values() if (out / name).exists()), None)
+        if existing is not None and not overwrite:
+            raise UsageError("exists already", path=existing, advice="Add --overwrite, or choose another --out.")
+        pictures = _pictures(latents, chosen, network_path, device, output)
+        ensure_folder(out)
+        for row, picture in zip(chosen, pictures, strict=True):
+            write_atomic(out / names[row], to_png_bytes(picture))
+            output.event({"type": "picture", "code": "rendered", "row": row, "path": str(out / names[row])})
+        summary = {"type": "summary", "code": "done", "pictures": len(chosen), "out": str(out)}
+        output.result(summary, f"drew {len(chosen)} pictures in {display_path(out)}")
+
+
+def _pictures(
+    latents: "Latents", rows: tuple[int, ...], network_path: Path | None, device: str, output: Output
+) -> Iterator["NDArray[np.uint8]"]:
+    """Load the network and return what draws the rows, with the batch size and threads of the projection."""
+    from invert.projection import prepare_process
+    from invert.rendering import Renderer
+
+    manifest = latents.manifest
+    network_path = options.network_or_default(network_path, output)
+    loaded = options.load_network(network_path, output)
+    if loaded.provenance.weights_sha256 != manifest.network["weights_sha256"]:
+        reason = f"is not the one of these latents, which has weights {manifest.network['weights_sha256'][:12]}..."
+        raise NetworkError(reason, path=network_path, advice="'invert info' shows the weights of a network.")
+    if manifest.noise == "none" and manifest.method["noise"] == "optimise":
+        output.note("no noise maps were kept: w is drawn with fresh noise, of the projection's seed")
+    kind = options.device_kind(device)
+    prepare_process(kind, int(manifest.run["threads"]) if kind == "cpu" else None, output.note)
+    renderer = Renderer(loaded.generator, batch=int(manifest.run["batch"]), noise=manifest.method["noise"], device=kind)
+    return renderer.draw(_latents(latents, rows))
+
+
+def _latents(latents: "Latents", rows: tuple[int, ...]) -> Iterator["Latent"]:
+    from invert.rendering import Latent
+
+    seed = int(latents.manifest.run["seed"])
+    for row in rows:
+        entry = latents.row(row)
+        yield Latent(entry.w, dict(entry.noise), seed, entry.pixel_sha256, entry.restart)

@@ -1,0 +1,35 @@
+"""`invert verify`: hold a file of latents against its schema and checksums."""
+
+import os
+from pathlib import Path
+
+import click
+
+from invert import options
+from invert.errors import display_path
+from invert.output import Output
+
+__all__ = ["verify"]
+
+
+@click.command(short_help="Check a file of latents.")
+@click.argument("path", metavar="FILE.h5", type=click.Path(path_type=Path))
+@options.as_json
+def verify(path: Path, as_json: bool) -> None:
+    """Check a file of latents, whoever wrote it: its schema, every checksum, that all numbers are finite."""
+    from invert.batch.reading import open_latents
+    from invert.batch.verification import verify as check
+
+    output = Output(as_json=as_json)
+    with open_latents(path) as latents:
+        check(latents)
+        pictures, failures, digest = len(latents), latents.failure_count, latents.structure.content_sha256
+    record = {
+        "type": "summary",
+        "code": "intact",
+        "path": os.fspath(path),
+        "pictures": pictures,
+        "failures": failures,
+        "content_sha256": digest,
+    }
+    output.result(record, f"{display_path(path)} is intact: {pictures} pictures, {failures} without a result")

@@ -1,0 +1,96 @@
+"""A run of `invert project` without the network: `python -m tests.batch.journal_child OUT COUNT [options]`.
+
+It locks the output, takes up its journal, saves what is not finished and packs, and ends with the exit codes of
+`invert`. To be killed, disturbed and started again.
+"""
+
+import argparse
+import resource
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from invert.batch.journal import Journal, begin_journal, finished_output
+from invert.batch.locking import OutputLock, lock_output
+from invert.batch.names import in_shard
+from invert.batch.pack import pack, pack_if_last
+from invert.errors import InvertError, UsageError
+from tests.batch.batch_case import make_entry, make_manifest
+
+FAILS = 4
+"""Every so many-th picture has no result."""
+
+
+def names_of(count: int) -> list[bytes]:
+    """Return the names of the pictures of a run."""
+    return [b"%03d.png" % number for number in range(count)]
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run, and map errors to exit codes as `invert.cli` does."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("out", type=Path)
+    parser.add_argument("count", type=int)
+    parser.add_argument("--shard", type=lambda text: tuple(map(int, text.split("/"))))
+    parser.add_argument("--steps", type=int, default=3)
+    parser.add_argument("--reverse", action="store_true")
+    parser.add_argument("--overwrite", action="store_true")
+    parser.add_argument("--tell", action="store_true", help="write the name of each picture that is made")
+    parser.add_argument("--hold", type=float, default=0, help="say so and sleep, with the journal open")
+    parser.add_argument("--pause", type=float, default=0, help="seconds to each picture")
+    parser.add_argument("--file-limit", type=int, help="bytes that a file may have from packing on")
+    try:
+        _run(parser.parse_args(arguments))
+    except InvertError as error:
+        sys.stderr.write(f"{error}\n")
+        return int(error.exit_code)
+    return 0
+
+
+def _run(options: argparse.Namespace) -> None:
+    manifest = make_manifest(steps=options.steps)
+    with lock_output(options.out, options.shard) as lock:
+        if not lock.begun and not options.overwrite:
+            before = finished_output(options.out)
+            if before is not None and before.manifest.changes_to(manifest):
+                raise UsageError("exists with other settings", path=options.out)
+            if before is not None and before.pictures + before.failures == options.count:
+                return
+        journal = begin_journal(lock, manifest, overwrite=options.overwrite)
+        if options.hold:
+            sys.stdout.write("held\n")
+            sys.stdout.flush()
+            time.sleep(options.hold)
+        _make(journal, options)
+        journal.complete(options.count, options.shard)
+        _finish(lock, options.file_limit)
+
+
+def _make(journal: Journal, options: argparse.Namespace) -> None:
+    pictures = list(enumerate(names_of(options.count)))
+    for number, name in reversed(pictures) if options.reverse else pictures:
+        entry = make_entry(journal.manifest, name)
+        if not in_shard(name, options.shard) or journal.finished(name, entry.file_sha256):
+            continue
+        time.sleep(options.pause)
+        if number % FAILS == FAILS - 1:
+            journal.fail(name, "image-truncated", "is cut off")
+        else:
+            journal.save(entry)
+            if options.tell:
+                sys.stdout.write(f"{name.decode()}\n")
+                sys.stdout.flush()
+
+
+def _finish(lock: OutputLock, limit: int | None) -> None:
+    if limit is not None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
+    if lock.shard is None:
+        pack(lock)
+    else:
+        pack_if_last(lock)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

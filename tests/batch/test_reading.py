@@ -1,0 +1,107 @@
+"""What was packed comes back, whole or in pieces."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from invert.batch.reading import Latents, LatentsError, open_latents
+from invert.errors import ExitCode
+from tests.batch.batch_case import FAILURES, assert_same_entry, make_entries, make_manifest, write_batch
+
+MANIFEST = make_manifest()
+ENTRIES = make_entries(MANIFEST)
+
+
+@pytest.fixture(scope="module")
+def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("latents") / "latents.h5"
+    write_batch(out, MANIFEST, ENTRIES)
+    return out
+
+
+@pytest.mark.parametrize("noise", ["none", "float32", "float16"])
+@pytest.mark.parametrize("images", [True, False])
+def test_rows_are_what_was_saved(tmp_path: Path, noise: str, images: bool) -> None:
+    manifest = make_manifest(noise=noise, images=images, channels=1)
+    entries = make_entries(manifest)
+    write_batch(tmp_path / "x.h5", manifest, entries)
+    with open_latents(tmp_path / "x.h5") as latents:
+        assert latents.manifest == manifest
+        assert len(latents) == len(entries)
+        for found, expected in zip(latents.rows(), entries, strict=True):
+            assert_same_entry(found, expected, manifest)
+
+
+def test_any_row_and_any_range(path: Path) -> None:
+    with Latents(path) as latents:
+        assert_same_entry(latents.row(5), ENTRIES[5], MANIFEST)
+        assert [entry.name for entry in latents.rows(2, 4)] == [entry.name for entry in ENTRIES[2:4]]
+        assert [entry.name for entry in latents.rows(5, 100)] == [entry.name for entry in ENTRIES[5:]]
+        assert list(latents.rows(3, 3)) == []
+        for number in (-1, len(ENTRIES)):
+            with pytest.raises(IndexError):
+                latents.row(number)
+
+
+def test_columns(path: Path) -> None:
+    with Latents(path) as latents:
+        np.testing.assert_array_equal(latents.distances, [entry.distance for entry in ENTRIES])
+        np.testing.assert_array_equal(latents.column("w", 2, 4), [entry.w for entry in ENTRIES[2:4]])
+        np.testing.assert_array_equal(latents.column("noise/b4.conv1", 6)[0], ENTRIES[6].noise["b4.conv1"])
+        assert [json.loads(text) for text in latents.warnings] == [list(entry.warnings) for entry in ENTRIES]
+        for name in ("z", "failures", "name_bytes", "noise", "noise/b16.conv1", "../w", ""):
+            with pytest.raises(KeyError):
+                latents.column(name)
+
+
+def test_blocks_cover_all_rows_once(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("invert.batch.reading._MAX_BLOCK", 3)
+    with Latents(path) as latents:
+        blocks = list(latents.blocks())
+        assert [(first, len(values["w"])) for first, values in blocks] == [(0, 3), (3, 3), (6, 1)]
+        np.testing.assert_array_equal(np.concatenate([values["w"] for _, values in blocks]), latents.column("w"))
+        assert [first for first, _ in latents.blocks(4)] == [4]
+
+
+def test_failures_with_their_place_among_all(path: Path) -> None:
+    with Latents(path) as latents:
+        assert latents.failure_count == 2
+        assert [failure for _, failure in latents.failures] == list(FAILURES)
+        # a/00 a/02 a/04 a/06 a/broken b/01 ... zz: the first one comes after the four others of its folder.
+        assert [index for index, _ in latents.failures] == [4, 8]
+        assert latents.column("index").tolist() == [0, 1, 2, 3, 5, 6, 7]
+
+
+def test_large_pictures_are_read_with_a_limit_and_are_the_same(tmp_path: Path) -> None:
+    """A picture of 300 px is a chunk of its own of 270 kB."""
+    from dataclasses import replace
+
+    from tests.batch.batch_case import make_entry
+
+    small = make_manifest(noise="none")
+    manifest = replace(small, network={**small.network, "resolution": 300})
+    flat = np.zeros((300, 300, 3), np.uint8)
+    entries = [make_entry(manifest, b"a"), make_entry(manifest, b"b", target=flat)]
+    write_batch(tmp_path / "x.h5", manifest, entries)
+    with Latents(tmp_path / "x.h5") as latents:
+        for found, expected in zip(latents.rows(), entries, strict=True):
+            assert_same_entry(found, expected, manifest)
+
+
+@pytest.mark.parametrize("name", ["missing.h5", "folder", "pipe", "text", "empty", "/dev/zero", "/dev/null", "n" * 300])
+@pytest.mark.timeout(20)
+def test_what_holds_no_latents(tmp_path: Path, name: str) -> None:
+    import os
+
+    (tmp_path / "folder").mkdir()
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "text").write_text("no latents here")
+    (tmp_path / "empty").touch()
+    with pytest.raises(LatentsError) as caught:
+        Latents(tmp_path / name)
+    assert caught.value.exit_code == ExitCode.NO_INPUT == 5
+    assert str(caught.value).startswith("latents '")
+    assert "\n" not in str(caught.value)
+    assert caught.value.code == ("latents-unrecognised" if name in ("text", "empty") else "latents-unreadable")

@@ -1,0 +1,100 @@
+"""Bins of complexity: what they keep where one threshold for all does not."""
+
+import json
+import math
+
+import numpy as np
+import pytest
+from scipy import special
+
+from invert.statistics.mondrian import Bins
+from invert.statistics.thresholds import Threshold, neyman_pearson
+
+RATE, DEVIATION = 0.05, 0.5
+
+
+def rule(scores: np.ndarray) -> Threshold:
+    return neyman_pearson(scores, RATE)
+
+
+def true_rate(threshold: float, low: float, high: float) -> float:
+    """Return the share below a threshold of scores N(3 c, DEVIATION), c uniform in [low, high]."""
+    centres = 3 * (low + (high - low) * (np.arange(200) + 0.5) / 200)
+    return float(special.ndtr((threshold - centres) / DEVIATION).mean())
+
+
+def test_each_bin_keeps_the_rate_where_one_threshold_accuses_the_simple() -> None:
+    """Simple pictures score low whoever drew them; rates are exact, for 300 calibrations of 600 negatives."""
+    random = np.random.default_rng(0)
+    broken, simple_rates = [], []
+    for _ in range(300):
+        complexity = random.random(600)
+        scores = random.normal(3 * complexity, DEVIATION)
+        bins = Bins.fit(complexity)
+        limits = [0.0, *bins.edges, 1.0]
+        for k, found in enumerate(bins.thresholds(scores, complexity, rule)):
+            assert found is not None
+            broken.append(true_rate(found.value, limits[k], limits[k + 1]) > RATE)
+        simple_rates.append(true_rate(rule(scores).value, 0.0, limits[1]))
+    assert np.mean(broken) <= 0.05 + 3 * math.sqrt(0.05 * 0.95 / len(broken))
+    assert np.mean(np.array(simple_rates) > RATE) > 0.95
+    assert np.mean(simple_rates) > 1.5 * RATE
+
+
+def test_terciles_and_their_borders() -> None:
+    bins = Bins.fit(np.arange(1.0, 301.0)[::-1])
+    assert bins.count == 3
+    assert bins.counts(np.arange(1.0, 301.0)) == (100, 100, 100)
+    first, second = bins.edges
+    assert bins.index([-5.0, first - 1e-9, first, second, 999.0]).tolist() == [0, 0, 1, 2, 2]
+    assert bins.inside([0.9, 1.0, 300.0, 300.1]).tolist() == [False, True, True, False]
+    assert bins.index(first).shape == ()
+
+
+def test_bins_without_enough_negatives_are_named() -> None:
+    random = np.random.default_rng(1)
+    bins = Bins.fit(random.random(300))
+    complexity = np.concatenate([np.zeros(80), np.full(20, 0.5), np.ones(59)])
+    scores = random.random(len(complexity))
+    assert bins.lacking(complexity, 59) == (1,)
+    found = bins.thresholds(scores, complexity, rule)
+    assert [threshold is None for threshold in found] == [False, True, False]
+    assert found[2] == rule(scores[-59:])
+
+
+def test_pictures_that_are_alike_share_a_bin() -> None:
+    assert Bins.fit([7.0] * 50).count == 1
+    bins = Bins.fit([0.0] * 50 + [1.0, 2.0, 3.0], count=5)
+    assert all(count > 0 for count in bins.counts([0.0] * 50 + [1.0, 2.0, 3.0]))
+    assert Bins.fit(np.arange(100.0), count=1).edges == ()
+
+
+def test_order_plays_no_role() -> None:
+    random = np.random.default_rng(2)
+    complexity, scores, order = random.random(400), random.random(400), random.permutation(400)
+    bins = Bins.fit(complexity)
+    assert Bins.fit(complexity[order]) == bins
+    assert bins.thresholds(scores[order], complexity[order], rule) == bins.thresholds(scores, complexity, rule)
+
+
+def test_json_round_trip() -> None:
+    bins = Bins.fit(np.random.default_rng(3).random(100), count=4)
+    record = json.loads(json.dumps(bins.to_record()))
+    assert Bins.from_record(record) == bins
+    for change in ({"edges": [0.9, 0.1]}, {"low": 5.0}, {"high": None}, {"edges": [0.5, 0.5]}, {"low": math.nan}):
+        with pytest.raises(ValueError, match="bins: "):
+            Bins.from_record({**record, **change})
+    with pytest.raises(ValueError, match="missing"):
+        Bins.from_record({})
+
+
+def test_refusals() -> None:
+    bins = Bins.fit([1.0, 2.0, 3.0])
+    with pytest.raises(ValueError, match="are not finite"):
+        bins.index(math.nan)
+    with pytest.raises(ValueError, match="2 values for 3 negatives"):
+        bins.thresholds([1.0, 2.0, 3.0], [1.0, 2.0], rule)
+    with pytest.raises(ValueError, match="count: 0"):
+        Bins.fit([1.0], count=0)
+    with pytest.raises(ValueError, match="at least 1 needed"):
+        Bins.fit([])

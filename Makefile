@@ -1,14 +1,15 @@
-# make demo | make test | make sanitize | make test-long | make bench | make networks | make clean
+# make demo | make test | make sanitize | make test-long | make bench | make networks | make calibration |
+# make benchmark-attribution | make clean
 
 PYTHON ?= python3
 VENV   := .venv
 PY     := $(VENV)/bin/python
 
-# What `make demo` does: the first DEMO_PICTURES pictures of each kind, DEMO_STEPS steps each.
+# What `make demo` does: the first DEMO_PICTURES pictures of each kind of DEMO_KINDS.
 NETWORK       ?= data/networks/A.safetensors
-DEMO_PICTURES ?= 8
-DEMO_STEPS    ?= 150
-DEMO_OUT      ?= projections/demo
+DEMO_KINDS    ?= real A B
+DEMO_PICTURES ?= 12
+DEMO_REPORT   ?= projections/attribution.html
 
 # What `make networks` does: NAME_OF_NETWORK: seed, and thousands of pictures that training sees.
 FASHION_MNIST ?= /usr/share/datasets/fashion-mnist
@@ -21,17 +22,13 @@ KIMG_B := 640
 KIMG_C := 60
 
 .DELETE_ON_ERROR:
-.PHONY: demo networks test sanitize test-long bench clean
+.PHONY: demo networks calibration benchmark-attribution test sanitize test-long bench clean
 
 demo: $(VENV)/.ready
 	@test -f "$(NETWORK)" || { echo "make demo: there is no file $(NETWORK)"; exit 1; }
-	@$(foreach kind,real A, \
-	  echo "$(DEMO_PICTURES) $(kind) pictures, $(DEMO_STEPS) steps each:" && \
-	  $(PY) -m invert project \
-	    $(wordlist 1,$(DEMO_PICTURES),$(sort $(wildcard data/samples/$(kind)/*.png))) \
-	    --network "$(NETWORK)" --steps $(DEMO_STEPS) --out $(DEMO_OUT)/$(kind) --overwrite && \
-	  echo &&) true
-	@echo "Each picture beside its reconstruction: $(DEMO_OUT)/real/*.png and $(DEMO_OUT)/A/*.png"
+	@mkdir -p $(dir $(DEMO_REPORT))
+	@$(PY) -m invert attribute --network "$(NETWORK)" --report $(DEMO_REPORT) --overwrite \
+	  $(foreach kind,$(DEMO_KINDS),$(wordlist 1,$(DEMO_PICTURES),$(sort $(wildcard data/samples/$(kind)/*.png))))
 
 # The project's own networks, from Fashion-MNIST (Debian package dataset-fashion-mnist): `make -j2 networks` trains two
 # side by side, one thread each, in an hour and a half to two. A run that was stopped is taken up where it was.
@@ -48,6 +45,15 @@ $(RUNS)/%/.done: $(RUNS)/fashion32.zip
 $(RUNS)/fashion32.zip: $(VENV)/.ready
 	mkdir -p $(RUNS)
 	$(PY) -m invert dataset $(FASHION_MNIST)/train-images-idx3-ubyte.gz $@ --resolution 32 --pad --overwrite
+
+# The calibration of network A, and the tables of bench/attribution.md. Both go on where they were stopped.
+calibration: $(VENV)/.ready-test
+	$(PY) -m bench.populations $(RUNS)/populations --fashion-mnist $(FASHION_MNIST)
+	$(PY) -m invert calibrate --network data/networks/A.safetensors --real $(RUNS)/populations/calibration/real \
+	  --other $(RUNS)/populations/calibration/B -o data/networks/A.calibration.json --overwrite
+
+benchmark-attribution: $(VENV)/.ready-test
+	$(PY) -m bench.attribution --fashion-mnist $(FASHION_MNIST) --work $(RUNS)/attribution $(BENCHMARK)
 
 test: $(VENV)/.ready-test
 	$(PY) -m ruff check .

@@ -34,8 +34,8 @@ def main() -> None:
     arguments = parser.parse_args()
     matplotlib.use("Agg")
     kinds = {name: Path(folder) for name, folder in (item.split("=", 1) for item in arguments.folders)}
-    figure = pyplot.figure(figsize=(9, 1.15 * 2 * len(kinds) + 2.6), dpi=110)
-    grid = GridSpec(len(kinds) + 1, 1, figure, height_ratios=[*[2.3] * len(kinds), 2.6], hspace=0.35)
+    figure = pyplot.figure(figsize=(9, 3.1 * len(kinds)), dpi=110)
+    grid = GridSpec(len(kinds) + 1, 1, figure, height_ratios=[*[2.3] * len(kinds), 0.9 * len(kinds)], hspace=0.35)
     distances = {name: [float(p["distance"]) for p in finished(folder)] for name, folder in kinds.items()}
     for row, (name, folder) in enumerate(kinds.items()):
         cells = grid[row].subgridspec(1, PAIRS, wspace=0.08)
@@ -49,17 +49,21 @@ def main() -> None:
             axes.set_title(f"{picture['distance']:.3f}", fontsize=9)
             if column == 0:
                 axes.text(-0.12, 0.5, name, rotation=90, va="center", ha="right", transform=axes.transAxes)
-    axes = figure.add_subplot(grid[len(kinds)])
     bins = np.geomspace(min(map(min, distances.values())), max(map(max, distances.values())), 25)
-    for name, values in distances.items():
+    rows = grid[len(kinds)].subgridspec(len(kinds), 1, hspace=0.08)
+    first = None
+    for row, (name, values) in enumerate(distances.items()):
+        first = axes = figure.add_subplot(rows[row], sharex=first, sharey=first)
         median = statistics.median(values)
-        axes.hist(values, bins=list(bins), alpha=0.6, label=f"{name}: {len(values)} pictures, median {median:.4f}")
+        axes.hist(values, bins=list(bins), color=f"C{row}", alpha=0.75)
+        axes.axvline(median, color="0.25", linewidth=0.9, linestyle="--")
+        axes.set_ylabel(name, rotation=0, ha="right", va="center")
+        label = f"{len(values)} pictures, median {median:.4f}"
+        axes.text(0.99, 0.75, label, ha="right", va="center", fontsize=9, transform=axes.transAxes)
+        axes.tick_params(labelbottom=row == len(kinds) - 1)
         print(f"{name}: {len(values)} pictures, median distance {median:.4f}")
-    axes.margins(y=0.4)
     axes.set_xscale("log")
     axes.set_xlabel("LPIPS between picture and reconstruction")
-    axes.set_ylabel("pictures")
-    axes.legend(frameon=False)
     figure.savefig(arguments.out, bbox_inches="tight")
 
 

@@ -13,6 +13,8 @@ import click
 
 from generator.errors import GeneratorError
 from invert import __version__
+from invert.commands.attribute import attribute
+from invert.commands.calibrate import calibrate
 from invert.commands.convert import convert
 from invert.commands.dataset import dataset
 from invert.commands.doctor import doctor
@@ -59,6 +61,8 @@ def cli(settings: dict[str, bool], debug: bool) -> None:
 
 for command in (
     project,
+    attribute,
+    calibrate,
     show,
     render,
     verify,

@@ -8,19 +8,17 @@ import io
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import matplotlib
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
+
+from invert.figure_style import DARK, LIGHT, LIMIT, Drawing, Theme, new_axes, styled
 
 __all__ = ["Curve", "Drawing", "draw_curves", "draw_shares"]
 
 _SIZE = (5.2, 2.9)  # inches
 _DPI = 220
-_LIMIT = 1e30  # beyond it, matplotlib's own arithmetic on axes overflows
 _DOTS = 40  # with fewer points, each one is marked
 _DECADES = 30.0  # a range of more than this factor gets a logarithmic axis, where one is allowed
 
@@ -34,28 +32,7 @@ class Curve:
     y: Sequence[float]
 
 
-@dataclass(frozen=True)
-class Drawing:
-    """One figure as PNG on a transparent ground, with ink for a light and for a dark page."""
-
-    light: bytes
-    dark: bytes
-
-
-@dataclass(frozen=True)
-class _Theme:
-    ink: str
-    soft: str
-    line: str
-    curves: tuple[str, ...]
-    ramp: tuple[float, float]  # part of the colour map that stands out from the page
-
-
-_Draw = Callable[[Axes, _Theme], None]
-
-# Blue and orange of about equal weight: told apart by most eyes, and in grey by their order in the legend.
-_LIGHT = _Theme("#1b1f24", "#59636e", "#d8dee4", ("#1f6fb4", "#d9730d", "#4c8c2b", "#8a4fb0"), (0.10, 0.95))
-_DARK = _Theme("#e3e8ee", "#9aa6b2", "#303841", ("#63aef0", "#f2a04e", "#8cc46a", "#c594e6"), (0.22, 1.0))
+_Draw = Callable[[Axes, Theme], None]
 
 
 def draw_curves(
@@ -71,10 +48,10 @@ def draw_curves(
         level: Where to draw a thin horizontal line.
     """
 
-    def draw(axes: Axes, theme: _Theme) -> None:
+    def draw(axes: Axes, theme: Theme) -> None:
         for curve, colour in zip(curves, theme.curves * len(curves), strict=False):
             dots = "o" if len(curve.x) < _DOTS else ""
-            y = [value if abs(value) < _LIMIT else math.nan for value in curve.y]
+            y = [value if abs(value) < LIMIT else math.nan for value in curve.y]
             axes.plot(curve.x, y, label=curve.label, color=colour, linewidth=1.3, marker=dots, markersize=2.5)
         if log and _is_wide([value for curve in curves for value in curve.y]):
             axes.set_yscale("log")
@@ -97,7 +74,7 @@ def draw_shares(x: Sequence[float], shares: Mapping[str, Sequence[float]], *, x_
         x_label: Of the horizontal axis. y_label: Of the vertical axis.
     """
 
-    def draw(axes: Axes, theme: _Theme) -> None:
+    def draw(axes: Axes, theme: Theme) -> None:
         low, high = theme.ramp
         steps = max(1, len(shares) - 1)
         colours = [matplotlib.colormaps["viridis"](low + (high - low) * i / steps) for i in range(len(shares))]
@@ -114,7 +91,7 @@ def draw_shares(x: Sequence[float], shares: Mapping[str, Sequence[float]], *, x_
 
 
 def _is_wide(values: Sequence[float]) -> bool:
-    drawn = [value for value in values if abs(value) < _LIMIT]
+    drawn = [value for value in values if abs(value) < LIMIT]
     if not drawn or min(drawn) < 0:
         return False
     positive = [value for value in drawn if value > 0]
@@ -122,18 +99,12 @@ def _is_wide(values: Sequence[float]) -> bool:
 
 
 def _both(draw: _Draw, x_label: str, end: float) -> Drawing:
-    return Drawing(_png(draw, _LIGHT, x_label, end), _png(draw, _DARK, x_label, end))
+    return Drawing(_png(draw, LIGHT, x_label, end), _png(draw, DARK, x_label, end))
 
 
-def _png(draw: _Draw, theme: _Theme, x_label: str, end: float) -> bytes:
-    # A user's own matplotlibrc must not change the figure.
-    with matplotlib.rc_context():
-        matplotlib.rcdefaults()
-        matplotlib.rcParams.update(_settings(theme))
-        figure = Figure(figsize=_SIZE, dpi=_DPI, layout="constrained")
-        FigureCanvasAgg(figure)
-        axes = figure.add_subplot()
-        axes.spines[["top", "right"]].set_visible(False)
+def _png(draw: _Draw, theme: Theme, x_label: str, end: float) -> bytes:
+    with styled(theme):
+        figure, axes = new_axes(_SIZE, _DPI)
         draw(axes, theme)
         if end > 0:
             axes.set_xlim(0, end)
@@ -143,20 +114,3 @@ def _png(draw: _Draw, theme: _Theme, x_label: str, end: float) -> bytes:
         stream = io.BytesIO()
         figure.savefig(stream, format="png", metadata={"Software": None})
     return stream.getvalue()
-
-
-def _settings(theme: _Theme) -> Any:
-    return {
-        "font.size": 9,
-        "text.color": theme.ink,
-        "axes.edgecolor": theme.soft,
-        "axes.labelcolor": theme.soft,
-        "axes.facecolor": "none",
-        "axes.axisbelow": True,
-        "figure.facecolor": "none",
-        "legend.frameon": False,
-        "legend.fontsize": 9,
-        "legend.handlelength": 1.4,
-        "xtick.color": theme.soft,
-        "ytick.color": theme.soft,
-    }

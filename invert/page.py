@@ -10,6 +10,7 @@ import html
 import struct
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain, repeat
 
 from invert.page_style import STYLE
 
@@ -39,19 +40,32 @@ _HEAD = f"""<!doctype html>
 
 @dataclass(frozen=True)
 class Paragraph:
-    """A paragraph; with `notice`, one that the reader should not miss."""
+    """A paragraph.
+
+    Attributes:
+        text: Of it.
+        notice: The reader should not miss it.
+        main: It is what the section comes to.
+        code: It is for a shell.
+    """
 
     text: str
     notice: bool = False
+    main: bool = False
+    code: bool = False
 
 
 @dataclass(frozen=True)
 class Table:
-    """Rows of cells, the first of which names its row; `header` names the columns."""
+    """Rows of cells, the first of which names its row; `header` names the columns.
+
+    With `sections`, the first cell of each row leads to the section of that number, counted from 1; 0 leads nowhere.
+    """
 
     rows: Sequence[Sequence[str]]
     header: Sequence[str] = ()
     caption: str = ""
+    sections: Sequence[int] = ()
 
 
 @dataclass(frozen=True)
@@ -86,10 +100,11 @@ Block = Paragraph | Table | Figure | Gallery
 
 @dataclass(frozen=True)
 class Section:
-    """A part of the page under a heading of its own."""
+    """A part of the page under a heading of its own; the list of links names it if `listed`."""
 
     heading: str
     blocks: Sequence[Block]
+    listed: bool = True
 
 
 def render(title: str, sections: Sequence[Section], *, lead: str = "") -> bytes:
@@ -97,7 +112,7 @@ def render(title: str, sections: Sequence[Section], *, lead: str = "") -> bytes:
 
     Args:
         title: Heading and title of the page.
-        sections: Its parts. With three or more, a list of links to them comes first.
+        sections: Its parts. With three or more that are listed, links to these come first.
         lead: A line under the title.
 
     Raises:
@@ -107,8 +122,9 @@ def render(title: str, sections: Sequence[Section], *, lead: str = "") -> bytes:
     pieces.append(f"<header>\n<h1>{_text(title)}</h1>\n")
     if lead:
         pieces.append(f'<p class="lead">{_text(lead)}</p>\n')
-    if len(sections) > 2:
-        links = "".join(f'<li><a href="#s{i}">{_text(s.heading)}</a></li>' for i, s in enumerate(sections, 1))
+    listed = [(number, section) for number, section in enumerate(sections, 1) if section.listed]
+    if len(listed) > 2:
+        links = "".join(f"<li>{_link(number, _text(section.heading))}</li>" for number, section in listed)
         pieces.append(f'<nav aria-label="Sections"><ul>{links}</ul></nav>\n')
     pieces.append("</header>\n<main>\n")
     for number, section in enumerate(sections, 1):
@@ -128,7 +144,8 @@ def is_page(head: bytes) -> bool:
 def _block(block: Block) -> Iterator[str]:
     match block:
         case Paragraph():
-            yield f'<p class="notice">{_text(block.text)}</p>\n' if block.notice else f"<p>{_text(block.text)}</p>\n"
+            kind = "notice" if block.notice else "main" if block.main else "code" if block.code else ""
+            yield f'<p class="{kind}">{_text(block.text)}</p>\n' if kind else f"<p>{_text(block.text)}</p>\n"
         case Table():
             yield from _table(block)
         case Figure():
@@ -152,9 +169,9 @@ def _table(table: Table) -> Iterator[str]:
         cells = (_cell("th", cell, n, ' scope="col"') for cell, n in zip(table.header, numeric, strict=False))
         yield f"<thead><tr>{''.join(cells)}</tr></thead>\n"
     yield "<tbody>\n"
-    for row in table.rows:
+    for row, section in zip(table.rows, chain(table.sections, repeat(0)), strict=False):
         cells = (
-            _cell("td" if column else "th", cell, numeric[column], "" if column else ' scope="row"')
+            _cell("td", cell, numeric[column]) if column else _cell("th", cell, False, ' scope="row"', section)
             for column, cell in enumerate(row)
         )
         yield f"<tr>{''.join(cells)}</tr>\n"
@@ -166,9 +183,14 @@ def _is_numeric(table: Table, column: int) -> bool:
     return column > 0 and bool(cells) and all(set(cell) <= _NUMBERS for cell in cells)
 
 
-def _cell(tag: str, text: str, numeric: bool, attributes: str) -> str:
+def _cell(tag: str, text: str, numeric: bool, attributes: str = "", section: int = 0) -> str:
     kind = ' class="n"' if numeric else ""
-    return f"<{tag}{attributes}{kind}>{_text(text)}</{tag}>"
+    inside = _link(section, _text(text)) if section else _text(text)
+    return f"<{tag}{attributes}{kind}>{inside}</{tag}>"
+
+
+def _link(section: int, escaped: str) -> str:
+    return f'<a href="#s{section}">{escaped}</a>'
 
 
 def _figure(figure: Figure) -> Iterator[str]:

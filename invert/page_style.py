@@ -29,8 +29,13 @@ header { padding-bottom: 1.25rem; border-bottom: 1px solid var(--line); }
 section { margin-top: 2.5rem; }
 p { max-width: 44rem; margin: 0 0 1rem; overflow-wrap: anywhere; }
 .lead { margin: 0.4rem 0 0; color: var(--soft); font-size: 1.1rem; }
-.notice {
+.notice, .main {
   padding: 0.6rem 0.9rem; border-left: 4px solid var(--warn); border-radius: 3px; background: var(--warn-paper);
+}
+.main { border-color: var(--accent); background: var(--card); }
+.code {
+  max-width: none; padding: 0.6rem 0.9rem; border-radius: 3px; background: var(--card);
+  font: 0.9rem/1.5 ui-monospace, "DejaVu Sans Mono", Menlo, Consolas, monospace; overflow-wrap: anywhere;
 }
 nav ul { display: flex; flex-wrap: wrap; gap: 0.25rem 1.25rem; margin: 1rem 0 0; padding: 0; list-style: none; }
 a { color: var(--accent); text-underline-offset: 0.15em; }
@@ -44,7 +49,8 @@ th { font-weight: 400; color: var(--soft); }
 thead th { font-weight: 600; border-bottom-width: 2px; }
 tbody th { min-width: 8rem; max-width: 20rem; overflow-wrap: anywhere; }
 td { max-width: 44rem; overflow-wrap: anywhere; }
-th.n, td.n { text-align: right; }
+td:not(.n) { min-width: 6.5rem; }
+th.n, td.n { text-align: right; white-space: nowrap; }
 .gallery {
   display: grid; grid-template-columns: repeat(auto-fill, minmax(min(100%, 26rem), 1fr)); gap: 1.5rem 1.75rem;
   margin: 0 0 1.5rem;
@@ -72,7 +78,8 @@ figcaption { margin-top: 0.45rem; color: var(--soft); font-size: 0.9rem; line-he
   body { max-width: none; padding: 0; }
   nav { display: none; }
   .scroll { overflow: visible; }
-  h2, p { break-after: avoid; break-inside: avoid; }
+  h1, h2, h2 + p { break-after: avoid; }
+  h2, p { break-inside: avoid; }
   tbody th { min-width: 14rem; }
   tr { break-inside: avoid; }
   .gallery { grid-template-columns: 1fr 1fr; }

@@ -181,13 +181,13 @@ class BatchProgress:
     def _show(self) -> None:
         now = time.monotonic()
         if self._bar is not None:
-            self._bar.set_postfix_str(self._text(now), refresh=False)
+            self._bar.set_postfix_str(", ".join(self._parts(now)), refresh=False)
             self._bar.update(self._done - self._bar.n)
         elif self._lines and (now - self._told > self._SILENCE):
             self._told = now
-            message("progress", f"{self._done} of {self._total} pictures, {self._text(now)}")
+            message("progress", ", ".join([f"{self._done} of {self._total} pictures", *self._parts(now)]))
 
-    def _text(self, now: float) -> str:
+    def _parts(self, now: float) -> list[str]:
         speed = self._new / max(now - self._started, 1e-9)
         parts = []
         if self._new:
@@ -196,7 +196,7 @@ class BatchProgress:
             parts.append(f"mean distance {self.mean_distance:.4f}")
         if self._failed:
             parts.append(f"{self._failed} failed")
-        return ", ".join(parts)
+        return parts
 
     @contextlib.contextmanager
     def hidden(self) -> Iterator[None]:

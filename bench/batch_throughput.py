@@ -1,0 +1,130 @@
+"""Pictures per hour of `invert project --out FILE.h5` at 32 px, whole commands, beside the plain way one at a time.
+
+    python -m bench.batch_throughput [--pictures 256] [--steps 300]
+
+Network A, paper's preset. Plain: the step as the public projectors make it, one picture after the other, in one process
+that is already running. Slow ways do a share of the pictures; their speed is over those. Memory is the largest sum of
+resident memory of the command's processes, read four times a second.
+"""
+
+import argparse
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+import psutil
+import torch
+from PIL import Image
+
+from bench.projection_step import plain
+from bench.side_by_side import measure_apart, prepare_kernels
+from generator.loaders import load
+from invert.perceptual import Perceptual
+
+NETWORK = Path(__file__).parent.parent / "data" / "networks" / "A.safetensors"
+# batch, processes, threads of each, share of the pictures
+WAYS = [
+    (1, 1, 2, 8),
+    (8, 1, 2, 2),
+    (32, 1, 2, 1),
+    (64, 1, 2, 1),
+    (1, 2, 1, 4),
+    (8, 2, 1, 2),
+    (32, 2, 1, 1),
+    (64, 2, 1, 1),
+]
+
+
+def plain_seconds(steps: int) -> float:
+    """Return the seconds of one picture done the plain way, from 40 of its steps."""
+    prepare_kernels(False)
+    generator = load(NETWORK).generator
+    pixels = torch.rand(
+        [1, generator.config.synthesis.img_channels, 32, 32], generator=torch.Generator().manual_seed(0)
+    )
+    step = plain_step(generator, pixels)
+    for index in range(5):
+        step(index)
+    started = time.perf_counter()
+    for index in range(40):
+        step(index)
+    return (time.perf_counter() - started) / 40 * steps
+
+
+def plain_step(generator: torch.nn.Module, pixels: torch.Tensor) -> object:
+    """Return the plain step for network A, whose pictures are grey: repeated for the distance."""
+    return plain(generator, Perceptual(), (pixels * 2 - 1).expand(-1, 3, -1, -1))
+
+
+def write_pictures(folder: Path, count: int) -> None:
+    """Write real pictures and their mirror images, or whatever sample pictures there are, over and over with a mark."""
+    samples = sorted((NETWORK.parent.parent / "samples").glob("*/*.png"))
+    for index in range(count):
+        array = np.asarray(Image.open(samples[index % len(samples)]).convert("L")).copy()
+        array[0, 0] = index % 256  # each another picture
+        array[0, 1] = index // 256
+        Image.fromarray(array).save(folder / f"{index:05d}.png")
+
+
+def run(pictures: int, steps: int, batch: int, workers: int, threads: int) -> dict[str, float]:
+    """Run one command; return pictures per hour and the peak of memory in GiB."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name) / "pictures"
+        folder.mkdir()
+        write_pictures(folder, pictures)
+        command = [sys.executable, "-m", "invert", "project", str(folder), "--network", str(NETWORK), "-q"]
+        command += ["--out", str(Path(name) / "a.h5"), "--steps", str(steps), "--batch", str(batch)]
+        command += ["--workers", str(workers), "--threads", str(threads)]
+        started = time.perf_counter()
+        process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+        peak = 0
+        while process.poll() is None:
+            peak = max(peak, resident(process.pid))
+            time.sleep(0.25)
+        if process.returncode:
+            raise RuntimeError(f"{command} ended with {process.returncode}")
+        return {"per_hour": pictures / (time.perf_counter() - started) * 3600, "peak": peak / 2**30}
+
+
+def resident(pid: int) -> int:
+    """Return the resident memory of a process and those it started."""
+    total = 0
+    try:
+        parent = psutil.Process(pid)
+        for process in [parent, *parent.children(recursive=True)]:
+            total += process.memory_info().rss
+    except psutil.Error:
+        pass
+    return total
+
+
+def main() -> None:
+    """Print the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--pictures", type=int, default=256)
+    parser.add_argument("--steps", type=int, default=300)
+    parser.add_argument("--measure", nargs=1, metavar="STEPS", help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.measure:
+        print(json.dumps({"seconds": plain_seconds(int(arguments.measure[0]))}))
+        return
+    slow = 3600 / measure_apart("bench.batch_throughput", [str(arguments.steps)])["seconds"]
+    print(f"{arguments.pictures} pictures of 32 px, {arguments.steps} steps; {torch.get_num_threads()} processors.\n")
+    print("| batch | workers x threads | pictures | images per hour | of plain | of batch 1 | peak GiB |")
+    print("|---|---|---|---|---|---|---|")
+    print(f"| plain, 1 | 1 x {torch.get_num_threads()} | 1 | {slow:.0f} | 1.0 | | |", flush=True)
+    first = 0.0
+    for batch, workers, threads, share in WAYS:
+        pictures = max(arguments.pictures // share, batch * workers)
+        found = run(pictures, arguments.steps, batch, workers, threads)
+        first = first or found["per_hour"]
+        values = f"{found['per_hour']:.0f} | {found['per_hour'] / slow:.1f} | {found['per_hour'] / first:.1f}"
+        print(f"| {batch} | {workers} x {threads} | {pictures} | {values} | {found['peak']:.1f} |", flush=True)
+
+
+if __name__ == "__main__":
+    main()

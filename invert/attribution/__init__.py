@@ -1,0 +1,3 @@
+"""From projections to verdicts: evidence, scores, calibration, attribution."""
+
+__all__: list[str] = []

@@ -1,0 +1,286 @@
+"""What a network's own pictures and others measure, and the thresholds that follow: a calibration.
+
+Everything is derived from the raw measurements of named populations, so that another rate, or another rule, needs no
+new projections. Scores are lower for what is more like the network's own pictures.
+
+Reference: Tong, Feng and Li 2018 (Neyman-Pearson thresholds); see `invert.statistics`.
+"""
+
+import hashlib
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from invert.attribution.measuring import Measurement
+from invert.attribution.scores import EvidenceScore, lpips_score
+from invert.attribution.settings import SPLITS, CalibrationSettings
+from invert.config import method_digest
+from invert.errors import UsageError
+from invert.statistics.likelihood import LikelihoodRatio
+from invert.statistics.mondrian import Bins
+from invert.statistics.thresholds import (
+    Threshold,
+    TooFewNegativesError,
+    conformal,
+    grubbs,
+    neyman_pearson,
+    required_negatives,
+    strictest,
+)
+
+__all__ = [
+    "Calibration",
+    "Population",
+    "make_calibration",
+    "required_pictures",
+    "split_of",
+]
+
+FloatArray = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Population:
+    """Measured pictures of one origin.
+
+    Args:
+        name: OWN, or what the user called it. source: Where the pictures are from, in words.
+        measurements: Of distinct pictures, in the order of their hashes.
+        left_out: How many were not used: the same pixels again, too small, diverged or unreadable.
+    """
+
+    name: str
+    source: str
+    measurements: tuple[Measurement, ...] = field(repr=False)
+    left_out: int = 0
+
+    @classmethod
+    def of(cls, name: str, source: str, found: Sequence[Measurement], failed: int = 0) -> "Population":
+        """Take the usable pictures of what was measured, each content once."""
+        usable = {one.pixel_sha256: one for one in found if one.status == "ok" and not one.upsampled}
+        kept = tuple(usable[key] for key in sorted(usable))
+        return cls(name, source, kept, len(found) - len(kept) + failed)
+
+    @property
+    def sha256(self) -> str:
+        """Of the pixel hashes of its pictures, a line each."""
+        lines = "".join(f"{one.pixel_sha256}\n" for one in self.measurements)
+        return hashlib.sha256(lines.encode()).hexdigest()
+
+    def part(self, split: str) -> tuple[Measurement, ...]:
+        """Return the pictures of one of `SPLITS`."""
+        chosen = split_of([one.pixel_sha256 for one in self.measurements])
+        return tuple(one for one, its in zip(self.measurements, chosen, strict=True) if its == split)
+
+
+def split_of(pixel_sha256: Sequence[str]) -> list[str]:
+    """Return the split of each picture of a population; names and order play no role."""
+    shuffled = sorted(pixel_sha256, key=lambda digest: hashlib.sha256(f"split/{digest}".encode()).digest())
+    first, second = _sizes(len(shuffled))
+    named = {digest: _split_at(place, first, second) for place, digest in enumerate(shuffled)}
+    return [named[digest] for digest in pixel_sha256]
+
+
+def _sizes(count: int) -> tuple[int, int]:
+    """Return where the second and the third part begin; the threshold's part is rounded up."""
+    threshold = math.ceil(count * SPLITS["threshold"])
+    fit = int(count * SPLITS["fit"])
+    return fit, fit + threshold
+
+
+def _split_at(place: int, first: int, second: int) -> str:
+    return "fit" if place < first else "threshold" if place < second else "held-out"
+
+
+def required_pictures(settings: CalibrationSettings) -> int:
+    """Return how many pictures each population of others must have for the rate to be promised."""
+    if settings.rule == "grubbs":
+        return 8
+    rate = settings.rate / settings.candidates
+    needed = required_negatives(rate, settings.confidence) if settings.rule != "conformal" else math.ceil(1 / rate) - 1
+    count = math.floor((needed - 1) / SPLITS["threshold"])
+    while math.ceil(count * SPLITS["threshold"]) < needed:
+        count += 1
+    return count * settings.bins
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """A calibration of one network under one method.
+
+    Args:
+        settings: How it decides.
+        method: See `invert.attribution.measuring.attribution_method`. run: Run record of the measurements.
+        network: sha256, weights_sha256, family, resolution and name of the network.
+        tool: Version of this program.
+        own: The network's own samples. others: Populations of other pictures, at least one.
+        evidence: The fitted score.
+    """
+
+    settings: CalibrationSettings
+    method: Mapping[str, Any]
+    run: Mapping[str, Any]
+    network: Mapping[str, Any]
+    tool: str
+    own: Population
+    others: tuple[Population, ...]
+    evidence: EvidenceScore
+
+    @property
+    def digest(self) -> str:
+        """Digest of method and score: what may be compared has the same."""
+        return method_digest({**self.method, "score": self.settings.score})
+
+    def score(self, name: str, measurement: Measurement) -> float:
+        """Return a score of a picture; NaN where a number is missing."""
+        return lpips_score(measurement.evidence) if name == "lpips" else self.evidence(measurement.evidence)
+
+    def scores(self, name: str, population: Population, split: str) -> FloatArray:
+        """Return the scores of a part of a population, `[n]`."""
+        key = (name, population.name, split)
+        if key not in self._scores:
+            self._scores[key] = np.array([self.score(name, one) for one in population.part(split)], np.float64)
+        return self._scores[key]
+
+    @cached_property
+    def _scores(self) -> dict[tuple[str, str, str], FloatArray]:
+        return {}
+
+    @cached_property
+    def bins(self) -> Bins:
+        """Bins of complexity, cut at the quantiles of the others' pictures."""
+        return Bins.fit([one.complexity for p in self.others for one in p.part("threshold")], self.settings.bins)
+
+    @cached_property
+    def complexity_range(self) -> tuple[float, float]:
+        """Smallest and largest complexity of all its pictures."""
+        values = [one.complexity for population in (self.own, *self.others) for one in population.measurements]
+        return min(values), max(values)
+
+    def negatives(self, name: str, complexity: float) -> dict[str, FloatArray]:
+        """Return the others' scores that a picture of this complexity is held against, by population."""
+        return self._in_bin(name, int(self.bins.index(complexity)))
+
+    def _in_bin(self, name: str, index: int) -> dict[str, FloatArray]:
+        key = (name, index)
+        if key not in self._binned:
+            self._binned[key] = {}
+            for population in self.others:
+                where = self.bins.index([one.complexity for one in population.part("threshold")])
+                self._binned[key][population.name] = self.scores(name, population, "threshold")[where == index]
+        return self._binned[key]
+
+    @cached_property
+    def _binned(self) -> dict[tuple[str, int], dict[str, FloatArray]]:
+        return {}
+
+    def threshold(self, name: str, complexity: float, rate: float | None = None) -> tuple[str, Threshold]:
+        """Return the strictest threshold among those of the single populations, and whose it is.
+
+        Args:
+            name: Of the score. complexity: Of the picture.
+            rate: Of false attributions; default that of the settings, shared among its candidates.
+
+        Raises:
+            TooFewNegativesError: A population is too small to promise it.
+        """
+        return self.bin_threshold(name, int(self.bins.index(complexity)), rate)
+
+    def bin_threshold(self, name: str, index: int, rate: float | None = None) -> tuple[str, Threshold]:
+        """Return the threshold of a bin of complexity; see `threshold`."""
+        rate = self.settings.rate / self.settings.candidates if rate is None else rate
+        key = (name, index, rate)
+        if key not in self._thresholds:
+            rule = self._rule(name, rate)
+            found = {p: rule(scores) for p, scores in self._in_bin(name, index).items()}
+            self._thresholds[key] = strictest(found)
+        return self._thresholds[key]
+
+    @cached_property
+    def _thresholds(self) -> dict[tuple[str, int, float], tuple[str, Threshold]]:
+        return {}
+
+    def _rule(self, name: str, rate: float) -> Callable[[FloatArray], Threshold]:
+        match self.settings.rule:
+            case "conformal":
+                return lambda scores: conformal(scores, rate)
+            case "grubbs":
+                return lambda _: grubbs(self.scores(name, self.own, "threshold"))
+            case _:
+                return lambda scores: neyman_pearson(scores, rate, self.settings.confidence)
+
+    def likelihood(self, name: str) -> tuple[LikelihoodRatio, ...]:
+        """Return the fitted likelihood ratios of own pictures against each population."""
+        if name not in self._likelihood:
+            own = self.scores(name, self.own, "threshold")
+            fitted = tuple(LikelihoodRatio.fit(own, self.scores(name, p, "threshold")) for p in self.others)
+            self._likelihood[name] = fitted
+        return self._likelihood[name]
+
+    @cached_property
+    def _likelihood(self) -> dict[str, tuple[LikelihoodRatio, ...]]:
+        return {}
+
+    def attributed(self, name: str, population: Population, split: str = "held-out") -> tuple[int, int]:
+        """Return how many pictures of a part are below their threshold, and of how many."""
+        pictures, scores = population.part(split), self.scores(name, population, split)
+        below = [
+            value < self.threshold(name, one.complexity)[1].value for one, value in zip(pictures, scores, strict=True)
+        ]
+        return int(sum(below)), len(below)
+
+
+def make_calibration(
+    settings: CalibrationSettings,
+    own: Population,
+    others: Sequence[Population],
+    *,
+    method: Mapping[str, Any],
+    run: Mapping[str, Any],
+    network: Mapping[str, Any],
+    tool: str,
+) -> Calibration:
+    """Fit the score on its part of the populations, and see that the thresholds can be set.
+
+    Raises:
+        UsageError: A population is too small for the rate; the message has the number that is needed.
+    """
+    needed = required_pictures(settings)
+    for population in others:
+        have = len(population.measurements)
+        if have < needed:
+            raise too_few(population.name, have, needed, settings)
+    if len(own.part("threshold")) < 1 or len(own.part("fit")) < 2:
+        raise UsageError(f"{len(own.measurements)} own samples are too few", advice="Give a larger --count.")
+    evidence = EvidenceScore.fit(
+        [one.evidence for one in own.part("fit")],
+        {population.name: [one.evidence for one in population.part("fit")] for population in others},
+    )
+    made = Calibration(settings, method, run, network, tool, own, tuple(others), evidence)
+    for population in others:
+        for one in population.part("threshold"):
+            try:
+                made.threshold(settings.score, one.complexity)
+            except TooFewNegativesError as error:
+                raise too_few(population.name, len(population.measurements), needed, settings) from error
+    return made
+
+
+def too_few(name: str, have: int, needed: int, settings: CalibrationSettings) -> UsageError:
+    """Return the refusal of a population that is too small."""
+    least = required_negatives(settings.rate / settings.candidates, settings.confidence)
+    what = f"a false-positive rate of {settings.rate:g} with confidence {settings.confidence:g}"
+    if settings.candidates > 1:
+        what += f", shared by {settings.candidates} candidates,"
+    per_bin = f" in each of {settings.bins} bins" if settings.bins > 1 else ""
+    return UsageError(
+        f"population {name!r} has {have} usable pictures; {what} needs {least}{per_bin} for the threshold alone, "
+        f"{needed} in all",
+        advice="Give more pictures, or a larger --fpr.",
+        code="too-few-negatives",
+    )

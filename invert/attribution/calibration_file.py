@@ -1,0 +1,242 @@
+"""Calibrations as JSON files: written whole, read with care, found by network.
+
+A file holds the raw measurements; thresholds and rates stand in it for people, and are computed again when it is read.
+"""
+
+import hashlib
+import json
+import math
+import os
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from generator.ops._cache import NativeError, cache_folder
+from invert.attribution.calibration import Calibration, Population
+from invert.attribution.evidence import FEATURES
+from invert.attribution.measuring import Measurement
+from invert.attribution.scores import EvidenceScore
+from invert.attribution.settings import CalibrationSettings
+from invert.errors import NoInputError, UsageError
+from invert.statistics.intervals import clopper_pearson
+
+__all__ = [
+    "CalibrationError",
+    "cached_path",
+    "candidate_paths",
+    "decode_calibration",
+    "encode_calibration",
+    "find_calibration",
+    "read_calibration",
+]
+
+FORMAT = "invert calibration"
+VERSION = 1
+SUFFIX = ".calibration.json"
+
+_MAX_BYTES = 256 << 20
+_HASH = "content_sha256"
+
+Record = dict[str, Any]
+
+
+class CalibrationError(NoInputError):
+    """A file is no calibration, or is damaged."""
+
+    code = "calibration-damaged"
+    what = "calibration"
+
+
+def encode_calibration(calibration: Calibration) -> bytes:
+    """Return a calibration's file; equal calibrations give equal bytes."""
+    settings = calibration.settings
+    record: Record = {
+        "format": FORMAT,
+        "version": VERSION,
+        "invert": calibration.tool,
+        "network": dict(calibration.network),
+        "settings": {
+            "score": settings.score,
+            "rule": settings.rule,
+            "rate": settings.rate,
+            "confidence": settings.confidence,
+            "candidates": settings.candidates,
+            "bins": settings.bins,
+        },
+        "method": dict(calibration.method),
+        "method_digest": calibration.digest,
+        "run": dict(calibration.run),
+        "thresholds": _thresholds(calibration),
+        "held_out": _held_out(calibration),
+        "evidence_score": calibration.evidence.to_record(),
+        "features": list(FEATURES),
+        "populations": [_population(population) for population in (calibration.own, *calibration.others)],
+    }
+    record[_HASH] = _digest(record)
+    return json.dumps(record, indent=1, allow_nan=False).encode() + b"\n"
+
+
+def _digest(record: Mapping[str, Any]) -> str:
+    text = json.dumps(record, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _thresholds(calibration: Calibration) -> Record:
+    """Return the thresholds of each bin, for people to read."""
+    edges = [None, *calibration.bins.edges]
+    found: Record = {}
+    for score in ("lpips", "evidence"):
+        found[score] = []
+        for index, edge in enumerate(edges):
+            population, threshold = calibration.bin_threshold(score, index)
+            values = {"below": threshold.value, "rank": threshold.rank, "negatives": threshold.negatives}
+            found[score].append({"complexity_from": edge, **values, "population": population})
+    return found
+
+
+def _held_out(calibration: Calibration) -> Record:
+    """Return what the thresholds do on pictures that had no part in setting them."""
+    found: Record = {}
+    for score in ("lpips", "evidence"):
+        found[score] = {}
+        for population in (calibration.own, *calibration.others):
+            count, total = calibration.attributed(score, population)
+            low, high = clopper_pearson(count, total) if total else (0.0, 1.0)
+            found[score][population.name] = {"attributed": count, "of": total, "low": low, "high": high}
+    return found
+
+
+def _population(population: Population) -> Record:
+    rows = []
+    for one in population.measurements:
+        values = (one.evidence[name] for name in FEATURES)
+        numbers = [value if math.isfinite(value) else None for value in values]
+        rows.append({"pixel_sha256": one.pixel_sha256, "evidence": numbers})
+    # One line per picture: json's own indentation would give each number a line.
+    return {
+        "name": population.name,
+        "source": population.source,
+        "count": len(rows),
+        "left_out": population.left_out,
+        "sha256": population.sha256,
+        "pictures": [f"{row['pixel_sha256']} {json.dumps(row['evidence'], separators=(',', ':'))}" for row in rows],
+    }
+
+
+def decode_calibration(data: bytes) -> Calibration:
+    """Read a calibration's file.
+
+    Raises:
+        ValueError, KeyError, TypeError: It is none, damaged, or of another version; the message says what.
+    """
+    try:
+        record = json.loads(data)
+    except RecursionError as error:
+        raise ValueError("is nested too deeply") from error
+    if not isinstance(record, dict) or record.get("format") != FORMAT:
+        raise ValueError("is no calibration")
+    if record.get("version") != VERSION:
+        raise ValueError(f"is in version {record.get('version')!r} of its format, this program knows {VERSION}")
+    if record.pop(_HASH, None) != _digest(record):
+        raise ValueError("was changed after it was written: its content differs from its checksum")
+    if record["features"] != list(FEATURES):
+        raise ValueError("has other evidence than this program measures")
+    own, *others = (_read_population(population) for population in record["populations"])
+    calibration = Calibration(
+        CalibrationSettings(**record["settings"]),
+        dict(record["method"]),
+        dict(record["run"]),
+        dict(record["network"]),
+        str(record["invert"]),
+        own,
+        tuple(others),
+        EvidenceScore.from_record(record["evidence_score"]),
+    )
+    if not others or record["method_digest"] != calibration.digest:
+        raise ValueError("contradicts itself")
+    return calibration
+
+
+def _read_population(record: Mapping[str, Any]) -> Population:
+    measurements = []
+    for line in record["pictures"]:
+        digest, _, numbers = line.partition(" ")
+        evidence = dict(zip(FEATURES, json.loads(numbers), strict=True))
+        row = {
+            "name": digest.encode().hex(),
+            "file_sha256": "",
+            "pixel_sha256": digest,
+            "status": "ok",
+            "upsampled": False,
+        }
+        measurements.append(Measurement.from_record({**row, "evidence": evidence}))
+    found = Population(str(record["name"]), str(record["source"]), tuple(measurements), int(record["left_out"]))
+    if found.sha256 != record["sha256"]:
+        raise ValueError("contradicts itself")
+    return found
+
+
+def read_calibration(path: Path) -> Calibration:
+    """Read a calibration's file.
+
+    Raises:
+        CalibrationError: It cannot be read, is damaged, or is something else.
+    """
+    try:
+        with open(path, "rb") as file:
+            data = file.read(_MAX_BYTES + 1)
+    except OSError as error:
+        raise CalibrationError(f"cannot be read, {error.strerror or error}", path=path) from error
+    if len(data) > _MAX_BYTES:
+        raise CalibrationError("is too large", path=path)
+    try:
+        return decode_calibration(data)
+    except (ValueError, KeyError, TypeError, OverflowError, UsageError) as error:
+        plain = type(error) is ValueError and not isinstance(error, json.JSONDecodeError)
+        reason = str(error) if plain else "is damaged or was not written by this program"
+        raise CalibrationError(reason, path=path, advice="Make it again with 'invert calibrate'.") from error
+
+
+def find_calibration(
+    network_path: Path, network_sha256: str, given: Iterable[Path] = ()
+) -> tuple[Path, Calibration] | None:
+    """Return the calibration of a network: among those given, beside it, in the user's cache, or with the project.
+
+    Args:
+        network_path: The network's file. network_sha256: Its hash.
+        given: Files that the user named; those of other networks are passed over.
+
+    Raises:
+        CalibrationError: A file that was looked at is damaged.
+    """
+    for path in given:
+        calibration = read_calibration(path)
+        if calibration.network["sha256"] == network_sha256:
+            return path, calibration
+    for path in candidate_paths(network_path, network_sha256):
+        if path.is_file():
+            calibration = read_calibration(path)
+            if calibration.network["sha256"] == network_sha256:
+                return path, calibration
+    return None
+
+
+def candidate_paths(network_path: Path, network_sha256: str) -> list[Path]:
+    """Return where the calibration of a network is looked for, in this order."""
+    paths = [network_path.with_suffix(SUFFIX), network_path.with_name(network_path.name + SUFFIX)]
+    cached = cached_path(network_sha256)
+    if cached is not None:
+        paths.append(cached)
+    package = Path(__file__).resolve().parent.parent
+    for data in (package / "data" / "networks", package.parent / "data" / "networks"):
+        if data.is_dir():
+            paths += sorted(path for path in data.iterdir() if path.name.endswith(SUFFIX))
+    return paths
+
+
+def cached_path(network_sha256: str) -> Path | None:
+    """Return where the user's cache keeps the calibration of a network; None where there is no cache."""
+    try:
+        return cache_folder() / "calibrations" / f"{os.path.basename(network_sha256)}{SUFFIX}"
+    except NativeError:
+        return None

@@ -1,0 +1,106 @@
+"""Scores: one number of an evidence vector, the lower the more like the network's own pictures."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Self
+
+import numpy as np
+import numpy.typing as npt
+
+from invert.attribution.evidence import FEATURES
+
+__all__ = ["EvidenceScore", "lpips_score"]
+
+FloatArray = npt.NDArray[np.float64]
+Evidence = Mapping[str, float]
+
+_INVERSE_PENALTY = 1.0  # of weights on features of variance one
+_LARGEST = 8.0  # deviations; what is further off counts as this far
+
+
+def lpips_score(evidence: Evidence) -> float:
+    """Return the score of the StyleGAN2 paper: the logarithm of the distance."""
+    return evidence["lpips"]
+
+
+@dataclass(frozen=True)
+class EvidenceScore:
+    """A logistic regression on the evidence, turned so that lower is more like the network's own.
+
+    Args:
+        features: Names. means, deviations: They are standardised by. weights: Of the standardised features.
+        intercept: Of the log odds.
+    """
+
+    features: tuple[str, ...]
+    means: tuple[float, ...]
+    deviations: tuple[float, ...]
+    weights: tuple[float, ...]
+    intercept: float
+
+    @classmethod
+    def fit(
+        cls,
+        positives: Sequence[Evidence],
+        negatives: Mapping[str, Sequence[Evidence]],
+        features: Sequence[str] = FEATURES,
+    ) -> Self:
+        """Fit on the network's own pictures and on populations of others, which count the same, each as a whole.
+
+        Args:
+            positives, negatives: Evidence of each picture; populations by name.
+            features: To use; those that are not finite somewhere, or constant, are left out.
+        """
+        from sklearn.linear_model import LogisticRegression
+
+        groups = [positives, *negatives.values()]
+        rows = [evidence for group in groups for evidence in group]
+        table = np.array([[evidence[name] for name in features] for evidence in rows], np.float64)
+        finite = np.isfinite(table).all(axis=0)
+        usable = finite & (np.where(finite, table, 0.0).std(axis=0) > 1e-9)
+        table = table[:, usable]
+        means, deviations = table.mean(axis=0), table.std(axis=0)
+        labels = np.concatenate([np.ones(len(positives)), np.zeros(len(rows) - len(positives))])
+        shares = [1.0, *[1.0 / len(negatives)] * len(negatives)]
+        weights = np.concatenate(
+            [[share / len(group)] * len(group) for share, group in zip(shares, groups, strict=True)]
+        )
+        model = LogisticRegression(C=_INVERSE_PENALTY, max_iter=10_000)
+        model.fit((table - means) / deviations, labels, sample_weight=weights * len(rows) / 2)
+        names = tuple(np.array(features)[usable].tolist())
+        return cls(
+            names,
+            tuple(means.tolist()),
+            tuple(deviations.tolist()),
+            tuple(model.coef_[0].tolist()),
+            float(model.intercept_[0]),
+        )
+
+    def __call__(self, evidence: Evidence) -> float:
+        """Return minus the log odds; NaN where a feature is not finite."""
+        values = np.array([evidence[name] for name in self.features], np.float64)
+        standardised = np.clip((values - self.means) / self.deviations, -_LARGEST, _LARGEST)
+        return -float(standardised @ np.array(self.weights) + self.intercept)
+
+    def to_record(self) -> dict[str, Any]:
+        """Return it as JSON types."""
+        columns = zip(self.features, self.means, self.deviations, self.weights, strict=True)
+        rows = {name: {"mean": mean, "deviation": spread, "weight": weight} for name, mean, spread, weight in columns}
+        return {"features": rows, "intercept": self.intercept}
+
+    @classmethod
+    def from_record(cls, record: Mapping[str, Any]) -> Self:
+        """Read it back.
+
+        Raises:
+            ValueError, KeyError, TypeError: It is no such record.
+        """
+        rows = record["features"]
+        if not set(rows) <= set(FEATURES):
+            raise ValueError("unknown features")
+        columns = [tuple(float(row[key]) for row in rows.values()) for key in ("mean", "deviation", "weight")]
+        score = cls(tuple(rows), columns[0], columns[1], columns[2], float(record["intercept"]))
+        finite = np.isfinite([*score.means, *score.deviations, *score.weights, score.intercept]).all()
+        if not finite or min(score.deviations, default=1) <= 0:
+            raise ValueError("numbers that cannot be")
+        return score

@@ -1,0 +1,269 @@
+"""From a measurement and a calibration to a verdict, with what it is worth.
+
+Reference: the StyleGAN2 paper (Karras et al. 2020, section 5.1) compares distances; the rates are ours.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+from invert.attribution.calibration import Calibration
+from invert.attribution.measuring import Measurement
+from invert.statistics.likelihood import verbal
+from invert.statistics.pvalues import p0, p1
+
+__all__ = ["BETA", "Finding", "Outcome", "Reading", "Verdict", "decide", "judge", "rate_sentence", "ratio_sentence"]
+
+BETA = 0.01
+"""A network's own pictures that measure worse than all but this share of them do not count as its own."""
+
+
+class Outcome(StrEnum):
+    """What is said of a picture and one network, or all of them."""
+
+    ATTRIBUTED = "attributed"
+    NONE = "none of these"
+    CANNOT_TELL = "cannot tell"
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What one score says of a picture.
+
+    Attributes:
+        score: Its value; lower is more like the network. threshold: Below it the picture is attributed.
+        population: Whose threshold it is: the strictest.
+        p0: How many of the others' pictures measure as low, at most; small speaks for the network.
+        p1: How many of its own measure as high; small speaks against it.
+        ratio: How much more probable the score is for its own pictures, the smallest over populations; within
+            [ratio_low, ratio_high], which is what the calibration can support.
+    """
+
+    score: float
+    threshold: float
+    population: str
+    p0: float
+    p1: float
+    ratio: float
+    ratio_low: float
+    ratio_high: float
+
+    @property
+    def below(self) -> bool:
+        """Whether the rule attributes the picture."""
+        return self.score < self.threshold
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What is found of a picture against one network.
+
+    Attributes:
+        network: Its name. measurement: What was measured.
+        lpips: Reading of the paper's score. evidence: Of the evidence score; None where a number is missing.
+        deciding: Which of the two decides. fires: Whether its rule does, after the rate was shared among candidates.
+        outcome: For this network alone. reason: Why, where it is not plain.
+    """
+
+    network: str
+    measurement: Measurement
+    lpips: Reading | None
+    evidence: Reading | None
+    deciding: str
+    fires: bool
+    outcome: Outcome
+    reason: str = ""
+
+    @property
+    def reading(self) -> Reading | None:
+        """That of the score that decides."""
+        return self.lpips if self.deciding == "lpips" else self.evidence
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What is said of a picture.
+
+    Attributes:
+        outcome: See `Outcome`. networks: Those that it is attributed to, or that cannot be told apart.
+        findings: For each network, in the order asked.
+        reason: Why it cannot be told.
+    """
+
+    outcome: Outcome
+    networks: tuple[str, ...]
+    findings: tuple[Finding, ...]
+    reason: str = ""
+
+    @property
+    def text(self) -> str:
+        """In words."""
+        if self.outcome is Outcome.ATTRIBUTED:
+            return f"attributed to {self.networks[0]}"
+        if self.outcome is Outcome.CANNOT_TELL and self.reason:
+            return f"{self.outcome}: {self.reason}"
+        return str(self.outcome)
+
+
+def read_score(calibration: Calibration, name: str, measurement: Measurement, rate: float) -> Reading | None:
+    """Return what a score says of a picture; None where a number is missing.
+
+    Raises:
+        TooFewNegativesError: The rate cannot be promised.
+    """
+    score = calibration.score(name, measurement)
+    if not math.isfinite(score):
+        return None
+    population, threshold = calibration.threshold(name, measurement.complexity, rate)
+    negatives = calibration.negatives(name, measurement.complexity)
+    own = calibration.scores(name, calibration.own, "threshold")
+    models = calibration.likelihood(name)
+    ratios = [float(model.ratio(score)) for model in models]
+    return Reading(
+        score,
+        threshold.value,
+        population,
+        max(float(p0(score, scores)) for scores in negatives.values()),
+        float(p1(score, own)),
+        min(ratios),
+        max(model.smallest for model in models),
+        min(model.largest for model in models),
+    )
+
+
+def judge(
+    calibration: Calibration, measurement: Measurement, network: str, *, rate: float | None = None, share: int = 1
+) -> Finding:
+    """Hold a picture against one network.
+
+    Args:
+        calibration: Of the network, under the method of the measurement.
+        measurement: Of the picture.
+        network: Name to be shown.
+        rate: Of false attributions; default that of the calibration.
+        share: Candidates that the rate is shared among.
+
+    Raises:
+        TooFewNegativesError: The rate cannot be promised.
+    """
+    settings = calibration.settings
+    rate = (settings.rate if rate is None else rate) / share
+    deciding = settings.score
+    refusal = _refusal(calibration, measurement)
+    lpips = read_score(calibration, "lpips", measurement, rate)
+    evidence = read_score(calibration, "evidence", measurement, rate)
+    reading = lpips if deciding == "lpips" else evidence
+    if refusal or reading is None:
+        reason = refusal or "a number that the score needs could not be measured"
+        return Finding(network, measurement, lpips, evidence, deciding, False, Outcome.CANNOT_TELL, reason)
+    outcome, reason = _outcome(reading)
+    return Finding(network, measurement, lpips, evidence, deciding, reading.below, outcome, reason)
+
+
+def _refusal(calibration: Calibration, measurement: Measurement) -> str:
+    if measurement.upsampled:
+        return f"it is smaller than the network's {calibration.network['resolution']} px"
+    if measurement.status != "ok":
+        return "its optimisation diverged"
+    low, high = calibration.complexity_range
+    if not low <= measurement.complexity <= high:
+        which = "simpler" if measurement.complexity < low else "more complex"
+        return f"it is {which} than every picture of the calibration"
+    return ""
+
+
+def _outcome(reading: Reading) -> tuple[Outcome, str]:
+    if reading.below and reading.p1 > BETA:
+        return Outcome.ATTRIBUTED, ""
+    if reading.below:
+        return Outcome.CANNOT_TELL, "it measures like neither its own pictures nor others"
+    if reading.p1 > BETA:
+        return Outcome.CANNOT_TELL, "its own pictures and others measure like this"
+    return Outcome.NONE, ""
+
+
+def decide(
+    calibrations: Sequence[Calibration],
+    measurements: Sequence[Measurement],
+    names: Sequence[str],
+    *,
+    rate: float | None = None,
+) -> Verdict:
+    """Hold a picture against one or several networks.
+
+    The rate is that of accusing any of them: it is shared by Holm's step-down rule over the candidates, each of which
+    is asked by its own calibration; raw distances are never compared across networks.
+
+    Args:
+        calibrations, measurements, names: Of each network.
+        rate: Of false attributions; default each calibration's own.
+
+    Raises:
+        TooFewNegativesError: A calibration is too small to promise its share of the rate.
+    """
+    count = len(names)
+    findings = [
+        judge(c, m, n, rate=rate, share=count) for c, m, n in zip(calibrations, measurements, names, strict=True)
+    ]
+    order = sorted(range(count), key=lambda i: _p0(findings[i]))
+    for place, i in enumerate(order):
+        findings[i] = judge(calibrations[i], measurements[i], names[i], rate=rate, share=count - place)
+        if not findings[i].fires:
+            break  # step-down: no less probable candidate may be accused after one that was not
+    return _verdict(tuple(findings))
+
+
+def _p0(finding: Finding) -> float:
+    return 1.0 if finding.reading is None else finding.reading.p0
+
+
+def _verdict(findings: tuple[Finding, ...]) -> Verdict:
+    accepted = tuple(finding.network for finding in findings if finding.outcome is Outcome.ATTRIBUTED)
+    if len(accepted) == 1:
+        return Verdict(Outcome.ATTRIBUTED, accepted, findings)
+    if accepted:
+        listed = f"{', '.join(accepted[:-1])} from {accepted[-1]}"
+        return Verdict(Outcome.CANNOT_TELL, accepted, findings, f"cannot separate {listed}")
+    if all(finding.outcome is Outcome.NONE for finding in findings):
+        return Verdict(Outcome.NONE, (), findings)
+    open_ones = [finding for finding in findings if finding.outcome is Outcome.CANNOT_TELL]
+    reasons = dict.fromkeys(finding.reason for finding in open_ones)
+    return Verdict(Outcome.CANNOT_TELL, tuple(finding.network for finding in open_ones), findings, "; ".join(reasons))
+
+
+def rate_sentence(calibration: Calibration, network: str, *, rate: float | None = None, share: int = 1) -> str:
+    """Say what the error rate holds for: the rate, the confidence, the populations and their sizes."""
+    settings = calibration.settings
+    rate = settings.rate if rate is None else rate
+    sizes = ", ".join(f"{population.name} ({len(population.part('threshold'))})" for population in calibration.others)
+    tested = "; ".join(
+        f"{count} of {total} {population.name}"
+        for population in calibration.others
+        for count, total in [calibration.attributed(settings.score, population)]
+    )
+    if settings.rule == "grubbs":
+        return f"Grubbs' rule has no control of false positives. Of the held-out pictures it attributed {tested}."
+    sure = f", with {settings.confidence:.0%} confidence" if settings.rule == "neyman-pearson" else " on average"
+    among = f" (shared by {share} candidates)" if share > 1 else ""
+    return (
+        f"At most {_percent(rate)}{among} of pictures like those of the calibration, {sizes}, are attributed to "
+        f"{network} by mistake{sure}. Of pictures held out of it {tested} were."
+    )
+
+
+def _percent(rate: float) -> str:
+    return f"{100 * rate:g} %"
+
+
+def ratio_sentence(finding: Finding, calibration: Calibration) -> str:
+    """Say what the likelihood ratio means, and what it does not."""
+    reading = finding.reading
+    if reading is None:
+        return ""
+    populations = ", ".join(f"{len(p.part('threshold'))} of {p.name}" for p in calibration.others)
+    return (
+        f"Likelihood ratio {verbal(reading.ratio)}: how much more probable the finding is if {finding.network} drew "
+        f"the picture than if it comes from the calibration's others ({populations}). It is not the probability that "
+        f"{finding.network} drew it. The largest ratio that this calibration can support is {reading.ratio_high:.0f}."
+    )

@@ -1,0 +1,285 @@
+"""`invert calibrate`: measure a network's own pictures and others, and set the thresholds that keep a stated rate."""
+
+import dataclasses
+import os
+import re
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from invert import __version__, options
+from invert.attribution.settings import OWN, RULES, SCORES, CalibrationSettings
+from invert.batch.pictures import Listed, list_pictures
+from invert.batch.work import Done, Event, Failed
+from invert.config import PRESETS, STEPS, ProjectConfig
+from invert.durable import ensure_folder, exclusive_lock, write_atomic
+from invert.errors import ExitCode, NoInputError, OutputError, UsageError, display_path
+from invert.images import ImagePolicy
+from invert.output import Output
+
+if TYPE_CHECKING:
+    from generator.loaders import LoadedNetwork
+    from invert.attribution.calibration import Calibration
+
+__all__ = ["calibrate"]
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9 ._+-]{0,63}", re.ASCII)
+
+
+@click.command(short_help="Set the thresholds that verdicts need.")
+@options.network(required=False)
+@click.option("--real", "real", required=True, metavar="DIR", type=click.Path(path_type=Path), help="Real pictures.")
+@click.option(
+    "--other",
+    "others",
+    multiple=True,
+    metavar="[NAME=]DIR",
+    help="Pictures of another origin, such as a sibling network; may be given several times.",
+)
+@click.option("--count", default=400, show_default=True, type=click.IntRange(8, 1_000_000), help="Own samples.")
+@click.option("--fpr", "rate", default=0.01, show_default=True, help="Rate of false attributions to promise.")
+@click.option("--confidence", default=0.95, show_default=True, help="With which it is promised.")
+@click.option("--candidates", default=1, show_default=True, help="Networks that share the rate in one verdict.")
+@click.option("--score", default="evidence", show_default=True, type=click.Choice(SCORES), help="That decides.")
+@click.option("--rule", default="neyman-pearson", show_default=True, type=click.Choice(RULES))
+@click.option("--bins", default=1, show_default=True, help="Bins of complexity with thresholds of their own.")
+@click.option(
+    "-o", "--out", metavar="FILE", type=click.Path(path_type=Path), help="[default: NETWORK.calibration.json]"
+)
+@click.option("--preset", default="verdict", show_default=True, type=click.Choice(list(PRESETS)))
+@click.option("--steps", type=int, metavar="N", help="Optimisation steps.  [default: that of the preset]")
+@click.option("--lpips", default="vgg", show_default=True, type=click.Choice(["vgg", "alex"]), help="Distance.")
+@click.option("--noise", default="optimise", show_default=True, type=click.Choice(["optimise", "fixed", "zero"]))
+@click.option("--restarts", default=1, show_default=True, metavar="N", help="Tries per picture; the best one counts.")
+@click.option("--bank", type=int, metavar="N", help="Samples that preset verdict starts from.  [default: by size]")
+@options.class_index
+@click.option("--batch", type=int, metavar="N", help="Pictures optimised together.")
+@click.option("--workers", type=click.IntRange(1, 256), metavar="N", help="Processes.  [default: one per processor]")
+@click.option("--threads", type=int, metavar="N", help="CPU threads of each process.  [default: 1]")
+@click.option("--device", default="auto", show_default=True, type=click.Choice(["auto", "cpu", "cuda"]))
+@options.as_json
+@options.quiet
+@options.overwrite
+def calibrate(
+    network_path: Path | None,
+    real: Path,
+    others: tuple[str, ...],
+    count: int,
+    rate: float,
+    confidence: float,
+    candidates: int,
+    score: str,
+    rule: str,
+    bins: int,
+    out: Path | None,
+    workers: int | None,
+    as_json: bool,
+    quiet: bool,
+    overwrite: bool,
+    **given: Any,
+) -> int:
+    """Measure fresh samples of the network, and pictures that are not its own, and set thresholds on them.
+
+    A threshold promises that at most --fpr of pictures like the others given are attributed to the network by mistake.
+    The strictest threshold of the single populations is used. The same command again goes on where it was stopped.
+    """
+    settings = CalibrationSettings(score, rule, rate, confidence, candidates, bins)
+    if given["steps"] is None:
+        given["steps"] = STEPS[given["preset"]]
+    config = ProjectConfig(**given)
+    with Output(as_json=as_json, quiet=quiet) as output:
+        network_path = options.network_or_default(network_path, output)
+        out = out or network_path.with_suffix(".calibration.json")
+        if out.exists() and not overwrite:
+            raise UsageError("exists already", path=out, advice="Add --overwrite, or choose another -o.")
+        work = out.with_name(out.name + ".work")
+        ensure_folder(work)
+        with exclusive_lock(work / ".lock", out):
+            pictures = _list(real, others, output)
+            _announce(pictures, count, settings, output)
+            loaded = options.load_network(network_path, output)
+            run = _Calibrating(network_path, loaded, config, workers, work, output)
+            made, failed = run.calibrate(pictures, count, settings)
+            _write(made, out, output)
+            from invert.attribution.measuring import clear_measurements
+
+            clear_measurements(work)
+        _tell(made, out, failed, output)
+    return ExitCode.PARTIAL if failed else ExitCode.OK
+
+
+def _list(real: Path, others: Sequence[str], output: Output) -> dict[str, tuple[str, list[Listed]]]:
+    """Return source and pictures of each population but the network's own."""
+    named = [("real", real)]
+    for text in others:
+        name, separator, folder = text.partition("=")
+        path = Path(folder) if separator else Path(text)
+        named.append((name if separator else path.resolve().name, path))
+    found: dict[str, tuple[str, list[Listed]]] = {}
+    for name, path in named:
+        if not _NAME.fullmatch(name) or name == OWN or name in found:
+            reason = f"population {name!r} needs another name: letters and digits, not {OWN!r}, each name once"
+            raise UsageError(reason, advice="Give it as --other NAME=DIR.")
+        pictures = [item for item in list_pictures([path]) if item.error is None or not item.error.by_rule]
+        if not pictures:
+            raise NoInputError("there are no pictures", path=path)
+        found[name] = (path.resolve().name, pictures)
+    return found
+
+
+def _announce(
+    pictures: dict[str, tuple[str, list[Listed]]], count: int, settings: CalibrationSettings, output: Output
+) -> None:
+    """Say what the rate takes, and refuse at once what can only end in a refusal."""
+    from invert.attribution.calibration import required_pictures, too_few
+
+    needed = required_pictures(settings)
+    listed = ", ".join(f"{len(items)} of {name}" for name, (_, items) in pictures.items())
+    output.note(
+        f"a rate of {settings.rate:g} needs {needed} pictures of each population that is not the network's; "
+        f"there are {listed}, and {count} samples of its own will be drawn"
+    )
+    for name, (_, items) in pictures.items():
+        if len(items) < needed:
+            raise too_few(name, len(items), needed, settings)
+
+
+class _Calibrating:
+    def __init__(
+        self,
+        network_path: Path,
+        loaded: "LoadedNetwork",
+        config: ProjectConfig,
+        workers: int | None,
+        work: Path,
+        output: Output,
+    ) -> None:
+        import torch
+
+        from invert.assembly import settle_bank
+        from invert.attribution.measuring import attribution_method
+        from invert.batch.preparation import batch_size
+        from invert.config import method_record
+        from invert.projection import prepare_process, run_record
+
+        self._path, self._loaded, self._work, self._output = network_path, loaded, work, output
+        kind = options.device_kind(config.device)
+        self._workers = workers or (1 if kind == "cuda" else os.cpu_count() or 1)
+        resolution = loaded.generator.config.synthesis.img_resolution
+        config = dataclasses.replace(
+            settle_bank(config, resolution),
+            device=kind,
+            threads=config.threads or 1,
+            batch=config.batch or batch_size(resolution, kind, 1 << 20),
+        )
+        self.config, self.policy = config, ImagePolicy()
+        prepare_process(kind, config.threads, output.note)
+        options.check_class(loaded.generator.config.mapping.c_dim, config.class_index, required=False)
+        self._run = run_record(config, config.batch or 1, torch.device(kind))
+        self._method = attribution_method(method_record(config, loaded.provenance.sha256, self.policy.record()))
+
+    def calibrate(
+        self, pictures: dict[str, tuple[str, list[Listed]]], count: int, settings: CalibrationSettings
+    ) -> tuple["Calibration", int]:
+        """Measure all populations; return the calibration, and how many pictures have no measurement."""
+        from invert.attribution.calibration import Population, make_calibration
+        from invert.attribution.measuring import begin_measurements
+        from invert.attribution.samples import FIRST_SEED, draw_samples
+
+        begin_measurements(self._work, self._method, self._run)
+        self._fill_bank()
+        samples = self._work / "samples"
+        drawn = [Listed(path.name.encode(), path) for path in self._drawn(draw_samples, samples, count)]
+        source = f"seeds {FIRST_SEED} to {FIRST_SEED + count - 1} of the network, no truncation"
+        everything = {OWN: (source, drawn), **pictures}
+        progress = self._output.batch_progress(sum(len(items) for _, items in everything.values()))
+        failed = 0
+
+        def follow(event: Event) -> None:
+            if isinstance(event, Done):
+                progress.picture(event.distance, is_new=event.is_new)
+            elif isinstance(event, Failed):
+                progress.picture(None, is_new=False)
+                self._output.error(event.message)
+            else:
+                progress.beat()
+
+        populations: list[Population] = []
+        for name, (where, items) in everything.items():
+            found, without = self._measure(name, items, follow)
+            failed += without
+            populations.append(Population.of(name, where, found, without))
+        provenance = self._loaded.provenance
+        network = {
+            "sha256": provenance.sha256,
+            "weights_sha256": provenance.weights_sha256,
+            "family": provenance.family,
+            "resolution": self._loaded.generator.config.synthesis.img_resolution,
+        }
+        own, *others = populations
+        made = make_calibration(
+            settings, own, others, method=self._method, run=self._run, network=network, tool=__version__
+        )
+        return made, failed
+
+    def _fill_bank(self) -> None:
+        """Draw the samples to start from before the processes do, each for itself."""
+        if self.config.starts_from_bank:
+            from invert.bank import load_bank
+
+            load_bank(
+                self._loaded.generator.to(self.config.device),
+                self._loaded.provenance.weights_sha256,
+                self.config.bank or 1,
+                class_index=self.config.class_index,
+                on_message=self._output.note,
+            )
+
+    def _drawn(self, draw: Any, folder: Path, count: int) -> Iterator[Path]:
+        self._output.note(f"drawing {count} samples of the network")
+        yield from draw(self._loaded.generator.cpu(), folder, count, self.config.class_index)
+
+    def _measure(self, name: str, items: list[Listed], follow: Any) -> tuple[list[Any], int]:
+        from invert.attribution.measuring import MeasuringPreparation, measure_population
+
+        folder = self._work / "populations" / name
+        preparation = MeasuringPreparation(folder, self._path, self._loaded.provenance.sha256, self.config, self.policy)
+        return measure_population(preparation, items, self._workers, follow)
+
+
+def _write(made: "Calibration", out: Path, output: Output) -> None:
+    from invert.attribution.calibration_file import cached_path, encode_calibration
+
+    data = encode_calibration(made)
+    write_atomic(out, data)
+    cached = cached_path(made.network["sha256"])
+    if cached is not None:
+        try:
+            ensure_folder(cached.parent)
+            write_atomic(cached, data)
+        except OutputError as error:
+            output.note(f"no copy is kept for other folders: {error.reason}")
+
+
+def _tell(made: "Calibration", out: Path, failed: int, output: Output) -> None:
+    from invert.statistics.intervals import clopper_pearson
+
+    lines = [f"{'population':<16} {'pictures':>8}  {'held out':>8}  attributed by evidence, by LPIPS"]
+    record: dict[str, Any] = {"type": "summary", "code": "calibrated", "out": os.fspath(out), "failed": failed}
+    record["held_out"] = {}
+    for population in (made.own, *made.others):
+        shown: list[str] = []
+        counts: dict[str, dict[str, Any]] = {}
+        for score in ("evidence", "lpips"):
+            count, total = made.attributed(score, population)
+            low, high = clopper_pearson(count, total)
+            counts[score] = {"attributed": count, "of": total, "low": low, "high": high}
+            shown.append(f"{count} ({100 * low:.1f} to {100 * high:.1f} %)")
+        record["held_out"][population.name] = counts
+        total = counts["lpips"]["of"]
+        lines.append(f"{population.name:<16} {len(population.measurements):>8}  {total:>8}  {', '.join(shown)}")
+    record["method_digest"] = made.digest
+    lines.append(f"wrote {display_path(out)}; {made.settings.score} decides, by the {made.settings.rule} rule")
+    output.result(record, *lines)

@@ -1,0 +1,169 @@
+"""From measurements to thresholds, and their file."""
+
+import json
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from invert.attribution.calibration import Population, make_calibration, required_pictures, split_of
+from invert.attribution.calibration_file import (
+    CalibrationError,
+    decode_calibration,
+    encode_calibration,
+    read_calibration,
+)
+from invert.attribution.evidence import FEATURES
+from invert.attribution.scores import EvidenceScore
+from invert.attribution.settings import OWN, CalibrationSettings
+from invert.errors import UsageError
+from invert.statistics.thresholds import neyman_pearson
+from tests.attribution.calibration_case import METHOD, NETWORK, calibration, measurement, measurements
+
+
+def test_splits_do_not_depend_on_names_or_order() -> None:
+    digests = [one.pixel_sha256 for one in measurements("a", 101, 0)]
+    splits = dict(zip(digests, split_of(digests), strict=True))
+    assert dict(zip(digests[::-1], split_of(digests[::-1]), strict=True)) == splits
+    counts = [list(splits.values()).count(name) for name in ("fit", "threshold", "held-out")]
+    assert counts == [25, 51, 25]
+
+
+def test_a_population_has_each_usable_picture_once() -> None:
+    good = measurement(0, key="a")
+    found = [good, good, measurement(1, key="b", status="diverged"), measurement(2, key="c", upsampled=True)]
+    population = Population.of("x", "y", found, failed=2)
+    assert population.measurements == (good,)
+    assert population.left_out == 5
+
+
+@pytest.mark.parametrize(("rate", "least"), [(0.05, 59), (0.01, 299), (0.001, 2995)])
+def test_how_many_pictures_a_rate_takes(rate: float, least: int) -> None:
+    settings = CalibrationSettings(rate=rate)
+    needed = required_pictures(settings)
+    assert math.ceil(needed * 0.5) >= least
+    assert math.ceil((needed - 1) * 0.5) < least
+    assert required_pictures(CalibrationSettings(rate=rate, bins=3)) == 3 * needed
+    assert required_pictures(CalibrationSettings(rate=rate, candidates=2)) > needed
+
+
+def test_too_few_are_refused_with_the_number() -> None:
+    with pytest.raises(UsageError, match=r"'real' has 500 usable pictures.* needs 299 .*597 in all"):
+        calibration(count=500)
+
+
+def test_the_strictest_population_sets_the_threshold() -> None:
+    made = calibration()
+    expected = neyman_pearson(made.scores("lpips", made.others[1], "threshold"), 0.01)
+    name, threshold = made.threshold("lpips", 0.5)
+    assert (name, threshold) == ("sibling", expected)
+    easy = neyman_pearson(made.scores("lpips", made.others[0], "threshold"), 0.01)
+    assert threshold.value < easy.value
+
+
+def test_the_promise_is_kept_on_fresh_pictures() -> None:
+    """Over many calibrations, the rate on new pictures exceeds 1 % in about 5 % of them or fewer."""
+    from scipy.stats import norm
+
+    exceeded = 0
+    for index in range(60):
+        rng = np.random.RandomState(index)
+        found = [measurement(float(value), key=str(i)) for i, value in enumerate(rng.randn(640))]
+        own = [measurement(float(value) - 3, key=str(i)) for i, value in enumerate(rng.randn(40))]
+        made = make_calibration(
+            CalibrationSettings(score="lpips"),
+            Population.of(OWN, "", own),
+            [Population.of("n", "", found)],
+            method=METHOD,
+            run={},
+            network=NETWORK,
+            tool="0",
+        )
+        exceeded += norm.cdf(made.threshold("lpips", 0.5)[1].value) > 0.01
+    assert exceeded <= 9  # of 60, at 5 % each: more has a chance of 1 in 2000
+
+
+def test_bins_have_thresholds_of_their_own() -> None:
+    """Simple pictures measure low whoever drew them: one threshold for all would be set by them."""
+    found = []
+    for one in measurements("real", 1400, 0, spread=0.2):
+        found.append(
+            measurement(4 * one.complexity + one.evidence["lpips"], complexity=one.complexity, key=one.pixel_sha256)
+        )
+    own = measurements("own", 100, -1)
+    settings = CalibrationSettings(score="lpips", bins=2)
+    records = {"method": METHOD, "run": {}, "network": NETWORK}
+    made = make_calibration(
+        settings, Population.of(OWN, "", own), [Population.of("real", "", found)], tool="0", **records
+    )
+    low, high = (made.threshold("lpips", value)[1].value for value in (0.1, 0.9))
+    assert high > low + 1
+    assert made.bins.count == 2
+
+
+def test_evidence_finds_what_the_distance_misses() -> None:
+    def shifted(name: str, by: float) -> list[dict[str, float]]:
+        found = measurements(name, 300, 0)
+        return [dict(one.evidence) | {"latent_mahalanobis": one.evidence["latent_mahalanobis"] + by} for one in found]
+
+    score = EvidenceScore.fit(shifted("own", -2), {"a": shifted("a", 0), "b": shifted("b", 0)})
+    own = [score(evidence) for evidence in shifted("fresh own", -2)]
+    other = [score(evidence) for evidence in shifted("fresh a", 0)]
+    assert np.mean([a < b for a in own for b in other]) > 0.85
+    weights = dict(zip(score.features, score.weights, strict=True))
+    assert max(weights, key=lambda name: abs(weights[name])) == "latent_mahalanobis"
+    assert EvidenceScore.from_record(json.loads(json.dumps(score.to_record()))) == score
+
+
+def test_a_small_population_counts_as_much_as_a_large_one() -> None:
+    own = [one.evidence for one in measurements("own", 100, 0)]
+    many = [dict(one.evidence) for one in measurements("many", 400, 3)]
+    few = [dict(one.evidence) for one in measurements("few", 20, -3)]
+    balanced = EvidenceScore.fit(own, {"many": many, "few": few}, ["lpips"])
+    assert abs(balanced.weights[0]) < 0.3  # one is above, the other below: the distance tells nothing
+
+
+def test_what_cannot_be_measured_is_left_out() -> None:
+    own = [dict(one.evidence) | {"noise_autocorrelation": math.nan} for one in measurements("own", 50, -2)]
+    other = [dict(one.evidence) | {"pixel_rmse": 1.0} for one in measurements("a", 50, 0)]
+    own = [evidence | {"pixel_rmse": 1.0} for evidence in own]
+    score = EvidenceScore.fit(own, {"a": other})
+    assert set(FEATURES) - set(score.features) == {"noise_autocorrelation", "pixel_rmse"}
+
+
+def test_a_file_gives_the_same_calibration(tmp_path: Path) -> None:
+    made = calibration(settings=CalibrationSettings(score="evidence"))
+    data = encode_calibration(made)
+    assert encode_calibration(made) == data
+    again = decode_calibration(data)
+    assert encode_calibration(again) == data
+    assert again.threshold("evidence", 0.5) == made.threshold("evidence", 0.5)
+    assert again.digest == made.digest != calibration().digest
+
+
+def test_no_changed_byte_of_a_file_goes_unnoticed(tmp_path: Path) -> None:
+    data = encode_calibration(calibration(count=600))
+    rng = np.random.RandomState(0)
+    path = tmp_path / "a.json"
+    for place in rng.randint(0, len(data), 40):
+        changed = bytearray(data)
+        changed[place] = changed[place] ^ (1 << rng.randint(0, 7))
+        try:
+            if json.loads(changed) == json.loads(data):
+                continue  # a space for another
+        except ValueError:
+            pass
+        path.write_bytes(changed)
+        with pytest.raises(CalibrationError):
+            read_calibration(path)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [{"score": "pixels"}, {"rule": "none"}, {"rate": 0}, {"rate": 1}, {"confidence": 1}, {"bins": 0}],
+    ids=str,
+)
+def test_settings_out_of_range(settings: dict[str, float]) -> None:
+    with pytest.raises(UsageError):
+        CalibrationSettings(**settings)  # type: ignore[arg-type]

@@ -1,0 +1,53 @@
+"""Perturbed pictures."""
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+
+from invert.attribution.perturbations import Perturbation, apply, parse_perturbations
+from invert.errors import UsageError
+
+KINDS = "jpeg:75 resize:0.5 blur:1 noise:5 crop:0.05 shift:2 gamma:1.1 flip"
+
+
+@pytest.fixture(params=[1, 3])
+def picture(request: pytest.FixtureRequest) -> npt.NDArray[np.uint8]:
+    return np.random.RandomState(0).randint(0, 256, [24, 32, request.param], np.uint8)
+
+
+def test_lists_are_read() -> None:
+    assert [one.key for one in parse_perturbations("jpeg:90,75 blur:0.5 flip")] == [
+        "jpeg:90",
+        "jpeg:75",
+        "blur:0.5",
+        "flip",
+    ]
+    for text in ("jpeg", "jpeg:", "jpeg:0", "jpeg:high", "noise:-1", "melt:3", "flip:1", "resize:nan"):
+        with pytest.raises(UsageError):
+            parse_perturbations(text)
+
+
+@pytest.mark.parametrize("one", parse_perturbations(KINDS), ids=lambda one: one.key)
+def test_shape_stays_and_the_same_again_is_the_same(picture: npt.NDArray[np.uint8], one: Perturbation) -> None:
+    found = apply(picture, one, "a")
+    assert (found.shape, found.dtype) == (picture.shape, np.uint8)
+    assert (found != picture).any()
+    np.testing.assert_array_equal(apply(picture, one, "a"), found)
+
+
+def test_each_does_what_it_says(picture: npt.NDArray[np.uint8]) -> None:
+    flat = np.full_like(picture, 128)
+    for text in ("resize:0.5", "blur:2", "crop:0.1", "shift:3", "flip", "jpeg:90"):
+        np.testing.assert_allclose(apply(flat, *parse_perturbations(text)), flat, atol=1)
+    (flip,) = parse_perturbations("flip")
+    np.testing.assert_array_equal(apply(apply(picture, flip), flip), picture)
+    large = np.full([200, 200, 1], 128, np.uint8)
+    (noise,) = parse_perturbations("noise:5")
+    assert apply(large, noise, "a").std() == pytest.approx(5, rel=0.03)
+    assert (apply(large, noise, "a") != apply(large, noise, "b")).any()
+    (shift,) = parse_perturbations("shift:2")
+    np.testing.assert_array_equal(apply(picture, shift)[:, 2:], picture[:, :-2])
+    (gamma,) = parse_perturbations("gamma:2")
+    np.testing.assert_array_equal(apply(large, gamma), np.full_like(large, 64))
+    coarse, fine = (apply(picture, one) for one in parse_perturbations("jpeg:20,95"))
+    assert np.abs(coarse.astype(int) - picture).mean() > np.abs(fine.astype(int) - picture).mean()

@@ -1,0 +1,295 @@
+"""The report of attributions: every verdict with its sentences, and nothing that goes in comes out as markup."""
+
+import base64
+import io
+import os
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from invert.attribution import charts, report_summary
+from invert.attribution.report import ReportNetwork, ReportPicture
+from invert.attribution.verdict import Outcome, rate_sentence, ratio_sentence
+from tests.attribution.attribution_case import (
+    COMMAND,
+    KINDS,
+    calibrations,
+    networks,
+    picture,
+    pictures,
+    report,
+    verdict,
+)
+from tests.test_page import Reader
+
+HOSTILE = [
+    "<img src=x onerror=alert(1)>.png",
+    '"><svg onload=alert(1)>.png',
+    "javascript:alert(1)",
+    "</title></style><script>alert(1)</script>",
+    os.fsdecode(b"\xff\xfe latin \xe9.png"),
+    "\x1b[31mred\x1b]0;title\x07.png",
+    "\u202egnp.exe",
+    "&lt;b&gt;' onmouseover='x",
+    "a\nb\r\n.png",
+    "-rf $(x) `y` $x^{",
+]
+
+# All that a report is made of: a browser is given no other element and no other attribute.
+ALLOWED = {
+    "html": {"lang"},
+    "head": set(),
+    "meta": {"charset", "name", "content", "http-equiv"},
+    "link": {"rel", "href"},
+    "title": set(),
+    "style": set(),
+    "body": set(),
+    "header": set(),
+    "main": set(),
+    "nav": {"aria-label"},
+    "section": {"id"},
+    "h1": set(),
+    "h2": set(),
+    "p": {"class"},
+    "ul": set(),
+    "li": set(),
+    "a": {"href"},
+    "div": {"class", "role", "tabindex", "aria-label"},
+    "table": set(),
+    "caption": set(),
+    "thead": set(),
+    "tbody": set(),
+    "tr": set(),
+    "th": {"scope", "class"},
+    "td": {"class"},
+    "figure": {"class"},
+    "figcaption": set(),
+    "img": {"class", "src", "alt", "width", "height"},
+}
+
+
+def check_allowed(page: Reader) -> None:
+    page.check_inert()
+    for tag, attributes in page.tags:
+        assert set(attributes) <= ALLOWED[tag], tag
+
+
+def shown(page: Reader, alt: str) -> list["np.typing.NDArray[np.uint8]"]:
+    """Return the pixels of the pictures whose description has these words."""
+    found = []
+    for image in page.all("img"):
+        if alt in str(image["alt"]):
+            data = base64.b64decode(str(image["src"]).partition(",")[2])
+            with Image.open(io.BytesIO(data)) as opened:
+                found.append(np.asarray(opened))
+    return found
+
+
+def cells(page: bytes, row: int) -> list[str]:
+    """Return the cells of a row of the summary."""
+    body = page.decode().partition("<tbody>")[2].partition("</tbody>")[0]
+    line = [line for line in body.splitlines() if line.startswith("<tr>")][row]
+    return [re.sub("<[^>]*>", "", cell) for cell in re.findall(r"<t[hd].*?</t[hd]>", line)]
+
+
+def test_every_kind_of_verdict_has_its_sentences() -> None:
+    some = pictures()
+    outcomes = {one.verdict.outcome for one in some if one.verdict is not None}
+    assert outcomes == set(Outcome)
+    page = Reader(report(some))
+    check_allowed(page)
+    assert "7 pictures: 2 attributed, 1 none of these, 3 cannot tell, 1 not read" in page.text
+    for one in some:
+        if one.verdict is None:
+            continue
+        assert f"Verdict: {one.verdict.text}." in page.text
+        assert str(one.path) in page.text
+        for finding, calibration in zip(one.verdict.findings, calibrations(), strict=True):
+            assert ratio_sentence(finding, calibration) in page.text
+            assert f"{finding.network} alone, by the LPIPS distance: {finding.outcome}" in page.text
+            assert finding.reason in page.text
+    for name, calibration in zip("AB", calibrations(), strict=True):
+        assert page.text.count(rate_sentence(calibration, name, share=2)) == 1 + len(KINDS)
+    assert "cannot tell: cannot separate A from B" in page.text
+    assert "it measures like neither its own pictures nor others" in page.text
+    assert "its own pictures and others measure like this" in page.text
+    assert "Not read: the file is cut off." in page.text
+
+
+def test_summary_has_what_was_found_and_leads_there() -> None:
+    found = verdict([-8.0], "evidence")
+    page = report([picture("a.png", found, count=1)], networks(1, "evidence"))
+    reading = found.findings[0].evidence
+    assert reading is not None
+    score, threshold = f"{reading.score:.2f}", f"{reading.threshold:.2f}"
+    assert cells(page, 0)[:6] == ["1. a.png", "attributed to A", "0.0003", "below", score, threshold]
+    assert cells(page, 0)[6:] == [f"{reading.p0:.2g}", f"{reading.p1:.2g}", f"{reading.ratio:.0f}"]
+    several = report(pictures())
+    assert cells(several, 1)[:3] == ["1. samples/of A.png", "attributed to A", "B"]
+    assert cells(several, 12) == ["7. samples/cut.png", "not read", *["-"] * 7]
+    sections = {part["id"] for part in Reader(several).all("section")}
+    links = {str(link["href"]) for link in Reader(several).all("a")}
+    assert links == {f"#{name}" for name in sections}
+    assert '<a href="#s2">1. samples/of A.png</a>' in several.decode()
+    assert '<section id="s2">\n<h2>1. samples/of A.png</h2>' in several.decode()
+
+
+def test_a_rate_of_ones_own_is_the_one_that_is_stated() -> None:
+    found = verdict([-8.0, 0.0])
+    assert "At most 5 % (shared by 2 candidates)" in Reader(report([picture("a", found)], rate=0.05)).text
+
+
+@pytest.mark.parametrize("score", ["lpips", "evidence"])
+def test_each_score_has_its_place_once(score: str) -> None:
+    page = Reader(report([picture("a", verdict([-8.0, 0.0], score))], networks(2, score)))
+    figures = [image["alt"] for image in page.all("img") if image.get("class") == "for-light"]
+    assert len(figures) == (2 if score == "lpips" else 4)
+    assert page.text.count("This score decides.") == 2
+    assert page.text.count("The paper's rule, for comparison.") == (0 if score == "lpips" else 2)
+    assert "LPIPS distance 0.0003, below the threshold" in page.text
+    assert "LPIPS distance 1.0000, not below the threshold" in page.text
+
+
+def test_pictures_are_drawn_among_those_of_their_own_complexity() -> None:
+    simple, complex_ = (verdict([-8.0], bins=2, complexity=value) for value in (0.1, 0.9))
+    places = charts.draw_all_places([calibrations(bins=2)[0]], [simple, None, complex_, simple])
+    assert [list(place) for place in places] == [[(0, "lpips")], [], [(0, "lpips")], [(0, "lpips")]]
+    assert places[0] == places[3] != places[2]
+
+
+def test_histograms_are_those_that_the_p_values_count_in(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = {}
+
+    def look(populations: dict[str, "np.typing.NDArray[np.float64]"], places: list[object], **_: object) -> list[None]:
+        seen.update(populations)
+        return [None for _ in places]
+
+    monkeypatch.setattr("invert.histograms.draw_places", look)
+    found = verdict([-2.9])
+    charts.draw_all_places([calibrations()[0]], [found])
+    reading = found.findings[0].lpips
+    assert reading is not None
+    value = np.exp(reading.score)
+    assert reading.p1 == (1 + (seen["of its own"] >= value).sum()) / (1 + len(seen["of its own"]))
+    others = [seen["of real"], seen["of sibling"]]
+    assert reading.p0 == max((1 + (scores <= value).sum()) / (1 + len(scores)) for scores in others)
+
+
+@pytest.mark.parametrize("channels", [1, 3, 4])
+def test_pictures_of_any_channels(channels: int) -> None:
+    one = picture("a.png", verdict([-8.0]), count=1, channels=channels)
+    page = Reader(report([one], networks(1)))
+    check_allowed(page)
+    assert one.target is not None
+    (target,), (made,), (map_,) = (shown(page, alt) for alt in ("The picture", "What A makes", "differ"))
+    if channels == 4:
+        alpha = one.target[..., 3:] / 255
+        np.testing.assert_allclose(target, one.target[..., :3] * alpha, atol=1)
+    else:
+        np.testing.assert_array_equal(target, one.target.squeeze())
+        np.testing.assert_array_equal(made, one.reconstructions[0].squeeze())
+    difference = np.abs(one.target.astype(int) - one.reconstructions[0])
+    if channels == 4:
+        difference = np.maximum(difference[..., :3], difference[..., 3:])
+    np.testing.assert_array_equal(map_, np.minimum(255, charts.AMPLIFIED * difference).squeeze())
+    assert f"Difference, {charts.AMPLIFIED} times" in page.text
+
+
+def test_large_pictures_are_reduced_and_other_sizes_have_no_difference() -> None:
+    large = picture("large.png", verdict([-8.0]), count=1, size=1024)
+    small = picture("small.png", None, count=1)
+    other = ReportPicture(Path("other.png"), "", large.target, large.verdict, small.reconstructions, [0.1])
+    page = Reader(report([large, other], networks(1)))
+    assert [image.shape[0] for image in shown(page, "The picture")] == [charts.SHOWN] * 2
+    assert len(shown(page, "differ")) == 1
+    assert "large.png" in page.text
+    assert len(report([large], networks(1))) < 1_000_000
+
+
+def test_no_calibration_no_verdict() -> None:
+    without = [ReportNetwork("A", Path("A.pkl"), "a" * 64, None, None)]
+    one = picture("a.png", None, count=1)
+    plain = ReportPicture(one.path, "", one.target, None, one.reconstructions, [0.0123], "below 0.02 (error unknown)")
+    page = Reader(report([plain], without))
+    check_allowed(page)
+    assert "No verdict" in page.text
+    assert "1 picture: 1 no verdict" in page.text
+    assert "below 0.02 (error unknown)" in page.text
+    assert "There is no calibration of A" in page.text
+    assert not [image for image in page.all("img") if image.get("class")]
+
+
+@pytest.mark.parametrize(
+    ("values", "reason"),
+    [
+        ({"upsampled": True}, "smaller than the network's 32 px"),
+        ({"status": "diverged"}, "diverged"),
+        ({"complexity": 9.0}, "more complex than every picture"),
+    ],
+    ids=["small", "diverged", "complex"],
+)
+def test_refusals_have_their_reason(values: dict[str, Any], reason: str) -> None:
+    page = Reader(report([picture("a.png", verdict([-8.0], **values), count=1)], networks(1)))
+    assert re.search(f"Verdict: cannot tell: [^.]*{reason}", page.text)
+
+
+def test_what_it_takes_to_repeat_it() -> None:
+    page = Reader(report(pictures()))
+    assert COMMAND in page.text
+    for word in ("5e" * 32, "a" * 64, "b" * 64, "seed", "nets/A.safetensors", "nets/A.calibration.json", "0.1.0"):
+        assert word in page.text
+    for calibration in calibrations():
+        assert calibration.digest in page.text
+        for population in (calibration.own, *calibration.others):
+            assert population.sha256 in page.text
+
+
+def test_a_long_command_is_whole() -> None:
+    words = ["invert", "attribute", *(f"'pictures of mine/{number:06}.png'" for number in range(1000))]
+    page = report([picture("a.png", None, count=1)], networks(1), command=" ".join(words))
+    lines = re.findall(r'<p class="code">(.*?)</p>', page.decode())
+    assert len(lines) > 10
+    assert all(line.endswith(" \\") for line in lines[:-1])
+    joined = "".join(line.removesuffix("\\") for line in lines).replace("&#x27;", "'")
+    assert joined == " ".join(words)
+
+
+def test_hostile_names_and_values_change_nothing() -> None:
+    found = verdict([-8.0, 0.0])
+    plain = Reader(report([picture(f"{number}.png", found) for number, _ in enumerate(HOSTILE)]))
+    bad = ReportNetwork(HOSTILE[0], Path(HOSTILE[1]), HOSTILE[2], calibrations()[0], Path(HOSTILE[3]))
+    values = {"settings": {f"key{n}": HOSTILE[n % 10] for n in range(5)}, "software": {HOSTILE[1]: HOSTILE[0]}}
+    page = Reader(report([picture(name, found) for name in HOSTILE], [bad, networks()[1]], **values))
+    check_allowed(page)
+    assert [name for name, _ in page.tags] == [name for name, _ in plain.tags]
+    assert "<img src=x onerror=alert(1)>.png" in page.text
+    assert all(character.isprintable() or character == "\n" for character in page.text)
+
+
+def test_same_arguments_same_bytes() -> None:
+    assert report(pictures()) == report(pictures())
+
+
+def test_with_many_pictures_the_rest_is_in_the_table(monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in ("report", "report_summary"):
+        monkeypatch.setattr(f"invert.attribution.{module}.MAX_PICTURES", 15)
+    found = verdict([-8.0])
+    page = report([picture(f"{n}.png", found, count=1) for n in range(40)], networks(1))
+    reader = Reader(page)
+    assert len(reader.all("section")) == 1 + 15 + 4
+    assert "The first 15 pictures have a section each; 25 more are only in this table." in reader.text
+    assert cells(page, 39)[0] == "40. 39.png"
+    assert '<a href="#s16">15. 14.png</a>' in page.decode()
+    assert "40. 39.png</a>" not in page.decode()
+    assert "15. 14.png</a></li>" not in page.decode()  # so many would drown the other links
+
+
+def test_size_is_bounded() -> None:
+    assert report_summary.MAX_PICTURES == 200
+    found = verdict([-8.0, 0.0], "evidence")
+    page = report([picture(f"{n}.png", found, seed=n) for n in range(20)], networks(2, "evidence"))
+    assert len(page) / 20 < 300_000

@@ -1,0 +1,248 @@
+"""`invert calibrate` and `invert attribute` as a user runs them."""
+
+import csv
+import io
+import json
+import shutil
+import signal
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from invert.attribution.calibration_file import read_calibration
+from tests.cli.batch_case import start_command, write_pictures
+from tests.cli.conftest import Invert
+
+QUICK = ("--steps", 5, "--lpips", "alex", "--bank", 40, "--batch", 4, "--threads", 1, "--workers", 1)
+LOOSE = ("--fpr", 0.3, "--count", 24)
+"""A rate of 30 % needs 9 negatives for the threshold, 17 in all: a test of the way, not of the numbers."""
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("INVERT_CACHE", str(tmp_path_factory.getbasetemp() / "attribution-cache"))
+
+
+@pytest.fixture(scope="module")
+def case(tmp_path_factory: pytest.TempPathFactory, network: Path) -> Path:
+    """A folder with a network, its calibration, and the pictures that it was made with; not to be changed."""
+    from invert.cli import main
+
+    folder = tmp_path_factory.mktemp("case")
+    shutil.copy(network, folder / "net.pkl")
+    write_pictures(folder / "real", 20, seed=1)
+    write_pictures(folder / "sibling", 20, seed=2)
+    arguments = ("--network", folder / "net.pkl", "--real", folder / "real", "--other", folder / "sibling")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("INVERT_CACHE", str(tmp_path_factory.getbasetemp() / "attribution-cache"))
+        assert main([str(a) for a in ("calibrate", *arguments, *QUICK, *LOOSE, "--quiet")]) == 0
+    return folder
+
+
+@pytest.fixture
+def attribute(invert: Invert, case: Path) -> Invert:
+    return lambda *arguments: invert("attribute", "--threads", 1, "--quiet", *arguments)
+
+
+def own_pictures(invert: Invert, case: Path, folder: Path, seeds: str = "0-3") -> Path:
+    assert invert("generate", "--network", case / "net.pkl", "--seeds", seeds, "--out", folder).code == 0
+    return folder
+
+
+def test_a_calibration_says_what_it_is(case: Path) -> None:
+    path = case / "net.calibration.json"
+    record = json.loads(path.read_bytes())
+    assert [p["name"] for p in record["populations"]] == ["own", "real", "sibling"]
+    assert [p["count"] for p in record["populations"]] == [24, 20, 20]
+    assert record["settings"]["rate"] == 0.3
+    assert record["method"]["steps"] == 5
+    assert record["method"]["bank"]["samples"] == 40
+    assert record["held_out"]["lpips"]["own"]["of"] == 6
+    calibration = read_calibration(path)
+    for score in ("lpips", "evidence"):
+        (row,) = record["thresholds"][score]
+        assert row["below"] == calibration.bin_threshold(score, 0)[1].value
+        assert row["negatives"] == 10
+    assert not (case / "net.calibration.json.work").exists()
+
+
+def test_too_few_pictures_are_refused_before_the_work(invert: Invert, case: Path, tmp_path: Path) -> None:
+    arguments = ("calibrate", "--network", case / "net.pkl", "--real", case / "real", "-o", tmp_path / "a.json", *QUICK)
+    for more, least in (((), "299"), (("--fpr", 0.05), "59"), (("--fpr", 0.001), "2995")):
+        result = invert(*arguments, *more, "--quiet")
+        assert result.code == 2
+        assert f"needs {least} for the threshold alone" in result.err
+    result = invert(*arguments, "--fpr", 0.3, "--candidates", 2)
+    assert result.code == 2
+    assert "there are 20 of real, and 400 samples of its own will be drawn" in result.err
+    assert not (tmp_path / "a.json").exists()
+
+
+def test_calibrations_stopped_and_taken_up_are_the_same(invert: Invert, case: Path, tmp_path: Path) -> None:
+    out = tmp_path / "again.calibration.json"
+    arguments = ("calibrate", "--network", case / "net.pkl", "--real", case / "real", "--other", case / "sibling")
+    arguments = (*arguments, *QUICK, *LOOSE, "-o", out)
+    process = start_command(*arguments)
+    population = tmp_path / "again.calibration.json.work" / "populations" / "real"
+    while process.poll() is None and len(list(population.glob("*.json"))) < 4:
+        pass
+    process.send_signal(signal.SIGKILL)
+    process.communicate(timeout=60)
+    assert not out.exists()
+    kept = {path.name: path.stat().st_mtime_ns for path in population.iterdir()}
+    assert 4 <= len(kept) < 20
+    changed = invert(*arguments, "--steps", 6, "--quiet")
+    assert changed.code == 2
+    assert "steps: 5, now 6" in changed.err
+    assert invert(*arguments, "--quiet").code == 0
+    assert out.read_bytes() == (case / "net.calibration.json").read_bytes()
+    assert invert(*arguments, "--quiet").code == 2
+
+
+def test_names_of_populations(invert: Invert, case: Path, tmp_path: Path) -> None:
+    base = ("calibrate", "--network", case / "net.pkl", "--real", case / "real", "-o", tmp_path / "a.json", *QUICK)
+    for other in (f"real={case / 'sibling'}", f"own={case / 'sibling'}", f"a/b={case / 'sibling'}"):
+        result = invert(*base, "--other", other)
+        assert result.code == 2
+        assert "needs another name" in result.err
+    assert invert(*base, "--other", tmp_path / "nothing").code in (2, 5)
+
+
+def test_verdicts_in_words(attribute: Invert, invert: Invert, case: Path, tmp_path: Path) -> None:
+    own = own_pictures(invert, case, tmp_path / "own")
+    result = attribute("--network", case / "net.pkl", own, case / "real" / "000.png")
+    assert result.code == 0, result.err
+    lines = result.out.splitlines()
+    columns = ["verdict", "distance", "LPIPS", "rule", "evidence", "below", "p0", "p1", "ratio", "picture"]
+    assert lines[0].split() == columns
+    assert sum("seed000" in line for line in lines) == 4
+    assert any(
+        line.startswith("At most 30 % of pictures like those of the calibration, real (10), sibling") for line in lines
+    )
+    counts = next(line for line in lines if "none of these" in line and "failed" in line)
+    assert counts.endswith("; 0 failed")
+
+
+def test_json_has_all_that_was_measured(attribute: Invert, invert: Invert, case: Path, tmp_path: Path) -> None:
+    own = own_pictures(invert, case, tmp_path / "own", "0-1")
+    *pictures, summary = attribute("--network", case / "net.pkl", own, "--json").records()
+    assert sum(summary["verdicts"].values()) == len(pictures) == 2
+    (finding,) = pictures[0]["findings"]
+    assert finding["decides"] == "evidence"
+    assert finding["measured"]["lpips"] == pytest.approx(np.log(pictures[0]["distances"]["net"]), abs=1e-4)
+    reading = finding["evidence"]
+    assert reading["below"] == (reading["score"] < reading["threshold"])
+    assert 1 / 11 <= reading["p0"] <= 1
+    assert reading["likelihood_ratio"] <= reading["likelihood_ratio_cap"] == 11
+    table = list(csv.DictReader(io.StringIO(attribute("--network", case / "net.pkl", own, "--csv").out)))
+    assert [float(row["net: score"]) for row in table] == [p["findings"][0]["evidence"]["score"] for p in pictures]
+
+
+def test_a_report_is_written_once(attribute: Invert, invert: Invert, case: Path, tmp_path: Path) -> None:
+    own = own_pictures(invert, case, tmp_path / "own", "0")
+    (own / "bad.png").write_bytes(b"no picture")
+    arguments = ("--network", case / "net.pkl", own, "--report", tmp_path / "report.html")
+    assert attribute(*arguments).code == 3
+    page = (tmp_path / "report.html").read_text()
+    assert "seed0000.png" in page
+    assert "<script" not in page
+    result = attribute(*arguments)
+    assert result.code == 2
+    assert "exists already" in result.err
+
+
+def test_other_settings_than_those_of_the_calibration(attribute: Invert, case: Path) -> None:
+    for arguments, difference in (
+        (("--steps", 6), "steps: 5, now 6"),
+        (("--preset", "paper"), "preset: verdict, now paper"),
+    ):
+        result = attribute("--network", case / "net.pkl", case / "real" / "000.png", *arguments)
+        assert result.code == 2
+        assert difference in result.err
+        assert len(result.err.splitlines()) == 1
+
+
+def test_swapped_damaged_and_later_calibrations(attribute: Invert, case: Path, tmp_path: Path) -> None:
+    from generator.checkpoint import save_network
+    from tests.golden_data import load_networks
+
+    other = tmp_path / "other.safetensors"
+    save_network(other, load_networks("skip_resnet")[1])
+    good = case / "net.calibration.json"
+    picture = case / "real" / "000.png"
+    result = attribute("--network", other, picture, "--calibration", good)
+    assert result.code == 2
+    assert "none of the calibrations given is of the network" in result.err
+    content = good.read_bytes()
+    for name, damaged, reason in (
+        ("cut", content[: len(content) // 2], "is damaged"),
+        ("empty", b"", "is damaged"),
+        ("changed", content.replace(b'"rate": 0.3', b'"rate": 0.4'), "was changed after it was written"),
+        ("later", content.replace(b'"version": 1,', b'"version": 2,', 1), "is in version 2 of its format"),
+        ("foreign", b"{}", "is no calibration"),
+        ("list", b"[1]", "is no calibration"),
+    ):
+        path = tmp_path / f"{name}.json"
+        path.write_bytes(damaged)
+        result = attribute("--network", case / "net.pkl", picture, "--calibration", path)
+        assert result.code == 5, name
+        assert reason in result.err
+        assert len(result.err.splitlines()) == 1
+
+
+def test_without_a_calibration(attribute: Invert, case: Path, tmp_path: Path) -> None:
+    from generator.checkpoint import save_network
+    from tests.golden_data import load_networks
+
+    other = tmp_path / "other.safetensors"
+    save_network(other, load_networks("skip_resnet")[1])
+    arguments = ("--network", other, case / "real" / "000.png", "--steps", 5, "--lpips", "alex", "--bank", 40)
+    result = attribute(*arguments)
+    assert result.code == 0
+    assert (
+        f"Make one with: invert calibrate --network {other} --real DIR --other DIR --steps 5 --lpips alex" in result.err
+    )
+    assert "attributed" not in result.out
+    result = attribute(*arguments, "--threshold", 50)
+    assert "below 50 for other (error rate unknown)" in result.out
+    result = attribute(*arguments, "--network", case / "net.pkl")
+    assert result.code == 2
+    assert "other has none" in result.err
+
+
+def test_two_networks(attribute: Invert, invert: Invert, case: Path, tmp_path: Path) -> None:
+    twin = tmp_path / "twin"
+    twin.mkdir()
+    shutil.copy(case / "net.pkl", twin / "net.pkl")
+    own = own_pictures(invert, case, tmp_path / "own", "0-1")
+    networks = ("--network", case / "net.pkl", "--network", twin / "net.pkl")
+    calibration = ("--calibration", case / "net.calibration.json")
+    result = attribute(*networks, *calibration, own, "--fpr", 0.3)
+    assert result.code == 2
+    assert "cannot promise this rate to 2 candidates" in result.err
+    *pictures, _ = attribute(*networks, *calibration, own, "--fpr", 0.9, "--json").records()
+    for picture in pictures:
+        assert [finding["network"] for finding in picture["findings"]] == ["net (1)", "net (2)"]
+        if len(picture["networks"]) == 2 and not picture["reason"].startswith("its"):
+            assert "cannot separate net (1) from net (2)" in picture["reason"]
+
+
+def test_small_pictures_get_no_verdict(attribute: Invert, case: Path, tmp_path: Path) -> None:
+    Image.fromarray(np.full([20, 20, 3], 90, np.uint8)).save(tmp_path / "small.png")
+    result = attribute("--network", case / "net.pkl", tmp_path / "small.png")
+    assert result.code == 0
+    assert "cannot tell" in result.out
+    assert "it is smaller than the network's 32 px" in result.out
+
+
+def test_bad_input(attribute: Invert, case: Path, tmp_path: Path) -> None:
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    assert attribute("--network", case / "net.pkl", empty).code == 5
+    (empty / "bad.png").write_bytes(b"")
+    result = attribute("--network", case / "net.pkl", empty)
+    assert result.code == 5
+    for arguments in (("--threshold", -1), ("--fpr", 2), ("--csv", "--json")):
+        assert attribute("--network", case / "net.pkl", case / "real", *arguments).code == 2

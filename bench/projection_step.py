@@ -63,7 +63,7 @@ def plain(generator: Generator, perceptual: Perceptual, targets: Tensor) -> Call
             module.form = "per_sample"
     perceptual.model.to(memory_format=torch.contiguous_format)
     n = len(targets)
-    w = torch.zeros([n, 512], requires_grad=True)
+    w = torch.zeros([n, generator.config.mapping.w_dim], requires_grad=True)
     noise = {name: torch.randn([n, 1, r, r]).requires_grad_() for name, r in generator.synthesis.noise_sizes.items()}
     adam = torch.optim.Adam([w, *noise.values()], lr=0.1)
 

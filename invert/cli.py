@@ -18,6 +18,7 @@ from invert.commands.calibrate import calibrate
 from invert.commands.convert import convert
 from invert.commands.dataset import dataset
 from invert.commands.doctor import doctor
+from invert.commands.evaluate import evaluate
 from invert.commands.generate import generate
 from invert.commands.info import info
 from invert.commands.pack import pack
@@ -63,6 +64,7 @@ for command in (
     project,
     attribute,
     calibrate,
+    evaluate,
     show,
     render,
     verify,

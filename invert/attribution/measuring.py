@@ -248,7 +248,7 @@ def measure_population(
         events = preparation()(pictures)
     else:
         ensure_folder(preparation.out)
-        events = run_workers(workers, preparation, pictures, preparation.config.batch or 1)
+        events = run_workers(workers, preparation, pictures)
     done = set()
     with contextlib.closing(events):  # type: ignore[type-var]
         for event in events:

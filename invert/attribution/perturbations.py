@@ -72,10 +72,12 @@ def apply(array: Array, perturbation: Perturbation, key: str = "") -> Array:
     """Return a perturbed picture of the same shape.
 
     Args:
-        array: uint8 [H, W, C] with 1 or 3 channels.
+        array: uint8 [H, W, C] with 1, 3 or 4 channels; JPEG, noise and gamma leave opacity as it is.
         key: Of the picture; its noise is drawn from it.
     """
     value = perturbation.value
+    if array.shape[2] == 4 and perturbation.kind in ("jpeg", "noise", "gamma"):
+        return np.concatenate([apply(array[..., :3], perturbation, key), array[..., 3:]], axis=2)
     match perturbation.kind:
         case "jpeg":
             buffer = io.BytesIO()

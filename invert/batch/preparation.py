@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Preparation", "batch_size", "describe"]
 
+_SHARED_DEPTH = 4
 _SMALL, _LARGE = 64, 512  # px
 _BATCHES = {_SMALL: 32, _LARGE - 1: 8}
 
@@ -89,15 +90,18 @@ class Preparation:
             raise NetworkError(f"cannot be read any more, {error}", path=self.network_path) from error
         if loaded.provenance.sha256 != self.network_sha256:
             raise NetworkError("changed while it was in use", path=self.network_path, advice="Run again.")
-        return self.work_with(loaded, self.open_store(loaded))
+        # Little is read ahead: what one process holds, the others cannot do.
+        return self.work_with(loaded, self.open_store(loaded), depth=_SHARED_DEPTH)
 
     def open_store(self, loaded: "LoadedNetwork") -> PictureStore:
         """Return where the results of this process go."""
         return join_journal(self.out)
 
-    def work_with(self, loaded: "LoadedNetwork", store: PictureStore) -> Callable[[Iterable[Listed]], Iterator[Event]]:
+    def work_with(
+        self, loaded: "LoadedNetwork", store: PictureStore, depth: int | None = None
+    ) -> Callable[[Iterable[Listed]], Iterator[Event]]:
         """Return what works on pictures, for a network that is loaded and a process that is set up."""
         from invert.assembly import build_projector
 
         projector = build_projector(loaded, self.config, batch=self.config.batch or 1, device=self.config.device)
-        return lambda pictures: work(projector, store, pictures, self.policy)
+        return lambda pictures: work(projector, store, pictures, self.policy, depth)

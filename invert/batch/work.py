@@ -78,11 +78,18 @@ Event = Stepped | Done | Failed
 class _Reading:
     """The pictures on their way into the projector: bad and finished ones are told of and left out."""
 
-    def __init__(self, store: PictureStore, pictures: Iterable[Listed], projector: "Projector", policy: ImagePolicy):
+    def __init__(
+        self,
+        store: PictureStore,
+        pictures: Iterable[Listed],
+        projector: "Projector",
+        policy: ImagePolicy,
+        depth: int | None,
+    ) -> None:
         self._store, self._pictures, self._policy = store, pictures, policy
         synthesis = projector.generator.config.synthesis
         self._resolution, self._channels = synthesis.img_resolution, synthesis.img_channels
-        self._depth = 2 * projector.batch
+        self._depth = 2 * projector.batch if depth is None else depth
         self.told: deque[Event] = deque()
         self.names: deque[bytes] = deque()
 
@@ -114,7 +121,11 @@ class _Reading:
 
 
 def work(
-    projector: "Projector", store: PictureStore, pictures: Iterable[Listed], policy: ImagePolicy
+    projector: "Projector",
+    store: PictureStore,
+    pictures: Iterable[Listed],
+    policy: ImagePolicy,
+    depth: int | None = None,
 ) -> Iterator[Event]:
     """Project pictures into a store.
 
@@ -122,13 +133,14 @@ def work(
         projector: With the settings of the store.
         store: Where results go. pictures: In any order; those that are finished are not done again.
         policy: What is accepted as a picture.
+        depth: How many pictures are read ahead; default two batches.
 
     Raises:
         OutputError: An entry cannot be written.
     """
     from invert.projection import StepRecord
 
-    reading = _Reading(store, pictures, projector, policy)
+    reading = _Reading(store, pictures, projector, policy, depth)
     for event in projector.run(reading.targets()):
         while reading.told:
             yield reading.told.popleft()

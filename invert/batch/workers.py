@@ -1,8 +1,8 @@
 """Several processes on one machine, each with its own copy of the network and its own threads.
 
-Pictures are handed out in groups of the batch size, to whoever asks. Entries are written by the processes themselves;
-only what happened travels back. Each process has pipes of its own, so that one that is killed holds no lock that the
-others need.
+Pictures are handed out one by one, to whoever asks: at the end no process waits for a long queue of another. Entries
+are written by the processes themselves; only what happened travels back. Each process has pipes of its own, so that
+one that is killed holds no lock that the others need.
 """
 
 import os
@@ -36,14 +36,13 @@ class _Worker:
         events.close()
 
 
-def run_workers(count: int, prepare: Callable[[], Work], pictures: Iterable[Listed], group: int) -> Iterator[Event]:
+def run_workers(count: int, prepare: Callable[[], Work], pictures: Iterable[Listed]) -> Iterator[Event]:
     """Yield what `count` processes tell while they work through the pictures.
 
     Args:
         count: Processes.
         prepare: Called in each process; it must be picklable.
-        pictures: Taken from the iterable as they are asked for.
-        group: Pictures handed out at a time.
+        pictures: Taken from the iterable as they are asked for, one by one.
 
     Raises:
         InvertError: One of the processes failed, with its own error where it could tell; the others are ended.
@@ -62,7 +61,7 @@ def run_workers(count: int, prepare: Callable[[], Work], pictures: Iterable[List
                         continue
                     yield found
                 if worker.tasks in ready:
-                    _hand_out(worker, list(islice(stream, group)))
+                    _hand_out(worker, list(islice(stream, 1)))
     finally:
         for worker in workers:
             worker.process.terminate()

@@ -3,10 +3,12 @@
 import contextlib
 import itertools
 import os
+import platform
 import shlex
 import sys
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -193,8 +195,14 @@ class Judge:
             **run_record(first.config, self._batch, torch.device(first.config.device)),
         }
         command = shlex.join(["invert", *sys.argv[1:]])
+        software = {name: metadata.version(name) for name in ("torch", "numpy", "pillow", "lpips")}
         return attribution_report(
-            networks, self._shown, command=command, settings=settings, software={"invert": __version__}
+            networks,
+            self._shown,
+            command=command,
+            settings=settings,
+            software={"invert": __version__, "python": platform.python_version(), **software},
+            rate=self._rate,
         )
 
 

@@ -172,7 +172,7 @@ def _events(
 ) -> Iterator[Event]:
     if batch.workers == 1:
         return preparation.work_with(loaded, journal)(pictures)
-    return run_workers(batch.workers, preparation, pictures, preparation.config.batch or 1)
+    return run_workers(batch.workers, preparation, pictures)
 
 
 class _Run:

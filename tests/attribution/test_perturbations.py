@@ -27,6 +27,16 @@ def test_lists_are_read() -> None:
             parse_perturbations(text)
 
 
+def test_opacity_is_not_perturbed_as_a_colour() -> None:
+    picture = np.random.RandomState(1).randint(0, 256, [16, 16, 4], np.uint8)
+    for one in parse_perturbations("jpeg:50 noise:20 gamma:2"):
+        found = apply(picture, one, "a")
+        np.testing.assert_array_equal(found[..., 3], picture[..., 3])
+        np.testing.assert_array_equal(found[..., :3], apply(picture[..., :3], one, "a"))
+    for one in parse_perturbations("resize:0.5 blur:1 crop:0.1 shift:2 flip"):
+        assert (apply(picture, one, "a")[..., 3] != picture[..., 3]).any()
+
+
 @pytest.mark.parametrize("one", parse_perturbations(KINDS), ids=lambda one: one.key)
 def test_shape_stays_and_the_same_again_is_the_same(picture: npt.NDArray[np.uint8], one: Perturbation) -> None:
     found = apply(picture, one, "a")

@@ -246,3 +246,27 @@ def test_bad_input(attribute: Invert, case: Path, tmp_path: Path) -> None:
     assert result.code == 5
     for arguments in (("--threshold", -1), ("--fpr", 2), ("--csv", "--json")):
         assert attribute("--network", case / "net.pkl", case / "real", *arguments).code == 2
+
+
+def test_evaluate(invert: Invert, case: Path, tmp_path: Path) -> None:
+    own = own_pictures(invert, case, tmp_path / "own", "0-5")
+    arguments = ("evaluate", "--network", case / "net.pkl", "--positive", own, "--count", 5, "--workers", 1, "--quiet")
+    arguments = (*arguments, "--negative", f"sibling={case / 'sibling'}", "--out", tmp_path / "out")
+    result = invert(*arguments, "--perturb", "blur:1 flip", "--json")
+    assert result.code == 0, result.err
+    (record,) = result.records()
+    assert [one["perturbation"] for one in record["evaluations"]] == ["none", "blur:1", "flip"]
+    assert record["evaluations"][0]["verdicts"].keys() == {"own", "sibling"}
+    assert sum(record["evaluations"][0]["verdicts"]["own"].values()) == 5
+    assert sorted(path.name for path in (tmp_path / "out").iterdir() if not path.name.startswith(".")) == [
+        "evaluation.html",
+        "evaluation.json",
+        "histograms.png",
+        "roc.png",
+    ]
+    again = invert(*arguments)
+    assert again.code == 2
+    assert "holds an evaluation already" in again.err
+    for wrong in (("--perturb", "melt:1"), ("--negative", "own=x"), ("--negative", "nothing")):
+        assert invert(*arguments, "--overwrite", *wrong).code == 2
+    assert invert(*arguments, "--overwrite", "--positive", tmp_path / "nowhere").code == 5

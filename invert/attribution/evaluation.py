@@ -1,0 +1,242 @@
+"""How well a calibration does on pictures that it has not seen: separation, rates against what was promised, verdicts.
+
+Intervals are exact where they are of counts, DeLong's and a bootstrap's for areas; pictures count as independent.
+"""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from invert.attribution.calibration import Calibration
+from invert.attribution.evaluation_checks import (
+    ComplexityCheck,
+    MatchedThreshold,
+    RuleResult,
+    Share,
+    check_complexity,
+    compare_rules,
+    match_threshold,
+)
+from invert.attribution.measuring import Measurement
+from invert.attribution.settings import OWN, SCORES
+from invert.attribution.verdict import Outcome, judge
+from invert.errors import NoInputError
+from invert.statistics.intervals import auc, auc_bootstrap, auc_interval, tpr_at_fpr
+from invert.statistics.likelihood import cllr, cllr_min
+from invert.statistics.mondrian import Bins
+
+__all__ = ["RATES", "Evaluation", "Population", "Share", "attributed", "evaluate", "known", "scores_of", "usable"]
+
+FloatArray = npt.NDArray[np.float64]
+
+RATES = (0.01, 0.05)
+
+_LEAST = 2  # pictures of a population: with fewer there is no interval
+
+
+@dataclass(frozen=True)
+class Population:
+    """What came out for pictures of one origin under one score.
+
+    Attributes:
+        name: Of the population; `score`: of `SCORES`.
+        scores: Of its pictures, `[n]`. attributed: How many are below the calibration's threshold.
+        auc, auc_low, auc_high: Of own pictures against these; None for the own ones themselves.
+        found: TPR at each of `RATES` of these pictures, with interval, as (tpr, low, high).
+        cllr, cllr_min: Of likelihood ratios; 1 is useless, 0 perfect.
+        bootstrap: Interval of the area by another way, as (low, high).
+    """
+
+    name: str
+    score: str
+    scores: FloatArray
+    attributed: Share
+    auc: float | None = None
+    auc_low: float | None = None
+    auc_high: float | None = None
+    found: tuple[tuple[float, float, float], ...] = ()
+    cllr: float | None = None
+    cllr_min: float | None = None
+    bootstrap: tuple[float, float] | None = None
+
+    def to_record(self) -> dict[str, Any]:
+        """Return it as JSON types."""
+        rates = {
+            f"tpr_at_fpr_{rate:g}": {"tpr": tpr, "low": low, "high": high}
+            for rate, (tpr, low, high) in zip(RATES, self.found, strict=False)
+        }
+        area = {"value": self.auc, "low": self.auc_low, "high": self.auc_high, "bootstrap": self.bootstrap}
+        return {
+            "population": self.name,
+            "score": self.score,
+            "attributed": self.attributed.to_record(),
+            "auc": None if self.auc is None else area,
+            **rates,
+            "cllr": self.cllr,
+            "cllr_min": self.cllr_min,
+        }
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """An evaluation under one perturbation.
+
+    Attributes:
+        perturbation: Its key, or "none".
+        own: The own pictures under each score. others: The others, under each score.
+        verdicts: How many of each population got each `Outcome`.
+        promised: Rate of false attributions that the calibration promises.
+        rules, complexity, matched: See `invert.attribution.evaluation_checks`.
+        left_out: How many measured pictures of each population were not used; see `usable`.
+    """
+
+    perturbation: str
+    own: tuple[Population, ...]
+    others: tuple[Population, ...]
+    verdicts: Mapping[str, Mapping[str, int]]
+    promised: float
+    rules: tuple[RuleResult, ...] = ()
+    complexity: tuple[ComplexityCheck, ...] = ()
+    matched: tuple[MatchedThreshold, ...] = ()
+    left_out: Mapping[str, int] = field(default_factory=dict)
+
+    def to_record(self) -> dict[str, Any]:
+        """Return it as JSON types."""
+        return {
+            "perturbation": self.perturbation,
+            "promised_fpr": self.promised,
+            "left_out": dict(self.left_out),
+            "populations": [one.to_record() for one in (*self.own, *self.others)],
+            "verdicts": {name: dict(counts) for name, counts in self.verdicts.items()},
+            "rules": [one.to_record() for one in self.rules],
+            "complexity": [one.to_record() for one in self.complexity],
+            "matched_thresholds": [one.to_record() for one in self.matched],
+        }
+
+    def score_records(self) -> list[dict[str, Any]]:
+        """Return the score of every picture as JSON types, so that anything else can be computed from them."""
+        named = {"perturbation": self.perturbation}
+        return [
+            {**named, "population": one.name, "score": one.score, "values": one.scores.tolist()}
+            for one in (*self.own, *self.others)
+        ]
+
+
+def scores_of(calibration: Calibration, score: str, found: Sequence[Measurement]) -> FloatArray:
+    """Return a score of each picture, `[n]`."""
+    return np.array([calibration.score(score, one) for one in found], np.float64)
+
+
+def usable(calibration: Calibration, found: Sequence[Measurement]) -> list[Measurement]:
+    """Return the pictures that count: those that get a score, each content once."""
+    kept: dict[str, Measurement] = {}
+    for one in found:
+        if one.status == "ok" and not one.upsampled and np.isfinite([calibration.score(s, one) for s in SCORES]).all():
+            kept.setdefault(one.pixel_sha256, one)
+    return list(kept.values())
+
+
+def known(calibration: Calibration, found: Sequence[Measurement]) -> int:
+    """Return how many pictures the calibration was made with: they say little about others."""
+    made_with = {
+        one.pixel_sha256 for population in (calibration.own, *calibration.others) for one in population.measurements
+    }
+    return sum(one.pixel_sha256 in made_with for one in found)
+
+
+def attributed(calibration: Calibration, score: str, found: Sequence[Measurement]) -> Share:
+    """Count the pictures below the calibration's threshold."""
+    below = _below(calibration, score, found)
+    return Share(int(below.sum()), len(below))
+
+
+def _below(calibration: Calibration, score: str, found: Sequence[Measurement]) -> npt.NDArray[np.bool_]:
+    thresholds = [calibration.threshold(score, one.complexity)[1].value for one in found]
+    return np.asarray(scores_of(calibration, score, found) < np.array(thresholds), np.bool_)
+
+
+def evaluate(
+    calibration: Calibration,
+    own: Sequence[Measurement],
+    others: Mapping[str, Sequence[Measurement]],
+    *,
+    perturbation: str = "none",
+) -> Evaluation:
+    """Evaluate a calibration on measured pictures.
+
+    Args:
+        calibration: Of the network. own: Pictures of the network, not of the calibration.
+        others: Populations of other pictures, by name.
+        perturbation: What was done to the pictures.
+
+    Raises:
+        NoInputError: A population has fewer than two usable pictures.
+    """
+    measured = {OWN: own, **others}
+    groups = {name: usable(calibration, found) for name, found in measured.items()}
+    for name, found in groups.items():
+        if len(found) < _LEAST:
+            raise NoInputError(f"population {name!r} has {len(found) or 'no'} usable picture, {_LEAST} are needed")
+    verdicts = {}
+    for name, found in groups.items():
+        counts = Counter(str(judge(calibration, one, "network").outcome) for one in found)
+        verdicts[name] = {str(outcome): counts[str(outcome)] for outcome in Outcome}
+    parts = [_under(calibration, score, groups) for score in SCORES]
+    return Evaluation(
+        perturbation,
+        tuple(part.own[0] for part in parts),
+        tuple(one for part in parts for one in part.others),
+        verdicts,
+        calibration.settings.rate,
+        tuple(one for part in parts for one in part.rules),
+        tuple(one for part in parts for one in part.complexity),
+        tuple(one for part in parts for one in part.matched),
+        {name: len(found) - len(groups[name]) for name, found in measured.items()},
+    )
+
+
+def _under(calibration: Calibration, score: str, groups: Mapping[str, Sequence[Measurement]]) -> Evaluation:
+    """Return the part of an evaluation that is of one score."""
+    scores = {name: scores_of(calibration, score, found) for name, found in groups.items()}
+    complexity = {name: np.array([one.complexity for one in found]) for name, found in groups.items()}
+    below = {name: _below(calibration, score, found) for name, found in groups.items()}
+    names = [name for name in groups if name != OWN]
+    terciles = Bins.fit(np.concatenate([complexity[name] for name in names]), 3)
+    counts = {name: Share(int(found.sum()), len(found)) for name, found in below.items()}
+    return Evaluation(
+        "",
+        (Population(OWN, score, scores[OWN], counts[OWN]),),
+        tuple(_against(calibration, score, scores[OWN], name, scores[name], counts[name]) for name in names),
+        {},
+        calibration.settings.rate,
+        compare_rules(calibration, score, scores),
+        tuple(check_complexity(n, score, scores[n], complexity[n], below[n], terciles) for n in names),
+        tuple(match_threshold(calibration, name, score, scores[OWN], scores[name]) for name in names),
+    )
+
+
+def _against(
+    calibration: Calibration, score: str, positives: FloatArray, name: str, negatives: FloatArray, counted: Share
+) -> Population:
+    low, high = auc_interval(positives, negatives)
+    points = [tpr_at_fpr(positives, negatives, rate) for rate in RATES]
+    models = calibration.likelihood(score)
+    ratios = [np.min([model.ratio(values) for model in models], axis=0) for values in (positives, negatives)]
+    bootstrap = auc_bootstrap(positives, negatives)
+    return Population(
+        name,
+        score,
+        negatives,
+        counted,
+        float(auc(positives, negatives)),
+        float(low),
+        float(high),
+        tuple((float(point.tpr), float(point.low), float(point.high)) for point in points),
+        float(cllr(*ratios)),
+        float(cllr_min(*ratios)),
+        bootstrap if np.isfinite(bootstrap).all() else None,
+    )

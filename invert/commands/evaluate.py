@@ -1,0 +1,276 @@
+"""`invert evaluate`: how well a calibration does on pictures that it has not seen."""
+
+import dataclasses
+import json
+import os
+import re
+import shlex
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from invert import __version__, options
+from invert.attribution.settings import OWN
+from invert.batch.pictures import Listed, list_pictures
+from invert.batch.work import Done, Event, Failed
+from invert.durable import ensure_folder, exclusive_lock, write_atomic
+from invert.errors import ExitCode, ImageError, NoInputError, UsageError, display_path
+from invert.images import ImagePolicy
+from invert.output import Output
+
+if TYPE_CHECKING:
+    from invert.attribution.calibration import Calibration
+    from invert.attribution.evaluation import Evaluation
+    from invert.attribution.measuring import Measurement
+    from invert.attribution.perturbations import Perturbation
+
+__all__ = ["evaluate"]
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9 ._+-]{0,63}", re.ASCII)
+_RESULTS = ("evaluation.json", "evaluation.html", "histograms.png", "roc.png")
+
+
+@click.command(short_help="See how well a calibration does on other pictures.")
+@options.network(required=False)
+@click.option(
+    "--calibration",
+    "calibration_path",
+    metavar="FILE",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="[default: looked up as by 'invert attribute']",
+)
+@click.option("--positive", required=True, metavar="DIR", type=click.Path(path_type=Path), help="Pictures it drew.")
+@click.option("--negative", "negatives", required=True, multiple=True, metavar="NAME=DIR", help="Pictures of others.")
+@click.option(
+    "--perturb", multiple=True, metavar="LIST", help='Also perturbed, such as "jpeg:90,75 resize:0.5 blur:1".'
+)
+@click.option("--count", type=click.IntRange(min=1), metavar="K", help="The first K pictures of each folder only.")
+@click.option("--out", default=Path("evaluation"), show_default=True, metavar="DIR", type=click.Path(path_type=Path))
+@click.option("--workers", type=click.IntRange(1, 256), metavar="N", help="Processes.  [default: one per processor]")
+@click.option("--threads", type=click.IntRange(1, 4096), default=1, show_default=True, help="Of each process.")
+@click.option("--batch", type=click.IntRange(1, 4096), metavar="N", help="Pictures optimised together.")
+@click.option("--device", default="auto", show_default=True, type=click.Choice(["auto", "cpu", "cuda"]))
+@options.as_json
+@options.quiet
+@options.overwrite
+def evaluate(
+    network_path: Path | None,
+    calibration_path: Path | None,
+    positive: Path,
+    negatives: tuple[str, ...],
+    perturb: tuple[str, ...],
+    count: int | None,
+    out: Path,
+    workers: int | None,
+    threads: int,
+    batch: int | None,
+    device: str,
+    as_json: bool,
+    quiet: bool,
+    overwrite: bool,
+) -> int:
+    """Measure pictures whose origin is known, and hold what the calibration says of them against it.
+
+    Writes evaluation.json, evaluation.html, histograms.png (the distances, as in figure 10 of the StyleGAN2 paper) and
+    roc.png. The same command again goes on where it was stopped.
+    """
+    from invert.attribution.perturbations import parse_perturbations
+
+    kinds = list(dict.fromkeys(parse_perturbations(" ".join(perturb))))
+    with Output(as_json=as_json, quiet=quiet) as output:
+        # A work folder that is still there says that what lies beside it may not be all.
+        finished = not (out / "work").exists() and any((out / name).exists() for name in _RESULTS)
+        if finished and not overwrite:
+            raise UsageError(
+                "holds an evaluation already", path=out, advice="Add --overwrite, or choose another --out."
+            )
+        folders = {OWN: positive, **_named(negatives)}
+        pictures = {name: _list(folder, count) for name, folder in folders.items()}
+        ensure_folder(out)
+        with exclusive_lock(out / ".lock", out):
+            network_path = options.network_or_default(network_path, output)
+            run = _Evaluating(network_path, calibration_path, device, threads, batch, workers, out / "work", output)
+            return run.evaluate(pictures, kinds, out)
+
+
+def _named(texts: Sequence[str]) -> dict[str, Path]:
+    found: dict[str, Path] = {}
+    for text in texts:
+        name, separator, folder = text.partition("=")
+        if not separator or not _NAME.fullmatch(name) or name in found or name == OWN:
+            reason = f"--negative {text!r} is not NAME=DIR: letters and digits, not {OWN!r}, each name once"
+            raise UsageError(reason)
+        found[name] = Path(folder)
+    return found
+
+
+def _list(folder: Path, count: int | None) -> list[Listed]:
+    found = [one for one in list_pictures([folder]) if one.error is None or not one.error.by_rule][:count]
+    if not found:
+        raise NoInputError("there are no pictures", path=folder)
+    return found
+
+
+class _Evaluating:
+    def __init__(
+        self,
+        network_path: Path,
+        calibration_path: Path | None,
+        device: str,
+        threads: int,
+        batch: int | None,
+        workers: int | None,
+        work: Path,
+        output: Output,
+    ) -> None:
+        import torch
+
+        from invert.attribution.calibration_file import find_calibration
+        from invert.attribution.candidate import settings_for
+        from invert.attribution.measuring import begin_measurements
+        from invert.batch.preparation import batch_size
+        from invert.projection import prepare_process, run_record
+
+        self._path, self._work, self._output = network_path, work, output
+        kind = options.device_kind(device)
+        self._workers = workers or (1 if kind == "cuda" else os.cpu_count() or 1)
+        prepare_process(kind, threads, output.note)
+        self._loaded = options.load_network(network_path, output)
+        given = [calibration_path] if calibration_path is not None else []
+        found = find_calibration(network_path, self._loaded.provenance.sha256, given)
+        if found is None or (given and found[0] != calibration_path):
+            reason = "the calibration is not of this network" if given else "there is no calibration of this network"
+            path, advice = calibration_path or network_path, "Make one with 'invert calibrate'."
+            raise UsageError(reason, path=path, advice=advice, code="no-calibration")
+        self.calibration: Calibration = found[1]
+        self._policy = ImagePolicy()
+        config, method = settings_for(self._loaded, self._policy, {}, found[1], found[0])
+        resolution = self._loaded.generator.config.synthesis.img_resolution
+        size = batch or batch_size(resolution, kind, 1 << 20)
+        self._config = dataclasses.replace(config, device=kind, threads=threads, batch=size)
+        begin_measurements(work, method, run_record(self._config, size, torch.device(kind)))
+        self._failed = 0
+        if self._config.starts_from_bank:
+            from invert.bank import load_bank
+
+            # Drawn before the processes do it, each for itself.
+            load_bank(
+                self._loaded.generator.to(kind),
+                self._loaded.provenance.weights_sha256,
+                self._config.bank or 1,
+                class_index=self._config.class_index,
+                on_message=output.note,
+            )
+
+    def evaluate(self, pictures: Mapping[str, list[Listed]], kinds: "Sequence[Perturbation]", out: Path) -> int:
+        """Measure, evaluate, write, tell; return the exit code."""
+        from invert.attribution.evaluation import evaluate as evaluate_measured
+        from invert.attribution.evaluation import known, usable
+        from invert.attribution.measuring import clear_measurements
+
+        self._progress = self._output.batch_progress((1 + len(kinds)) * sum(map(len, pictures.values())))
+        clean = {name: self._measure(name, items, "none") for name, items in pictures.items()}
+        notes = [self._note(name, known(self.calibration, found)) for name, found in clean.items()]
+        evaluations = [evaluate_measured(self.calibration, clean[OWN], _others(clean))]
+        for kind in kinds:
+            found = {}
+            for name, items in pictures.items():
+                # What did not count as it is would only look as if it did: a copy has the network's size.
+                counted = {one.name for one in usable(self.calibration, clean[name])}
+                chosen = [item for item in items if item.name in counted]
+                key = kind.key.replace(":", "-")
+                found[name] = self._measure(name, list(self._perturbed(chosen, kind, key, name)), key)
+            perturbed = evaluate_measured(self.calibration, found[OWN], _others(found), perturbation=kind.key)
+            evaluations.append(perturbed)
+        self._write(evaluations, [note for note in notes if note], out)
+        clear_measurements(self._work)
+        self._tell(evaluations, out)
+        return ExitCode.PARTIAL if self._failed else ExitCode.OK
+
+    def _follow(self, event: Event) -> None:
+        if isinstance(event, Done):
+            self._progress.picture(event.distance, is_new=event.is_new)
+        elif isinstance(event, Failed):
+            self._failed += 1
+            self._progress.picture(None, is_new=False)
+            self._output.error(event.message)
+        else:
+            self._progress.beat()
+
+    def _note(self, name: str, count: int) -> str:
+        """Warn of pictures that the calibration was made with, and return what was said."""
+        if not count:
+            return ""
+        note = f"the calibration was made with {count} of the pictures of {name}: its rates look better on them"
+        self._output.warning(note)
+        return f"{note[0].upper()}{note[1:]}."
+
+    def _measure(self, name: str, items: list[Listed], key: str) -> "list[Measurement]":
+        from invert.attribution.measuring import MeasuringPreparation, measure_population
+
+        folder = self._work / "measured" / key / name
+        sha256 = self._loaded.provenance.sha256
+        preparation = MeasuringPreparation(folder, self._path, sha256, self._config, self._policy)
+        return measure_population(preparation, items, self._workers, self._follow)[0]
+
+    def _perturbed(self, items: Sequence[Listed], kind: "Perturbation", key: str, name: str) -> Iterator[Listed]:
+        """Write perturbed copies as PNG, at the network's size, and list them; a copy is known by what it is of."""
+        from invert.attribution.perturbations import apply
+        from invert.batch.pictures import read_picture
+        from invert.images import to_png_bytes
+
+        folder = ensure_folder(self._work / "perturbed" / key / name)
+        synthesis = self._loaded.generator.config.synthesis
+        for item in items:
+            target = read_picture(item, synthesis.img_resolution, synthesis.img_channels, self._policy)
+            if isinstance(target, ImageError):
+                self._output.error(str(target))
+                self._failed += 1
+                continue
+            path = folder / f"{target.pixel_sha256}.png"
+            if not path.exists():
+                write_atomic(path, to_png_bytes(apply(target.array, kind, target.pixel_sha256)))
+            yield Listed(item.name, path)
+
+    def _write(self, evaluations: "Sequence[Evaluation]", notes: Sequence[str], out: Path) -> None:
+        from invert.attribution.evaluation_charts import standalone
+        from invert.attribution.evaluation_report import evaluation_page
+
+        record = {
+            "format": "invert evaluation",
+            "invert": __version__,
+            "network": dict(self.calibration.network),
+            "method_digest": self.calibration.digest,
+            "notes": list(notes),
+            "evaluations": [one.to_record() for one in evaluations],
+            "scores": [record for one in evaluations for record in one.score_records()],
+        }
+        command = shlex.join(["invert", *sys.argv[1:]])
+        page = evaluation_page(self.calibration, self._path.stem, evaluations, command, notes)
+        histograms, curves = standalone(self.calibration, evaluations[0])
+        text = json.dumps(record, indent=1, allow_nan=False).encode() + b"\n"
+        for name, data in zip(_RESULTS, (text, page, histograms, curves), strict=True):
+            write_atomic(out / name, data)
+
+    def _tell(self, evaluations: "Sequence[Evaluation]", out: Path) -> None:
+        from invert.attribution.evaluation_report import overview_table, tables
+
+        shown = tables(evaluations[0])
+        if len(evaluations) > 1:
+            shown.append(overview_table(evaluations))
+        lines = [line for table in shown for line in (table.caption, *_columns([table.header, *table.rows]), "")]
+        lines.append(f"written to {display_path(out)}: {', '.join(_RESULTS)}")
+        record = {"type": "summary", "code": "evaluated", "out": os.fspath(out), "failed": self._failed}
+        self._output.result({**record, "evaluations": [one.to_record() for one in evaluations]}, *lines)
+
+
+def _others(found: "Mapping[str, list[Measurement]]") -> "dict[str, list[Measurement]]":
+    return {name: measurements for name, measurements in found.items() if name != OWN}
+
+
+def _columns(rows: Sequence[Sequence[str]]) -> list[str]:
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]

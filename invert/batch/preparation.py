@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Preparation", "batch_size", "describe"]
 
-_SHARED_DEPTH = 4
+_SHARED_DEPTH = 1
 _SMALL, _LARGE = 64, 512  # px
 _BATCHES = {_SMALL: 32, _LARGE - 1: 8}
 

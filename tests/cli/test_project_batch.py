@@ -276,15 +276,16 @@ def test_interrupted_and_resumed(
     assert out.read_bytes() == out.with_name("whole.h5").read_bytes()
 
 
-def test_a_worker_that_is_killed(project: Invert, network: Path, pictures: Path, out: Path) -> None:
+def test_a_worker_that_is_killed(network: Path, out: Path, tmp_path: Path) -> None:
     import psutil
 
-    process = start(
-        *QUICK, "--steps", 200, "--batch", 1, "--network", network, "--out", out, "--workers", 2, pictures, "--json"
-    )
+    many = write_pictures(tmp_path / "many", 16)
+    slow = (*QUICK, "--steps", 200, "--batch", 1, "--network", network, "--json")
+    process = start(*slow, "--out", out, "--workers", 2, many)
     assert process.stdout is not None
     process.stdout.readline()
-    workers = [one for one in psutil.Process(process.pid).children() if "spawn_main" in " ".join(one.cmdline())]
+    children = [one for one in psutil.Process(process.pid).children() if one.status() != psutil.STATUS_ZOMBIE]
+    workers = [one for one in children if "spawn_main" in " ".join(one.cmdline())]
     assert len(workers) == 2
     workers[0].kill()
     _, messages = process.communicate(timeout=60)

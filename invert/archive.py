@@ -2,7 +2,10 @@
 
 import io
 import json
+import lzma
 import os
+import stat
+import struct
 import zipfile
 import zlib
 from dataclasses import dataclass
@@ -22,6 +25,24 @@ if TYPE_CHECKING:  # works without torch
 __all__ = ["StoredProjection", "encode_arrays", "encode_pictures", "read_projection", "source_name"]
 
 Record = dict[str, Any]
+
+MAX_BYTES = 1 << 30
+"""A projection at 4096 px, the largest size there is, has less than a quarter of it, nearly all of it noise maps."""
+
+_DAMAGE = (
+    ValueError,
+    KeyError,
+    TypeError,
+    AttributeError,
+    OverflowError,
+    EOFError,
+    MemoryError,
+    RuntimeError,
+    struct.error,
+    zipfile.BadZipFile,
+    zlib.error,
+    lzma.LZMAError,
+)
 
 
 @dataclass(frozen=True)
@@ -43,13 +64,18 @@ class StoredProjection:
 
 
 def read_projection(path: Path) -> StoredProjection:
-    """Read a .npz that `FolderStore.save` wrote.
+    """Read a .npz that `FolderStore.save` wrote; nothing else in it is ever run, unpacked or waited for.
 
     Raises:
         NoInputError: The file cannot be read, is damaged or holds something else.
     """
     try:
-        with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as arrays:
+        with np.load(io.BytesIO(_read_bytes(path)), allow_pickle=False) as arrays:
+            if sum(member.file_size for member in arrays.zip.infolist()) > MAX_BYTES:
+                raise ValueError("it unpacks to more than any projection has")
+            method, run = json.loads(str(arrays["method"])), json.loads(str(arrays["run"]))
+            if not isinstance(method, dict) or not isinstance(run, dict):
+                raise ValueError("a record is no object")
             return StoredProjection(
                 w=arrays["w"],
                 noise={key.removeprefix("noise/"): arrays[key] for key in arrays.files if key.startswith("noise/")},
@@ -61,13 +87,25 @@ def read_projection(path: Path) -> StoredProjection:
                 source=arrays["source"].tobytes().decode("utf-8", "backslashreplace"),
                 file_sha256=str(arrays["file_sha256"]),
                 pixel_sha256=str(arrays["pixel_sha256"]),
-                method=json.loads(str(arrays["method"])),
-                run=json.loads(str(arrays["run"])),
+                method=method,
+                run=run,
             )
     except OSError as error:
         raise NoInputError(f"cannot be read, {error.strerror or error}", path=path) from error
-    except (ValueError, KeyError, TypeError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:
+    except _DAMAGE as error:
         raise NoInputError("is no projection, or damaged", path=path, code="projection-damaged") from error
+
+
+def _read_bytes(path: Path) -> bytes:
+    """Read a regular file; never wait on a pipe, touch a device or swallow a giant."""
+    if not stat.S_ISREG(os.stat(path).st_mode):
+        raise NoInputError("is not a regular file", path=path)
+    # Should a pipe take the file's place now, O_NONBLOCK keeps the open from waiting for a writer.
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
+    with os.fdopen(descriptor, "rb") as file:
+        if os.fstat(descriptor).st_size > MAX_BYTES:
+            raise ValueError("it is larger than any projection")
+        return file.read(MAX_BYTES)
 
 
 def encode_arrays(projection: "Projection", method: Record, run: Record) -> bytes:

@@ -21,12 +21,16 @@ from invert.commands.doctor import doctor
 from invert.commands.evaluate import evaluate
 from invert.commands.generate import generate
 from invert.commands.info import info
+from invert.commands.interpolate import interpolate
+from invert.commands.mix import mix
+from invert.commands.noise import noise
 from invert.commands.pack import pack
 from invert.commands.project import project
 from invert.commands.render import render
 from invert.commands.show import show
 from invert.commands.train import train
 from invert.commands.train_report import train_report
+from invert.commands.truncate import truncate
 from invert.commands.verify import verify
 from invert.errors import ExitCode, InvertError
 from invert.output import guard_streams, message
@@ -70,6 +74,10 @@ for command in (
     verify,
     pack,
     generate,
+    mix,
+    truncate,
+    noise,
+    interpolate,
     dataset,
     train,
     train_report,

@@ -11,7 +11,7 @@ from typing import IO, Any, Self
 import click
 
 from invert.messages import message
-from invert.progress import BatchProgress, Progress, TrainingProgress
+from invert.progress import Bar, BatchProgress, DrawingProgress, Progress, TrainingProgress
 
 __all__ = ["Output", "guard_streams", "message"]
 
@@ -38,7 +38,7 @@ class Output:
     def __init__(self, *, as_json: bool = False, quiet: bool = False) -> None:
         self._json = as_json
         self._quiet = quiet
-        self._progress: Progress | TrainingProgress | BatchProgress | None = None
+        self._progress: Bar | None = None
 
     def __enter__(self) -> Self:
         return self
@@ -51,18 +51,23 @@ class Output:
 
     def progress(self, pictures: int, batch: int, steps: int) -> Progress:
         """Start the one bar of this command."""
-        self._progress = Progress(pictures, batch, steps, self._quiet)
-        return self._progress
+        self._progress = progress = Progress(pictures, batch, steps, self._quiet)
+        return progress
 
     def training_progress(self, done: int, total: int) -> TrainingProgress:
         """Start the one bar of a training run."""
-        self._progress = TrainingProgress(done, total, self._quiet)
-        return self._progress
+        self._progress = progress = TrainingProgress(done, total, self._quiet)
+        return progress
 
     def batch_progress(self, pictures: int) -> BatchProgress:
         """Start the one bar of a batch."""
-        self._progress = BatchProgress(pictures, self._quiet)
-        return self._progress
+        self._progress = progress = BatchProgress(pictures, self._quiet)
+        return progress
+
+    def drawing_progress(self, pictures: int) -> DrawingProgress:
+        """Start the one bar of pictures that are drawn."""
+        self._progress = progress = DrawingProgress(pictures, self._quiet)
+        return progress
 
     def event(self, record: Mapping[str, Any]) -> None:
         """Write a record that only programs want: with --json."""

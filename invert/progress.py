@@ -8,10 +8,30 @@ from typing import Any
 
 from invert.messages import message
 
-__all__ = ["BatchProgress", "Progress", "TrainingProgress"]
+__all__ = ["Bar", "BatchProgress", "DrawingProgress", "Progress", "TrainingProgress"]
 
 
-class Progress:
+class Bar:
+    """What every progress has in common: one bar of tqdm, or none."""
+
+    _bar: Any = None
+
+    @contextlib.contextmanager
+    def hidden(self) -> Iterator[None]:
+        """Take the bar off the terminal while something else is written there."""
+        if self._bar is not None:
+            self._bar.clear()
+        yield
+        if self._bar is not None:
+            self._bar.refresh()
+
+    def close(self) -> None:
+        """Take the bar away."""
+        if self._bar is not None:
+            self._bar.close()
+
+
+class Progress(Bar):
     """One bar on stderr for all pictures; a line now and then where stderr is not a terminal.
 
     Args:
@@ -25,7 +45,6 @@ class Progress:
         self._batch, self._steps = batch, steps
         self._done = 0
         self._lines = not quiet and not sys.stderr.isatty()
-        self._bar: Any = None
         if not quiet and not self._lines:
             from tqdm import tqdm
 
@@ -55,22 +74,8 @@ class Progress:
         elif self._done * 10 // self._total != (self._done - 1) * 10 // self._total:
             message("progress", f"{where}, step {self._done} of {self._total}, distance {distance:.4f}")
 
-    @contextlib.contextmanager
-    def hidden(self) -> Iterator[None]:
-        """Take the bar off the terminal while something else is written there."""
-        if self._bar is not None:
-            self._bar.clear()
-        yield
-        if self._bar is not None:
-            self._bar.refresh()
 
-    def close(self) -> None:
-        """Take the bar away."""
-        if self._bar is not None:
-            self._bar.close()
-
-
-class TrainingProgress:
+class TrainingProgress(Bar):
     """One bar on stderr for a training run; a line per tick where stderr is not a terminal.
 
     Args:
@@ -83,7 +88,6 @@ class TrainingProgress:
     def __init__(self, done: int, total: int, quiet: bool) -> None:
         self._total = total
         self._lines = not quiet and not sys.stderr.isatty()
-        self._bar: Any = None
         self._read = 0.0
         if not quiet and not self._lines:
             from tqdm import tqdm
@@ -113,21 +117,6 @@ class TrainingProgress:
         where = f"{record['images']} of {self._total} pictures, {speed:.1f} img/s, {left / 60:.0f} min left"
         message("progress", f"{where}, {_losses(record['losses'])}")
 
-    def hidden(self) -> contextlib.AbstractContextManager[None]:
-        """Take the bar off the terminal while something else is written there."""
-        return contextlib.nullcontext() if self._bar is None else self._cleared()
-
-    @contextlib.contextmanager
-    def _cleared(self) -> Iterator[None]:
-        self._bar.clear()
-        yield
-        self._bar.refresh()
-
-    def close(self) -> None:
-        """Take the bar away."""
-        if self._bar is not None:
-            self._bar.close()
-
 
 def _losses(losses: Mapping[str, float | None]) -> str:
     short = {"generator": "G", "discriminator": "D", "r1": "R1", "path_length": "path"}
@@ -135,7 +124,7 @@ def _losses(losses: Mapping[str, float | None]) -> str:
     return " ".join(shown)
 
 
-class BatchProgress:
+class BatchProgress(Bar):
     """One bar on stderr for a batch: pictures done, speed, mean distance, failures, time left.
 
     Args:
@@ -150,7 +139,6 @@ class BatchProgress:
         self._done = self._new = self._failed = 0
         self._sum = 0.0
         self._started = self._told = time.monotonic()
-        self._bar: Any = None
         if not quiet and not self._lines:
             from tqdm import tqdm
 
@@ -198,16 +186,30 @@ class BatchProgress:
             parts.append(f"{self._failed} failed")
         return parts
 
-    @contextlib.contextmanager
-    def hidden(self) -> Iterator[None]:
-        """Take the bar off the terminal while something else is written there."""
-        if self._bar is not None:
-            self._bar.clear()
-        yield
-        if self._bar is not None:
-            self._bar.refresh()
 
-    def close(self) -> None:
-        """Take the bar away."""
+class DrawingProgress(Bar):
+    """One bar on stderr for pictures that are drawn; a line now and then where stderr is not a terminal.
+
+    Args:
+        pictures: How many there are. quiet: Show nothing.
+    """
+
+    _SILENCE = 10.0  # seconds between two lines where there is no terminal
+
+    def __init__(self, pictures: int, quiet: bool) -> None:
+        self._total, self._done = pictures, 0
+        self._told = time.monotonic()
+        self._lines = not quiet and not sys.stderr.isatty()
+        if not quiet and not self._lines:
+            from tqdm import tqdm
+
+            self._bar = tqdm(file=sys.stderr, unit="picture", total=pictures, dynamic_ncols=True, leave=False)
+
+    def step(self) -> None:
+        """Count a picture."""
+        self._done += 1
         if self._bar is not None:
-            self._bar.close()
+            self._bar.update()
+        elif self._lines and time.monotonic() - self._told > self._SILENCE:
+            self._told = time.monotonic()
+            message("progress", f"{self._done} of {self._total} pictures")

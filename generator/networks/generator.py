@@ -49,11 +49,22 @@ class Generator(nn.Module):
         Reference: Karras et al. 2019, section "truncation trick in W" (appendix B).
         """
         ws = self.broadcast(self.mapping(z, c))
-        if truncation_psi == 1:
+        return self.truncate(ws, truncation_psi, truncation_cutoff)
+
+    def truncate(self, ws: Tensor, psi: float, cutoff: int | None = None) -> Tensor:
+        """Move styles `[N, num_ws, w_dim]` towards the mean w, w_avg + psi (w - w_avg).
+
+        Args:
+            ws: Styles, of z or of a projection.
+            psi, cutoff: See `mapping_ws`.
+
+        Reference: Karras et al. 2019, section "truncation trick in W" (appendix B).
+        """
+        if psi == 1:
             return ws
-        cutoff = self.num_ws if truncation_cutoff is None else truncation_cutoff
-        truncated = self.mapping.w_avg.lerp(ws[:, :cutoff], truncation_psi)
-        return torch.cat([truncated, ws[:, cutoff:]], dim=1)
+        count = self.num_ws if cutoff is None else cutoff
+        truncated = self.mapping.w_avg.lerp(ws[:, :count], psi)
+        return torch.cat([truncated, ws[:, count:]], dim=1)
 
     def forward(
         self,

@@ -92,19 +92,15 @@ def _pictures(
     class_index: int | None,
     noise: str,
 ) -> Iterator[Picture]:
-    """Draw one picture at a time: at another batch size the last bits of a picture would be others."""
     import torch
 
-    from invert.drawing import to_uint8
+    from invert.sampling import class_label, draw_picture, seed_latent
 
     mapping = generator.config.mapping
-    c = None
-    if class_index is not None:
-        c = torch.nn.functional.one_hot(torch.tensor([class_index]), mapping.c_dim).float()  # [1, c_dim]
+    c = class_label(class_index, mapping.c_dim)
     generator.eval()
     for seed in seeds:
-        z = torch.from_numpy(np.random.RandomState(seed).randn(1, mapping.z_dim)).float()  # [1, z_dim]
+        z = seed_latent(seed, mapping.z_dim)
         with torch.inference_mode():
             ws = generator.mapping_ws(z, c, truncation_psi=psi, truncation_cutoff=cutoff)
-            image = generator.synthesis(ws, noise, torch.Generator().manual_seed(seed))  # [1, C, H, W]
-        yield to_uint8(image)[0]
+        yield draw_picture(generator, ws, noise, seed)

@@ -1,0 +1,196 @@
+"""`invert interpolate`: the way from one latent to another."""
+
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from invert import options
+from invert.commands import sheet_options
+from invert.durable import atomic_file, ensure_folder
+from invert.errors import UsageError, display_path
+from invert.output import Output
+from invert.sheets.references import Projected, Reference
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from generator.loaders import LoadedNetwork
+    from invert.sheets.interpolation import Frame, Space
+    from invert.sheets.sources import Source
+
+__all__ = ["interpolate"]
+
+_MAX_FRAMES = 100_000
+
+
+@click.command(short_help="Draw the way from one latent to another.")
+@options.network(required=True)
+@click.option("--from", "first", type=sheet_options.LATENT, metavar="LATENT", help="Where it begins.")
+@click.option("--to", "last", type=sheet_options.LATENT, metavar="LATENT", help="Where it ends.")
+@click.option("--keys", type=sheet_options.LATENTS, metavar="LATENTS", help="Two or more to pass, instead of the two.")
+@click.option(
+    "--steps",
+    default=11,
+    show_default=True,
+    type=click.IntRange(2, _MAX_FRAMES),
+    metavar="K",
+    help="Frames from each latent to the next, both included.",
+)
+@click.option(
+    "--space",
+    type=click.Choice(["z", "w"]),
+    help="z: along the sphere (slerp). w: straight (lerp).  [default: z; w with projections, which have no z]",
+)
+@sheet_options.psi
+@sheet_options.cutoff
+@options.class_index
+@sheet_options.noise
+@sheet_options.scale
+@sheet_options.out(required=False)
+@click.option(
+    "--frames",
+    "folder",
+    metavar="DIR",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Write every frame, at the network's size.",
+)
+@click.option(
+    "--video",
+    metavar="FILE.mp4",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Write all frames as H.264 (pip install 'invert[video]').",
+)
+@click.option("--rate", default=30, show_default=True, type=click.IntRange(1, 240), help="Frames per second.")
+@options.overwrite
+@options.as_json
+@options.quiet
+def interpolate(
+    network_path: Path,
+    first: Reference | None,
+    last: Reference | None,
+    keys: tuple[Reference, ...] | None,
+    steps: int,
+    space: "Space | None",
+    psi: float,
+    cutoff: int | None,
+    class_index: int | None,
+    noise: str,
+    scale: int | None,
+    out: Path | None,
+    folder: Path | None,
+    video: Path | None,
+    rate: int,
+    overwrite: bool,
+    as_json: bool,
+    quiet: bool,
+) -> None:
+    """Draw the pictures between latents: on a sheet (--out), one by one (--frames), as a video (--video).
+
+    The way leads from --from to --to, or along all --keys (1,5,1 returns). The latents themselves look as 'invert
+    generate' draws them. All frames have the same noise: with --noise random that of the first latent.
+
+    A LATENT is a seed (5) or a projection (photo.npz, latents.h5:3); LATENTS have commas between them.
+    """
+    passed = _keys(first, last, keys)
+    space = _space(space, passed)
+    count = (len(passed) - 1) * (steps - 1) + 1
+    names = _hold_outputs(out, folder, video, count, overwrite)
+    with Output(as_json=as_json, quiet=quiet) as output:
+        loaded = sheet_options.load_network(network_path, psi, cutoff, output)
+        scale = sheet_options.scale_for(loaded.generator, scale)
+        side = loaded.generator.config.synthesis.img_resolution
+
+        from invert.sheets.strip import Strip
+
+        strip = Strip(len(passed) - 1, steps)
+        if out is not None:
+            strip.hold_size(side, scale)
+        sources = sheet_options.find(passed, loaded, class_index, output)
+        draw = sheet_options.drawer(loaded.generator, noise, output.drawing_progress(count), psi, cutoff)
+        with contextlib.ExitStack() as stack:
+            show = _video(stack, video, side, scale, rate)
+            for number, frame in enumerate(_frames(sources, steps, space, loaded, class_index)):
+                picture = draw(frame.ws, sources[0].seed)
+                show(picture)
+                strip.add(frame, picture)
+                if names:
+                    sheet_options.write_picture(names[number], picture)
+                    record = {"segment": frame.segment, "t": frame.t, "path": str(names[number])}
+                    output.event({"type": "picture", "code": "drawn", **record})
+        if out is not None:
+            from invert.sheets.layout import draw_sheet
+
+            sheet_options.write_picture(out, draw_sheet([strip.grid([s.label for s in sources], space)], scale))
+        written = {name: str(path) for name, path in (("out", out), ("folder", folder), ("video", video)) if path}
+        labels = [source.label for source in sources]
+        record = {"type": "summary", "code": "done", "frames": count, "keys": labels, "space": space, **written}
+        output.result(record, f"drew {count} frames in {', '.join(map(display_path, written.values()))}")
+
+
+def _keys(first: Reference | None, last: Reference | None, keys: tuple[Reference, ...] | None) -> tuple[Reference, ...]:
+    if keys is None and first is not None and last is not None:
+        return first, last
+    if keys is None or first is not None or last is not None:
+        raise UsageError("a way needs --from and --to, or --keys alone")
+    if len(keys) < 2:
+        raise UsageError("--keys names one latent, and a way needs two")
+    return keys
+
+
+def _space(given: "Space | None", keys: Sequence[Reference]) -> "Space":
+    projection = next((key for key in keys if isinstance(key, Projected)), None)
+    if given == "z" and projection is not None:
+        reason = "--space z: a projection is found in W and has no z"
+        raise UsageError(reason, path=projection.path, advice="Use --space w.")
+    return given or ("z" if projection is None else "w")
+
+
+def _hold_outputs(out: Path | None, folder: Path | None, video: Path | None, count: int, overwrite: bool) -> list[Path]:
+    """Hold what will be written against what is there, and return the names of the frames."""
+    if out is None and folder is None and video is None:
+        advice = "Add --out FILE.png, --frames DIR or --video FILE.mp4."
+        raise UsageError("no output was named", advice=advice)
+    if count > _MAX_FRAMES:
+        raise UsageError(f"{count} frames are more than {_MAX_FRAMES}", advice="Ask for fewer --steps.")
+    names = [] if folder is None else [folder / f"frame{number:05d}.png" for number in range(count)]
+    sheet_options.hold_outputs([*names, *([out] if out else [])], ".png", overwrite)
+    if video is not None:
+        from invert.sheets.video import require_av
+
+        sheet_options.hold_outputs([video], ".mp4", overwrite)
+        require_av()
+    return names
+
+
+def _video(
+    stack: contextlib.ExitStack, path: Path | None, side: int, scale: int, rate: int
+) -> "Callable[[NDArray[np.uint8]], None]":
+    """Return what adds a picture to the video, which is written when the stack ends well."""
+    if path is None:
+        return lambda _: None
+    from invert.sheets.layout import enlarge, to_rgb
+    from invert.sheets.video import VideoWriter
+
+    ensure_folder(path.parent)
+    writer = stack.enter_context(VideoWriter(stack.enter_context(atomic_file(path)), side * scale, rate))
+    return lambda picture: writer.write(enlarge(to_rgb(picture), scale))
+
+
+def _frames(
+    sources: "Sequence[Source]", steps: int, space: "Space", loaded: "LoadedNetwork", class_index: int | None
+) -> "Iterator[Frame]":
+    import torch
+
+    from invert.sampling import class_label
+    from invert.sheets import interpolation
+
+    c = class_label(class_index, loaded.generator.config.mapping.c_dim)
+    to_ws = torch.inference_mode()(lambda z: loaded.generator.mapping_ws(z, c))
+    try:
+        yield from interpolation.interpolate(sources, steps, space, to_ws)
+    except ValueError as error:
+        raise UsageError(f"--space z: {error}", advice="Use --space w.") from error

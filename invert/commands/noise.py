@@ -1,0 +1,147 @@
+"""`invert noise`: what the noise inputs of a network do."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from invert import options
+from invert.commands import sheet_options
+from invert.errors import UsageError, display_path
+from invert.output import Output
+from invert.sheets.references import Reference
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from generator.networks import Generator
+    from invert.progress import DrawingProgress
+    from invert.sheets.noise_inputs import NoiseLayers, Spread
+
+__all__ = ["noise"]
+
+
+@click.command(short_help="Draw what noise does: figures 4 and 5 of StyleGAN.")
+@options.network(required=True)
+@click.option("--seed", "latent", required=True, type=sheet_options.LATENT, metavar="LATENT", help="What to draw.")
+@click.option(
+    "--shown", default=6, show_default=True, type=click.IntRange(1, 100), metavar="K", help="Realisations on the sheet."
+)
+@click.option(
+    "--count",
+    default=100,
+    show_default=True,
+    type=click.IntRange(2, 100_000),
+    metavar="N",
+    help="Realisations that the standard deviation is of.",
+)
+@click.option(
+    "--coarse",
+    type=click.IntRange(min=0),
+    metavar="PX",
+    help="Inputs up to so many pixels are coarse.  [default: the lower half of the resolutions, 32 of 1024]",
+)
+@sheet_options.psi
+@sheet_options.cutoff
+@options.class_index
+@sheet_options.scale
+@sheet_options.out(required=True)
+@options.overwrite
+@options.as_json
+@options.quiet
+def noise(
+    network_path: Path,
+    latent: Reference,
+    shown: int,
+    count: int,
+    coarse: int | None,
+    psi: float,
+    cutoff: int | None,
+    class_index: int | None,
+    scale: int | None,
+    out: Path,
+    overwrite: bool,
+    as_json: bool,
+    quiet: bool,
+) -> None:
+    """Draw one latent with other noise, and with noise in some layers only.
+
+    The sheet has realisations of the noise; pictures with noise in all, no, only the fine and only the coarse inputs;
+    below each the standard deviation of every pixel (Karras et al. 2019, figures 4 and 5). Realisation K is the noise
+    of 'invert generate --noise random --seeds K'.
+
+    LATENT is a seed (5) or a projection (photo.npz, latents.h5:3).
+    """
+    sheet_options.hold_outputs([out], ".png", overwrite)
+    with Output(as_json=as_json, quiet=quiet) as output:
+        loaded = sheet_options.load_network(network_path, psi, cutoff, output)
+        generator = loaded.generator
+        (source,) = sheet_options.find([latent], loaded, class_index, output)
+
+        from invert.sheets.drawing import hold_size
+        from invert.sheets.layout import draw_sheet
+        from invert.sheets.noise_inputs import effect_grid, realisation_grid, split_layers
+
+        sizes = generator.synthesis.noise_sizes
+        if not sizes:
+            raise UsageError("this network has no noise inputs", path=network_path)
+        scale = sheet_options.scale_for(generator, scale)
+        hold_size(3, max(shown, 5), generator.config.synthesis.img_resolution, scale)
+        layers = split_layers(sizes, coarse)
+        study = _Study(generator, generator.truncate(source.ws, psi, cutoff), count)
+        progress = output.drawing_progress(shown + study.pictures(layers))
+        images = list(study.images(layers.choices["all"], shown, progress))
+        spreads = {name: study.spread(chosen, progress) for name, chosen in layers.choices.items()}
+        grids = [realisation_grid(source.label, images), effect_grid(spreads, layers, count)]
+        sheet_options.write_picture(out, draw_sheet(grids, scale))
+        largest = {name: float(spread.deviation.max()) for name, spread in spreads.items()}
+        mean = {name: float(spread.deviation.mean()) for name, spread in spreads.items()}
+        record = {
+            "type": "summary",
+            "code": "done",
+            "seed": source.label,
+            "realisations": count,
+            "coarse": list(layers.coarse),
+            "fine": list(layers.fine),
+            "deviation_mean": mean,
+            "deviation_largest": largest,
+            "out": str(out),
+        }
+        lines = [
+            f"{name:<12} {mean[name]:9.3f} {largest[name]:9.3f}  {len(layers.choices[name])} of {len(sizes)} inputs"
+            for name in spreads
+        ]
+        head = f"{'noise in':<12} {'mean':>9} {'largest':>9}  standard deviation in levels of 255, {count} realisations"
+        output.result(record, head, *lines, f"drew {source.label} in {display_path(out)}")
+
+
+class _Study:
+    """Pictures of one latent with noise of the seeds from 0 on."""
+
+    def __init__(self, generator: "Generator", ws: "Tensor", count: int) -> None:
+        self._generator, self._ws, self._count = generator, ws, count
+
+    def pictures(self, layers: "NoiseLayers") -> int:
+        """Return how many pictures all spreads take."""
+        return sum(map(self._needed, layers.choices.values()))
+
+    def images(self, layers: tuple[str, ...], count: int, progress: "DrawingProgress") -> "Iterator[Tensor]":
+        """Draw and count realisations with noise in some layers."""
+        from invert.sheets.noise_inputs import draw_with_noise
+
+        for seed in range(count):
+            yield draw_with_noise(self._generator, self._ws, layers, seed)
+            progress.step()
+
+    def spread(self, layers: tuple[str, ...], progress: "DrawingProgress") -> "Spread":
+        """Return the first realisation, and how far all spread."""
+        from invert.drawing import to_uint8
+        from invert.sheets.noise_inputs import Spread, draw_with_noise, pixel_deviation
+
+        deviation = pixel_deviation(self.images(layers, self._needed(layers), progress))
+        return Spread(to_uint8(draw_with_noise(self._generator, self._ws, layers, 0))[0], deviation)
+
+    def _needed(self, layers: tuple[str, ...]) -> int:
+        # Without noise all pictures are the same one.
+        return self._count if layers else 1

@@ -1,0 +1,101 @@
+"""`invert truncate`: pictures at several truncations."""
+
+import math
+import re
+from pathlib import Path
+from typing import Any
+
+import click
+
+from invert import options
+from invert.commands import sheet_options
+from invert.errors import display_path
+from invert.output import Output
+from invert.sheets.references import Reference
+
+__all__ = ["truncate"]
+
+_MAX_PSIS = 1000
+
+
+class _Psis(click.ParamType[tuple[float, ...]]):
+    """Finite numbers with commas between them."""
+
+    name = "psis"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[float, ...]:
+        if isinstance(value, tuple):
+            return value
+        pieces = str(value).split(",")
+        number = re.compile(r"\s*[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?\s*", re.ASCII | re.IGNORECASE)
+        psis = tuple(float(piece) if number.fullmatch(piece) else math.nan for piece in pieces)
+        if not all(map(math.isfinite, psis)):
+            self.fail(f"{value!r} is not a list of numbers like 1,0.7,0", param, ctx)
+        if len(psis) > _MAX_PSIS:
+            self.fail(f"more than {_MAX_PSIS} numbers", param, ctx)
+        return psis
+
+
+@click.command(short_help="Draw latents at several truncations: figure 8 of StyleGAN.")
+@options.network(required=True)
+@click.option("--seeds", required=True, type=sheet_options.LATENTS, metavar="LATENTS", help="A row for each.")
+@click.option(
+    "--psi",
+    "psis",
+    default="1,0.7,0.5,0,-0.5,-1",
+    show_default=True,
+    type=_Psis(),
+    metavar="LIST",
+    help="A column for each: 1 is w itself, 0 the mean w, -1 the opposite of w.",
+)
+@sheet_options.cutoff
+@options.class_index
+@sheet_options.noise
+@sheet_options.scale
+@sheet_options.out(required=True)
+@options.overwrite
+@options.as_json
+@options.quiet
+def truncate(
+    network_path: Path,
+    seeds: tuple[Reference, ...],
+    psis: tuple[float, ...],
+    cutoff: int | None,
+    class_index: int | None,
+    noise: str,
+    scale: int | None,
+    out: Path,
+    overwrite: bool,
+    as_json: bool,
+    quiet: bool,
+) -> None:
+    """Draw a table of latents at several truncations towards the mean w.
+
+    Each picture is drawn from w_avg + psi (w - w_avg): Karras et al. 2019, figure 8. A projection's w is truncated as
+    that of a seed is.
+
+    LATENTS are seeds (5, 7-9) and projections (photo.npz, latents.h5:3), with commas between them.
+    """
+    sheet_options.hold_outputs([out], ".png", overwrite)
+    with Output(as_json=as_json, quiet=quiet) as output:
+        loaded = sheet_options.load_network(network_path, 1.0, cutoff, output)
+        generator = loaded.generator
+        sources = sheet_options.find(seeds, loaded, class_index, output)
+
+        from invert.sheets.drawing import hold_size
+        from invert.sheets.layout import draw_sheet
+        from invert.sheets.truncation import truncation_grid
+
+        scale = sheet_options.scale_for(generator, scale)
+        hold_size(len(seeds), len(psis), generator.config.synthesis.img_resolution, scale)
+        draw = sheet_options.drawer(generator, noise, output.drawing_progress(len(seeds) * len(psis)))
+        sheet_options.write_picture(out, draw_sheet([truncation_grid(generator, sources, psis, cutoff, draw)], scale))
+        record = {
+            "type": "summary",
+            "code": "done",
+            "pictures": len(seeds) * len(psis),
+            "seeds": [source.label for source in sources],
+            "psi": list(psis),
+            "out": str(out),
+        }
+        output.result(record, f"drew {len(seeds)} latents at {len(psis)} truncations in {display_path(out)}")

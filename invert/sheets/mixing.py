@@ -1,0 +1,55 @@
+"""Style mixing: pictures that have some styles of one latent and the rest of another.
+
+Reference: Karras et al. 2019, section 3.1 and figure 3.
+"""
+
+from collections.abc import Sequence
+
+from torch import Tensor
+
+from invert.sheets.drawing import Draw
+from invert.sheets.layout import Grid
+from invert.sheets.sources import Source
+
+__all__ = ["mix_styles", "mixing_grid", "range_text"]
+
+
+def mix_styles(rest: Tensor, named: Tensor, layers: Sequence[int]) -> Tensor:
+    """Return styles `[N, num_ws, w_dim]`: those of `layers` from `named`, all others from `rest`.
+
+    Args:
+        rest, named: `[N, num_ws, w_dim]`; sources A and B of the paper.
+        layers: Indices of styles in 0..num_ws - 1, 0 the coarsest.
+    """
+    mixed = rest.clone()
+    mixed[:, list(layers)] = named[:, list(layers)]
+    return mixed
+
+
+def mixing_grid(rows: Sequence[Source], columns: Sequence[Source], layers: Sequence[int], draw: Draw) -> Grid:
+    """Return the table of figure 3: the sources at its edges, between them what becomes of each pair.
+
+    Args:
+        rows: Sources A, on the left: of the styles that are not named, and of the noise.
+        columns: Sources B, above: of the named styles.
+        layers: See `mix_styles`.
+        draw: Called once for each picture, row by row.
+    """
+    cells = [[None, *(draw(column.ws, column.seed) for column in columns)]]
+    for row in rows:
+        mixed = [draw(mix_styles(row.ws, column.ws, layers), row.seed) for column in columns]
+        cells.append([draw(row.ws, row.seed), *mixed])
+    title = f"Styles {range_text(layers)} of the source above; all others, and the noise, of the source on the left"
+    columns_text = ["", *(column.label for column in columns)]
+    return Grid(title, cells, columns_text, ["", *(row.label for row in rows)], has_sources=True)
+
+
+def range_text(numbers: Sequence[int]) -> str:
+    """Return whole numbers as a user writes them, `0-3,7`."""
+    runs: list[list[int]] = []
+    for number in sorted(set(numbers)):
+        if runs and number == runs[-1][-1] + 1:
+            runs[-1].append(number)
+        else:
+            runs.append([number])
+    return ",".join(str(run[0]) if len(run) == 1 else f"{run[0]}-{run[-1]}" for run in runs)

@@ -1,0 +1,150 @@
+"""What the noise inputs of a network do: realisations, their spread per pixel, coarse against fine layers.
+
+Reference: Karras et al. 2019, section 3.2, figures 4 and 5.
+"""
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from generator.networks import Generator
+from invert.drawing import to_uint8
+from invert.sheets.layout import Grid, Legend, Picture, heat
+
+__all__ = [
+    "NoiseLayers",
+    "Spread",
+    "draw_with_noise",
+    "effect_grid",
+    "pixel_deviation",
+    "realisation_grid",
+    "split_layers",
+]
+
+
+@dataclass(frozen=True)
+class NoiseLayers:
+    """Noise inputs by name: the coarse and the fine ones, and the resolutions in pixels on both sides."""
+
+    coarse: tuple[str, ...]
+    fine: tuple[str, ...]
+    coarse_sizes: tuple[int, ...]
+    fine_sizes: tuple[int, ...]
+
+    @property
+    def choices(self) -> dict[str, tuple[str, ...]]:
+        """The cases of figure 5, each with the inputs that get noise."""
+        return {"all": (*self.coarse, *self.fine), "none": (), "fine only": self.fine, "coarse only": self.coarse}
+
+
+@dataclass(frozen=True, eq=False)
+class Spread:
+    """A picture with noise in some of the inputs, and how far it spreads: `[H, W]`, see `pixel_deviation`."""
+
+    picture: Picture
+    deviation: NDArray[np.float64]
+
+
+def split_layers(sizes: Mapping[str, int], limit: int | None = None) -> NoiseLayers:
+    """Split noise inputs into coarse and fine ones.
+
+    Args:
+        sizes: Side of each input's map by name.
+        limit: The largest side that is coarse. None: that of the lower half of the sides, rounded down; at 1024 px
+            4 to 32 are coarse and 64 to 1024 fine, as in the paper.
+    """
+    sides = sorted(set(sizes.values()))
+    coarse_sides = sides[: len(sides) // 2] if limit is None else [side for side in sides if side <= limit]
+    fine_sides = sides[len(coarse_sides) :]
+    coarse = tuple(name for name, side in sizes.items() if side in coarse_sides)
+    fine = tuple(name for name, side in sizes.items() if side in fine_sides)
+    return NoiseLayers(coarse, fine, tuple(coarse_sides), tuple(fine_sides))
+
+
+@torch.inference_mode()
+def draw_with_noise(generator: Generator, ws: Tensor, layers: Collection[str], seed: int) -> Tensor:
+    """Draw `[1, C, H, W]` from styles with fresh noise in some inputs, none in the others.
+
+    Args:
+        generator: In evaluation mode. ws: `[1, num_ws, w_dim]`.
+        layers: Names of the inputs that get noise.
+        seed: Of all maps: an input gets the same map whatever the others get, that of `invert generate --noise
+            random` for this seed.
+    """
+    maps = generator.synthesis.noise_maps("random", 1, torch.Generator().manual_seed(seed))
+    # A map of zeros adds nothing: it is no noise.
+    chosen = {
+        name: value if name in layers else torch.zeros_like(value) for name, value in maps.items() if value is not None
+    }
+    image: Tensor = generator.synthesis(ws, chosen)
+    return image
+
+
+def pixel_deviation(images: Iterable[Tensor]) -> NDArray[np.float64]:
+    """Return how far each pixel spreads over pictures, in levels of 255.
+
+    The standard deviation (of these pictures: divided by their number) of what is seen, values outside [-1, 1] at the
+    nearest of them; over channels the root of the mean square.
+
+    Args:
+        images: `[1, C, H, W]` in about [-1, 1], one or more; only one is kept in memory.
+
+    Returns:
+        `[H, W]`.
+
+    Raises:
+        ValueError: There are none.
+    """
+    # Welford's recurrence: the sum of squares alone would cancel.
+    count = 0
+    mean = square = torch.zeros([], dtype=torch.float64)
+    for image in images:
+        count += 1
+        levels = image[0].double().clamp(-1, 1) * 127.5  # [C, H, W]
+        change = levels - mean
+        mean = mean + change / count
+        square = square + change * (levels - mean)
+    if not count:
+        raise ValueError("there are no pictures to spread")
+    deviation: NDArray[np.float64] = (square / count).mean(dim=0).sqrt().cpu().numpy()
+    return deviation
+
+
+def realisation_grid(label: str, images: Sequence[Tensor]) -> Grid:
+    """Return a row of pictures of one latent, each with other noise (figure 4b).
+
+    Args:
+        label: Which latent it is. images: `[1, C, H, W]`, of the noise seeds from 0 on.
+    """
+    cells = [[to_uint8(image)[0] for image in images]]
+    title = f"{label[:1].upper()}{label[1:]}: {len(images)} realisations of the noise"
+    return Grid(title, cells, [f"noise {i}" for i in range(len(images))])
+
+
+def effect_grid(spreads: Mapping[str, Spread], layers: NoiseLayers, count: int) -> Grid:
+    """Return pictures with noise in all, no, fine and coarse inputs (figure 5), their spread below (figure 4c).
+
+    Args:
+        spreads: By the names of `NoiseLayers.choices`.
+        layers: The inputs.
+        count: Over how many realisations they spread.
+    """
+    largest = max(float(spread.deviation.max()) for spread in spreads.values())
+    maps = [heat(spread.deviation / (largest or 1)) for spread in spreads.values()]
+    legend = Legend("0", f"{largest:.3g}", "levels of 255")
+    cells: list[list[Picture | Legend | None]] = [[spread.picture for spread in spreads.values()], [*maps, legend]]
+    title = (
+        f"Noise in all inputs, in none, in the fine ones ({_sides(layers.fine_sizes)}), in the coarse ones "
+        f"({_sides(layers.coarse_sizes)}); below, the standard deviation of each pixel over {count} realisations"
+    )
+    return Grid(title, cells, list(spreads))
+
+
+def _sides(sides: Sequence[int]) -> str:
+    if not sides:
+        return "there are none"
+    return f"{sides[0]} px" if len(sides) == 1 else f"{sides[0]} to {sides[-1]} px"

@@ -1,0 +1,91 @@
+"""Which latents a user means: seeds such as 5 or 7-9, projections such as photo.npz or latents.h5:3."""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from invert.errors import display_path
+
+__all__ = ["GRAMMAR", "Projected", "Reference", "Seed", "parse_references"]
+
+GRAMMAR = "seeds (5, 7-9) and projections (photo.npz, latents.h5:3), with commas between them"
+
+MAX_REFERENCES = 10_000
+
+_SEEDS = re.compile(r"(\d{1,10})(?:-(\d{1,10}))?", re.ASCII)
+_ROWS = re.compile(r"(.+):(\d{1,10})(?:-(\d{1,10}))?", re.ASCII | re.DOTALL)
+_HDF5 = (".h5", ".hdf5")
+
+
+@dataclass(frozen=True)
+class Seed:
+    """A latent z that is drawn from a seed in 0..2^32 - 1."""
+
+    number: int
+
+    @property
+    def label(self) -> str:
+        """Say which latent it is, in few characters."""
+        return f"seed {self.number}"
+
+
+@dataclass(frozen=True)
+class Projected:
+    """A w that `invert project` found: a .npz, or a row of an HDF5 file counted from 0."""
+
+    path: Path
+    row: int | None = None
+
+    @property
+    def label(self) -> str:
+        """Say which latent it is, in few characters that are safe to show."""
+        name = display_path(self.path.name)
+        return name if self.row is None else f"{name}:{self.row}"
+
+
+Reference = Seed | Projected
+
+
+def parse_references(text: str) -> tuple[Reference, ...]:
+    """Read a list of latents, in the order given; the same may be there twice.
+
+    Args:
+        text: Seeds `5` or `7-9`, files `NAME.npz`, rows `NAME.h5:3` or `NAME.h5:3-5`, with commas between them. A name
+            with a comma in it can be given alone.
+
+    Raises:
+        ValueError: It is no such list, or names more than 10000 latents.
+    """
+    # What was given alone and is there may have commas in its name.
+    alone = text.lower().endswith(".npz") and Path(text).is_file()
+    found: list[Reference] = []
+    for piece in [text] if alone else text.split(","):
+        found += _references(piece.strip(), MAX_REFERENCES - len(found))
+    return tuple(found)
+
+
+def _references(piece: str, room: int) -> Iterator[Reference]:
+    if match := _SEEDS.fullmatch(piece):
+        numbers = _range(piece, match[1], match[2], room)
+        if numbers[-1] >= 1 << 32:
+            raise ValueError(f"{piece!r} is not below 2^32")
+        yield from map(Seed, numbers)
+    elif piece.lower().endswith(".npz"):
+        _range(piece, "0", None, room)
+        yield Projected(Path(piece))
+    elif match := _ROWS.fullmatch(piece):
+        yield from (Projected(Path(match[1]), row) for row in _range(piece, match[2], match[3], room))
+    elif piece.lower().endswith(_HDF5):
+        raise ValueError(f"'{display_path(piece)}' has many latents: name a row, such as {display_path(piece)}:0")
+    else:
+        raise ValueError(f"'{display_path(piece)}' is none of {GRAMMAR}")
+
+
+def _range(piece: str, first: str, last: str | None, room: int) -> range:
+    numbers = range(int(first), int(last or first) + 1)
+    if not numbers:
+        raise ValueError(f"'{display_path(piece)}' does not run upwards")
+    if len(numbers) > room:
+        raise ValueError(f"more than {MAX_REFERENCES} latents")
+    return numbers

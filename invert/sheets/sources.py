@@ -1,0 +1,136 @@
+"""Latents to draw from: what seeds and earlier projections stand for in a network.
+
+"Source" is the word of Karras et al. 2019, figure 3.
+"""
+
+import contextlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from invert.archive import read_projection
+from invert.errors import NoInputError, UsageError, display_path
+from invert.sampling import class_label, seed_latent
+from invert.sheets.references import Projected, Reference, Seed
+
+if TYPE_CHECKING:
+    from generator.loaders import LoadedNetwork
+    from invert.batch.reading import Latents
+
+__all__ = ["Source", "find_sources"]
+
+
+@dataclass(frozen=True, eq=False)
+class Source:
+    """A latent to draw from.
+
+    Attributes:
+        label: Which one it is.
+        ws: Styles `[1, num_ws, w_dim]`, not truncated.
+        z: `[1, z_dim]`; None for a projection, which is found in W.
+        seed: Of random noise: the seed itself, 0 for a projection.
+    """
+
+    label: str
+    ws: Tensor
+    z: Tensor | None
+    seed: int
+
+
+@torch.inference_mode()
+def find_sources(
+    references: Sequence[Reference],
+    loaded: "LoadedNetwork",
+    class_index: int | None = None,
+    on_warning: Callable[[str], None] = lambda _: None,
+) -> list[Source]:
+    """Return the latents that a user named, in their order.
+
+    Args:
+        references: See `parse_references`.
+        loaded: The network, in evaluation mode.
+        class_index: Class of the seeds of a conditional network.
+        on_warning: Called with a line for each file whose latents were found in another network.
+
+    Raises:
+        NoInputError: A file cannot be read, is damaged, or its w does not fit the network.
+        UsageError: A file has no such row.
+    """
+    generator, mapping = loaded.generator, loaded.generator.config.mapping
+    c = class_label(class_index, mapping.c_dim)
+    found = []
+    with contextlib.ExitStack() as stack:
+        projections = _Projections(loaded, on_warning, stack)
+        for reference in references:
+            if isinstance(reference, Seed):
+                z = seed_latent(reference.number, mapping.z_dim)
+                found.append(Source(reference.label, generator.mapping_ws(z, c), z, reference.number))
+            else:
+                w = torch.from_numpy(projections.w(reference))
+                found.append(Source(reference.label, generator.broadcast(w), None, 0))
+    return found
+
+
+class _Projections:
+    """Files of latents, each opened and held against the network once."""
+
+    def __init__(self, loaded: "LoadedNetwork", on_warning: Callable[[str], None], stack: contextlib.ExitStack) -> None:
+        self._loaded, self._on_warning, self._stack = loaded, on_warning, stack
+        self._rows: dict[Path, Latents] = {}
+        self._files: dict[Path, npt.NDArray[np.float32]] = {}
+
+    def w(self, reference: Projected) -> npt.NDArray[np.float32]:
+        """Return `[1, w_dim]`."""
+        path, row = reference.path, reference.row
+        w = self._of_npz(path) if row is None else self._of_row(path, row)
+        w_dim = self._loaded.generator.config.mapping.w_dim
+        if w.shape != (1, w_dim):
+            size = w.shape[1] if w.ndim == 2 and len(w) == 1 else list(w.shape)
+            network = display_path(self._loaded.provenance.path)
+            raise NoInputError(
+                f"its w has size {size}, that of network '{network}' {w_dim}",
+                path=path,
+                advice="Name the network that it was found in.",
+                code="latents-other-network",
+            )
+        if w.dtype != np.float32 or not np.isfinite(w).all():
+            raise NoInputError("its w is damaged: not finite, or of another type", path=path, code="latents-damaged")
+        return w
+
+    def _of_npz(self, path: Path) -> npt.NDArray[np.float32]:
+        if path not in self._files:
+            stored = read_projection(path)
+            provenance = self._loaded.provenance
+            # The record has the file's hash only; a converted network knows that of its source.
+            self._compare(
+                path, stored.method.get("network_sha256"), (provenance.sha256, provenance.source_sha256), "sha256"
+            )
+            self._files[path] = stored.w
+        return self._files[path]
+
+    def _of_row(self, path: Path, row: int) -> npt.NDArray[np.float32]:
+        from invert.batch.reading import open_latents
+
+        if path not in self._rows:
+            latents = self._stack.enter_context(open_latents(path))
+            known = (self._loaded.provenance.weights_sha256,)
+            self._compare(path, latents.manifest.network["weights_sha256"], known, "weights")
+            self._rows[path] = latents
+        latents = self._rows[path]
+        if row >= len(latents):
+            raise UsageError(f"row {row}: there are {len(latents)} rows, counted from 0", path=path)
+        w: npt.NDArray[np.float32] = latents.column("w", row, row + 1)
+        return w
+
+    def _compare(self, path: Path, recorded: object, known: Sequence[str], what: str) -> None:
+        if isinstance(recorded, str) and recorded not in known:
+            self._on_warning(
+                f"latents '{display_path(path)}': found in another network ({what} {recorded[:12]}...), "
+                "whose W this network does not share"
+            )

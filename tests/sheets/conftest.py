@@ -1,0 +1,14 @@
+"""A small network to draw sheets of."""
+
+from pathlib import Path
+
+import pytest
+
+from generator.loaders import LoadedNetwork, load
+
+
+@pytest.fixture(scope="session")
+def loaded(network: Path) -> LoadedNetwork:
+    found = load(network)
+    found.generator.eval()
+    return found

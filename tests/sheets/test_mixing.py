@@ -1,0 +1,94 @@
+"""Style mixing and truncation: what must come out is known."""
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from generator.loaders import LoadedNetwork
+from invert.sampling import draw_picture
+from invert.sheets.drawing import Draw
+from invert.sheets.layout import Grid
+from invert.sheets.mixing import mix_styles, mixing_grid, range_text
+from invert.sheets.references import parse_references
+from invert.sheets.sources import Source, find_sources
+from invert.sheets.truncation import truncation_grid
+
+
+@pytest.fixture
+def draw(loaded: LoadedNetwork) -> Draw:
+    return lambda ws, seed: draw_picture(loaded.generator, ws, "const", seed)
+
+
+@pytest.fixture
+def found(loaded: LoadedNetwork) -> list[Source]:
+    return find_sources(parse_references("0-4"), loaded)
+
+
+def same(grid: Grid, row: int, column: int, picture: object) -> bool:
+    return np.array_equal(np.asarray(grid.cells[row][column]), np.asarray(picture))
+
+
+def test_mix_styles_takes_the_named_ones() -> None:
+    rest, named = torch.zeros([1, 5, 2]), torch.ones([1, 5, 2])
+    assert mix_styles(rest, named, [0, 3])[0, :, 0].tolist() == [1, 0, 0, 1, 0]
+    assert not rest.any()
+
+
+def test_styles_of_one_source_alone_are_its_picture(loaded: LoadedNetwork, found: list[Source], draw: Draw) -> None:
+    rows, columns = found[:2], found[2:]
+    layers = range(loaded.generator.num_ws)
+    all_named = mixing_grid(rows, columns, list(layers), draw)
+    none_named = mixing_grid(rows, columns, [], draw)
+    assert [len(row) for row in all_named.cells] == [4] * 3
+    assert all_named.cells[0][0] is None
+    for i, row in enumerate(rows):
+        for k, column in enumerate(columns):
+            assert same(all_named, i + 1, k + 1, draw(column.ws, 0))
+            assert same(none_named, i + 1, k + 1, draw(row.ws, 0))
+    some = mixing_grid(rows, columns, [0, 1], draw)
+    assert not same(some, 1, 1, draw(rows[0].ws, 0))
+    assert not same(some, 1, 1, draw(columns[0].ws, 0))
+
+
+def test_a_mixed_picture_has_the_noise_of_the_left_source(found: list[Source]) -> None:
+    seeds: list[int] = []
+
+    def draw(_ws: Tensor, seed: int) -> "np.typing.NDArray[np.uint8]":
+        seeds.append(seed)
+        return np.zeros([4, 4, 1], np.uint8)
+
+    mixing_grid(found[:2], found[2:4], [0], draw)
+    assert seeds == [2, 3, 0, 0, 0, 1, 1, 1]
+
+
+def test_truncation(loaded: LoadedNetwork, found: list[Source], draw: Draw) -> None:
+    generator = loaded.generator
+    grid = truncation_grid(generator, found[:2], [1, 0.7, 0, -1], None, draw)
+    mean = draw(generator.broadcast(generator.mapping.w_avg[None]), 0)
+    for i, source in enumerate(found[:2]):
+        assert same(grid, i, 0, draw(source.ws, 0))
+        assert source.z is not None
+        with torch.inference_mode():
+            seven_tenths = generator.mapping_ws(source.z, truncation_psi=0.7)
+            opposite = 2 * generator.mapping.w_avg - source.ws
+        assert same(grid, i, 1, draw(seven_tenths, 0))
+        assert same(grid, i, 2, mean)
+        assert np.abs(np.asarray(grid.cells[i][3], np.int16) - draw(opposite, 0)).max() <= 1
+    assert list(grid.columns) == ["ψ = 1", "ψ = 0.7", "ψ = 0", "ψ = -1"]
+
+
+def test_cutoff(loaded: LoadedNetwork, found: list[Source], draw: Draw) -> None:
+    grid = truncation_grid(loaded.generator, found[:1], [0], 2, draw)
+    with torch.inference_mode():
+        expected = found[0].ws.clone()
+        expected[:, :2] = loaded.generator.mapping.w_avg
+    assert same(grid, 0, 0, draw(expected, 0))
+    assert "2 coarsest" in grid.title
+
+
+@pytest.mark.parametrize(
+    ("numbers", "text"), [([0, 1, 2, 3], "0-3"), ([7, 0, 1], "0-1,7"), ([5], "5"), ([], ""), ([3, 1], "1,3")]
+)
+def test_range_text(numbers: list[int], text: str) -> None:
+    assert range_text(numbers) == text

@@ -317,7 +317,6 @@ def test_an_evaluation_killed_goes_on(invert: Invert, case: Path, tmp_path: Path
     assert 10 <= len(list(measured.glob("none/*/*.json"))) < 28
     result = invert(*arguments, "--out", tmp_path / "killed", "--json")
     assert result.code == 0, result.err
-    assert (tmp_path / "killed" / "evaluation.json").read_bytes() == (
-        tmp_path / "whole" / "evaluation.json"
-    ).read_bytes()
+    whole, killed = (tmp_path / name / "evaluation.json" for name in ("whole", "killed"))
+    assert killed.read_bytes() == whole.read_bytes()
     assert not (tmp_path / "killed" / "work").exists()

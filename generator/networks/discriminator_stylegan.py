@@ -112,7 +112,7 @@ class StyleGANDiscriminator(nn.Module):
                 older = self._block(top // 2).fromrgb(functional.avg_pool2d(image, 2))
                 x = torch.lerp(older, x, alpha)
         if config.c_dim and c is not None:
-            return (x * c.to(x.dtype)).sum(dim=1, keepdim=True)
+            x = (x * c.to(x.dtype)).sum(dim=1, keepdim=True)
         scores: Tensor = x
         return scores
 

@@ -50,7 +50,7 @@ $(RUNS)/fashion32.zip: $(VENV)/.ready
 calibration: $(VENV)/.ready-test
 	$(PY) -m bench.populations $(RUNS)/populations --fashion-mnist $(FASHION_MNIST)
 	$(PY) -m invert calibrate --network data/networks/A.safetensors --real $(RUNS)/populations/calibration/real \
-	  --other $(RUNS)/populations/calibration/B -o data/networks/A.calibration.json --overwrite
+	  --other $(RUNS)/populations/calibration/B --count 600 -o data/networks/A.calibration.json --overwrite
 
 benchmark-attribution: $(VENV)/.ready-test
 	$(PY) -m bench.attribution --fashion-mnist $(FASHION_MNIST) --work $(RUNS)/attribution $(BENCHMARK)

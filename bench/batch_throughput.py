@@ -26,16 +26,18 @@ from generator.loaders import load
 from invert.perceptual import Perceptual
 
 NETWORK = Path(__file__).parent.parent / "data" / "networks" / "A.safetensors"
-# batch, processes, threads of each, share of the pictures
+# precision, batch, processes, threads of each, share of the pictures
 WAYS = [
-    (1, 1, 2, 32),
-    (8, 1, 2, 8),
-    (32, 1, 2, 4),
-    (64, 1, 2, 4),
-    (1, 2, 1, 16),
-    (8, 2, 1, 8),
-    (32, 2, 1, 1),
-    (64, 2, 1, 2),
+    ("float32", 1, 1, 2, 32),
+    ("float32", 8, 1, 2, 8),
+    ("float32", 32, 1, 2, 4),
+    ("float32", 64, 1, 2, 4),
+    ("float32", 1, 2, 1, 16),
+    ("float32", 8, 2, 1, 8),
+    ("float32", 32, 2, 1, 1),
+    ("float32", 64, 2, 1, 2),
+    ("bfloat16", 32, 2, 1, 2),
+    ("bfloat16", 64, 2, 1, 2),
 ]
 
 
@@ -64,7 +66,7 @@ def write_pictures(folder: Path, count: int) -> None:
         Image.fromarray(array).save(folder / f"{index:05d}.png")
 
 
-def run(pictures: int, steps: int, batch: int, workers: int, threads: int) -> dict[str, float]:
+def run(pictures: int, steps: int, precision: str, batch: int, workers: int, threads: int) -> dict[str, float]:
     """Run one command; return pictures per hour and the peak of memory in GiB."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name) / "pictures"
@@ -72,7 +74,7 @@ def run(pictures: int, steps: int, batch: int, workers: int, threads: int) -> di
         write_pictures(folder, pictures)
         command = [sys.executable, "-m", "invert", "project", str(folder), "--network", str(NETWORK), "-q"]
         command += ["--out", str(Path(name) / "a.h5"), "--steps", str(steps), "--batch", str(batch)]
-        command += ["--workers", str(workers), "--threads", str(threads)]
+        command += ["--workers", str(workers), "--threads", str(threads), "--precision", precision]
         started = time.perf_counter()
         process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
         peak = 0
@@ -108,16 +110,17 @@ def main() -> None:
         return
     slow = 3600 / measure_apart("bench.batch_throughput", [str(arguments.steps)])["seconds"]
     print(f"{arguments.pictures} pictures of 32 px, {arguments.steps} steps; {torch.get_num_threads()} processors.\n")
-    print("| batch | workers x threads | pictures | images per hour | of plain | of batch 1 | peak GiB |")
-    print("|---|---|---|---|---|---|---|")
-    print(f"| plain, 1 | 1 x {torch.get_num_threads()} | 1 | {slow:.0f} | 1.0 | | |", flush=True)
+    print("| precision | batch | workers x threads | pictures | images per hour | of plain | of batch 1 | peak GiB |")
+    print("|---|---|---|---|---|---|---|---|")
+    print(f"| plain | 1 | 1 x {torch.get_num_threads()} | 1 | {slow:.0f} | 1.0 | | |", flush=True)
     first = 0.0
-    for batch, workers, threads, share in WAYS:
+    for precision, batch, workers, threads, share in WAYS:
         pictures = max(arguments.pictures // share, batch * workers)
-        found = run(pictures, arguments.steps, batch, workers, threads)
+        found = run(pictures, arguments.steps, precision, batch, workers, threads)
         first = first or found["per_hour"]
+        way = f"{precision} | {batch} | {workers} x {threads} | {pictures}"
         values = f"{found['per_hour']:.0f} | {found['per_hour'] / slow:.1f} | {found['per_hour'] / first:.1f}"
-        print(f"| {batch} | {workers} x {threads} | {pictures} | {values} | {found['peak']:.1f} |", flush=True)
+        print(f"| {way} | {values} | {found['peak']:.1f} |", flush=True)
 
 
 if __name__ == "__main__":

@@ -23,7 +23,7 @@ NETWORKS = Path(__file__).parent.parent / "data" / "networks"
 FASHION_MNIST = Path("/usr/share/datasets/fashion-mnist")
 
 # Calibration: real pictures of the test set, and samples of B; A's own are drawn by `invert calibrate`.
-CALIBRATION = {"real": ("t10k", 1000, 640), "B": ("B", 200_000, 640)}
+CALIBRATION = {"real": ("t10k", 1000, 640), "B": ("B", 200_000, 1280)}
 # Tests: source, first index or seed, truncation.
 TESTS = {
     "own": ("A", 300_000, 1.0),

@@ -15,14 +15,14 @@ from torch import Tensor, nn
 from generator.config import to_dict
 from generator.loaders import LoadedNetwork
 from generator.loaders.own_format import FAMILY, FORMAT, METADATA_KEY, VERSION
-from generator.networks import Discriminator, Generator
+from generator.networks import AnyDiscriminator, Generator
 
 __all__ = ["network_bytes", "save_loaded", "save_network"]
 
 
 def network_bytes(
     generator: Generator,
-    discriminator: Discriminator | None = None,
+    discriminator: AnyDiscriminator | None = None,
     *,
     family: str = FAMILY,
     source_sha256: str | None = None,
@@ -56,7 +56,7 @@ def network_bytes(
 def save_network(
     path: str | os.PathLike[str],
     generator: Generator,
-    discriminator: Discriminator | None = None,
+    discriminator: AnyDiscriminator | None = None,
     *,
     family: str = FAMILY,
     source_sha256: str | None = None,

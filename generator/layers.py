@@ -113,6 +113,8 @@ class EqualizedLinear(Foldable):
         bias: Initial bias, or None for no bias.
         activation: One of `generator.config.ACTIVATIONS`.
         lr_multiplier: Learning rate of this layer relative to the others.
+        weight_gain: Factor in the constant that scales the weight, with none after the activation (StyleGAN). Default:
+            the activation's own gain, after it (StyleGAN2).
     """
 
     def __init__(
@@ -123,13 +125,15 @@ class EqualizedLinear(Foldable):
         bias: float | None = 0.0,
         activation: str = "linear",
         lr_multiplier: float = 1.0,
+        weight_gain: float | None = None,
     ) -> None:
         super().__init__()
         self.activation = activation
         self.weight = nn.Parameter(torch.randn([out_features, in_features]) / lr_multiplier)
         self.bias = None if bias is None else nn.Parameter(torch.full([out_features], bias / lr_multiplier))
-        self.weight_gain = lr_multiplier / math.sqrt(in_features)
+        self.weight_gain = (1.0 if weight_gain is None else weight_gain) * lr_multiplier / math.sqrt(in_features)
         self.bias_gain = lr_multiplier
+        self.act_gain = default_gain(activation) if weight_gain is None else 1.0
 
     def _fold(self) -> tuple[Tensor, ...]:
         weight = self.weight * self.weight_gain
@@ -142,7 +146,8 @@ class EqualizedLinear(Foldable):
         weight, *bias = self.folded()
         if self.activation == "linear":
             return functional.linear(x, weight.to(x.dtype), bias[0].to(x.dtype) if bias else None)
-        return bias_act(functional.linear(x, weight.to(x.dtype)), bias[0] if bias else None, act=self.activation)
+        y = functional.linear(x, weight.to(x.dtype))
+        return bias_act(y, bias[0] if bias else None, act=self.activation, gain=self.act_gain)
 
 
 class EqualizedConv2d(Foldable):
@@ -155,6 +160,7 @@ class EqualizedConv2d(Foldable):
         up: Upsampling factor. down: Downsampling factor.
         resample_filter: Taps of the low-pass filter.
         conv_clamp: Limit on the output's absolute value, or None.
+        weight_gain: As of `EqualizedLinear`.
     """
 
     resample_filter: Tensor
@@ -171,13 +177,15 @@ class EqualizedConv2d(Foldable):
         down: int = 1,
         resample_filter: Sequence[float] = (1, 3, 3, 1),
         conv_clamp: float | None = None,
+        weight_gain: float | None = None,
     ) -> None:
         super().__init__()
         self.activation, self.up, self.down, self.conv_clamp = activation, up, down, conv_clamp
         self.register_buffer("resample_filter", setup_filter(resample_filter, separable=False), persistent=False)
         self.weight = nn.Parameter(torch.randn([out_channels, in_channels, kernel_size, kernel_size]))
         self.bias = nn.Parameter(torch.zeros([out_channels])) if bias else None
-        self.weight_gain = 1 / math.sqrt(in_channels * kernel_size**2)
+        self.weight_gain = (1.0 if weight_gain is None else weight_gain) / math.sqrt(in_channels * kernel_size**2)
+        self.act_gain = default_gain(activation) if weight_gain is None else 1.0
 
     def _fold(self) -> tuple[Tensor, ...]:
         return (self.weight * self.weight_gain,)
@@ -199,8 +207,7 @@ class EqualizedConv2d(Foldable):
         clamp = None if self.conv_clamp is None else self.conv_clamp * gain
         if self.bias is None and self.activation == "linear" and clamp is None and gain == 1:
             return x
-        act_gain = default_gain(self.activation) * gain
-        return bias_act(x, self.bias, act=self.activation, gain=act_gain, clamp=clamp)
+        return bias_act(x, self.bias, act=self.activation, gain=self.act_gain * gain, clamp=clamp)
 
 
 class ModulatedConv2d(Foldable):

@@ -52,7 +52,7 @@ def network(*, required: bool) -> Callable[[F], F]:
         metavar="FILE",
         required=required,
         type=click.Path(exists=True, dir_okay=False, path_type=Path),
-        help="Network file: safetensors of this project, a StyleGAN2 pickle or a rosinality .pt.",
+        help="Network file: safetensors of this project, a StyleGAN or StyleGAN2 pickle or a rosinality .pt.",
     )
 
 

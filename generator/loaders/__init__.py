@@ -13,7 +13,7 @@ from generator.loaders.state import LoadedState
 from generator.loaders.weights import digest
 
 if TYPE_CHECKING:
-    from generator.networks import Discriminator, Generator
+    from generator.networks import AnyDiscriminator, Generator
 
 __all__ = ["Inspection", "LoadedNetwork", "LoadedState", "Provenance", "inspect", "load"]
 
@@ -46,7 +46,7 @@ class LoadedNetwork:
     """A network that was read from a file."""
 
     generator: "Generator"
-    discriminator: "Discriminator | None"
+    discriminator: "AnyDiscriminator | None"
     provenance: Provenance
 
 
@@ -54,8 +54,8 @@ def load(path: str | os.PathLike[str]) -> LoadedNetwork:
     """Read a network file and build its networks, on the CPU and in evaluation mode.
 
     Args:
-        path: A file of stylegan2-ada-pytorch, stylegan3 (StyleGAN2 architecture), the TensorFlow code of StyleGAN2 and
-            StyleGAN2-ADA, rosinality, or this project; recognised by what it holds.
+        path: A file of stylegan2-ada-pytorch, stylegan3 (StyleGAN2 architecture), the TensorFlow code of StyleGAN,
+            StyleGAN2 and StyleGAN2-ADA, rosinality, or this project; recognised by what it holds.
 
     Raises:
         NetworkFileError: The file is unsafe, damaged, unsupported or of another kind.

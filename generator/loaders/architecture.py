@@ -5,12 +5,29 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from generator.config import MAX_RESOLUTION, DiscriminatorConfig, GeneratorConfig, MappingConfig, SynthesisConfig
+from generator.config import (
+    MAX_RESOLUTION,
+    DiscriminatorConfig,
+    DiscriminatorSettings,
+    GeneratorConfig,
+    MappingConfig,
+    SynthesisConfig,
+)
 from generator.errors import ConfigError, NetworkFileError
 from generator.loaders.records import escaped
 from generator.loaders.weights import Shape
 
-__all__ = ["Hints", "compare", "discriminator_config", "generator_config"]
+__all__ = [
+    "Hints",
+    "Shapes",
+    "channels_of",
+    "compare",
+    "discriminator_config",
+    "generator_config",
+    "mapping_of",
+    "resolutions_of",
+    "size_of",
+]
 
 CHANNEL_DEFAULTS = (32768, 512)
 
@@ -22,6 +39,8 @@ class Hints:
     """What shapes cannot tell, as found in the file.
 
     Attributes:
+        stylegan: The networks are those of the first StyleGAN.
+        resample_filter: Taps; of StyleGAN the blur's. normalisation: Of StyleGAN's feature maps.
         claims: The file's own settings under our names; where shapes can tell, both must agree.
     """
 
@@ -32,6 +51,8 @@ class Hints:
     lr_multiplier: float = 0.01
     w_avg_beta: float = 0.995
     mbstd_group_size: int | None = 4
+    stylegan: bool = False
+    normalisation: str = "instance"
     claims: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -41,16 +62,16 @@ def generator_config(shapes: Shapes, hints: Hints) -> GeneratorConfig:
     Raises:
         NetworkFileError: There is none within the limits of `generator.config`.
     """
-    resolutions = _resolutions(shapes, "synthesis.")
-    widths = {r: _size(shapes, f"synthesis.b{r}.conv1.bias", 1, 0) for r in resolutions}
+    resolutions = resolutions_of(shapes, "synthesis.")
+    widths = {r: size_of(shapes, f"synthesis.b{r}.conv1.bias", 1, 0) for r in resolutions}
     top = resolutions[-1]
     try:
-        mapping = _mapping(shapes, hints)
-        base, limit, channels = _channels(widths, hints.claims)
+        mapping = mapping_of(shapes, hints)
+        base, limit, channels = channels_of(widths, hints.claims)
         synthesis = SynthesisConfig(
             w_dim=mapping.w_dim,
             img_resolution=top,
-            img_channels=_size(shapes, f"synthesis.b{top}.torgb.bias", 1, 0),
+            img_channels=size_of(shapes, f"synthesis.b{top}.torgb.bias", 1, 0),
             channel_base=base,
             channel_max=limit,
             channels=channels,
@@ -77,19 +98,19 @@ def discriminator_config(shapes: Shapes, hints: Hints, *, c_dim: int, selects: b
     Raises:
         NetworkFileError: There is none within the limits of `generator.config`.
     """
-    resolutions = _resolutions(shapes, "")
-    widths = {r: _size(shapes, f"b{r}.{'conv0' if r > 4 else 'conv'}.bias", 1, 0) for r in resolutions}
+    resolutions = resolutions_of(shapes, "")
+    widths = {r: size_of(shapes, f"b{r}.{'conv0' if r > 4 else 'conv'}.bias", 1, 0) for r in resolutions}
     top = resolutions[-1]
-    outputs = _size(shapes, "b4.out.bias", 1, 0)
+    outputs = size_of(shapes, "b4.out.bias", 1, 0)
     if not selects and "mapping.embed.weight" in shapes:
-        c_dim = _size(shapes, "mapping.embed.weight", 2, 1)
+        c_dim = size_of(shapes, "mapping.embed.weight", 2, 1)
     projects = bool(c_dim) and not selects
     try:
-        base, limit, channels = _channels(widths, hints.claims)
+        base, limit, channels = channels_of(widths, hints.claims)
         return DiscriminatorConfig(
             c_dim=c_dim,
             img_resolution=top,
-            img_channels=_size(shapes, f"b{top}.fromrgb.weight", 4, 1),
+            img_channels=size_of(shapes, f"b{top}.fromrgb.weight", 4, 1),
             channel_base=base,
             channel_max=limit,
             channels=channels,
@@ -98,7 +119,7 @@ def discriminator_config(shapes: Shapes, hints: Hints, *, c_dim: int, selects: b
             activation=hints.activation,
             conv_clamp=hints.conv_clamp,
             mbstd_group_size=hints.mbstd_group_size,
-            mbstd_channels=_size(shapes, "b4.conv.weight", 4, 1) - widths[4],
+            mbstd_channels=size_of(shapes, "b4.conv.weight", 4, 1) - widths[4],
             label_mode="select" if selects else "project",
             cmap_dim=outputs if projects and outputs != widths[4] else None,
             mapping_layers=_count(shapes, "mapping.fc") if projects else DiscriminatorConfig.mapping_layers,
@@ -108,19 +129,20 @@ def discriminator_config(shapes: Shapes, hints: Hints, *, c_dim: int, selects: b
         raise NetworkFileError(f"unsupported: {error}") from None
 
 
-def compare(claims: Mapping[str, Any], config: GeneratorConfig | DiscriminatorConfig) -> None:
+def compare(claims: Mapping[str, Any], config: GeneratorConfig | DiscriminatorSettings) -> None:
     """Hold a file's settings against its tensors.
 
     Raises:
         NetworkFileError: A setting says something else than the tensors.
     """
     facts: dict[str, Any] = {}
-    for part in (config.mapping, config.synthesis) if isinstance(config, GeneratorConfig) else (config,):
+    parts: tuple[Any, ...] = (config.mapping, config.synthesis) if isinstance(config, GeneratorConfig) else (config,)
+    for part in parts:
         facts |= vars(part)
     if isinstance(config, GeneratorConfig):
         facts["num_ws"] = config.synthesis.num_ws
     # widths were compared when the channels were found; None stands for a default
-    for key in ("channel_base", "channel_max", "channels", "resample_filter"):
+    for key in ("channel_base", "channel_max", "channels", "resample_filter", "blur_filter"):
         facts.pop(key, None)
     for key, claimed in claims.items():
         known = facts.get(key) is not None and type(claimed) in (bool, int, float, str)
@@ -133,7 +155,7 @@ def _shown(value: object) -> str:
     return escaped(text if len(text) <= 40 else text[:40] + "...")
 
 
-def _resolutions(shapes: Shapes, prefix: str) -> list[int]:
+def resolutions_of(shapes: Shapes, prefix: str) -> list[int]:
     """Return the resolutions of the blocks, 4 px first."""
     found = {int(match[1]) for name in shapes if (match := re.match(rf"{prefix}b(\d{{1,6}})\.", name))}
     top = max(found, default=0)
@@ -146,7 +168,7 @@ def _resolutions(shapes: Shapes, prefix: str) -> list[int]:
     return expected
 
 
-def _size(shapes: Shapes, name: str, dimensions: int, axis: int) -> int:
+def size_of(shapes: Shapes, name: str, dimensions: int, axis: int) -> int:
     """Return one size of a tensor that must be there."""
     shape = shapes.get(name)
     if shape is None:
@@ -162,22 +184,23 @@ def _count(shapes: Shapes, prefix: str) -> int:
     return max((int(match[1]) + 1 for match in found if match), default=0)
 
 
-def _mapping(shapes: Shapes, hints: Hints) -> MappingConfig:
+def mapping_of(shapes: Shapes, hints: Hints) -> MappingConfig:
+    """Return the mapping network that has these tensors."""
     layers = _count(shapes, "mapping.fc")
     conditional = "mapping.embed.weight" in shapes or "mapping.label_matrix" in shapes
     embeds = "mapping.embed.weight" in shapes
-    if not layers:
+    if not layers and not hints.stylegan:
         raise NetworkFileError("unsupported: its mapping network has no layers")
-    w_dim = _size(shapes, f"mapping.fc{layers - 1}.bias", 1, 0)
-    width = _size(shapes, "mapping.fc0.weight", 2, 1)
+    w_dim = size_of(shapes, f"mapping.fc{layers - 1}.bias" if layers else "mapping.w_avg", 1, 0)
+    width = size_of(shapes, "mapping.fc0.weight", 2, 1) if layers else w_dim
     c_dim, embed_dim = 0, None
     z_dim = width
     if embeds:
-        c_dim, embed_dim = _size(shapes, "mapping.embed.weight", 2, 1), _size(shapes, "mapping.embed.bias", 1, 0)
+        c_dim, embed_dim = size_of(shapes, "mapping.embed.weight", 2, 1), size_of(shapes, "mapping.embed.bias", 1, 0)
         z_dim = width - embed_dim
     elif conditional:
-        c_dim, z_dim = (_size(shapes, "mapping.label_matrix", 2, axis) for axis in (0, 1))
-    layer_dim = _size(shapes, "mapping.fc0.bias", 1, 0) if layers > 1 else w_dim
+        c_dim, z_dim = (size_of(shapes, "mapping.label_matrix", 2, axis) for axis in (0, 1))
+    layer_dim = size_of(shapes, "mapping.fc0.bias", 1, 0) if layers > 1 else w_dim
     return MappingConfig(
         z_dim=z_dim,
         c_dim=c_dim,
@@ -202,7 +225,7 @@ def _architecture(shapes: Shapes, resolutions: list[int], prefix: str, colour: s
     return "skip" if any(f"{prefix}b{r}.{colour}.weight" in shapes for r in resolutions[:-1]) else "orig"
 
 
-def _channels(widths: Mapping[int, int], claims: Mapping[str, Any]) -> tuple[int, int, tuple[int, ...] | None]:
+def channels_of(widths: Mapping[int, int], claims: Mapping[str, Any]) -> tuple[int, int, tuple[int, ...] | None]:
     """Describe the widths by `channel_base` and `channel_max` if any do, else by a list."""
     claimed = [claims.get(key) for key in ("channel_base", "channel_max")]
     if any(type(value) is int for value in claimed):

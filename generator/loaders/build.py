@@ -6,7 +6,7 @@ from torch import Tensor, nn
 from generator.errors import ConfigError, NetworkFileError
 from generator.loaders.records import Array
 from generator.loaders.state import LoadedState
-from generator.networks import Discriminator, Generator
+from generator.networks import AnyDiscriminator, Generator, make_discriminator
 
 __all__ = ["build_discriminator", "build_generator"]
 
@@ -34,7 +34,7 @@ def build_generator(state: LoadedState) -> Generator:
     return generator
 
 
-def build_discriminator(state: LoadedState) -> Discriminator | None:
+def build_discriminator(state: LoadedState) -> AnyDiscriminator | None:
     """Build the discriminator, if there is one.
 
     Raises:
@@ -44,7 +44,7 @@ def build_discriminator(state: LoadedState) -> Discriminator | None:
         return None
     with torch.random.fork_rng(devices=[]):
         try:
-            discriminator = Discriminator(state.discriminator_config)
+            discriminator = make_discriminator(state.discriminator_config)
         except ConfigError as error:
             raise NetworkFileError(f"unsupported: {error}") from None
     _fill(discriminator, state.discriminator_state, {})

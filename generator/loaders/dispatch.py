@@ -72,12 +72,10 @@ def _nvidia(top: object, size: int) -> LoadedState:
         version = nvidia_tensorflow.network_version(top)
         if version in nvidia_tensorflow.VERSIONS:
             return nvidia_tensorflow.read(top, size)
-        if version in (2, 3):
-            raise NetworkFileError("this is a StyleGAN network of the first version, which is not supported yet")
-        raise NetworkFileError(f"unsupported: TensorFlow network version {version}; supported are 4 and 5")
+        raise NetworkFileError(f"unsupported: TensorFlow network version {version}; supported are 2 to 5")
     if isinstance(top, dict) and any(isinstance(top.get(key), ModuleRecord) for key in ("G_ema", "G", "D")):
         return nvidia_torch.read(top, size)
-    raise NetworkFileError(f"this is a pickle, but not a StyleGAN2 network: it holds {_contents(top)}")
+    raise NetworkFileError(f"this is a pickle, but not a StyleGAN network: it holds {_contents(top)}")
 
 
 def _torch(top: object, size: int) -> LoadedState:

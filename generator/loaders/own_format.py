@@ -6,7 +6,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from generator.config import DiscriminatorConfig, GeneratorConfig, from_dict
+from generator.config import GeneratorConfig, discriminator_from_dict, from_dict
 from generator.errors import ConfigError, NetworkFileError
 from generator.loaders.records import escaped
 from generator.loaders.shapes import discriminator_shapes, generator_shapes
@@ -44,7 +44,7 @@ def read(data: memoryview) -> LoadedState:
     try:
         generator = from_dict(GeneratorConfig, about["generator"])
         found = about.get("discriminator")
-        discriminator = None if found is None else from_dict(DiscriminatorConfig, found)
+        discriminator = None if found is None else discriminator_from_dict(found)
     except (ConfigError, KeyError, TypeError, ValueError) as error:
         raise NetworkFileError(f"damaged: its settings are not a network's: {escaped(str(error))}") from None
     check_shapes(parts["G."], generator_shapes(generator), frozenset())

@@ -1,6 +1,13 @@
 """The names and shapes of every tensor that a configuration implies, without building a network."""
 
-from generator.config import DiscriminatorConfig, GeneratorConfig, MappingConfig, SynthesisConfig
+from generator.config import (
+    DiscriminatorSettings,
+    GeneratorConfig,
+    MappingConfig,
+    StyleGANDiscriminatorConfig,
+    StyleGANSynthesisConfig,
+    SynthesisConfig,
+)
 
 __all__ = ["discriminator_shapes", "generator_shapes"]
 
@@ -10,15 +17,19 @@ Shapes = dict[str, tuple[int, ...]]
 def generator_shapes(config: GeneratorConfig) -> Shapes:
     """Return the shape of every tensor of a generator's state."""
     mapping = _mapping_shapes("mapping", config.mapping)
-    return {**mapping, "mapping.w_avg": (config.mapping.w_dim,), **_synthesis_shapes(config.synthesis)}
+    mapping["mapping.w_avg"] = (config.mapping.w_dim,)
+    if isinstance(config.synthesis, StyleGANSynthesisConfig):
+        return mapping | _style_shapes(config.synthesis)
+    return mapping | _synthesis_shapes(config.synthesis)
 
 
-def discriminator_shapes(config: DiscriminatorConfig) -> Shapes:
+def discriminator_shapes(config: DiscriminatorSettings) -> Shapes:
     """Return the shape of every tensor of a discriminator's state."""
     shapes: Shapes = {}
     widths, colours = config.widths, config.img_channels
+    everywhere = config.growing if isinstance(config, StyleGANDiscriminatorConfig) else config.architecture == "skip"
     for r, width in sorted(widths.items(), reverse=True):
-        if config.architecture == "skip" or r == config.img_resolution:
+        if everywhere or r == config.img_resolution:
             shapes |= {f"b{r}.fromrgb.weight": (width, colours, 1, 1), f"b{r}.fromrgb.bias": (width,)}
         if r > 4:
             below = widths[r // 2]
@@ -27,8 +38,8 @@ def discriminator_shapes(config: DiscriminatorConfig) -> Shapes:
             if config.architecture == "resnet":
                 shapes[f"b{r}.skip.weight"] = (below, width, 1, 1)
     width, outputs = widths[4], 1
-    if config.c_dim and config.label_mode == "select":
-        outputs = config.c_dim
+    if isinstance(config, StyleGANDiscriminatorConfig) or config.label_mode == "select":
+        outputs = config.c_dim or 1
     elif config.c_dim:
         outputs = config.cmap_dim or width
         layers = config.mapping_layers
@@ -73,6 +84,30 @@ def _synthesis_shapes(config: SynthesisConfig) -> Shapes:
                 shapes |= {f"{block}.{layer}.noise_const": (r, r), f"{block}.{layer}.noise_strength": ()}
         if config.architecture == "skip" or r == config.img_resolution:
             shapes |= _modulated(f"{block}.torgb", width, config.img_channels, 1, config.w_dim)
+    return shapes
+
+
+def _style_shapes(config: StyleGANSynthesisConfig) -> Shapes:
+    shapes: Shapes = {}
+    for r, width in config.widths.items():
+        block = f"synthesis.b{r}"
+        if r == 4 and config.input == "constant":
+            shapes[f"{block}.const"] = (width, 4, 4)
+        elif r == 4:
+            shapes[f"{block}.dense.weight"] = (width * 16, config.w_dim)
+        else:
+            shapes[f"{block}.conv0.weight"] = (width, config.widths[r // 2], 3, 3)
+        shapes[f"{block}.conv1.weight"] = (width, width, 3, 3)
+        for layer in ("input" if r == 4 else "conv0", "conv1"):
+            shapes[f"{block}.{layer}.bias"] = (width,)
+            if config.use_noise:
+                shapes |= {f"{block}.{layer}.noise_const": (r, r), f"{block}.{layer}.noise_strength": (width,)}
+            if config.use_styles:
+                affine = f"{block}.{layer}.affine"
+                shapes |= {f"{affine}.weight": (2 * width, config.w_dim), f"{affine}.bias": (2 * width,)}
+        if config.growing or r == config.img_resolution:
+            colours = config.img_channels
+            shapes |= {f"{block}.torgb.weight": (colours, width, 1, 1), f"{block}.torgb.bias": (colours,)}
     return shapes
 
 

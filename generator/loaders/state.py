@@ -4,9 +4,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from generator.config import DiscriminatorConfig, GeneratorConfig
+from generator.config import DiscriminatorSettings, GeneratorConfig
 from generator.errors import NetworkFileError
-from generator.loaders.architecture import Hints, compare, discriminator_config, generator_config
+from generator.loaders import architecture, architecture_stylegan
+from generator.loaders.architecture import Hints, compare
 from generator.loaders.records import Array
 from generator.loaders.shapes import discriminator_shapes, generator_shapes
 from generator.loaders.weights import Weight, check_shapes, digest, resample_taps, shapes_of, to_float32
@@ -21,7 +22,8 @@ class LoadedState:
     Attributes:
         generator_config, generator_state: The (EMA) generator. `mapping.w_avg` is absent where the file has none.
         discriminator_config, discriminator_state: The discriminator, or None.
-        family: Who wrote the file: "stylegan2-ada-pytorch", "stylegan2-tensorflow", "rosinality" or "invert".
+        family: Who wrote the file: "stylegan2-ada-pytorch", "stylegan2-tensorflow",
+            "stylegan-tensorflow", "rosinality" or "invert".
         settings: The file's own settings as JSON types; only ever shown.
         warnings: What a user should know about the conversion.
         globals_asked: Python names that the file asks for; none of them was looked up.
@@ -31,7 +33,7 @@ class LoadedState:
 
     generator_config: GeneratorConfig
     generator_state: dict[str, Array]
-    discriminator_config: DiscriminatorConfig | None
+    discriminator_config: DiscriminatorSettings | None
     discriminator_state: dict[str, Array] | None
     family: str
     settings: dict[str, Any]
@@ -82,16 +84,20 @@ def assemble(
         NetworkFileError: Tensors, settings and a known architecture do not agree.
     """
     weights, hints = _split_filters(generator)
-    config = generator_config(shapes_of(weights), hints)
+    described = architecture_stylegan if hints.stylegan else architecture
+    config = described.generator_config(shapes_of(weights), hints)
     check_shapes(weights, generator_shapes(config), optional)
     compare(hints.claims, config)
     state, notes = to_float32(weights)
-    d_config, d_state = None, None
+    d_config: DiscriminatorSettings | None = None
+    d_state: dict[str, Array] | None = None
     d_notes: list[str] = []
     if discriminator is not None:
         weights, hints = _split_filters(discriminator)
         c_dim = discriminator.c_dim
-        d_config = discriminator_config(shapes_of(weights), hints, c_dim=c_dim or 0, selects=c_dim is not None)
+        d_config = (architecture_stylegan if hints.stylegan else architecture).discriminator_config(
+            shapes_of(weights), hints, c_dim=c_dim or 0, selects=c_dim is not None
+        )
         check_shapes(weights, discriminator_shapes(d_config), frozenset())
         compare(hints.claims, d_config)
         _check_pair(config, d_config)
@@ -119,7 +125,7 @@ def _split_filters(part: Part) -> tuple[dict[str, Weight], Hints]:
     return weights, replace(part.hints, resample_filter=resample_taps(filters)) if filters else part.hints
 
 
-def _check_pair(generator: GeneratorConfig, discriminator: DiscriminatorConfig) -> None:
+def _check_pair(generator: GeneratorConfig, discriminator: DiscriminatorSettings) -> None:
     drawn, seen = generator.synthesis, discriminator
     if (drawn.img_resolution, drawn.img_channels) != (seen.img_resolution, seen.img_channels):
         draws = f"{drawn.img_channels} x {drawn.img_resolution} px"

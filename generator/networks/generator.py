@@ -4,14 +4,14 @@ import torch
 from torch import Tensor, nn
 
 from generator.config import GeneratorConfig
-from generator.networks.mapping import MappingNetwork
-from generator.networks.synthesis_stylegan2 import NoiseInput, SynthesisNetwork
+from generator.networks.families import make_mapping, make_synthesis
+from generator.networks.noise_inputs import NoiseInput
 
 __all__ = ["Generator"]
 
 
 class Generator(nn.Module):
-    """A StyleGAN2 generator.
+    """A StyleGAN or StyleGAN2 generator.
 
     Args:
         config: Its settings.
@@ -20,8 +20,8 @@ class Generator(nn.Module):
     def __init__(self, config: GeneratorConfig) -> None:
         super().__init__()
         self.config = config
-        self.mapping = MappingNetwork(config.mapping)
-        self.synthesis = SynthesisNetwork(config.synthesis)
+        self.mapping = make_mapping(config)
+        self.synthesis = make_synthesis(config.synthesis)
 
     @property
     def num_ws(self) -> int:

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from generator.config import MappingConfig
 from generator.errors import ConfigError
 from generator.layers import EqualizedLinear, normalize_second_moment
+from generator.ops import default_gain
 
 __all__ = ["MappingNetwork"]
 
@@ -19,11 +20,12 @@ class MappingNetwork(nn.Module):
     Args:
         config: Its settings.
         track_average: Keep a running mean `w_avg` for truncation.
+        gain_in_weight: Put the activation's gain into the weights' constant (StyleGAN), not on the output (StyleGAN2).
     """
 
     w_avg: Tensor
 
-    def __init__(self, config: MappingConfig, track_average: bool = True) -> None:
+    def __init__(self, config: MappingConfig, track_average: bool = True, *, gain_in_weight: bool = False) -> None:
         super().__init__()
         self.config = config
         hidden = config.layer_dim or config.w_dim
@@ -39,7 +41,13 @@ class MappingNetwork(nn.Module):
             raise ConfigError(f"a mapping network without layers needs w_dim {width}, not {config.w_dim}")
         for i in range(config.num_layers):
             out = config.w_dim if i == config.num_layers - 1 else hidden
-            layer = EqualizedLinear(width, out, activation=config.activation, lr_multiplier=config.lr_multiplier)
+            layer = EqualizedLinear(
+                width,
+                out,
+                activation=config.activation,
+                lr_multiplier=config.lr_multiplier,
+                weight_gain=default_gain(config.activation) if gain_in_weight else None,
+            )
             self.add_module(f"fc{i}", layer)
             width = out
         if track_average:

@@ -4,19 +4,16 @@ Reference: Karras et al. 2020, figure 2 (layer), figure 7 ("skip" and "resnet" g
 """
 
 import math
-from collections.abc import Mapping
-from typing import cast
 
 import torch
 from torch import Tensor, nn
 
 from generator.config import SynthesisConfig
 from generator.layers import EqualizedConv2d, ModulatedConv2d, ToRGB
+from generator.networks.noise_inputs import NoiseInput, NoiseInputs
 from generator.ops import setup_filter, upfirdn2d
 
-__all__ = ["NoiseInput", "SynthesisNetwork"]
-
-NoiseInput = str | Mapping[str, Tensor]
+__all__ = ["SynthesisNetwork"]
 
 
 class SynthesisBlock(nn.Module):
@@ -96,14 +93,11 @@ class SynthesisBlock(nn.Module):
         return before, after, before, after
 
 
-class SynthesisNetwork(nn.Module):
+class SynthesisNetwork(NoiseInputs):
     """Draw pictures from one style per layer.
 
     Args:
         config: Its settings.
-
-    Attributes:
-        noise_sizes: Name ("b8.conv0") and height of every noise input, first layer first.
     """
 
     def __init__(self, config: SynthesisConfig) -> None:
@@ -112,44 +106,11 @@ class SynthesisNetwork(nn.Module):
         self.num_ws = config.num_ws
         for resolution in config.widths:
             self.add_module(f"b{resolution}", SynthesisBlock(config, resolution))
-        self.noise_sizes: dict[str, int] = {}
+        self.noise_sizes = {}
         if config.use_noise:
             for resolution in config.widths:
                 for layer in ("conv0", "conv1") if resolution > 4 else ("conv1",):
                     self.noise_sizes[f"b{resolution}.{layer}"] = resolution
-
-    def _layer(self, name: str) -> ModulatedConv2d:
-        return cast(ModulatedConv2d, self.get_submodule(name))
-
-    def noise_maps(self, noise: NoiseInput, batch: int, rng: torch.Generator | None = None) -> dict[str, Tensor | None]:
-        """Return the noise `[batch or 1, 1, r, r]` of every layer (None: no noise) that `noise` stands for.
-
-        Args:
-            noise: "const" (the stored maps), "random" (fresh for each picture, from `rng`), "none", or maps
-                `[N or 1, 1, r, r]` by name.
-            batch: N.
-            rng: Source of random noise, on the CPU; default torch's global one.
-
-        Raises:
-            ValueError: An unknown word, a missing or unknown name, or a map of the wrong shape.
-        """
-        sizes = self.noise_sizes
-        if isinstance(noise, str):
-            if noise == "const":
-                return {name: self._layer(name).noise_const[None, None] for name in sizes}
-            if noise == "random":
-                maps = {name: torch.randn([batch, 1, r, r], generator=rng) for name, r in sizes.items()}
-                return {name: value.to(self._layer("b4.conv1").weight.device) for name, value in maps.items()}
-            if noise == "none":
-                return dict.fromkeys(sizes)
-            raise ValueError(f"noise {noise!r} is not const, random, none or a dictionary of maps")
-        if set(noise) != set(sizes):
-            raise ValueError(f"noise maps {sorted(set(noise) ^ set(sizes))} are missing or unknown")
-        for name, value in noise.items():
-            r = sizes[name]
-            if value.shape[1:] != (1, r, r) or value.shape[0] not in (1, batch):
-                raise ValueError(f"noise {name} has shape {tuple(value.shape)}, not ({batch}, 1, {r}, {r})")
-        return dict(noise)
 
     def forward(
         self,

@@ -1,6 +1,7 @@
 """Operators the networks are made of; each module has one public function beside its reference."""
 
 from generator.ops.bias_act import bias_act, default_gain
+from generator.ops.box_conv import averaging_kernel, conv_average2d, upsample_conv2d, upsampling_kernel
 from generator.ops.conv_tail import conv_tail
 from generator.ops.lpips_tail import lpips_tail, normalise_features
 from generator.ops.modulate import modulate
@@ -8,7 +9,9 @@ from generator.ops.modulated_conv import modulated_conv2d
 from generator.ops.upfirdn2d import setup_filter, upfirdn2d
 
 __all__ = [
+    "averaging_kernel",
     "bias_act",
+    "conv_average2d",
     "conv_tail",
     "default_gain",
     "lpips_tail",
@@ -17,4 +20,6 @@ __all__ = [
     "normalise_features",
     "setup_filter",
     "upfirdn2d",
+    "upsample_conv2d",
+    "upsampling_kernel",
 ]

@@ -95,11 +95,10 @@ def picture_gallery(network: str, target: Array, reconstruction: Array, distance
             f"Best reconstruction by {network}, distance {distance:.4f}",
         ),
     ]
-    if target.shape == reconstruction.shape:
-        difference = np.abs(target.astype(np.int16) - reconstruction)
-        amplified = np.minimum(AMPLIFIED * _with_opacity(difference), 255).astype(np.uint8)
-        caption = f"Difference, {AMPLIFIED} times; black is none"
-        figures.append(_figure(amplified, f"Where picture and reconstruction by {network} differ", caption))
+    difference = np.abs(target.astype(np.int16) - reconstruction)
+    amplified = np.minimum(AMPLIFIED * _with_opacity(difference), 255).astype(np.uint8)
+    caption = f"Difference, {AMPLIFIED} times; black is none"
+    figures.append(_figure(amplified, f"Where picture and reconstruction by {network} differ", caption))
     return Gallery(figures, small=True)
 
 

@@ -132,11 +132,11 @@ class MeasurementStore(PictureStore):
     """The measurements of one population in a work folder, or in memory alone.
 
     Args:
-        meter: Measures projections.
+        meter: Measures projections; None where nothing new is measured.
         folder: Of the population; None keeps everything in memory.
     """
 
-    def __init__(self, meter: "EvidenceMeter", folder: Path | None = None) -> None:
+    def __init__(self, meter: "EvidenceMeter | None", folder: Path | None = None) -> None:
         self._meter, self._folder = meter, folder
         self._kept: dict[bytes, Measurement] = {}
 
@@ -166,10 +166,19 @@ class MeasurementStore(PictureStore):
         Raises:
             OutputError: It cannot be written.
         """
-        found = measurement_of(name, projection, self._meter)
+        if self._meter is None:
+            raise TypeError("a store without a meter cannot measure")
+        self.put(measurement_of(name, projection, self._meter))
+
+    def put(self, found: Measurement) -> None:
+        """Keep a measurement.
+
+        Raises:
+            OutputError: It cannot be written.
+        """
         if self._folder is not None:
-            write_atomic(self._folder / f"{name_key(name)}.json", _with_checksum(found.to_record()))
-        self._kept[name] = found
+            write_atomic(self._folder / f"{name_key(found.name)}.json", _with_checksum(found.to_record()))
+        self._kept[found.name] = found
 
 
 def _with_checksum(record: Record) -> bytes:

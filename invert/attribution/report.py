@@ -91,15 +91,15 @@ def _summary(
 def _picture(
     networks: Sequence[ReportNetwork], picture: ReportPicture, rates: Sequence[str], places: Places
 ) -> Iterator[Block]:
-    if picture.target is None:
+    if not picture.targets:
         yield Paragraph(f"Not read: {picture.plain}.", notice=True)
         return
     yield _verdict(picture.verdict)
     if picture.plain:
         yield Paragraph(f"The paper's rule with the threshold that was given: {picture.plain}.")
-    answers = zip(networks, picture.reconstructions, picture.distances, rates, strict=True)
-    for number, (network, reconstruction, distance, rate) in enumerate(answers):
-        yield picture_gallery(network.name, picture.target, reconstruction, distance)
+    answers = zip(networks, picture.targets, picture.reconstructions, picture.distances, rates, strict=True)
+    for number, (network, target, reconstruction, distance, rate) in enumerate(answers):
+        yield picture_gallery(network.name, target, reconstruction, distance)
         if picture.verdict is not None and network.calibration is not None:
             finding = picture.verdict.findings[number]
             yield from _finding(finding, network.calibration, number, places, len(networks) > 1)

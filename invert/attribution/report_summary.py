@@ -56,7 +56,7 @@ class ReportPicture:
 
     Args:
         path, file_sha256: Of its file.
-        target: uint8 [H, W, C] as the first network is given it; None if the picture could not be read.
+        targets: uint8 [H, W, C] as each network is given it; none if the picture could not be read.
         verdict: None without calibrations.
         reconstructions: uint8 [H, W, C] by each network. distances: LPIPS to them.
         plain: What the paper's rule with a given threshold says, or why the picture could not be read.
@@ -64,7 +64,7 @@ class ReportPicture:
 
     path: Path
     file_sha256: str
-    target: Array | None
+    targets: Sequence[Array]
     verdict: Verdict | None
     reconstructions: Sequence[Array]
     distances: Sequence[float]
@@ -85,7 +85,7 @@ def lead(pictures: Sequence[ReportPicture]) -> str:
 
 
 def _outcome(picture: ReportPicture) -> str:
-    if picture.target is None:
+    if not picture.targets:
         return "not read"
     return "no verdict" if picture.verdict is None else str(picture.verdict.outcome)
 
@@ -133,7 +133,7 @@ def _caption(networks: Sequence[ReportNetwork]) -> str:
 
 def _cells(networks: Sequence[ReportNetwork], picture: ReportPicture) -> list[tuple[str, ...]]:
     """Return a picture's rows from the network's name on."""
-    if picture.target is None:
+    if not picture.targets:
         return [("-",) * (len(_COLUMNS) - 2)]
     findings = picture.verdict.findings if picture.verdict is not None else [None] * len(networks)
     return [

@@ -14,9 +14,9 @@ from invert.batch.locking import OutputLock
 from invert.batch.names import one_line
 from invert.batch.work_folder import WorkFolder, read_manifest
 from invert.durable import atomic_path
-from invert.errors import BusyError, NoInputError, OutputError, UsageError, display_path
+from invert.errors import NoInputError, OutputError, UsageError, display_path
 
-__all__ = ["PackResult", "pack", "pack_if_last"]
+__all__ = ["PackResult", "pack"]
 
 _OVERHEAD = 1 << 20
 _AGAIN = "Run the same 'invert project' command again."
@@ -82,24 +82,6 @@ def pack(lock: OutputLock, *, partial: bool = False, on_progress: OnProgress | N
         size=found["size"],
         work_left=None if removed else work.path,
     )
-
-
-def pack_if_last(lock: OutputLock, on_progress: OnProgress | None = None) -> PackResult | None:
-    """Pack if all shards have been through their pictures; None where another shard will do it, or has done it.
-
-    Raises:
-        NoInputError, OutputError: See `pack`.
-    """
-    if lock.work.missing_parts():
-        return None
-    try:
-        return pack(lock, on_progress=on_progress)
-    except BusyError:
-        return None
-    except NoInputError as error:
-        if error.code == "nothing-to-pack":
-            return None
-        raise
 
 
 def _require_all(work: WorkFolder) -> None:

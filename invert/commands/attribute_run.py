@@ -92,13 +92,13 @@ class Judge:
             if isinstance(targets_or_error, ImageError):
                 self._fail(item, targets_or_error)
             else:
-                self._tell(item, targets_or_error[0], list(next(answers)))
+                self._tell(item, targets_or_error, list(next(answers)))
 
-    def _tell(self, item: Listed, target: Target, answers: "list[Asked]") -> None:
+    def _tell(self, item: Listed, targets: Sequence[Target], answers: "list[Asked]") -> None:
         from invert.attribution.verdict import decide
         from invert.statistics.thresholds import TooFewNegativesError
 
-        for text in target.warnings:
+        for text in dict.fromkeys(text for target in targets for text in target.warnings):
             if not self._told[text]:
                 self._output.warning(f"image '{display_path(item.path)}': {text}")
             self._told[text] += 1
@@ -118,14 +118,14 @@ class Judge:
         self._counts["diverged"] += any(answer.projection.status != "ok" for answer in answers)
         if verdict is not None:
             self._counts[str(verdict.outcome)] += 1
-        self._show(item, target, verdict, answers)
+        self._show(item, targets, verdict, answers)
 
-    def _show(self, item: Listed, target: Target, verdict: "Verdict | None", answers: "list[Asked]") -> None:
+    def _show(self, item: Listed, targets: Sequence[Target], verdict: "Verdict | None", answers: "list[Asked]") -> None:
         from invert.attribution.results import csv_row, header, picture_record, text_line
 
         distances = [answer.projection.distance for answer in answers]
         plain = "" if self._threshold is None else plain_verdict(distances, self._threshold, self._candidates)
-        record = picture_record(item.path, target, verdict, self._candidates, distances, plain)
+        record = picture_record(item.path, targets[0], verdict, self._candidates, distances, plain)
         if self._csv:
             if not self._begun:
                 click.echo(csv_row(None, self._candidates), nl=False)
@@ -138,9 +138,9 @@ class Judge:
         if self._with_report:
             from invert.attribution.report import ReportPicture
 
-            images = [answer.projection.image for answer in answers]
+            arrays, images = [target.array for target in targets], [answer.projection.image for answer in answers]
             self._shown.append(
-                ReportPicture(item.path, target.file_sha256, target.array, verdict, images, distances, plain)
+                ReportPicture(item.path, targets[0].file_sha256, arrays, verdict, images, distances, plain)
             )
 
     def _fail(self, item: Listed, error: ImageError) -> None:
@@ -151,7 +151,7 @@ class Judge:
         if self._with_report:
             from invert.attribution.report import ReportPicture
 
-            self._shown.append(ReportPicture(item.path, "", None, None, (), (), error.reason))
+            self._shown.append(ReportPicture(item.path, "", (), None, (), (), error.reason))
 
     def _finish(self, report: Path | None) -> None:
         from invert.attribution.verdict import Outcome, rate_sentence

@@ -48,6 +48,13 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9 ._+-]{0,63}", re.ASCII)
 @click.option(
     "-o", "--out", metavar="FILE", type=click.Path(path_type=Path), help="[default: NETWORK.calibration.json]"
 )
+@click.option(
+    "--from",
+    "earlier_path",
+    metavar="FILE",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="Take over what an earlier calibration of the same method measured.",
+)
 @click.option("--preset", default="verdict", show_default=True, type=click.Choice(list(PRESETS)))
 @click.option("--steps", type=int, metavar="N", help="Optimisation steps.  [default: that of the preset]")
 @click.option("--lpips", default="vgg", show_default=True, type=click.Choice(["vgg", "alex"]), help="Distance.")
@@ -74,6 +81,7 @@ def calibrate(
     rule: str,
     bins: int,
     out: Path | None,
+    earlier_path: Path | None,
     workers: int | None,
     as_json: bool,
     quiet: bool,
@@ -84,6 +92,7 @@ def calibrate(
 
     A threshold promises that at most --fpr of pictures like the others given are attributed to the network by mistake.
     The strictest threshold of the single populations is used. The same command again goes on where it was stopped.
+    With --from, only pictures that the earlier calibration does not have are projected.
     """
     settings = CalibrationSettings(score, rule, rate, confidence, candidates, bins)
     if given["steps"] is None:
@@ -101,6 +110,8 @@ def calibrate(
             _announce(pictures, count, settings, output)
             loaded = options.load_network(network_path, output)
             run = _Calibrating(network_path, loaded, config, workers, work, output)
+            if earlier_path is not None:
+                run.start_from(earlier_path)
             made, failed = run.calibrate(pictures, count, settings)
             _write(made, out, output)
             from invert.attribution.measuring import clear_measurements
@@ -177,8 +188,17 @@ class _Calibrating:
         self.config, self.policy = config, ImagePolicy()
         prepare_process(kind, config.threads, output.note)
         options.check_class(loaded.generator.config.mapping.c_dim, config.class_index, required=False)
+        self._earlier: Calibration | None = None
         self._run = run_record(config, config.batch or 1, torch.device(kind))
         self._method = attribution_method(method_record(config, loaded.provenance.sha256, self.policy.record()))
+
+    def start_from(self, path: Path) -> None:
+        """Take over what an earlier calibration measured."""
+        from invert.attribution.calibration_file import read_calibration
+        from invert.attribution.earlier import check_same
+
+        self._earlier = read_calibration(path)
+        check_same(self._earlier, path, self._method, self._run)
 
     def calibrate(
         self, pictures: dict[str, tuple[str, list[Listed]]], count: int, settings: CalibrationSettings
@@ -246,6 +266,12 @@ class _Calibrating:
 
         folder = self._work / "populations" / name
         preparation = MeasuringPreparation(folder, self._path, self._loaded.provenance.sha256, self.config, self.policy)
+        if self._earlier is not None:
+            from invert.attribution.earlier import take_over
+
+            ensure_folder(folder)
+            taken = take_over(self._earlier, items, folder, self._loaded.generator, self.policy)
+            self._output.note(f"{taken} of {len(items)} measurements of {name} are taken over")
         return measure_population(preparation, items, self._workers, follow)
 
 

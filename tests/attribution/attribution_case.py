@@ -74,7 +74,7 @@ def picture(
     distances = (
         [0.0123 + k for k in range(count)] if found is None else [f.measurement.distance for f in found.findings]
     )
-    return ReportPicture(Path(path), f"{seed:064x}", target, found, near, distances)
+    return ReportPicture(Path(path), f"{seed:064x}", [target] * count, found, near, distances)
 
 
 def pictures(count: int = 2, score: str = "lpips") -> list[ReportPicture]:
@@ -83,7 +83,7 @@ def pictures(count: int = 2, score: str = "lpips") -> list[ReportPicture]:
         picture(f"samples/{name}.png", verdict(distances[:count], score), count=count, seed=seed)
         for seed, (name, distances) in enumerate(KINDS.items())
     ]
-    return [*made, ReportPicture(Path("samples/cut.png"), "", None, None, (), (), "the file is cut off")]
+    return [*made, ReportPicture(Path("samples/cut.png"), "", (), None, (), (), "the file is cut off")]
 
 
 def report(some: Sequence[ReportPicture], of: Sequence[ReportNetwork] | None = None, **others: Any) -> bytes:

@@ -184,36 +184,46 @@ def test_pictures_of_any_channels(channels: int) -> None:
     one = picture("a.png", verdict([-8.0]), count=1, channels=channels)
     page = Reader(report([one], networks(1)))
     check_allowed(page)
-    assert one.target is not None
+    (given,) = one.targets
     (target,), (made,), (map_,) = (shown(page, alt) for alt in ("The picture", "What A makes", "differ"))
     if channels == 4:
-        alpha = one.target[..., 3:] / 255
-        np.testing.assert_allclose(target, one.target[..., :3] * alpha, atol=1)
+        alpha = given[..., 3:] / 255
+        np.testing.assert_allclose(target, given[..., :3] * alpha, atol=1)
     else:
-        np.testing.assert_array_equal(target, one.target.squeeze())
+        np.testing.assert_array_equal(target, given.squeeze())
         np.testing.assert_array_equal(made, one.reconstructions[0].squeeze())
-    difference = np.abs(one.target.astype(int) - one.reconstructions[0])
+    difference = np.abs(given.astype(int) - one.reconstructions[0])
     if channels == 4:
         difference = np.maximum(difference[..., :3], difference[..., 3:])
     np.testing.assert_array_equal(map_, np.minimum(255, charts.AMPLIFIED * difference).squeeze())
     assert f"Difference, {charts.AMPLIFIED} times" in page.text
 
 
-def test_large_pictures_are_reduced_and_other_sizes_have_no_difference() -> None:
+def test_large_pictures_are_reduced() -> None:
     large = picture("large.png", verdict([-8.0]), count=1, size=1024)
-    small = picture("small.png", None, count=1)
-    other = ReportPicture(Path("other.png"), "", large.target, large.verdict, small.reconstructions, [0.1])
-    page = Reader(report([large, other], networks(1)))
-    assert [image.shape[0] for image in shown(page, "The picture")] == [charts.SHOWN] * 2
+    page = Reader(report([large], networks(1)))
+    assert [image.shape[0] for image in shown(page, "The picture")] == [charts.SHOWN]
     assert len(shown(page, "differ")) == 1
     assert "large.png" in page.text
     assert len(report([large], networks(1))) < 1_000_000
 
 
+def test_networks_of_different_sizes_are_each_compared_with_what_they_were_given() -> None:
+    large, small = picture("a.png", verdict([-8.0, -3.5]), size=64), picture("a.png", None)
+    targets = [large.targets[0], small.targets[1]]
+    made = [large.reconstructions[0], small.reconstructions[1]]
+    both = ReportPicture(Path("a.png"), "", targets, large.verdict, made, large.distances)
+    page = Reader(report([both], networks(2)))
+    assert [image.shape[0] for image in shown(page, "The picture")] == [64, 32]
+    for map_, target, image in zip(shown(page, "differ"), targets, made, strict=True):
+        difference = np.abs(target.astype(int) - image)
+        np.testing.assert_array_equal(map_, np.minimum(255, charts.AMPLIFIED * difference).squeeze())
+
+
 def test_no_calibration_no_verdict() -> None:
     without = [ReportNetwork("A", Path("A.pkl"), "a" * 64, None, None)]
     one = picture("a.png", None, count=1)
-    plain = ReportPicture(one.path, "", one.target, None, one.reconstructions, [0.0123], "below 0.02 (error unknown)")
+    plain = ReportPicture(one.path, "", one.targets, None, one.reconstructions, [0.0123], "below 0.02 (error unknown)")
     page = Reader(report([plain], without))
     check_allowed(page)
     assert "No verdict" in page.text

@@ -13,7 +13,7 @@ import pytest
 
 from invert.batch.journal import begin_journal
 from invert.batch.locking import lock_output
-from invert.batch.pack import pack, pack_if_last
+from invert.batch.pack import pack
 from invert.errors import BusyError, ExitCode, OutputError, UsageError
 from tests.batch.batch_case import make_entry, make_manifest, only
 from tests.batch.journal_child import main
@@ -116,8 +116,9 @@ def test_no_packing_while_a_share_is_at_work(out: Path) -> None:
             journal = begin_journal(lock, make_manifest())
             journal.complete(0, (1, 2))
             journal.complete(0, (2, 2))
-            # All shares are through, and the one that holds it on will see to it.
-            assert pack_if_last(lock) is None
+            # All shares are through, but one of them still holds it.
+            with pytest.raises(BusyError, match="in use by"):
+                pack(lock)
     assert not out.exists()
 
 

@@ -101,6 +101,36 @@ def test_calibrations_stopped_and_taken_up_are_the_same(invert: Invert, case: Pa
     assert invert(*arguments, "--quiet").code == 2
 
 
+def test_an_earlier_calibration_is_taken_over(invert: Invert, case: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "real"
+    shutil.copytree(case / "real", folder)
+    (folder / "000.png").rename(folder / "renamed.png")
+    base = ("calibrate", "--network", case / "net.pkl", "--other", case / "sibling", *QUICK, *LOOSE)
+    earlier = case / "net.calibration.json"
+    same = invert(*base, "--real", folder, "-o", tmp_path / "same.json", "--from", earlier)
+    assert same.code == 0
+    assert "20 of 20 measurements of real are taken over" in same.err
+    assert (tmp_path / "same.json").read_bytes() == earlier.read_bytes()
+    # More pictures cost themselves alone, and come to what all of them give without the earlier ones.
+    write_pictures(folder / "more", 4, seed=9)
+    for name, more in (("taken", ("--from", earlier)), ("afresh", ())):
+        result = invert(*base, "--real", folder, "-o", tmp_path / f"{name}.json", *more)
+        assert result.code == 0
+    assert (tmp_path / "taken.json").read_bytes() == (tmp_path / "afresh.json").read_bytes()
+
+
+@pytest.mark.parametrize("change", [("--steps", 6), ("--lpips", "vgg"), ("--batch", 2)])
+def test_an_earlier_calibration_of_another_method(
+    invert: Invert, case: Path, tmp_path: Path, change: tuple[object, ...]
+) -> None:
+    base = ("calibrate", "--network", case / "net.pkl", "--real", case / "real", *QUICK, *LOOSE, *change)
+    result = invert(*base, "-o", tmp_path / "a.json", "--from", case / "net.calibration.json")
+    assert result.code == 2
+    assert "was made with other settings" in result.err
+    assert str(change[0]).removeprefix("--") in result.err
+    assert not (tmp_path / "a.json").exists()
+
+
 def test_names_of_populations(invert: Invert, case: Path, tmp_path: Path) -> None:
     base = ("calibrate", "--network", case / "net.pkl", "--real", case / "real", "-o", tmp_path / "a.json", *QUICK)
     for other in (f"real={case / 'sibling'}", f"own={case / 'sibling'}", f"a/b={case / 'sibling'}"):
@@ -270,3 +300,23 @@ def test_evaluate(invert: Invert, case: Path, tmp_path: Path) -> None:
     for wrong in (("--perturb", "melt:1"), ("--negative", "own=x"), ("--negative", "nothing")):
         assert invert(*arguments, "--overwrite", *wrong).code == 2
     assert invert(*arguments, "--overwrite", "--positive", tmp_path / "nowhere").code == 5
+
+
+def test_an_evaluation_killed_goes_on(invert: Invert, case: Path, tmp_path: Path) -> None:
+    own = own_pictures(invert, case, tmp_path / "own", "0-7")
+    arguments = ("evaluate", "--network", case / "net.pkl", "--positive", own, "--workers", 1, "--batch", 2)
+    arguments = (*arguments, "--negative", f"sibling={case / 'sibling'}", "--perturb", "blur:1", "--quiet")
+    assert invert(*arguments, "--out", tmp_path / "whole").code == 0
+    process = start_command(*arguments, "--out", tmp_path / "killed")
+    measured = tmp_path / "killed" / "work" / "measured"
+    while process.poll() is None and len(list(measured.glob("none/sibling/*.json"))) < 2:
+        pass
+    process.send_signal(signal.SIGKILL)
+    process.communicate(timeout=60)
+    assert not (tmp_path / "killed" / "evaluation.json").exists()
+    assert 10 <= len(list(measured.glob("none/*/*.json"))) < 28
+    result = invert(*arguments, "--out", tmp_path / "killed", "--json")
+    assert result.code == 0, result.err
+    whole, killed = (tmp_path / name / "evaluation.json" for name in ("whole", "killed"))
+    assert killed.read_bytes() == whole.read_bytes()
+    assert not (tmp_path / "killed" / "work").exists()

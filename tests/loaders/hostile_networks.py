@@ -6,10 +6,10 @@ from typing import Any
 
 import numpy as np
 
-from tests.loaders import emitter, writers
+from tests.loaders import emitter, stylegan_writer, writers
 from tests.loaders.emitter import Call, Global, New, Raw, dumps, opcodes
 from tests.loaders.hostile_case import Hostile
-from tests.loaders.writers import GOLDEN, Arrays, golden
+from tests.loaders.writers import Arrays, golden
 
 PERSISTENT = Global("torch_utils.persistence", "_reconstruct_persistent_obj")
 NETWORK = Global("dnnlib.tflib.network", "Network")
@@ -43,7 +43,7 @@ def lies(sentinel: Path) -> Iterator[Hostile]:
     yield Hostile("no normalisation", writers.tf(kwargs={"normalize_latents": False}), "does not normalise")
     for version in (1, 6, 99, -1, True, "4"):
         yield Hostile(f"TensorFlow version {version}", writers.tf(version=version), "version")
-    yield Hostile("first StyleGAN", (GOLDEN / "nvidia_tf_stylegan1.pkl").read_bytes(), "first version")
+    yield from first_stylegan()
 
 
 def wrong_tensors() -> Iterator[Hostile]:
@@ -154,7 +154,7 @@ def loops() -> Iterator[Hostile]:
 def tops() -> Iterator[Hostile]:
     """Pickles of something else."""
     for top in ([], (), 5, "text", None, {}, {"G": None}, {"G_ema": 5}, (1, 2, 3), {"a": {"b": {}}}):
-        yield Hostile(f"a pickle of {top}", dumps(top, 3), "not a StyleGAN2 network")
+        yield Hostile(f"a pickle of {top}", dumps(top, 3), "not a StyleGAN network")
 
 
 def tensorflow() -> Iterator[Hostile]:
@@ -180,3 +180,58 @@ def networks_of(variables: Any) -> bytes:
     parts = {"mapping": New(NETWORK, state={**state, "variables": variables}), "synthesis": New(NETWORK, state=state)}
     other = New(NETWORK, state=state)
     return dumps((other, other, New(NETWORK, state={**state, "components": parts})), 3)
+
+
+def first_stylegan() -> Iterator[Hostile]:
+    """Files of the first StyleGAN with one variable or setting spoilt."""
+    made, drop, put = stylegan_writer.stylegan, stylegan_writer.drop, stylegan_writer.put
+    for part, name, says in (
+        ("synthesis", "16x16/Conv1/weight", r"lacks 'synthesis\.b16\.conv1\.weight'"),
+        ("synthesis", "4x4/Const/const", r"lacks 'synthesis\.b4\.const'"),
+        ("synthesis", "noise0", r"lacks 'synthesis\.b4\.input\.noise_const'"),
+        ("synthesis", "8x8/Conv1/Noise/weight", r"lacks 'synthesis\.b8\.conv1\.noise_strength'"),
+        ("synthesis", "ToRGB_lod1/weight", r"lacks 'synthesis\.b16\.torgb\.weight'"),
+        ("synthesis", "ToRGB_lod0/bias", r"lacks 'synthesis\.b32\.torgb\.bias'"),
+        ("synthesis", "4x4/Const/bias", "version 3 that is no StyleGAN"),
+        ("mapping", "Dense1/weight", r"lacks 'mapping\.fc1\.weight'"),
+        ("", "dlatent_avg", r"lacks 'mapping\.w_avg'"),
+        ("D", "4x4/Dense1/bias", r"lacks 'b4\.out\.bias'"),
+        ("D", "FromRGB_lod2/weight", r"lacks 'b8\.fromrgb\.weight'"),
+    ):
+        yield Hostile(f"StyleGAN without {part}/{name}", made(drop(part, name)), says)
+    for part, name, shape, says in (
+        ("synthesis", "32x32/Conv0_up/weight", [3, 3, 2, 2], "Conv0_up/weight' has shape"),
+        ("synthesis", "8x8/Conv1/StyleMod/weight", [24, 7], "StyleMod/weight' has shape"),
+        ("synthesis", "8x8/Conv1/Noise/weight", [], "Noise/weight' has shape"),
+        ("synthesis", "noise3", [1, 1, 8, 4], "noise3' has shape"),
+        ("synthesis", "noise3", [2, 1, 8, 8], "noise3' has the unexpected shape"),
+        ("synthesis", "noise40", [1, 1, 8, 8], "noise40', which its architecture does not have"),
+        ("synthesis", "ToRGB_lod9/weight", [1, 1, 4, 3], "its blocks are for"),
+        ("synthesis", "4x4/Conv0_up/weight", [3, 3, 4, 4], "Conv0_up/weight', which StyleGAN does not have"),
+        ("synthesis", "8x8/Conv1/mod_weight", [24, 4], "mod_weight', which StyleGAN does not have"),
+        ("", "other", [2], "other', which StyleGAN does not have"),
+        ("D", "Output/weight", [4, 1], "Output/weight', which StyleGAN does not have"),
+        ("D", "4x4/Dense0/weight", [3, 4], "Dense0/weight' has shape"),
+    ):
+        content = made(put(part, name, np.zeros(shape, np.float32)))
+        yield Hostile(f"StyleGAN with {part}/{name} of {shape}", content, says)
+    for kwargs, says in (
+        ({"fused_scale": "sometimes"}, "'fused_scale' is not"),
+        ({"fused_scale": [1]}, "'fused_scale' is not"),
+        ({"blur_filter": "soft"}, "'blur_filter' is not"),
+        ({"blur_filter": [1.0, -1.0]}, "blur_filter sums to zero"),
+        ({"use_wscale": False}, "'use_wscale'"),
+        ({"use_pixel_norm": True}, "normalise over pictures and over pixels"),
+        ({"use_instance_norm": "no"}, "normalise over pictures and over pixels"),
+        ({"nonlinearity": "swish"}, "activation 'swish' is not"),
+        ({"normalize_latents": False}, "does not normalise"),
+        ({"use_styles": False}, "its settings say use_styles"),
+        ({"use_noise": False}, "its settings say use_noise"),
+        ({"resolution": 64}, "its settings say img_resolution"),
+        ({"dlatent_size": 3}, "its settings say w_dim"),
+        ({"mapping_layers": 9}, "its settings say num_layers"),
+    ):
+        yield Hostile(f"StyleGAN with {kwargs}", made(kwargs=kwargs), says)
+    yield Hostile("StyleGAN with labels that are none", made(d_kwargs={"label_size": 4}), "Dense1/|c_dim|has shape")
+    yield Hostile("StyleGAN with odd groups", made(d_kwargs={"mbstd_group_size": 2.5}), "sizes are not integers")
+    yield Hostile("StyleGAN of version 5 without inputs", made(drop("synthesis", "4x4/Const/bias"), version=5), "holds")

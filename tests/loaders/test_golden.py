@@ -6,14 +6,13 @@ import numpy as np
 import pytest
 import torch
 
-from generator.errors import NetworkFileError
 from generator.loaders import load
 from tests.golden_data import GOLDEN
 
 TOLERANCE = 1e-4
 
 
-@pytest.mark.parametrize("name", ["nvidia_ada.pkl", "nvidia_tf.pkl", "rosinality.pt"])
+@pytest.mark.parametrize("name", ["nvidia_ada.pkl", "nvidia_tf.pkl", "nvidia_tf_stylegan1.pkl", "rosinality.pt"])
 @torch.no_grad()
 def test_pictures(name: str) -> None:
     network = load(GOLDEN / name)
@@ -37,11 +36,6 @@ def test_provenance() -> None:
     assert found.sha256 == found.source_sha256 != found.weights_sha256
     assert found.settings["G"]["synthesis_kwargs"]["channel_max"] == 16
     assert found.warnings == []
-
-
-def test_the_first_stylegan_is_named() -> None:
-    with pytest.raises(NetworkFileError, match="StyleGAN network of the first version"):
-        load(GOLDEN / "nvidia_tf_stylegan1.pkl")
 
 
 def test_loading_leaves_the_random_stream_alone() -> None:

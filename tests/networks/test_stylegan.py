@@ -317,9 +317,7 @@ def test_depth_of_the_mapping_network(layers: int) -> None:
     expected = z * (z.square().mean(dim=1, keepdim=True) + 1e-8).rsqrt()
     for i in range(layers):
         layer = generator.mapping.get_submodule(f"fc{i}")
-        expected = functional.leaky_relu(
-            expected @ layer.weight.t() * 0.01 * math.sqrt(2 / 6) + layer.bias * 0.01, 0.2
-        )
+        expected = functional.leaky_relu(expected @ layer.weight.t() * 0.01 * math.sqrt(2 / 6) + layer.bias * 0.01, 0.2)
     torch.testing.assert_close(w, expected)
 
 

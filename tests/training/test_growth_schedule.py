@@ -68,10 +68,8 @@ def test_the_papers_schedule() -> None:
 
 @pytest.mark.parametrize("preset", PRESETS)
 def test_presets_are_whole(preset: str) -> None:
-    config = TrainConfig(
-        **PRESETS[preset], resolution=1024 if preset.startswith("stylegan2") or preset == "stylegan" else 32
-    )
     grows = preset in ("stylegan", *(f"stylegan2-{row}" for row in "abcd"))
+    config = TrainConfig(**{"resolution": 1024 if preset.startswith("stylegan2") or grows else 32, **PRESETS[preset]})
     assert config.growing is grows
     assert config.generator_config().synthesis.growing is grows
     assert len(config.growth_schedule().resolutions) == (8 if grows else 1)

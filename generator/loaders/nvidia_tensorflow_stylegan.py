@@ -74,7 +74,7 @@ def _generator(parts: Mapping[str, Variables], kwargs: Mapping[str, Any]) -> Par
         mapping_activation=word(kwargs, "mapping_nonlinearity"),
         lr_multiplier=number(kwargs, "mapping_lrmul", 0.01),
         w_avg_beta=0.995 if beta is None else beta,
-        claims=claims_of(kwargs),
+        claims=_claims(kwargs),
     )
     return Part(weights, hints)
 
@@ -86,9 +86,15 @@ def _discriminator(variables: Variables, kwargs: Mapping[str, Any]) -> Part:
         put(weights, item, stylegan_discriminator(name, resolution), _NAME)
     labels = kwargs.get("label_size", 0)
     group, features = group_size(kwargs)
-    claims = claims_of(kwargs) | {"mbstd_channels": features if group > 1 else 0}
+    claims = _claims(kwargs) | {"mbstd_channels": features if group > 1 else 0}
     hints = _hints(kwargs, mbstd_group_size=group if group > 1 else None, claims=claims)
     return Part(weights, hints, c_dim=labels if type(labels) is int and labels > 0 else None)
+
+
+def _claims(kwargs: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the settings that tensors must agree with; not the widths, as files count 'fmap_base' in two ways."""
+    claims = claims_of(kwargs)
+    return {key: value for key, value in claims.items() if key not in ("channel_base", "channel_max")}
 
 
 def _hints(kwargs: Mapping[str, Any], **others: Any) -> Hints:

@@ -37,7 +37,8 @@ def pixels(path: Path) -> np.ndarray:
 def test_info(invert: Invert) -> None:
     result = invert("info", STYLEGAN)
     assert result.code == 0, result.err
-    lines = {line.split("  ")[0]: line.split("  ")[-1].strip() for line in result.out.splitlines() if line}
+    summary = result.out.partition("\n\n")[0]  # tables follow, one of them headed "generator" too
+    lines = {line.split("  ")[0]: line.split("  ")[-1].strip() for line in summary.splitlines()}
     assert lines["family"] == "stylegan-tensorflow"
     assert lines["pictures"] == "32 x 32, 3 channels"
     assert lines["latents"] == "z 16, w 24, 4 mapping layers"

@@ -74,6 +74,8 @@ def opcodes(value: Any, protocol: int = 2) -> bytes:
         return opcodes(value.key, protocol) + b"Q"
     if isinstance(value, np.ndarray):
         return opcodes(array(value), protocol)
+    if isinstance(value, np.float32):
+        return opcodes(scalar(value), protocol)
     return plain(value, protocol)
 
 
@@ -129,9 +131,10 @@ def array(value: np.ndarray) -> Call:
     return Call(start.function, start.arguments, (1, value.shape, code, False, value.tobytes()))
 
 
-def scalar(value: float) -> Call:
-    """A numpy float64 as pickled."""
-    return Call(Global("numpy.core.multiarray", "scalar"), (dtype("f8"), struct.pack("<d", value)))
+def scalar(value: float | np.float32) -> Call:
+    """A numpy scalar as pickled: float32 if it is one, else float64."""
+    item = np.asarray(value)
+    return Call(Global("numpy.core.multiarray", "scalar"), (dtype(item.dtype.str[1:]), item.tobytes()))
 
 
 KINDS = {"<f4": "FloatStorage", "<f2": "HalfStorage", "<f8": "DoubleStorage", "<i8": "LongStorage"}

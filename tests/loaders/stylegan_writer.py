@@ -70,7 +70,7 @@ def drop(part: str, name: str) -> Callable[[Parts], None]:
     return change
 
 
-def put(part: str, name: str, value: np.ndarray) -> Callable[[Parts], None]:
+def put(part: str, name: str, value: np.ndarray | np.float32) -> Callable[[Parts], None]:
     def change(parts: Parts) -> None:
         parts[part][name] = value
 

@@ -108,7 +108,7 @@ def enlarged(parts: Parts) -> None:
 
 
 def test_kernels_are_turned_from_128_px_up(tmp_path: Path) -> None:
-    larger = {"resolution": 128, "fmap_decay": 1.5}
+    larger = {"resolution": 128}
     path = written(tmp_path, stylegan(enlarged, kwargs=larger, d_kwargs=larger))
     state = inspect(path).state.generator_state
     parts: Parts = {}

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from generator.config import GeneratorConfig
 from generator.data import stream_seed
+from generator.growth import styles_at
 
 __all__ = ["Draws", "RandomSource"]
 
@@ -29,7 +30,8 @@ class Draws:
         crossover: Style inputs from this one on take the second latent, `[N]`; num_ws: none does.
         noise: Noise maps `[N, 1, r, r]` by layer.
         labels: `[N, c_dim]`, or None.
-        y: Noise pictures for the path length `[N, C, R, R]`, or None.
+        y: Noise pictures for the path length `[N, C, r, r]`, or None.
+        epsilon: Uniform in [0, 1], for interpolates of real and drawn pictures, `[N]`, or None.
     """
 
     z: Tensor
@@ -37,6 +39,7 @@ class Draws:
     noise: dict[str, Tensor]
     labels: Tensor | None
     y: Tensor | None
+    epsilon: Tensor | None = None
 
 
 class RandomSource:
@@ -65,30 +68,51 @@ class RandomSource:
         self._style_mixing, self._classes, self._device = style_mixing, classes, device
         self._stream = torch.Generator(device)
 
-    def draw(self, phase: str, step: int, indices: Sequence[int], *, path_length: bool = False) -> Draws:
-        """Return the draws of the pictures at `indices` of the whole batch."""
+    def draw(
+        self,
+        phase: str,
+        step: int,
+        indices: Sequence[int],
+        *,
+        path_length: bool = False,
+        interpolates: bool = False,
+        resolution: int | None = None,
+    ) -> Draws:
+        """Return the draws of the pictures at `indices` of the whole batch.
+
+        Args:
+            phase, step, indices: Whose numbers.
+            path_length: Draw y too. interpolates: Draw epsilon too.
+            resolution: r of the pictures, of a network that grows; default that of the network.
+        """
         synthesis, z_dim = self._config.synthesis, self._config.mapping.z_dim
-        side = synthesis.img_resolution
-        sizes = [2 * z_dim, *(r * r for r in self._noise_sizes.values())]
+        side = synthesis.img_resolution if resolution is None else resolution
+        noise_sizes = {name: r for name, r in self._noise_sizes.items() if r <= side}
+        sizes = [2 * z_dim, *(r * r for r in noise_sizes.values())]
         if path_length:
             sizes.append(synthesis.img_channels * side * side)
         normal = torch.empty([len(indices), sum(sizes)], device=self._device)
         uniform = torch.empty([len(indices), 3], device=self._device)
+        epsilon = torch.empty([len(indices)], device=self._device) if interpolates else None
         for row, index in enumerate(indices):
             self._stream.manual_seed(stream_seed(phase, self._seed, step, index))
             normal[row].normal_(generator=self._stream)
             uniform[row].uniform_(generator=self._stream)
+            if epsilon is not None:
+                epsilon[row].uniform_(generator=self._stream)
         z, *maps = torch.split(normal, sizes, dim=1)
         y = maps.pop().reshape(-1, synthesis.img_channels, side, side) if path_length else None
-        noise = {name: m.reshape(-1, 1, r, r) for m, (name, r) in zip(maps, self._noise_sizes.items(), strict=True)}
-        return Draws(z.reshape(-1, 2, z_dim), self._crossovers(uniform), noise, self._labels(uniform[:, 2]), y)
+        noise = {name: m.reshape(-1, 1, r, r) for m, (name, r) in zip(maps, noise_sizes.items(), strict=True)}
+        crossover, labels = self._crossovers(uniform, side), self._labels(uniform[:, 2])
+        return Draws(z.reshape(-1, 2, z_dim), crossover, noise, labels, y, epsilon)
 
-    def _crossovers(self, uniform: Tensor) -> Tensor:
-        """With probability `style_mixing` one of 1 .. num_ws - 1, each as likely; else num_ws."""
+    def _crossovers(self, uniform: Tensor, resolution: int) -> Tensor:
+        """With probability `style_mixing` one of 1 .. styles - 1, each as likely; else num_ws."""
         num_ws = self._config.synthesis.num_ws
-        if num_ws < 2:
+        styles = styles_at(num_ws, resolution)
+        if styles < 2:
             return torch.full([len(uniform)], num_ws, device=self._device)
-        place = (1 + (uniform[:, 1] * (num_ws - 1)).long()).clamp(max=num_ws - 1)
+        place = (1 + (uniform[:, 1] * (styles - 1)).long()).clamp(max=styles - 1)
         return torch.where(uniform[:, 0] < self._style_mixing, place, num_ws)
 
     def _labels(self, uniform: Tensor) -> Tensor | None:

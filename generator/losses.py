@@ -1,7 +1,8 @@
 """The training losses: pure functions of what the networks return.
 
 References: Goodfellow et al. 2014 (non-saturating logistic loss); Mescheder et al. 2018 (R1); Karras et al. 2020,
-section 3.2 and appendix B (path length regularisation).
+section 3.2 and appendix B (path length regularisation); Gulrajani et al. 2017 and Karras et al. 2018, appendix A.1
+(WGAN-GP).
 """
 
 import math
@@ -11,8 +12,11 @@ from torch import Tensor
 from torch.nn import functional
 
 __all__ = [
+    "critic_loss",
     "discriminator_logistic_loss",
     "generator_logistic_loss",
+    "gradient_penalty",
+    "interpolate",
     "path_length_penalty",
     "path_lengths",
     "r1_penalty",
@@ -73,3 +77,43 @@ def path_length_penalty(lengths: Tensor, average: Tensor) -> Tensor:
         average: The long-running average of the lengths, a scalar.
     """
     return (lengths - average).square()
+
+
+def critic_loss(real_logits: Tensor, fake_logits: Tensor, drift: float) -> Tensor:
+    """Return D(G(z)) - D(x) + drift D(x)^2 of each pair; logits and result `[N, 1]`.
+
+    The generator's loss is -D(G(z)). The drift term keeps the critic's output near 0, which its loss leaves open.
+
+    Reference: Gulrajani et al. 2017, equation 3; Karras et al. 2018, appendix A.1 (drift, with a weight of 0.001).
+    """
+    return fake_logits - real_logits + drift * real_logits.square()
+
+
+def interpolate(real: Tensor, fake: Tensor, epsilon: Tensor) -> Tensor:
+    """Return epsilon x + (1 - epsilon) G(z) of each pair, requiring gradients.
+
+    Args:
+        real, fake: Pictures `[N, C, R, R]`. epsilon: `[N]`, drawn uniformly from [0, 1].
+
+    Reference: Gulrajani et al. 2017, algorithm 1.
+    """
+    share = epsilon[:, None, None, None]
+    return (share * real + (1 - share) * fake).detach().requires_grad_()
+
+
+def gradient_penalty(logits: Tensor, images: Tensor) -> Tensor:
+    """Return (|grad D(x)| - 1)^2 of each picture, differentiable.
+
+    Args:
+        logits: `[N, 1]`, computed from `images`.
+        images: As `interpolate` returned.
+
+    Returns:
+        `[N]`.
+
+    Reference: Gulrajani et al. 2017, equation 3.
+    """
+    (gradient,) = torch.autograd.grad(logits.sum(), images, create_graph=True)
+    # its derivative at 0 is taken for 0: a critic that is flat somewhere gives no NaN
+    norms: Tensor = torch.linalg.vector_norm(gradient.flatten(1), dim=1)
+    return (norms - 1).square()

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from generator.train_config import TrainConfig
 
-__all__ = ["adam", "adam_state", "load_adam_state"]
+__all__ = ["adam", "adam_state", "load_adam_state", "set_learning_rate"]
 
 
 def adam(network: nn.Module, config: TrainConfig, learning_rate: float, interval: int | None) -> torch.optim.Adam:
@@ -23,7 +23,7 @@ def adam(network: nn.Module, config: TrainConfig, learning_rate: float, interval
         learning_rate: Before scaling.
         interval: k; None: no separate regularisation steps, c = 1.
     """
-    c = 1.0 if interval is None else interval / (interval + 1)
+    c = _scale(interval)
     return torch.optim.Adam(
         network.parameters(),
         lr=learning_rate * c,
@@ -31,6 +31,16 @@ def adam(network: nn.Module, config: TrainConfig, learning_rate: float, interval
         eps=config.adam_epsilon,
         fused=True,
     )
+
+
+def set_learning_rate(optimiser: torch.optim.Adam, learning_rate: float, interval: int | None) -> None:
+    """Change the rate; arguments as of `adam`."""
+    for group in optimiser.param_groups:
+        group["lr"] = learning_rate * _scale(interval)
+
+
+def _scale(interval: int | None) -> float:
+    return 1.0 if interval is None else interval / (interval + 1)
 
 
 def adam_state(network: nn.Module, optimiser: torch.optim.Adam) -> dict[str, Tensor]:

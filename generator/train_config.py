@@ -5,31 +5,36 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
-from generator.config import ARCHITECTURES, DiscriminatorConfig, GeneratorConfig, MappingConfig, SynthesisConfig
+from generator.config import ARCHITECTURES, DiscriminatorSettings, GeneratorConfig, later
 from generator.errors import ConfigError
+from generator.growth_schedule import GrowthSchedule, parse_by_resolution
+from generator.train_networks import STYLEGAN, discriminator_config, generator_config
 
-__all__ = ["PRESETS", "SPECTRAL_NORMS", "TrainConfig", "parse_setting"]
+__all__ = ["LOSSES", "NETWORK_ARCHITECTURES", "SPECTRAL_NORMS", "TrainConfig", "parse_setting"]
 
 SPECTRAL_NORMS = ("none", "d", "g", "gd")
+NETWORK_ARCHITECTURES = (*ARCHITECTURES, STYLEGAN)
+LOSSES = ("logistic", "wgan-gp")
 
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """How a network is trained. Resuming a run needs the same values; defaults are the paper's configuration F.
+    """How a network is trained. Resuming a run needs the same values; defaults are StyleGAN2's configuration F.
 
     Attributes:
         resolution: Side of the pictures. channels: 1 or 3. classes: Labels of a conditional network, 0 for none.
         z_dim, w_dim, mapping_layers, mapping_lr_multiplier: Of the mapping network.
         channel_base, channel_max: Width of the generator: min(channel_base // r, channel_max) channels at r px.
         discriminator_channel_base, discriminator_channel_max: The same of the discriminator; 0: as the generator.
-        generator_architecture, discriminator_architecture: "skip", "resnet" or "orig" (figure 7).
-        demodulate, use_noise: Of the generator's layers.
-        spectral_norm: Networks whose weights are spectrally normalised: "none", "d", "g" or "gd".
+        generator_architecture, discriminator_architecture: "skip", "resnet" or "orig" (StyleGAN2's figure 7), or
+            "stylegan".
+        demodulate: Of StyleGAN2's layers. use_noise: Whether layers have noise inputs.
+        spectral_norm: StyleGAN2 networks whose weights are spectrally normalised: "none", "d", "g" or "gd".
         mbstd_group_size, mbstd_channels: Of the minibatch standard deviation; groups of the whole batch.
-        conv_clamp: Limit on the feature maps' absolute values; 0 for none.
+        conv_clamp: Limit on the absolute values of StyleGAN2's feature maps; 0 for none.
         batch: Pictures per step, over all processes and micro-batches.
         learning_rate, discriminator_learning_rate, adam_beta1, adam_beta2, adam_epsilon: Of Adam.
-        r1_gamma, r1_interval: Weight of R1, and every how many steps it is applied.
+        r1_gamma, r1_interval: Weight of R1, and every how many steps it is applied. It belongs to the logistic loss.
         path_length_weight, path_length_interval, path_length_decay: Of the path length regulariser; `decay` is how
             much of the average length `a` is kept. A weight of 0 turns it off.
         lazy: Apply the regularisers at their intervals; False: at every step, in the same pass as the loss.
@@ -38,6 +43,15 @@ class TrainConfig:
         w_avg_beta: Of the running mean w.
         mirror: Show each picture mirrored half of the time.
         seed: Of everything random.
+        loss: "logistic" (non-saturating) or "wgan-gp".
+        gradient_penalty, drift: Weights of WGAN-GP's penalty and of its drift term.
+        synthesis_input: Of a StyleGAN generator: "constant", or "latent" (the traditional input).
+        use_styles, normalisation, blur: Of a StyleGAN generator, see `StyleGANSynthesisConfig`; `blur` of its
+            discriminator too.
+        growing: Grow the networks; "orig" and "stylegan" ones can.
+        growing_start: First resolution. growing_stage_kimg, growing_fade_kimg: How long one is trained and fades in.
+        batch_by_resolution, learning_rate_by_resolution: Such as "8:256,16:128"; where there is none, `batch` and
+            the two learning rates count. A learning rate given so is that of both networks.
     """
 
     resolution: int = 1024
@@ -77,6 +91,20 @@ class TrainConfig:
     w_avg_beta: float = 0.995
     mirror: bool = False
     seed: int = 0
+    # Runs that began before there were the following have none of them in their settings.
+    loss: str = later("logistic")
+    gradient_penalty: float = later(10.0)
+    drift: float = later(0.001)
+    synthesis_input: str = later("constant")
+    use_styles: bool = later(True)
+    normalisation: str = later("instance")
+    blur: bool = later(True)
+    growing: bool = later(False)
+    growing_start: int = later(8)
+    growing_stage_kimg: float = later(600.0)
+    growing_fade_kimg: float = later(600.0)
+    batch_by_resolution: str = later("")
+    learning_rate_by_resolution: str = later("")
 
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):
@@ -85,24 +113,40 @@ class TrainConfig:
             self._require(getattr(self, name) >= 1, name, "at least 1")
         for name in ("classes", "seed", "r1_gamma", "path_length_weight", "conv_clamp", "ema_warmup", "adam_epsilon"):
             self._require(getattr(self, name) >= 0, name, "0 or more")
+        for name in ("gradient_penalty", "drift", "growing_stage_kimg", "growing_fade_kimg"):
+            self._require(getattr(self, name) >= 0, name, "0 or more")
         for name in ("learning_rate", "discriminator_learning_rate", "mapping_lr_multiplier", "ema_half_life_kimg"):
             self._require(getattr(self, name) > 0, name, "more than 0")
         for name in ("adam_beta1", "adam_beta2", "path_length_decay", "w_avg_beta"):
             self._require(0 <= getattr(self, name) < 1, name, "in [0, 1)")
         self._require(0 <= self.style_mixing <= 1, "style_mixing", "in [0, 1]")
         self._require(self.spectral_norm in SPECTRAL_NORMS, "spectral_norm", f"one of {', '.join(SPECTRAL_NORMS)}")
+        self._require(self.loss in LOSSES, "loss", f"one of {', '.join(LOSSES)}")
         self._require(self.channels in (1, 3), "channels", "1 or 3")
         for name in ("generator_architecture", "discriminator_architecture"):
-            self._require(getattr(self, name) in ARCHITECTURES, name, f"one of {', '.join(ARCHITECTURES)}")
-        group = min(self.mbstd_group_size, self.batch)
-        if self.mbstd_channels and self.batch % group:
-            reason = f"is not a whole number of minibatch-deviation groups of {group} (mbstd_group_size)"
-            raise ConfigError(f"a batch of {self.batch} {reason}")
+            self._require(
+                getattr(self, name) in NETWORK_ARCHITECTURES, name, f"one of {', '.join(NETWORK_ARCHITECTURES)}"
+            )
+        if self.loss == "wgan-gp" and self.r1_gamma:
+            raise ConfigError(f"r1_gamma is {self.r1_gamma!r}, but WGAN-GP has a penalty of its own: it has to be 0")
         # the networks' own settings are checked by their own classes, here and not when training has begun
         self.generator_config()
         width = self.discriminator_config().widths[4]
         if self.mbstd_channels and width % self.mbstd_channels:
             raise ConfigError(f"mbstd_channels is {self.mbstd_channels}, not a divisor of the {width} channels at 4 px")
+        self._check_schedule()
+
+    def _check_schedule(self) -> None:
+        start = self.growing_start
+        if self.growing and not (4 <= start <= self.resolution and start & (start - 1) == 0):
+            raise ConfigError(f"growing_start is {start}, not a power of two in 4..{self.resolution}")
+        schedule = self.growth_schedule()
+        for resolution in schedule.resolutions:
+            batch = schedule.batch_at(resolution)
+            group = min(self.mbstd_group_size, batch)
+            if self.mbstd_channels and batch % group:
+                reason = f"is not a whole number of minibatch-deviation groups of {group} (mbstd_group_size)"
+                raise ConfigError(f"a batch of {batch} {reason}")
 
     @staticmethod
     def _check_type(name: str, value: object, kind: Any) -> None:
@@ -117,71 +161,25 @@ class TrainConfig:
 
     def generator_config(self) -> GeneratorConfig:
         """Return the settings of the generator."""
-        mapping = MappingConfig(
-            z_dim=self.z_dim,
-            c_dim=self.classes,
-            w_dim=self.w_dim,
-            num_layers=self.mapping_layers,
-            lr_multiplier=self.mapping_lr_multiplier,
-            w_avg_beta=self.w_avg_beta,
-        )
-        synthesis = SynthesisConfig(
-            w_dim=self.w_dim,
-            img_resolution=self.resolution,
-            img_channels=self.channels,
-            channel_base=self.channel_base,
-            channel_max=self.channel_max,
-            architecture=self.generator_architecture,
-            use_noise=self.use_noise,
-            demodulate=self.demodulate,
-            conv_clamp=self.conv_clamp or None,
-        )
-        return GeneratorConfig(mapping, synthesis)
+        return generator_config(self)
 
-    def discriminator_config(self) -> DiscriminatorConfig:
+    def discriminator_config(self) -> DiscriminatorSettings:
         """Return the settings of the discriminator."""
-        return DiscriminatorConfig(
-            c_dim=self.classes,
-            img_resolution=self.resolution,
-            img_channels=self.channels,
-            channel_base=self.discriminator_channel_base or self.channel_base,
-            channel_max=self.discriminator_channel_max or self.channel_max,
-            architecture=self.discriminator_architecture,
-            conv_clamp=self.conv_clamp or None,
-            mbstd_group_size=self.mbstd_group_size,
-            mbstd_channels=self.mbstd_channels,
-            mapping_layers=self.mapping_layers,
-            mapping_lr_multiplier=self.mapping_lr_multiplier,
+        return discriminator_config(self)
+
+    def growth_schedule(self) -> GrowthSchedule:
+        """Return what is trained when; without growing it has one stage."""
+        return GrowthSchedule(
+            start=self.growing_start if self.growing else self.resolution,
+            resolution=self.resolution,
+            stage_images=round(self.growing_stage_kimg * 1000),
+            fade_images=round(self.growing_fade_kimg * 1000),
+            batch=self.batch,
+            learning_rate=self.learning_rate,
+            discriminator_learning_rate=self.discriminator_learning_rate,
+            batches=parse_by_resolution("batch_by_resolution", self.batch_by_resolution, int),
+            learning_rates=parse_by_resolution("learning_rate_by_resolution", self.learning_rate_by_resolution, float),
         )
-
-
-PRESETS: dict[str, dict[str, Any]] = {
-    # Karras et al. 2020, table 1 and appendix B; gamma 100 belongs to configurations A to E.
-    "stylegan2-f": {},
-    "stylegan2-e": {"channel_base": 16384, "r1_gamma": 100.0},
-    # What a laptop trains in an hour or two at 32 px; the networks that come with the project.
-    "small": {
-        "z_dim": 128,
-        "w_dim": 128,
-        "channel_base": 512,
-        "channel_max": 128,
-        "batch": 16,
-        "r1_gamma": 1.0,
-        "ema_half_life_kimg": 10.0,
-    },
-    # To see that everything runs: seconds.
-    "tiny": {
-        "z_dim": 32,
-        "w_dim": 32,
-        "mapping_layers": 2,
-        "channel_base": 256,
-        "channel_max": 32,
-        "batch": 16,
-        "r1_gamma": 1.0,
-        "ema_half_life_kimg": 1.0,
-    },
-}
-"""Named sets of settings, as what they change."""
 
 
 def parse_setting(name: str, text: str) -> Any:

@@ -4,56 +4,35 @@ Reference: Karras et al. 2020, section 3.1 (lazy regularisation), appendix B (tr
 """
 
 import contextlib
-import copy
 import math
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
-from generator.data import Pictures, picture_order, stream_seed
+from generator.data import Pictures
 from generator.draws import RandomSource
 from generator.ema import ema_beta, update_ema
 from generator.errors import ConfigError
-from generator.networks import Discriminator, Generator
-from generator.objectives import DiscriminatorObjective, GeneratorObjective
-from generator.optimiser import adam, adam_state, load_adam_state
-from generator.spectral import add_spectral_norm, plain_buffers, plain_weights, update_spectral_norm
+from generator.growth import drawing_part, require_used_gradients
+from generator.growth_schedule import Stage
+from generator.networks import Generator
+from generator.objectives import AdversarialLoss, DiscriminatorObjective, GeneratorObjective
+from generator.optimiser import adam, adam_state, load_adam_state, set_learning_rate
+from generator.partition import own_parts
+from generator.real_pictures import RealPictures
+from generator.spectral import plain_buffers, plain_weights, update_spectral_norm
 from generator.train_config import TrainConfig
+from generator.train_start import check_fit, new_networks
 from generator.world import World
 
-__all__ = ["RECORDED", "Trainer", "micro_batches"]
+__all__ = ["RECORDED", "Trainer"]
 
 RECORDED = ("generator", "discriminator", "real", "fake", "r1", "path_length")
 """What is averaged over the steps of a tick: losses, mean logits, and the two penalties without their weights."""
 
 _Objective = Callable[[int], tuple[Tensor, dict[str, Tensor]]]
-
-
-def micro_batches(batch: int, group_size: int | None, size: int) -> list[list[int]]:
-    """Cut a batch into micro-batches that hold whole minibatch-deviation groups.
-
-    Groups are defined on the whole batch: pictures i, i + batch / group, i + 2 batch / group ... A micro-batch
-    takes consecutive groups, in the order in which the layer will find the same groups again.
-
-    Args:
-        batch: Pictures in the whole batch.
-        group_size: Pictures in a group; None: there are no groups.
-        size: Pictures in a micro-batch.
-
-    Raises:
-        ConfigError: `size` is not a whole number of groups, or not a part of the batch.
-    """
-    group = min(group_size or 1, batch)
-    if batch % size or size % group:
-        raise ConfigError(
-            f"a batch of {batch} cannot be cut into parts of {size}: a part must divide it and hold whole"
-            f" minibatch-deviation groups of {group}"
-        )
-    indices = np.arange(batch).reshape(group, batch // group)
-    return [part.flatten().tolist() for part in np.split(indices, batch // size, axis=1)]
 
 
 class Trainer:
@@ -68,8 +47,8 @@ class Trainer:
 
     Attributes:
         average: The averaged generator (EMA), under the names of a plain network.
-        memory_format: Layout of the pictures; the channels innermost are the fastest.
         images: Pictures seen. step: Steps done.
+        stage: What the next step trains.
         path_length_average: The `a` of equation 5.
 
     Raises:
@@ -79,26 +58,26 @@ class Trainer:
     def __init__(
         self, config: TrainConfig, pictures: Pictures, *, micro_batch: int | None = None, world: World | None = None
     ) -> None:
-        _check_fit(config, pictures)
+        check_fit(config, pictures)
         self.config, self.pictures = config, pictures
         self.world = world or World()
         self.device = self.world.device
-        self.memory_format = torch.channels_last
+        self._schedule = config.growth_schedule()
         group = config.mbstd_group_size if config.mbstd_channels else None
-        if config.batch % self.world.size:
-            raise ConfigError(f"a batch of {config.batch} cannot be shared by {self.world.size} processes")
-        share = config.batch // self.world.size
-        parts = micro_batches(config.batch, group, micro_batch or share)
-        if len(parts) % self.world.size:
-            raise ConfigError(f"micro-batches of {micro_batch} cannot be shared by {self.world.size} processes")
-        self._parts = np.array_split(np.array(parts), self.world.size)[self.world.rank].tolist()
-        self.generator, self.discriminator, self.average = _networks(config, self.device)
-        self._generate = self.world.wrap(GeneratorObjective(self.generator, self.discriminator))
-        self._discriminate = self.world.wrap(DiscriminatorObjective(self.discriminator, self.generator))
-        lazy_g = config.path_length_interval if config.lazy and config.path_length_weight else None
-        lazy_d = config.r1_interval if config.lazy and config.r1_gamma else None
-        self._g_adam = adam(self.generator, config, config.learning_rate, lazy_g)
-        self._d_adam = adam(self.discriminator, config, config.discriminator_learning_rate, lazy_d)
+        batches = {self._schedule.batch_at(resolution) for resolution in self._schedule.resolutions}
+        self._parts_of = {batch: own_parts(batch, group, micro_batch, self.world) for batch in batches}
+        self.generator, self.discriminator, self.average = new_networks(config, self.device)
+        loss = AdversarialLoss(config.loss, config.gradient_penalty, config.drift)
+        self._recorded = (*RECORDED, "gradient_penalty") if loss.is_wgan else RECORDED
+        self._objectives = (
+            GeneratorObjective(self.generator, self.discriminator, loss),
+            DiscriminatorObjective(self.discriminator, self.generator, loss),
+        )
+        self._lazy_g = config.path_length_interval if config.lazy and config.path_length_weight else None
+        self._lazy_d = config.r1_interval if config.lazy and config.r1_gamma else None
+        self._g_adam = adam(self.generator, config, config.learning_rate, self._lazy_g)
+        self._d_adam = adam(self.discriminator, config, config.discriminator_learning_rate, self._lazy_d)
+        self._real = RealPictures(config, pictures, self.device)
         self._random = RandomSource(
             config.seed,
             config.generator_config(),
@@ -109,7 +88,9 @@ class Trainer:
         )
         self.images = self.step = 0
         self.path_length_average = torch.zeros([], device=self.device)
-        self._sums = torch.zeros([len(RECORDED), 2], dtype=torch.float64, device=self.device)
+        self._sums = torch.zeros([len(self._recorded), 2], dtype=torch.float64, device=self.device)
+        self._trained_layers: tuple[int, bool] | None = None
+        self._enter(self._schedule.at(0))
 
     def run(self, images: int) -> Iterator[int]:
         """Train until so many pictures were seen; yields that number after every step."""
@@ -117,20 +98,29 @@ class Trainer:
             ahead: Future[Tensor] | None = None
             while self.images < images:
                 real = ahead.result() if ahead is not None else self._read(self.images)
-                ahead = reader.submit(self._read, self.images + self.config.batch)
+                ahead = reader.submit(self._read, self.images + self.stage.batch)
                 self._step(real)
                 yield self.images
 
     def losses(self) -> dict[str, float | None]:
-        """Return the mean of each of `RECORDED` since `reset_losses`; None where there was nothing to average."""
+        """Return the mean of each of `RECORDED`, with WGAN-GP of its penalty too, since `reset_losses`.
+
+        None where there was nothing to average.
+        """
         return {
             name: total / count if count else None
-            for name, (total, count) in zip(RECORDED, self._sums.tolist(), strict=True)
+            for name, (total, count) in zip(self._recorded, self._sums.tolist(), strict=True)
         }
 
     def reset_losses(self) -> None:
         """Begin new means."""
         self._sums.zero_()
+
+    def drawing(self) -> Generator:
+        """Return a network that draws what the average draws now: the average, or the part of it that has grown."""
+        if not self.config.growing:
+            return self.average
+        return drawing_part(self.average, self.stage.resolution, self.stage.alpha)
 
     def is_finite(self) -> bool:
         """Whether all weights and losses are numbers."""
@@ -166,39 +156,35 @@ class Trainer:
             self.images, self.step = int(state["images"]), int(state["step"])
             self.path_length_average.copy_(state["path_length_average"])
             self._sums.copy_(state["losses"])
+            self._enter(self._schedule.at(self.images))
         except (KeyError, RuntimeError) as error:
             raise ConfigError(f"the saved state does not fit these settings ({str(error).splitlines()[0]})") from error
 
     def _trained(self) -> list[tuple[str, nn.Module, torch.optim.Adam]]:
         return [("G", self.generator, self._g_adam), ("D", self.discriminator, self._d_adam)]
 
-    def _read(self, first: int) -> Tensor:
-        """Return this process's share of a batch of training pictures `[n, C, R, R]`, uint8."""
-        config = self.config
-        order = picture_order(len(self.pictures), config.seed, first, config.batch)
-        mine = [index for part in self._parts for index in part]
-        pixels = self.pictures.read([order[index] for index in mine])
-        if config.mirror:
-            turned = [bool(stream_seed("mirror", config.seed, first + index) & 1) for index in mine]
-            pixels = np.where(np.array(turned)[:, None, None, None], pixels[..., ::-1], pixels)
-        return torch.from_numpy(np.ascontiguousarray(pixels))
+    def _read(self, images: int) -> Tensor:
+        """Return this process's share of the training pictures of the step that begins when so many were seen."""
+        batch = self._schedule.at(images).batch
+        return self._real.read(images, batch, [index for part in self._parts_of[batch] for index in part])
 
-    def _to_images(self, pixels: Tensor) -> Tensor:
-        """Return uint8 pictures as float32 in [-1, 1]."""
-        images = pixels.to(self.device).to(torch.float32) / 127.5 - 1
-        return images.contiguous(memory_format=self.memory_format)
-
-    def _labels(self, part: Sequence[int]) -> Tensor | None:
-        if not self.config.classes or self.pictures.labels is None:
-            return None
-        order = picture_order(len(self.pictures), self.config.seed, self.images, self.config.batch)
-        labels = torch.from_numpy(self.pictures.labels[[order[index] for index in part]]).to(self.device)
-        return nn.functional.one_hot(labels, self.config.classes).float()
+    def _enter(self, stage: Stage) -> None:
+        """Be ready for a step of a stage."""
+        self.stage, self._parts = stage, self._parts_of[stage.batch]
+        set_learning_rate(self._g_adam, stage.learning_rate, self._lazy_g)
+        set_learning_rate(self._d_adam, stage.discriminator_learning_rate, self._lazy_d)
+        trained = (stage.resolution, stage.alpha < 1)
+        if trained != self._trained_layers:
+            self._trained_layers = trained
+            for network in (self.generator, self.discriminator):
+                require_used_gradients(network, self.config.growing, stage.resolution, stage.alpha)
+            # A data-parallel wrapper wants to know beforehand which parameters will have gradients.
+            self._generate, self._discriminate = map(self.world.wrap, self._objectives)
 
     def _step(self, real: Tensor) -> None:
         """Train both networks on one batch: generator, path length, discriminator, R1."""
         config = self.config
-        images = torch.split(self._to_images(real), [len(part) for part in self._parts])
+        images = torch.split(self._real.to_images(real, self.stage), [len(part) for part in self._parts])
         update_spectral_norm(self.generator)
         found: dict[str, Tensor] = {}
 
@@ -211,7 +197,7 @@ class Trainer:
                 found |= self._train_generator("path length", False, weight)
         else:
             found |= self._train_generator("G", True, config.path_length_weight)
-        self.discriminator.requires_grad_(True)
+        require_used_gradients(self.discriminator, config.growing, self.stage.resolution, self.stage.alpha)
 
         update_spectral_norm(self.discriminator)
         half_gamma = config.r1_gamma / 2
@@ -222,26 +208,40 @@ class Trainer:
         else:
             found |= self._train_discriminator(images, True, half_gamma)
 
-        self.images += config.batch
+        self.images += self.stage.batch
         self.step += 1
         self._finish(found)
+        before, after = self.stage, self._schedule.at(self.images)
+        if after.resolution != before.resolution:
+            # As the public code does: what Adam knows of the gradients is of other pictures, at another rate.
+            self._g_adam.state.clear()
+            self._d_adam.state.clear()
+        self._enter(after)
 
     def _train_generator(self, phase: str, adversarial: bool, weight: float) -> dict[str, Tensor]:
         def objective(part: int) -> tuple[Tensor, dict[str, Tensor]]:
-            draws = self._random.draw(phase, self.step, self._parts[part], path_length=bool(weight))
+            resolution, alpha = self.stage.resolution, self.stage.alpha
+            draws = self._random.draw(
+                phase, self.step, self._parts[part], path_length=bool(weight), resolution=resolution
+            )
             result: tuple[Tensor, dict[str, Tensor]] = self._generate(
-                draws, self.path_length_average, adversarial, weight
+                draws, self.path_length_average, adversarial, weight, resolution, alpha
             )
             return result
 
         return self._descend(self._generate, self._g_adam, objective)
 
-    def _train_discriminator(self, images: Sequence[Tensor], logistic: bool, weight: float) -> dict[str, Tensor]:
+    def _train_discriminator(self, images: Sequence[Tensor], adversarial: bool, weight: float) -> dict[str, Tensor]:
         def objective(part: int) -> tuple[Tensor, dict[str, Tensor]]:
             indices = self._parts[part]
-            draws = self._random.draw("D", self.step, indices) if logistic else None
+            resolution, alpha = self.stage.resolution, self.stage.alpha
+            draws = None
+            if adversarial:
+                wgan = self.config.loss == "wgan-gp"
+                draws = self._random.draw("D", self.step, indices, interpolates=wgan, resolution=resolution)
+            labels = self._real.labels(self.images, self.stage.batch, indices)
             result: tuple[Tensor, dict[str, Tensor]] = self._discriminate(
-                draws, images[part], self._labels(indices), weight
+                draws, images[part], labels, weight, resolution, alpha
             )
             return result
 
@@ -267,7 +267,7 @@ class Trainer:
         """Share what was found among the processes; update the running averages."""
         config = self.config
         found = dict(zip(found, self.world.mean(list(found.values())), strict=True))
-        for row, name in enumerate(RECORDED):
+        for row, name in enumerate(self._recorded):
             if name in found:
                 self._sums[row, 0] += found[name]
                 self._sums[row, 1] += 1
@@ -277,36 +277,8 @@ class Trainer:
             self.path_length_average.lerp_(found["length"], 1 - config.path_length_decay)
         self.generator.mapping.update_average(found["w_mean"])
         warmup = config.ema_warmup or None
-        beta = ema_beta(config.ema_half_life_kimg * 1000, config.batch, self.images, warmup)
+        beta = ema_beta(config.ema_half_life_kimg * 1000, self.stage.batch, self.images, warmup)
         update_ema(self.average, plain_weights(self.generator), plain_buffers(self.generator), beta)
-
-
-def _check_fit(config: TrainConfig, pictures: Pictures) -> None:
-    wanted = (config.resolution, config.channels)
-    if (pictures.resolution, pictures.channels) != wanted:
-        has = f"{pictures.resolution} px and {pictures.channels} channels"
-        raise ConfigError(f"the pictures have {has}, the network {config.resolution} px and {config.channels}")
-    if config.classes and (pictures.labels is None or pictures.classes != config.classes):
-        raise ConfigError(f"the network has {config.classes} classes, the pictures {pictures.classes}")
-    if not len(pictures):
-        raise ConfigError("there are no pictures to train on")
-
-
-def _networks(config: TrainConfig, device: torch.device) -> tuple[Generator, Discriminator, Generator]:
-    """Return the generator, the discriminator and the generator's average, as they begin."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(stream_seed("start", config.seed))
-        generator = Generator(config.generator_config())
-        discriminator = Discriminator(config.discriminator_config())
-        average = copy.deepcopy(generator).eval().requires_grad_(False)
-        if "g" in config.spectral_norm:
-            add_spectral_norm(generator)
-            update_ema(average, plain_weights(generator), {}, 0.0)
-        if "d" in config.spectral_norm:
-            add_spectral_norm(discriminator)
-    for network in (generator, discriminator, average):
-        network.to(device).to(memory_format=torch.channels_last)
-    return generator, discriminator, average
 
 
 def _part(state: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:

@@ -115,11 +115,13 @@ class TrainingProgress(Bar):
         speed = record["images_per_second"]
         left = max(0, self._total - record["images"]) / max(speed, 1e-9)
         where = f"{record['images']} of {self._total} pictures, {speed:.1f} img/s, {left / 60:.0f} min left"
+        if "resolution" in record:  # of networks that grow
+            where += f", {record['resolution']} px, alpha {record['alpha']:.2f}"
         message("progress", f"{where}, {_losses(record['losses'])}")
 
 
 def _losses(losses: Mapping[str, float | None]) -> str:
-    short = {"generator": "G", "discriminator": "D", "r1": "R1", "path_length": "path"}
+    short = {"generator": "G", "discriminator": "D", "r1": "R1", "gradient_penalty": "GP", "path_length": "path"}
     shown = [f"{label} {losses[name]:.3f}" for name, label in short.items() if losses.get(name) is not None]
     return " ".join(shown)
 

@@ -10,6 +10,7 @@ from generator.config.generator import (
     config_f,
     config_stylegan,
 )
+from generator.config.later import later
 from generator.config.serialisation import discriminator_from_dict, from_dict, to_dict
 from generator.config.stylegan import StyleGANDiscriminatorConfig, StyleGANSynthesisConfig
 from generator.config.stylegan2 import ARCHITECTURES, DiscriminatorConfig, MappingConfig, SynthesisConfig
@@ -32,5 +33,6 @@ __all__ = [
     "config_stylegan",
     "discriminator_from_dict",
     "from_dict",
+    "later",
     "to_dict",
 ]

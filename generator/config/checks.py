@@ -12,6 +12,7 @@ __all__ = [
     "MAX_DIM",
     "MAX_LAYERS",
     "MAX_RESOLUTION",
+    "check_growth",
     "check_picture",
     "check_taps",
     "require",
@@ -74,6 +75,14 @@ def check_picture(config: _Pictures) -> None:
         require(len(config.channels) == levels, f"channels has {len(config.channels)} entries, not {levels}")
     for resolution_, width in config.widths.items():
         require_size(f"channels at {resolution_} px", width, 1, MAX_CHANNELS)
+
+
+def check_growth(growing: bool, alpha: float, resolution: int) -> None:
+    """Hold the settings of a network that grows, or was saved while it did."""
+    require(isinstance(growing, bool), f"growing is {growing!r}, not true or false")
+    number = isinstance(alpha, int | float) and not isinstance(alpha, bool) and 0 <= alpha <= 1
+    require(number, f"alpha is {alpha!r}, not in [0, 1]")
+    require(alpha == 1 or (growing and resolution > 4), f"alpha is {alpha!r}, but no layers can fade in")
 
 
 def check_taps(name: str, taps: tuple[float, ...]) -> None:

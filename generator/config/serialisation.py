@@ -6,6 +6,7 @@ from typing import Any, TypeVar
 
 from generator.config.checks import require
 from generator.config.generator import DiscriminatorSettings
+from generator.config.later import is_left_out
 from generator.errors import ConfigError
 
 __all__ = ["discriminator_from_dict", "from_dict", "to_dict"]
@@ -14,8 +15,12 @@ T = TypeVar("T")
 
 
 def to_dict(config: Any) -> dict[str, Any]:
-    """Return a settings dataclass as plain JSON types."""
-    return dataclasses.asdict(config)
+    """Return a settings dataclass as plain JSON types, without the `later` ones that have their defaults."""
+    return {
+        field.name: to_dict(value) if dataclasses.is_dataclass(value) else value
+        for field in dataclasses.fields(config)
+        if not is_left_out(field, value := getattr(config, field.name))
+    }
 
 
 def from_dict(cls: type[T], values: dict[str, Any]) -> T:

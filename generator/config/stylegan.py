@@ -5,12 +5,14 @@ from dataclasses import dataclass
 from generator.config.checks import (
     MAX_CHANNELS,
     MAX_DIM,
+    check_growth,
     check_picture,
     check_taps,
     require,
     require_size,
     widths_of,
 )
+from generator.config.later import later
 
 __all__ = ["FAMILY", "StyleGANDiscriminatorConfig", "StyleGANSynthesisConfig"]
 
@@ -40,6 +42,7 @@ class StyleGANSynthesisConfig:
         normalisation: Of the feature maps before the style: "instance", "pixel" (Karras et al. 2018) or "none".
         growing: Whether there is a tRGB layer at every resolution, for progressive growing, or at the last one only.
         family: Tells these settings from StyleGAN2's in a file.
+        alpha: How far the layers at img_resolution have faded in, of a network that was saved while it grew.
     """
 
     w_dim: int = 512
@@ -56,6 +59,7 @@ class StyleGANSynthesisConfig:
     normalisation: str = "instance"
     growing: bool = True
     family: str = FAMILY
+    alpha: float = later(1.0)
 
     def __post_init__(self) -> None:
         require_size("w_dim", self.w_dim, 1, MAX_DIM)
@@ -65,8 +69,9 @@ class StyleGANSynthesisConfig:
             self.normalisation in NORMALISATIONS,
             f"normalisation {self.normalisation!r} is not one of {NORMALISATIONS}",
         )
-        for name in ("use_styles", "use_noise", "growing"):
+        for name in ("use_styles", "use_noise"):
             require(isinstance(getattr(self, name), bool), f"{name} is {getattr(self, name)!r}, not true or false")
+        check_growth(self.growing, self.alpha, self.img_resolution)
         require(
             self.use_styles or self.input == "latent",
             "a constant input without styles draws one picture whatever w is: use_styles, or input 'latent'",

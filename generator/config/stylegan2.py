@@ -7,6 +7,7 @@ from generator.config.checks import (
     MAX_CHANNELS,
     MAX_DIM,
     MAX_LAYERS,
+    check_growth,
     check_picture,
     check_taps,
     require,
@@ -14,6 +15,7 @@ from generator.config.checks import (
     require_size,
     widths_of,
 )
+from generator.config.later import later
 
 __all__ = ["ARCHITECTURES", "DiscriminatorConfig", "MappingConfig", "SynthesisConfig"]
 
@@ -61,6 +63,7 @@ def _check_image(config: "SynthesisConfig | DiscriminatorConfig") -> None:
     require(config.activation in ACTIVATIONS, f"activation {config.activation!r} is not one of {ACTIVATIONS}")
     check_taps("resample_filter", config.resample_filter)
     require_finite("conv_clamp", config.conv_clamp)
+    require(not config.growing or config.architecture == "orig", f"{config.architecture!r} networks do not grow")
 
 
 @dataclass(frozen=True)
@@ -68,7 +71,9 @@ class SynthesisConfig:
     """The StyleGAN2 synthesis network w -> picture.
 
     Feature maps at resolution r have min(channel_base // r, channel_max) channels, unless `channels`
-    lists them one by one from 4 px upwards.
+    lists them one by one from 4 px upwards. `growing` puts a tRGB layer at every resolution of an "orig" network
+    (rows A to D of table 1); `alpha` is how far the layers at `img_resolution` have faded in, of a network that was
+    saved while it grew.
     """
 
     w_dim: int = 512
@@ -83,10 +88,13 @@ class SynthesisConfig:
     demodulate: bool = True
     activation: str = "lrelu"
     conv_clamp: float | None = None
+    growing: bool = later(False)
+    alpha: float = later(1.0)
 
     def __post_init__(self) -> None:
         require_size("w_dim", self.w_dim, 1, MAX_DIM)
         _check_image(self)
+        check_growth(self.growing, self.alpha, self.img_resolution)
 
     @property
     def widths(self) -> dict[int, int]:
@@ -105,6 +113,7 @@ class DiscriminatorConfig:
 
     `label_mode`: "project" (StyleGAN2-ADA: a mapped label times the features) or "select" (TensorFlow
     StyleGAN2: one output per class, the label picks its own). `mbstd_group_size` None takes the whole batch.
+    `growing` as of the generator, with fRGB layers.
     """
 
     c_dim: int = 0
@@ -123,10 +132,12 @@ class DiscriminatorConfig:
     cmap_dim: int | None = None
     mapping_layers: int = 8
     mapping_lr_multiplier: float = 0.01
+    growing: bool = later(False)
 
     def __post_init__(self) -> None:
         require_size("c_dim", self.c_dim, 0, MAX_DIM)
         _check_image(self)
+        check_growth(self.growing, 1.0, self.img_resolution)
         if self.mbstd_group_size is not None:
             require_size("mbstd_group_size", self.mbstd_group_size, 1, 1 << 16)
         require_size("mbstd_channels", self.mbstd_channels, 0, MAX_CHANNELS)

@@ -27,7 +27,7 @@ def discriminator_shapes(config: DiscriminatorSettings) -> Shapes:
     """Return the shape of every tensor of a discriminator's state."""
     shapes: Shapes = {}
     widths, colours = config.widths, config.img_channels
-    everywhere = config.growing if isinstance(config, StyleGANDiscriminatorConfig) else config.architecture == "skip"
+    everywhere = config.growing or config.architecture == "skip"
     for r, width in sorted(widths.items(), reverse=True):
         if everywhere or r == config.img_resolution:
             shapes |= {f"b{r}.fromrgb.weight": (width, colours, 1, 1), f"b{r}.fromrgb.bias": (width,)}
@@ -82,7 +82,7 @@ def _synthesis_shapes(config: SynthesisConfig) -> Shapes:
             shapes |= _modulated(f"{block}.{layer}", channels, width, 3, config.w_dim)
             if config.use_noise:
                 shapes |= {f"{block}.{layer}.noise_const": (r, r), f"{block}.{layer}.noise_strength": ()}
-        if config.architecture == "skip" or r == config.img_resolution:
+        if config.architecture == "skip" or config.growing or r == config.img_resolution:
             shapes |= _modulated(f"{block}.torgb", width, config.img_channels, 1, config.w_dim)
     return shapes
 

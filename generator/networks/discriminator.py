@@ -1,15 +1,19 @@
 """The StyleGAN2 discriminator.
 
-Reference: Karras et al. 2020, figure 7 ("skip" and "resnet" discriminators).
+References: Karras et al. 2020, figure 7 ("skip" and "resnet" discriminators); Karras et al. 2018, section 2
+(progressive growing).
 """
 
 import math
+from typing import cast
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from generator.config import DiscriminatorConfig, MappingConfig
 from generator.layers import EqualizedConv2d, EqualizedLinear, minibatch_standard_deviation
+from generator.networks.growth import check_growth
 from generator.networks.mapping import MappingNetwork
 from generator.ops import setup_filter, upfirdn2d
 
@@ -37,8 +41,7 @@ class DiscriminatorBlock(nn.Module):
         self.architecture = config.architecture
         self.register_buffer("resample_filter", setup_filter(config.resample_filter, separable=False), persistent=False)
         width, below = config.widths[resolution], config.widths[resolution // 2]
-        self.has_rgb = resolution == config.img_resolution or self.architecture == "skip"
-        if self.has_rgb:
+        if resolution == config.img_resolution or self.architecture == "skip" or config.growing:
             self.fromrgb = _from_rgb(config, resolution)
         self.conv0 = EqualizedConv2d(width, width, 3, activation=config.activation, conv_clamp=config.conv_clamp)
         self.conv1 = EqualizedConv2d(
@@ -54,7 +57,7 @@ class DiscriminatorBlock(nn.Module):
             self.skip = EqualizedConv2d(width, below, 1, bias=False, down=2, resample_filter=config.resample_filter)
 
     def forward(self, x: Tensor | None, image: Tensor) -> tuple[Tensor, Tensor]:
-        if self.has_rgb:
+        if x is None or self.architecture == "skip":
             y = self.fromrgb(image)
             x = y if x is None else x + y
             if self.architecture == "skip":
@@ -75,7 +78,7 @@ class DiscriminatorEpilogue(nn.Module):
         super().__init__()
         self.config = config
         width = config.widths[4]
-        if config.architecture == "skip" or config.img_resolution == 4:
+        if config.architecture == "skip" or config.growing or config.img_resolution == 4:
             self.fromrgb = _from_rgb(config, 4)
         self.conv = EqualizedConv2d(
             width + config.mbstd_channels, width, 3, activation=config.activation, conv_clamp=config.conv_clamp
@@ -84,11 +87,9 @@ class DiscriminatorEpilogue(nn.Module):
         self.out = EqualizedLinear(width, outputs)
 
     def forward(self, x: Tensor | None, image: Tensor) -> Tensor:
-        if hasattr(self, "fromrgb"):
+        if x is None or self.config.architecture == "skip":
             y = self.fromrgb(image)
             x = y if x is None else x + y
-        if x is None:  # unreachable: 4 px networks draw from the picture itself
-            raise RuntimeError("the discriminator saw no picture")
         if self.config.mbstd_channels:
             x = minibatch_standard_deviation(x, self.config.mbstd_group_size, self.config.mbstd_channels)
         x = self.fc(self.conv(x).flatten(1))
@@ -125,23 +126,31 @@ class Discriminator(nn.Module):
             self.mapping = MappingNetwork(mapping, track_average=False)
         self.b4 = DiscriminatorEpilogue(config, outputs)
 
-    def forward(self, image: Tensor, c: Tensor | None = None) -> Tensor:
-        """Score pictures `[N, img_channels, R, R]` with labels `[N, c_dim]`: logits `[N, 1]`.
+    def forward(self, image: Tensor, c: Tensor | None = None, *, alpha: float = 1.0) -> Tensor:
+        """Score pictures `[N, img_channels, r, r]` with labels `[N, c_dim]`: logits `[N, 1]`.
+
+        While the network grows r may be any of its resolutions, and `alpha` is how far the layers there have faded
+        in; see `StyleGANDiscriminator`.
 
         Raises:
-            ValueError: The pictures or labels do not fit this network.
+            ValueError: The pictures, the labels or alpha do not fit this network.
         """
         config = self.config
-        if image.shape[1:] != (config.img_channels, config.img_resolution, config.img_resolution):
-            size = f"[N, {config.img_channels}, {config.img_resolution}, {config.img_resolution}]"
+        top = image.shape[-1] if config.growing else config.img_resolution
+        if image.shape[1:] != (config.img_channels, top, top):
+            size = f"[N, {config.img_channels}, {top}, {top}]"
             raise ValueError(f"pictures of shape {tuple(image.shape)} are not {size}")
+        check_growth(config, top, alpha)
         if config.c_dim and (c is None or c.shape != (len(image), config.c_dim)):
             raise ValueError(f"this network takes labels of shape {(len(image), config.c_dim)}")
         x: Tensor | None = None
         features = image
         for resolution in reversed(config.widths):
-            if resolution > 4:
+            if 4 < resolution <= top:
                 x, features = self.get_submodule(f"b{resolution}")(x, features)
+            if resolution == top and alpha != 1:
+                older = cast(nn.Module, self.get_submodule(f"b{top // 2}").fromrgb)(functional.avg_pool2d(image, 2))
+                x = torch.lerp(older, cast(Tensor, x), alpha)
         scores: Tensor = self.b4(x, features)
         if not config.c_dim or c is None:
             return scores

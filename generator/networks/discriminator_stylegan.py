@@ -102,7 +102,7 @@ class StyleGANDiscriminator(nn.Module):
         top = image.shape[-1]
         if image.ndim != 4 or image.shape[1:] != (config.img_channels, top, top):
             raise ValueError(f"pictures of shape {tuple(image.shape)} are not [N, {config.img_channels}, r, r]")
-        check_growth(config.growing, config.widths, config.img_resolution, top, alpha)
+        check_growth(config, top, alpha)
         if config.c_dim and (c is None or c.shape != (len(image), config.c_dim)):
             raise ValueError(f"this network takes labels of shape {(len(image), config.c_dim)}")
         x = self._block(top).fromrgb(image)

@@ -79,7 +79,7 @@ class StyleGANSynthesisNetwork(NoiseInputs):
         dtype: torch.dtype = torch.float32,
         *,
         resolution: int | None = None,
-        alpha: float = 1.0,
+        alpha: float | None = None,
     ) -> Tensor:
         """Draw float32 `[N, img_channels, r, r]` in about [-1, 1] from styles `[N, num_ws, w_dim]`.
 
@@ -89,7 +89,8 @@ class StyleGANSynthesisNetwork(NoiseInputs):
             dtype: Type of the feature maps; styles, noise and the picture stay float32.
             resolution: r, while the network grows; default, and without `config.growing` only, the last one.
             alpha: How far the layers at `resolution` have faded in, in [0, 1]: the picture is that share of
-                their tRGB, and for the rest that of half the resolution, each pixel repeated.
+                their tRGB, and for the rest that of half the resolution, each pixel repeated. Default: as
+                `config.alpha` says of the last resolution, 1 of the others.
 
         Raises:
             ValueError: The styles, the noise, the resolution or alpha do not fit this network.
@@ -100,7 +101,7 @@ class StyleGANSynthesisNetwork(NoiseInputs):
         top = config.img_resolution if resolution is None else resolution
         if ws.ndim != 3 or ws.shape[1:] != (self.num_ws, config.w_dim):
             raise ValueError(f"styles of shape {tuple(ws.shape)} are not [N, {self.num_ws}, {config.w_dim}]")
-        check_growth(config.growing, config.widths, config.img_resolution, top, alpha)
+        alpha = check_growth(config, top, alpha)
         maps = self.noise_maps(noise, len(ws), rng, top)
         styles = ws if config.use_styles else ws.expand(-1, config.num_layers, -1)
         x = self._block(4).start(ws[:, 0], dtype)

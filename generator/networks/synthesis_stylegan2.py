@@ -1,15 +1,18 @@
 """The StyleGAN2 synthesis network w -> picture.
 
-Reference: Karras et al. 2020, figure 2 (layer), figure 7 ("skip" and "resnet" generators).
+References: Karras et al. 2020, figure 2 (layer), figure 7 ("skip" and "resnet" generators); Karras et al. 2018,
+section 2 (progressive growing).
 """
 
 import math
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from generator.config import SynthesisConfig
 from generator.layers import EqualizedConv2d, ModulatedConv2d, ToRGB
+from generator.networks.growth import check_growth
 from generator.networks.noise_inputs import NoiseInput, NoiseInputs
 from generator.ops import setup_filter, upfirdn2d
 
@@ -50,8 +53,7 @@ class SynthesisBlock(nn.Module):
             if self.architecture == "resnet":
                 self.skip = EqualizedConv2d(below, out, 1, bias=False, up=2, resample_filter=config.resample_filter)
         self.conv1 = layer(out, 1)
-        self.has_rgb = self.architecture == "skip" or resolution == config.img_resolution
-        if self.has_rgb:
+        if self.architecture == "skip" or config.growing or resolution == config.img_resolution:
             self.torgb = ToRGB(out, config.img_channels, config.w_dim, config.conv_clamp)
 
     def _features(self, x: Tensor | None, ws: Tensor, noise: dict[str, Tensor | None], dtype: torch.dtype) -> Tensor:
@@ -77,11 +79,12 @@ class SynthesisBlock(nn.Module):
         ws: Tensor,
         noise: dict[str, Tensor | None],
         dtype: torch.dtype,
+        draws: bool,
     ) -> tuple[Tensor, Tensor | None]:
         x = self._features(x, ws, noise, dtype)
         if image is not None:
             image = upfirdn2d(image, self.resample_filter, up=2, padding=self._upsample_padding, gain=4)
-        if self.has_rgb:
+        if draws:
             y = self.torgb(x, ws[:, -1]).to(torch.float32)
             image = y if image is None else image + y
         return x, image
@@ -118,26 +121,40 @@ class SynthesisNetwork(NoiseInputs):
         noise: NoiseInput = "const",
         rng: torch.Generator | None = None,
         dtype: torch.dtype = torch.float32,
+        *,
+        resolution: int | None = None,
+        alpha: float | None = None,
     ) -> Tensor:
-        """Draw float32 `[N, img_channels, R, R]` in about [-1, 1] from styles `[N, num_ws, w_dim]`.
+        """Draw float32 `[N, img_channels, r, r]` in about [-1, 1] from styles `[N, num_ws, w_dim]`.
 
         `dtype` is the type of the feature maps; styles, noise and the sum of the pictures stay float32.
+        `resolution` r and `alpha` are those of a network that grows; see `StyleGANSynthesisNetwork`.
 
         Raises:
-            ValueError: The styles or the noise do not fit this network.
+            ValueError: The styles, the noise, the resolution or alpha do not fit this network.
         """
-        if ws.ndim != 3 or ws.shape[1:] != (self.num_ws, self.config.w_dim):
-            raise ValueError(f"styles of shape {tuple(ws.shape)} are not [N, {self.num_ws}, {self.config.w_dim}]")
-        maps = self.noise_maps(noise, len(ws), rng)
+        config = self.config
+        if ws.ndim != 3 or ws.shape[1:] != (self.num_ws, config.w_dim):
+            raise ValueError(f"styles of shape {tuple(ws.shape)} are not [N, {self.num_ws}, {config.w_dim}]")
+        top = config.img_resolution if resolution is None else resolution
+        alpha = check_growth(config, top, alpha)
+        maps = self.noise_maps(noise, len(ws), rng, top)
         x: Tensor | None = None
         image: Tensor | None = None
+        older: Tensor | None = None
         start = 0
-        for resolution in self.config.widths:
+        for r in (r for r in config.widths if r <= top):
             # conv layers take a style each; torgb shares the next block's first (figure 2 of the skip generator)
-            count = 2 if resolution == 4 else 3
-            block_noise = {layer: maps.get(f"b{resolution}.{layer}") for layer in ("conv0", "conv1")}
-            x, image = self.get_submodule(f"b{resolution}")(x, image, ws[:, start : start + count], block_noise, dtype)
+            count = 2 if r == 4 else 3
+            block_noise = {layer: maps.get(f"b{r}.{layer}") for layer in ("conv0", "conv1")}
+            styles = ws[:, start : start + count]
+            draws = config.architecture == "skip" or r == top or (alpha < 1 and r == top // 2)
+            # a network that grows fades from one picture to the next, where the skip generator sums them
+            older, below = image, image if config.architecture == "skip" else None
+            x, image = self.get_submodule(f"b{r}")(x, below, styles, block_noise, dtype, draws)
             start += count - 1
         if image is None:  # unreachable: the last block always draws
             raise RuntimeError("the synthesis network drew nothing")
-        return image
+        if alpha == 1 or older is None:
+            return image
+        return functional.interpolate(older, scale_factor=2).lerp(image, alpha)

@@ -84,6 +84,8 @@ def _lines(found: "Inspection", tables: Mapping[str, Sequence[Row]]) -> Iterator
         "source code": "embedded; it was not run" if state.embeds_source else "none embedded",
         "asks for": ", ".join(sorted(state.globals_asked)) or "nothing",
     }
+    if synthesis.alpha < 1:
+        facts["pictures"] += f", saved while it grew: layers at {side} px faded in to {synthesis.alpha:.4g}"
     if state.discriminator_config is not None:
         facts["discriminator"] = (
             f"{state.discriminator_config.architecture}, {_total(tables['discriminator']):,} parameters"

@@ -1,8 +1,6 @@
-"""`invert train`: train a StyleGAN2 from pictures."""
+"""`invert train`: train a StyleGAN or StyleGAN2 from pictures."""
 
 import contextlib
-import dataclasses
-import math
 import os
 import signal
 from collections.abc import Callable, Iterator
@@ -18,6 +16,7 @@ from invert.allocator import keep_freed_memory
 from invert.errors import UsageError, display_path
 from invert.output import Output
 from invert.progress import TrainingProgress
+from invert.training.choices import LENGTHS, chosen_settings, lengths_of, train_config
 
 if TYPE_CHECKING:
     from generator.train_config import TrainConfig
@@ -28,21 +27,13 @@ if TYPE_CHECKING:
 
 __all__ = ["train"]
 
-_ARCHITECTURES = click.Choice(["skip", "resnet", "orig"])
-
-# Thousands of pictures: how long to train, and between two reports and two snapshots.
-_LENGTHS = {
-    "stylegan2-f": (25_000.0, 4.0, 200.0),
-    "stylegan2-e": (25_000.0, 4.0, 200.0),
-    "small": (400.0, 2.0, 20.0),
-    "tiny": (10.0, 0.5, 2.0),
-}
+_ARCHITECTURES = click.Choice(["skip", "resnet", "orig", "stylegan"])
 
 
-@click.command(short_help="Train a StyleGAN2 from pictures.")
+@click.command(short_help="Train a StyleGAN or StyleGAN2 from pictures.")
 @click.option("--data", required=True, metavar="DATA", type=click.Path(exists=True, path_type=Path))
 @click.option("--out", "folder", required=True, metavar="RUN", type=click.Path(file_okay=False, path_type=Path))
-@click.option("--config", "preset", default="small", show_default=True, type=click.Choice(list(_LENGTHS)))
+@click.option("--config", "preset", default="small", show_default=True, type=click.Choice(list(LENGTHS)))
 @click.option("--resolution", type=int, metavar="R", help="Of the network; the pictures must have it.")
 @click.option("--kimg", type=float, metavar="K", help="Train until 1000 K pictures were seen.")
 @click.option("--batch", type=int, metavar="N", help="Pictures per step, over all processes.")
@@ -57,6 +48,14 @@ _LENGTHS = {
 @click.option("--generator", "generator_architecture", type=_ARCHITECTURES, help="Architecture of the generator.")
 @click.option("--discriminator", "discriminator_architecture", type=_ARCHITECTURES, help="Of the discriminator.")
 @click.option("--spectral-norm", type=click.Choice(["none", "d", "g", "gd"]), help="Networks normalised spectrally.")
+@click.option("--loss", type=click.Choice(["logistic", "wgan-gp"]), help="wgan-gp: with its penalty instead of R1.")
+@click.option("--mixing", "style_mixing", type=float, metavar="P", help="Probability of two latents for one picture.")
+@click.option("--mapping-layers", type=int, metavar="N", help="Depth of the mapping network.")
+@click.option("--growing/--no-growing", default=None, help="Grow the networks progressively, or not.")
+@click.option("--latent-input", is_flag=True, help="StyleGAN: the traditional input in place of a constant.")
+@click.option("--no-styles", is_flag=True, help="StyleGAN: w at the input only; takes --latent-input.")
+@click.option("--no-noise", is_flag=True, help="Without noise inputs.")
+@click.option("--normalisation", type=click.Choice(["instance", "pixel", "none"]), help="StyleGAN: of feature maps.")
 @click.option("--set", "others", multiple=True, metavar="NAME=VALUE", help="Any other setting, see below.")
 @click.option("--tick-kimg", type=float, metavar="K", help="Between two records of the log.")
 @click.option("--snapshot-kimg", type=float, metavar="K", help="Between two snapshots.")
@@ -102,9 +101,12 @@ def train(
       r1_interval=16 path_length_interval=8
       path_length_weight=2 path_length_decay=0.99 style_mixing=0.9
       ema_half_life_kimg=10 ema_warmup=0.05 w_avg_beta=0.995
+      gradient_penalty=10 drift=0.001 blur=true   (of WGAN-GP; of StyleGAN)
+      growing_start=8 growing_stage_kimg=600 growing_fade_kimg=600
+      batch_by_resolution= learning_rate_by_resolution=   (8:256,16:128)
     """
-    lengths = _lengths(preset, kimg, tick_kimg, snapshot_kimg)
-    chosen = {**_chosen(settings), "classes": cond}
+    lengths = lengths_of(preset, kimg, tick_kimg, snapshot_kimg)
+    chosen = {**chosen_settings(settings), "classes": cond}
     is_first = int(os.environ.get("RANK", "0")) == 0
     with Output(as_json=as_json, quiet=quiet or not is_first) as output, contextlib.ExitStack() as stack:
         if is_first:
@@ -117,79 +119,17 @@ def train(
         world = stack.enter_context(join_world(kind))
         # one process is enough to say what is wrong with a picture
         pictures = _open(data, output.warning if is_first else None)
-        config = _config(preset, chosen, pictures)
+        config = train_config(preset, chosen, pictures)
         _prepare(kind, threads, output)
         trainer = _trainer(config, pictures, micro_batch, world)
         session = _begin(trainer, data, folder, lengths, overwrite, resume, output, stack)
         _work(session, trainer, lengths[0], folder, output, graceful=world.size == 1)
 
 
-def _lengths(preset: str, *given: float | None) -> tuple[int, int, int]:
-    """Return when to end, report and save, in pictures."""
-    found = []
-    for name, value, default in zip(("kimg", "tick-kimg", "snapshot-kimg"), given, _LENGTHS[preset], strict=True):
-        kimg = default if value is None else value
-        if not (math.isfinite(kimg) and 0.001 <= kimg <= 1e9):
-            raise UsageError(f"--{name} {value} is not in 0.001..1e9")
-        found.append(round(kimg * 1000))
-    return found[0], found[1], found[2]
-
-
-def _chosen(settings: dict[str, Any]) -> dict[str, Any]:
-    """Return the settings that the command line names, by their names in TrainConfig."""
-    from generator.train_config import parse_setting
-
-    others = settings.pop("others")
-    chosen: dict[str, Any] = {}
-    if settings.pop("no_path_length"):
-        chosen["path_length_weight"] = 0.0
-    if settings.pop("no_lazy"):
-        chosen["lazy"] = False
-    if settings.pop("no_demodulation"):
-        chosen["demodulate"] = False
-    if settings.pop("mirror"):
-        chosen["mirror"] = True
-    gamma = settings.pop("gamma")
-    if gamma is not None:
-        chosen["r1_gamma"] = gamma
-    chosen |= {name: value for name, value in settings.items() if value is not None}
-    for text in others:
-        name, mark, value = text.partition("=")
-        if not mark:
-            raise UsageError(f"--set {text!r} is not NAME=VALUE")
-        try:
-            chosen[name.strip()] = parse_setting(name.strip(), value.strip())
-        except ConfigError as error:
-            raise UsageError(f"--set {text}: {error}") from error
-    return chosen
-
-
 def _open(data: Path, on_message: Callable[[str], None] | None) -> "TrainingPictures":
     from invert.datasets.pictures import open_pictures
 
     return open_pictures(data, on_message=on_message)
-
-
-def _config(preset: str, chosen: dict[str, Any], pictures: "TrainingPictures") -> "TrainConfig":
-    from generator.train_config import PRESETS, TrainConfig
-
-    if chosen["classes"] and not pictures.classes:
-        raise UsageError("--cond: the data has no labels", advice="Leave --cond out.")
-    wanted = chosen.get("resolution", pictures.resolution)
-    if wanted != pictures.resolution:
-        advice = f"Make them {wanted} px with `invert dataset --resolution {wanted}`."
-        raise UsageError(f"--resolution {wanted}: the pictures have {pictures.resolution} px", advice=advice)
-    settings = {
-        **PRESETS[preset],
-        **chosen,
-        "resolution": pictures.resolution,
-        "channels": pictures.channels,
-        "classes": pictures.classes if chosen["classes"] else 0,
-    }
-    try:
-        return TrainConfig(**settings)
-    except ConfigError as error:
-        raise UsageError(str(error)) from error
 
 
 def _prepare(kind: str, threads: int | None, output: Output) -> None:
@@ -223,6 +163,7 @@ def _begin(
     stack: contextlib.ExitStack,
 ) -> "Session":
     """Open the run's folder, and bring the trainer into the state in which it was left."""
+    from generator.config import to_dict
     from invert.training.log import TickLog
     from invert.training.run_folder import open_run, record_of
     from invert.training.session import Schedule, Session, origin_record
@@ -238,7 +179,7 @@ def _begin(
     }
     run = log = state = None
     if trainer.world.rank == 0:
-        record = record_of(dataclasses.asdict(trainer.config), about)
+        record = record_of(to_dict(trainer.config), about)
         run = open_run(folder, record, overwrite=overwrite, resume=resume)
         state, complaints = run.newest_state()
         for line in complaints:

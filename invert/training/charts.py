@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from invert.page import Block, Figure, Gallery, Paragraph, Table
 from invert.training.history import Tick
 
-__all__ = ["kimg", "loss_blocks", "score_blocks", "share_blocks"]
+__all__ = ["growth_blocks", "kimg", "loss_blocks", "score_blocks", "share_blocks"]
 
 _KIMG = "kimg (thousands of pictures seen)"
 
@@ -19,14 +19,19 @@ def kimg(tick: Tick) -> str:
 
 
 def loss_blocks(ticks: Sequence[Tick]) -> Iterator[Block]:
-    """Show the losses, the two penalties and the average path length."""
-    yield Paragraph(
-        "Each point is the mean over a tick. A discriminator that cannot tell real from generated pictures has the"
-        " loss 2 ln 2 = 1.39 and leaves the generator ln 2 = 0.69. A wide range is drawn on a logarithmic scale."
+    """Show the losses, the penalties and the average path length."""
+    wgan = any("gradient_penalty" in tick.measures for tick in ticks)
+    meaning = (
+        "A critic that cannot tell real from generated pictures has the loss 0; the generator's loss has no such level."
+        if wgan
+        else "A discriminator that cannot tell real from generated pictures has the loss 2 ln 2 = 1.39 and leaves the"
+        " generator ln 2 = 0.69."
     )
+    yield Paragraph(f"Each point is the mean over a tick. {meaning} A wide range is drawn on a logarithmic scale.")
     adversarial = {"generator": "generator", "discriminator": "discriminator"}
     figures = [
-        _curves(ticks, adversarial, "loss", "Non-saturating logistic losses."),
+        _curves(ticks, adversarial, "loss", "WGAN losses." if wgan else "Non-saturating logistic losses."),
+        _curves(ticks, {"gradient_penalty": "penalty"}, "gradient penalty", "Gradient penalty, before its weight."),
         _curves(ticks, {"r1": "R1"}, "R1 penalty", "R1 penalty, gamma / 2 times |grad D|² on real pictures.", log=True),
         _curves(
             ticks,
@@ -39,6 +44,27 @@ def loss_blocks(ticks: Sequence[Tick]) -> Iterator[Block]:
     ]
     drawn = [figure for figure in figures if figure is not None]
     yield Gallery(drawn) if drawn else Paragraph("The log has none.")
+
+
+def growth_blocks(ticks: Sequence[Tick]) -> Iterator[Block]:
+    """Show when each resolution began and was whole; nothing of a network that does not grow."""
+    first: dict[int, Tick] = {}
+    whole: dict[int, Tick] = {}
+    for tick in ticks:
+        resolution, alpha = tick.measures.get("resolution"), tick.measures.get("alpha")
+        if resolution is None or alpha is None or not 4 <= resolution < 1e5:
+            continue
+        first.setdefault(int(resolution), tick)
+        if alpha == 1:
+            whole.setdefault(int(resolution), tick)
+    if not first:
+        return
+    yield Paragraph("Progressive growing: the first tick at each resolution, and the first with its layers faded in.")
+    rows = [[f"{r} px", kimg(tick), kimg(whole[r]) if r in whole else "not yet"] for r, tick in sorted(first.items())]
+    yield Table(rows, ["resolution", "fading in from, kimg", "whole from, kimg"])
+    figure = _curves(ticks, {"alpha": "alpha"}, "alpha", "Share of the newest layers in the picture.")
+    if figure is not None:
+        yield figure
 
 
 def score_blocks(ticks: Sequence[Tick]) -> Iterator[Block]:

@@ -25,9 +25,9 @@ MAX_TICKS = 20_000
 """Of more, every second one of the older is left out, over and over."""
 
 _GROUPS = {
-    "losses": ("generator", "discriminator", "r1", "path_length"),
+    "losses": ("generator", "discriminator", "r1", "gradient_penalty", "path_length"),
     "scores": ("real", "fake"),
-    "": ("path_length_average", "seconds", "images_per_second"),
+    "": ("path_length_average", "seconds", "images_per_second", "resolution", "alpha"),
 }
 _DAMAGE = (ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError)
 _MAX_IMAGES = 10**12
@@ -42,8 +42,8 @@ class Tick:
 
     Attributes:
         images: Pictures seen.
-        measures: Those that it has of generator, discriminator, r1, path_length (losses), real, fake (scores),
-            path_length_average, seconds, images_per_second; they need not be finite.
+        measures: Those that it has of generator, discriminator, r1, gradient_penalty, path_length (losses), real, fake
+            (scores), path_length_average, seconds, images_per_second, resolution, alpha; they need not be finite.
         shares: Share of each resolution's tRGB in the output's deviation, coarsest first, with the sum 1; or None.
         fakes: What the log calls the grid of samples, be that a fit name or not; or None.
     """

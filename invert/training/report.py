@@ -12,7 +12,7 @@ from typing import Any
 
 from invert.errors import InvertError, display_path
 from invert.page import Block, Figure, Gallery, Paragraph, Section, Table, render
-from invert.training.charts import kimg, loss_blocks, score_blocks, share_blocks
+from invert.training.charts import growth_blocks, kimg, loss_blocks, score_blocks, share_blocks
 from invert.training.history import Tick, TrainingHistory, has_file, read_history, read_picture
 from invert.training.run_folder import REALS
 
@@ -73,6 +73,9 @@ def training_report(folder: Path) -> TrainingReport:
         Section("Settings", list(_values({**history.settings, **data}))),
         Section("Software", list(_values(history.software))),
     ]
+    growth = list(growth_blocks(history.ticks))
+    if growth:
+        sections.insert(2, Section("Growth", growth))
     title = f"Training run: {display_path(folder.resolve().name)}"
     page = render(title, sections, lead=_lead(history))
     return TrainingReport(page, history, pictures.grids, tuple(pictures.missing))
@@ -99,6 +102,8 @@ def _summary(history: TrainingHistory) -> Iterator[Block]:
         ("pictures per second", last("images_per_second")),
         ("loss of generator / discriminator", last("generator", "discriminator")),
         ("R1 penalty", last("r1")),
+        *([("gradient penalty", last("gradient_penalty"))] if "gradient_penalty" in found else []),
+        *([("resolution / alpha", last("resolution", "alpha"))] if "resolution" in found else []),
         ("path length penalty / average a", last("path_length", "path_length_average")),
         ("score of real / generated pictures", last("real", "fake")),
     ]

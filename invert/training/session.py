@@ -95,10 +95,12 @@ class Session:
         if self._run is not None and trainer.images == 0:
             self._run.write(REALS, to_png_bytes(_real_sheet(trainer)))
             self._draw()
+        before = trainer.images
         for images in trainer.run(schedule.images):
             is_last = images >= schedule.images
-            snapshot_due = is_last or _passed(images, trainer.config.batch, schedule.snapshot)
-            tick_due = _passed(images, trainer.config.batch, schedule.tick)
+            snapshot_due = is_last or _passed(before, images, schedule.snapshot)
+            tick_due = _passed(before, images, schedule.tick)
+            before = images
             if tick_due or snapshot_due:
                 yield Tick(self._tick(snapshot_due, partial=not tick_due))
             # Last: who stops at a step and saves it must not leave out the tick that was due with it.
@@ -121,13 +123,15 @@ class Session:
             "images": trainer.images,
             "seconds": round(self._seconds_before + now - self._started, 3),
             "images_per_second": round((trainer.images - self._tick_images) / max(now - self._tick_started, 1e-9), 3),
-            "losses": {name: losses[name] for name in ("generator", "discriminator", "r1", "path_length")},
+            "losses": {name: value for name, value in losses.items() if name not in ("real", "fake")},
             "scores": {name: losses[name] for name in ("real", "fake")},
             "path_length_average": float(trainer.path_length_average) if trainer.config.path_length_weight else None,
             "resolution_shares": None,
             "fakes": None,
             "network": None,
         }
+        if trainer.config.growing:
+            record |= {"resolution": trainer.stage.resolution, "alpha": trainer.stage.alpha}
         # Gamma / 2 belongs to the penalty as it is reported; the steps' intervals do not.
         if record["losses"]["r1"] is not None:
             record["losses"]["r1"] *= trainer.config.r1_gamma / 2
@@ -152,7 +156,7 @@ class Session:
         name = f"network-{trainer.images:09d}.safetensors"
         if self._run is not None:
             origin = {**self._origin, "images": trainer.images}
-            content = network_bytes(trainer.average, settings=origin)
+            content = network_bytes(trainer.drawing(), settings=origin)
             self._run.write(name, content)
             self._run.write(NETWORK, content)
         fakes = self._draw()
@@ -178,9 +182,9 @@ class Session:
         )
 
 
-def _passed(images: int, batch: int, interval: int) -> bool:
+def _passed(before: int, images: int, interval: int) -> bool:
     """Whether this step reached or passed a multiple of the interval."""
-    return images // interval > (images - batch) // interval
+    return images // interval > before // interval
 
 
 def _sheet_side(resolution: int) -> int:
@@ -196,8 +200,8 @@ def _real_sheet(trainer: Trainer) -> "np.typing.NDArray[np.uint8]":
 
 @torch.inference_mode()
 def _fake_sheet(trainer: Trainer) -> "np.typing.NDArray[np.uint8]":
-    """Draw the same latents with the averaged generator, each with noise maps of its own."""
-    generator: Generator = trainer.average
+    """Draw the same latents with the averaged generator as far as it has grown, each with noise maps of its own."""
+    generator: Generator = trainer.drawing()
     config = trainer.config
     count = _sheet_side(config.resolution) ** 2
     source = RandomSource(

@@ -14,7 +14,7 @@ from generator.draws import Draws, RandomSource
 from generator.errors import ConfigError
 from generator.layers import minibatch_standard_deviation
 from generator.networks import Discriminator
-from generator.trainer import micro_batches
+from generator.partition import micro_batches
 
 SIZES = {"b4.conv1": 4, "b8.conv0": 8, "b8.conv1": 8}
 

@@ -13,8 +13,11 @@ from torch import Tensor, nn
 from generator.config import GeneratorConfig, MappingConfig, SynthesisConfig
 from generator.draws import Draws
 from generator.losses import (
+    critic_loss,
     discriminator_logistic_loss,
     generator_logistic_loss,
+    gradient_penalty,
+    interpolate,
     path_length_penalty,
     path_lengths,
     r1_penalty,
@@ -249,3 +252,47 @@ def test_both_scalings_of_the_path_length_penalty_are_one(side: int) -> None:
     assert factor == pytest.approx(side * math.sqrt(2 * math.log2(side) - 2), rel=1e-5)
     mixed = weight * path_length_penalty(scaled, torch.tensor(average))
     assert bool((mixed < ours / 100).all()), "the small weight with the small lengths is next to no penalty"
+
+
+def test_wgan_gp_of_a_linear_critic_is_its_closed_form() -> None:
+    """D(x) = a . x + b has the gradient a everywhere."""
+    rng = torch.Generator().manual_seed(0)
+    a = torch.randn([1, 2, 4, 4], generator=rng, dtype=torch.float64)
+    real, fake = (torch.randn([3, 2, 4, 4], generator=rng, dtype=torch.float64) for _ in range(2))
+    epsilon = torch.tensor([0.0, 0.25, 1.0], dtype=torch.float64)
+
+    def critic(x: Tensor) -> Tensor:
+        return (a * x).sum(dim=[1, 2, 3])[:, None] + 0.5
+
+    between = interpolate(real, fake, epsilon)
+    assert between.requires_grad
+    assert torch.equal(between[0], fake[0])
+    assert torch.equal(between[2], real[2])
+    torch.testing.assert_close(between[1], 0.25 * real[1] + 0.75 * fake[1])
+    expected = (float(a.square().sum().sqrt()) - 1) ** 2
+    torch.testing.assert_close(
+        gradient_penalty(critic(between), between), torch.full([3], expected, dtype=torch.float64)
+    )
+    d_real, d_fake = critic(real), critic(fake)
+    torch.testing.assert_close(critic_loss(d_real, d_fake, 0.001), d_fake - d_real + 0.001 * d_real**2)
+
+
+def test_gradient_penalty_against_finite_differences() -> None:
+    rng = torch.Generator().manual_seed(0)
+    between = torch.randn([2, 1, 2, 2], generator=rng, dtype=torch.float64, requires_grad=True)
+
+    def penalty(weight: Tensor) -> Tensor:
+        logits = torch.tanh(between.flatten(1) @ weight).square().sum(dim=1, keepdim=True)
+        return gradient_penalty(logits, between)
+
+    weight = torch.randn([4, 3], generator=rng, dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradcheck(penalty, (weight,))
+
+
+def test_gradient_penalty_of_a_flat_critic_is_finite() -> None:
+    weight = torch.zeros([4, 1], requires_grad=True)
+    between = torch.ones([2, 1, 2, 2], requires_grad=True)
+    penalties = gradient_penalty(between.flatten(1) @ weight, between)
+    assert penalties.tolist() == [1.0, 1.0]
+    (gradient,) = torch.autograd.grad(penalties.sum(), weight)
+    assert bool(gradient.isfinite().all())

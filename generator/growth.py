@@ -1,0 +1,84 @@
+"""A network while it grows: which of its parameters a stage trains, and the part of it that draws.
+
+References: Karras et al. 2018, section 2 and figure 2.
+"""
+
+import dataclasses
+import re
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from generator.networks import Generator
+
+__all__ = ["blend_reals", "drawing_part", "is_used", "require_used_gradients", "styles_at"]
+
+_BLOCK = re.compile(r"(?:^|\.)b([0-9]+)\.(.*)")
+_COLOUR_LAYERS = ("torgb.", "fromrgb.")
+
+
+def is_used(name: str, resolution: int, alpha: float) -> bool:
+    """Tell whether a parameter of a network that grows has a part in what it does at a resolution.
+
+    Args:
+        name: Of the parameter, such as "synthesis.b8.torgb.weight".
+        resolution, alpha: Of the pictures, and how far the layers there have faded in.
+    """
+    found = _BLOCK.search(name)
+    if found is None:
+        return True
+    at, rest = int(found[1]), found[2]
+    if rest.startswith(_COLOUR_LAYERS):
+        return at == resolution or (alpha < 1 and at == resolution // 2)
+    return at <= resolution
+
+
+def require_used_gradients(network: nn.Module, growing: bool, resolution: int, alpha: float) -> None:
+    """Let the parameters that a stage trains have gradients, and no others; without growing, all."""
+    for name, parameter in network.named_parameters():
+        parameter.requires_grad_(not growing or is_used(name, resolution, alpha))
+
+
+def styles_at(num_ws: int, resolution: int) -> int:
+    """Return how many of a network's `num_ws` style inputs have a part in pictures of a resolution."""
+    return min(num_ws, 2 * (resolution.bit_length() - 1) - 2)
+
+
+def blend_reals(images: Tensor, resolution: int, alpha: float) -> Tensor:
+    """Return training pictures as a network that grows sees them, so that they fade as what it draws does.
+
+    Args:
+        images: `[N, C, R, R]`.
+        resolution: r, to which they are averaged (box filter).
+        alpha: Share of the details at r; for the rest the picture is that of r / 2 px, each pixel repeated.
+
+    Returns:
+        `[N, C, r, r]`.
+    """
+    if images.shape[-1] != resolution:
+        images = functional.avg_pool2d(images, images.shape[-1] // resolution)
+    if alpha == 1:
+        return images
+    coarse = functional.interpolate(functional.avg_pool2d(images, 2), scale_factor=2)
+    return torch.lerp(coarse, images, alpha)
+
+
+def drawing_part(generator: Generator, resolution: int, alpha: float) -> Generator:
+    """Return a network of the layers up to a resolution, which draws by itself what a growing one draws there.
+
+    Args:
+        generator: The network that grows.
+        resolution, alpha: Where it is; `alpha` is kept in the settings of the result.
+    """
+    whole = generator.config.synthesis
+    widths = tuple(width for r, width in whole.widths.items() if r <= resolution)
+    synthesis = dataclasses.replace(
+        whole, img_resolution=resolution, alpha=alpha, channels=None if whole.channels is None else widths
+    )
+    with torch.random.fork_rng(devices=[]):  # the weights that it begins with are replaced
+        part = Generator(dataclasses.replace(generator.config, synthesis=synthesis))
+    state = generator.state_dict()
+    part.load_state_dict({name: state[name] for name in part.state_dict()})
+    part.to(next(generator.parameters()).device).to(memory_format=torch.channels_last)
+    return part.eval().requires_grad_(False)

@@ -1,0 +1,128 @@
+"""The schedule of progressive growing: which stage follows from the pictures seen."""
+
+import dataclasses
+from typing import Any
+
+import pytest
+
+from generator.errors import ConfigError
+from generator.growth_schedule import GrowthSchedule, parse_by_resolution
+from generator.train_config import TrainConfig
+from generator.train_presets import PRESETS
+from tests.training.training_case import tiny
+
+
+def schedule(**changes: Any) -> GrowthSchedule:
+    """8 px for 100 pictures, fades of 50."""
+    plain = GrowthSchedule(8, 32, 100, 50, 4, 0.1, 0.2, {8: 16, 16: 8}, {16: 0.3})
+    return dataclasses.replace(plain, **changes)
+
+
+@pytest.mark.parametrize(
+    ("images", "resolution", "alpha"),
+    [
+        (0, 8, 1),
+        (99, 8, 1),
+        (100, 16, 0),
+        (110, 16, 0.2),
+        (149, 16, 0.98),
+        (150, 16, 1),
+        (249, 16, 1),
+        (250, 32, 0),
+        (275, 32, 0.5),
+        (300, 32, 1),
+        (399, 32, 1),
+        (400, 32, 1),
+        (10**9, 32, 1),
+    ],
+)
+def test_stages(images: int, resolution: int, alpha: float) -> None:
+    stage = schedule().at(images)
+    assert (stage.resolution, stage.alpha) == (resolution, pytest.approx(alpha))
+
+
+def test_values_by_resolution() -> None:
+    found = [(s.batch, s.learning_rate, s.discriminator_learning_rate) for s in map(schedule().at, (0, 100, 250))]
+    assert found == [(16, 0.1, 0.2), (8, 0.3, 0.3), (4, 0.1, 0.2)]
+    assert schedule().resolutions == [8, 16, 32]
+
+
+def test_lengths_of_nothing() -> None:
+    assert [schedule(fade_images=0).at(n).resolution for n in (0, 99, 100, 200, 300)] == [8, 8, 16, 32, 32]
+    assert {schedule(fade_images=0).at(n).alpha for n in range(300)} == {1.0}
+    stages = [schedule(stage_images=0).at(n) for n in (0, 25, 50, 99, 100)]
+    assert [(s.resolution, s.alpha) for s in stages] == [(16, 0), (16, 0.5), (32, 0), (32, 0.98), (32, 1)]
+    assert schedule(stage_images=0, fade_images=0).at(0).resolution == 32
+    assert schedule(start=32).at(0) == schedule().at(10**6)
+
+
+def test_the_papers_schedule() -> None:
+    """600 thousand pictures for each stage and each fade; 8, 16, 32 ... 1024 px."""
+    config = TrainConfig(**PRESETS["stylegan"])
+    at = config.growth_schedule().at
+    assert [at(600_000 + 1_200_000 * i).resolution for i in range(7)] == [16, 32, 64, 128, 256, 512, 1024]
+    assert at(900_000).alpha == 0.5
+    assert [at(n).batch for n in (0, 600_000, 1_800_000, 3_000_000, 4_200_000)] == [256, 128, 64, 32, 32]
+    assert [at(n).learning_rate for n in (0, 4_200_000, 5_400_000, 6_600_000)] == [0.001, 0.0015, 0.002, 0.003]
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_presets_are_whole(preset: str) -> None:
+    grows = preset in ("stylegan", *(f"stylegan2-{row}" for row in "abcd"))
+    config = TrainConfig(**{"resolution": 1024 if preset.startswith("stylegan2") or grows else 32, **PRESETS[preset]})
+    assert config.growing is grows
+    assert config.generator_config().synthesis.growing is grows
+    assert len(config.growth_schedule().resolutions) == (8 if grows else 1)
+
+
+def test_parsing() -> None:
+    assert parse_by_resolution("x", "", int) == {}
+    assert parse_by_resolution("x", "8:256, 16:128", int) == {8: 256, 16: 128}
+    assert parse_by_resolution("x", "1024:3e-3", float) == {1024: 0.003}
+
+
+@pytest.mark.parametrize("text", ["8", "8:", "8:1.5", "x:3", "8:4,", "8:4,8:5", "6:4", "2:4", "8:0", "8:-1", "8192:1"])
+def test_wrong_values_by_resolution(text: str) -> None:
+    with pytest.raises(ConfigError, match="batch_by_resolution"):
+        tiny(batch_by_resolution=text)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"growing": True}, "'skip' networks do not grow"),
+        ({"generator_architecture": "orig", "growing": True}, "'resnet' networks do not grow"),
+        ({"growing_start": 32}, "growing_start is 32, not a power of two in 4..16"),
+        ({"growing_start": 6}, "growing_start is 6"),
+        ({"growing_fade_kimg": -1.0}, "growing_fade_kimg is -1.0, not 0 or more"),
+        ({"batch_by_resolution": "8:6"}, "a batch of 6 is not a whole number of minibatch-deviation groups"),
+        ({"learning_rate_by_resolution": "8:inf"}, "learning_rate_by_resolution"),
+    ],
+    ids=str,
+)
+def test_wrong_growth(changes: dict[str, Any], message: str) -> None:
+    orig = {"generator_architecture": "orig", "discriminator_architecture": "orig", "growing": True}
+    settings = changes if "growing" in changes else {**orig, **changes}
+    with pytest.raises(ConfigError, match=message):
+        tiny(**settings)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"synthesis_input": "latent"}, "synthesis_input is 'latent', which a 'skip' generator does not have"),
+        ({"use_styles": False}, "use_styles is False"),
+        ({"generator_architecture": "stylegan", "demodulate": False}, "demodulate is False, which a 'stylegan'"),
+        ({"generator_architecture": "stylegan", "conv_clamp": 8.0}, "conv_clamp is 8.0"),
+        ({"generator_architecture": "stylegan", "spectral_norm": "gd"}, "spectral_norm is 'gd'"),
+        ({"generator_architecture": "stylegan", "use_styles": False}, "a constant input without styles"),
+        ({"generator_architecture": "stylegan", "normalisation": "batch"}, "normalisation 'batch'"),
+        ({"loss": "wgan-gp"}, "r1_gamma is 1.0, but WGAN-GP has a penalty of its own"),
+        ({"loss": "hinge"}, "loss is 'hinge'"),
+        ({"mapping_layers": 0, "w_dim": 8}, "a mapping network without layers needs w_dim 16, not 8"),
+    ],
+    ids=str,
+)
+def test_switches_that_do_not_fit(changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        tiny(**changes)

@@ -136,7 +136,7 @@ def single(bench: Bench, measured: Measured) -> None:
 
 def chance(bench: Bench) -> None:
     """Add what another seed of the optimiser changes."""
-    count = bench.count // 10
+    count = bench.count // 15
     bench.say("## Another seed", f"{count} pictures of each, measured again with other random numbers.")
     rows = []
     for name in (OWN, "B"):
@@ -174,12 +174,12 @@ def methods(bench: Bench) -> None:
         "verdict": (base, 1),
         "verdict, 50 steps": (dataclasses.replace(base, steps=50), 3),
         "paper, 1000 steps": (paper, 25),
-        "verdict, 200 steps": (dataclasses.replace(base, steps=200), 10),
-        "verdict, AlexNet": (dataclasses.replace(base, lpips="alex"), 10),
-        "verdict, noise fixed": (dataclasses.replace(base, noise="fixed"), 10),
-        "verdict, 500 steps": (dataclasses.replace(base, steps=500), 20),
-        "verdict, 50 steps, best of 2": (dataclasses.replace(base, steps=50, restarts=2), 10),
-        "verdict, 1000 steps": (dataclasses.replace(base, steps=1000), 25),
+        "verdict, 200 steps": (dataclasses.replace(base, steps=200), 15),
+        "verdict, AlexNet": (dataclasses.replace(base, lpips="alex"), 15),
+        "verdict, noise fixed": (dataclasses.replace(base, noise="fixed"), 15),
+        "verdict, 500 steps": (dataclasses.replace(base, steps=500), 25),
+        "verdict, 50 steps, best of 2": (dataclasses.replace(base, steps=50, restarts=2), 15),
+        "verdict, 1000 steps": (dataclasses.replace(base, steps=1000), 50),
     }
     bench.say("## Steps, starts, backbones, noise, restarts")
     bench.say(
@@ -223,7 +223,7 @@ def _separation(values: Mapping[str, np.ndarray], seconds: float) -> list[str]:
 
 def perturbed(bench: Bench) -> None:
     """Add what a little processing does to misses and mistakes."""
-    count = bench.count // 15
+    count = bench.count // 25
     bench.say("## Perturbed pictures")
     bench.say(f"{count} pictures of each population; threshold and score are those of clean pictures.")
     evaluations: list[Evaluation] = []

@@ -74,7 +74,7 @@ class Bench:
         found, failed = measure_population(preparation, listed, os.cpu_count() or 1, lambda _: None)
         if failed:
             raise RuntimeError(f"{failed} pictures of {population} could not be measured")
-        if new := len(found) - before:
+        if (new := len(found) - before) > 0:
             time = {"pictures": new, "seconds": processor_seconds() - started}
             write_atomic(ensure_folder(self.work / "times" / method) / f"{population}.json", json.dumps(time).encode())
         print(f"{method}: {len(found)} of {population}", file=sys.stderr, flush=True)

@@ -30,7 +30,7 @@ class VideoWriter:
     """Write an MP4 frame by frame; the file is whole when the block ends well.
 
     Args:
-        file: Open for writing in binary mode, and seekable: the index goes to its front at the end.
+        file: Open for writing in binary mode, and seekable: lengths are filled in at the end.
         side: Of the square frames in pixels; even, for the colours have half the resolution.
         rate: Frames per second.
     """
@@ -39,7 +39,7 @@ class VideoWriter:
         import av
 
         self._av = av
-        self._container: Any = av.open(file, "w", format="mp4", options={"movflags": "faststart"})
+        self._container: Any = av.open(file, "w", format="mp4")
         # Near to what was drawn: at the usual quality small pictures lose their texture.
         self._stream: Any = self._container.add_stream("libx264", rate=rate, options={"crf": "16"})
         self._stream.width = self._stream.height = side

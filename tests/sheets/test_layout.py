@@ -16,9 +16,14 @@ def picture(seed: int, channels: int = 3, side: int = 8) -> Any:
 
 def places(sheet: Any, part: Any) -> list[tuple[int, int]]:
     """Return where a picture lies on a sheet."""
-    windows = np.lib.stride_tricks.sliding_window_view(sheet[..., 0], part.shape[:2])
-    found = np.argwhere((windows == part[..., 0]).all(axis=(2, 3)))
-    return [(int(y), int(x)) for y, x in found if (sheet[y : y + len(part), x : x + len(part)] == part).all()]
+    # Its middle row first, which is quick to look for and rarely black all along.
+    height, width = part.shape[:2]
+    middle = height // 2
+    rows = np.lib.stride_tricks.sliding_window_view(
+        sheet[middle : len(sheet) - height + middle + 1, :, 0], width, axis=1
+    )
+    found = np.argwhere((rows == part[middle, :, 0]).all(axis=2))
+    return [(int(y), int(x)) for y, x in found if (sheet[y : y + height, x : x + width] == part).all()]
 
 
 def test_pictures_are_there_to_the_pixel_in_rows_and_columns() -> None:

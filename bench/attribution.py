@@ -9,6 +9,7 @@ that is measured is kept in the work folder, so that the same command goes on wh
 import argparse
 import dataclasses
 import json
+import math
 import os
 import platform
 import resource
@@ -67,7 +68,7 @@ class Bench:
     ) -> list[Measurement]:
         """Measure the first pictures of a population under a method, and count the processor time that it takes."""
         source = folder or self.work / "populations" / "test" / population
-        listed = list(list_pictures([source]))[: max(count, 4)]
+        listed = list(list_pictures([source]))[:count]
         out = self.work / "measured" / method / population
         preparation = MeasuringPreparation(out, NETWORK, self.loaded.provenance.sha256, config, ImagePolicy())
         before, started = len(list(out.glob("*.json"))), processor_seconds()
@@ -81,9 +82,14 @@ class Bench:
         return found
 
     def seconds(self, method: str) -> float:
-        """Return the processor seconds of a picture under a method, start-up and measuring included."""
+        """Return the processor seconds of a picture under a method, start-up and measuring included; NaN: unknown."""
         times = [json.loads(path.read_bytes()) for path in (self.work / "times" / method).glob("*.json")]
-        return sum(one["seconds"] for one in times) / sum(one["pictures"] for one in times)
+        pictures = sum(one["pictures"] for one in times)
+        return sum(one["seconds"] for one in times) / pictures if pictures else math.nan
+
+    def share(self, parts: int) -> int:
+        """Return how many pictures of a population a slow measurement takes: one part, but no fewer than four."""
+        return max(self.count // parts, 4)
 
     def say(self, *lines: str) -> None:
         """Add a paragraph to the file."""
@@ -106,7 +112,7 @@ def processor_seconds() -> float:
 def clean(bench: Bench) -> None:
     """Add the tables of the calibrated verdict on pictures as they are."""
     measured = {name: bench.measure("verdict", bench.base, name, bench.count) for name in (OWN, *OTHERS)}
-    measured |= {name: bench.measure("verdict", bench.base, name, bench.count // 5) for name in TRUNCATED}
+    measured |= {name: bench.measure("verdict", bench.base, name, bench.share(5)) for name in TRUNCATED}
     own = measured[OWN]
     bench.say("## Verdicts of the calibration that ships with the project")
     bench.say(
@@ -136,7 +142,7 @@ def single(bench: Bench, measured: Measured) -> None:
 
 def chance(bench: Bench) -> None:
     """Add what another seed of the optimiser changes."""
-    count = bench.count // 15
+    count = bench.share(15)
     bench.say("## Another seed", f"{count} pictures of each, measured again with other random numbers.")
     rows = []
     for name in (OWN, "B"):
@@ -185,14 +191,15 @@ def methods(bench: Bench) -> None:
     bench.say(
         f"The method that ships is `verdict`: {base.steps} steps from the best of a bank of samples. Evidence is",
         "cross-validated here in two folds, fitted on own, real and B's pictures; curve is the distances alone, small",
-        f"uses four numbers: {', '.join(SMALL)}. Rates that n pictures cannot show are left out. Time is of one",
-        "processor.",
+        f"uses four numbers: {', '.join(SMALL)}. Rates that n pictures cannot show, and times that were",
+        "not kept, are left out; time is of one processor." + (" Not measured: " * bool(bench.without)),
+        "; ".join(bench.without),
     )
     rows: list[tuple[str, ...]] = []
     for name, (config, share) in cases.items():
         if name in bench.without:
             continue
-        found = {p: bench.measure(name, config, p, bench.count // share) for p in (OWN, "real", "B", "C")}
+        found = {p: bench.measure(name, config, p, bench.share(share)) for p in (OWN, "real", "B", "C")}
         scores = {
             "lpips": {p: np.array([one.evidence["lpips"] for one in part]) for p, part in found.items()},
             "curve": folds(found, [f for f in FEATURES if f.startswith("lpips")], ("real", "B")),
@@ -201,7 +208,7 @@ def methods(bench: Bench) -> None:
         }
         seconds = bench.seconds(name)
         for score, values in scores.items():
-            label = (name, str(len(found[OWN])), f"{seconds:.2f}") if score == "lpips" else ("", "", "")
+            label = (name, str(len(found[OWN])), _known(seconds)) if score == "lpips" else ("", "", "")
             rows.append((*label, score, *_separation(values, seconds)))
     header = ("method", "n", "s per picture", "score", "AUC real", "AUC B", "AUC C")
     header += ("TPR at 5 % FPR: real", "B", "C", "TPR at 1 % FPR: real", "B", "C", "B at 1 %, per s")
@@ -218,12 +225,16 @@ def _separation(values: Mapping[str, np.ndarray], seconds: float) -> list[str]:
         shown = [len(negatives) * rate >= 1 for negatives in others]
         found = [tpr_at_fpr(own, negatives, rate).tpr for negatives in others]
         cells += [f"{tpr:.2f}" if is_shown else "" for tpr, is_shown in zip(found, shown, strict=True)]
-    return [*cells, f"{found[1] / seconds:.2f}" if shown[1] else ""]
+    return [*cells, _known(found[1] / seconds) if shown[1] else ""]
+
+
+def _known(value: float) -> str:
+    return "" if math.isnan(value) else f"{value:.2f}"
 
 
 def perturbed(bench: Bench) -> None:
     """Add what a little processing does to misses and mistakes."""
-    count = bench.count // 25
+    count = bench.share(25)
     bench.say("## Perturbed pictures")
     bench.say(f"{count} pictures of each population; threshold and score are those of clean pictures.")
     evaluations: list[Evaluation] = []
@@ -251,7 +262,7 @@ def perturbed_folder(bench: Bench, source: Path, key: str, count: int) -> Path:
     """Write perturbed copies of the first pictures of a folder."""
     folder = ensure_folder(bench.work / "populations" / key.replace(":", "-") / source.name)
     (perturbation,) = parse_perturbations(key)
-    for path in sorted(source.iterdir())[: max(count, 4)]:
+    for path in sorted(source.iterdir())[:count]:
         if not (folder / path.name).exists():
             array = np.asarray(Image.open(path))
             array = array[:, :, None] if array.ndim == 2 else array

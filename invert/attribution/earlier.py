@@ -33,7 +33,7 @@ def check_same(earlier: Calibration, path: Path, method: dict[str, object], run:
 def take_over(
     earlier: Calibration, pictures: Iterable[Listed], folder: Path, generator: Generator, policy: ImagePolicy
 ) -> int:
-    """Write the measurements of those pictures that an earlier calibration has; return of how many.
+    """Write the measurements of those pictures that an earlier calibration has; return how many.
 
     Args:
         earlier: Of the same method and run, see `check_same`.

@@ -115,8 +115,12 @@ def cuda_recipe(cuda_home: Path, architectures: Iterable[str] = _ARCHITECTURES) 
 
 
 def digest(recipe: Recipe, *more: str) -> str:
-    """Return a hash of everything the library depends on: sources, flags, and `more` (the compilers' versions)."""
-    state = hashlib.sha256(repr((recipe.name, recipe.units, recipe.link, recipe.extra, more)).encode())
+    """Return a hash of everything the library depends on: sources, flags, and `more` (the compilers' versions).
+
+    Where torch is installed is left out: the same kernels in another environment are the same in a run record.
+    """
+    link = tuple(flag for flag in recipe.link if not flag.startswith("-L"))
+    state = hashlib.sha256(repr((recipe.name, recipe.units, link, recipe.extra, more)).encode())
     folder = csrc_folder()
     for path in sorted(folder.glob("*/*")):
         if path.suffix in (".h", ".cpp", ".cu"):

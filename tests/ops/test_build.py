@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 import torch
 
-from generator.ops import _build, _compile
+from generator.ops import _build, _compile, _sources
 from generator.ops._build import NativeStatus, ensure, kernels_hash, status
 from generator.ops._cache import NativeError, cache_folder
 from generator.ops._library import NAMESPACE
@@ -183,6 +183,14 @@ def test_nothing_happens_before_it_is_wanted(tiny: Tiny) -> None:
 
 
 @needs_compiler
+def test_where_torch_lies_gives_no_other_library(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    here = _sources.digest(_sources.cpu_recipe(), "1")
+    monkeypatch.setattr(_sources, "torch_folder", lambda: tmp_path / "torch")
+    assert f"-L{tmp_path / 'torch' / 'lib'}" in _sources.cpu_recipe().link
+    assert _sources.digest(_sources.cpu_recipe(), "1") == here
+    assert _sources.digest(_sources.cpu_recipe(), "2") != here
+
+
 def test_other_sources_flags_or_compilers_give_another_library(tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
     hashes = {tiny.ensure().cpu.hash}
     tiny.compiler.write_text(tiny.compiler.read_text().replace("compiler 1", "compiler 2"))

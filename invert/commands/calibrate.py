@@ -13,7 +13,7 @@ from invert import __version__, options
 from invert.attribution.settings import OWN, RULES, SCORES, CalibrationSettings
 from invert.batch.pictures import Listed, list_pictures
 from invert.batch.work import Done, Event, Failed
-from invert.config import PRESETS, STEPS, ProjectConfig
+from invert.config import PRESETS, ProjectConfig, with_defaults
 from invert.durable import ensure_folder, exclusive_lock, write_atomic
 from invert.errors import ExitCode, NoInputError, OutputError, UsageError, display_path
 from invert.images import ImagePolicy
@@ -58,7 +58,7 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9 ._+-]{0,63}", re.ASCII)
 @click.option("--preset", default="verdict", show_default=True, type=click.Choice(list(PRESETS)))
 @click.option("--steps", type=int, metavar="N", help="Optimisation steps.  [default: that of the preset]")
 @click.option("--lpips", default="vgg", show_default=True, type=click.Choice(["vgg", "alex"]), help="Distance.")
-@click.option("--noise", default="optimise", show_default=True, type=click.Choice(["optimise", "fixed", "zero"]))
+@click.option("--noise", type=click.Choice(["optimise", "fixed", "zero"]), help="[default: that of the preset]")
 @click.option("--restarts", default=1, show_default=True, metavar="N", help="Tries per picture; the best one counts.")
 @click.option("--bank", type=int, metavar="N", help="Samples that preset verdict starts from.  [default: by size]")
 @options.class_index
@@ -95,9 +95,7 @@ def calibrate(
     With --from, only pictures that the earlier calibration does not have are projected.
     """
     settings = CalibrationSettings(score, rule, rate, confidence, candidates, bins)
-    if given["steps"] is None:
-        given["steps"] = STEPS[given["preset"]]
-    config = ProjectConfig(**given)
+    config = ProjectConfig(**with_defaults(given))
     with Output(as_json=as_json, quiet=quiet) as output:
         network_path = options.network_or_default(network_path, output)
         out = out or network_path.with_suffix(".calibration.json")
@@ -206,13 +204,13 @@ class _Calibrating:
         """Measure all populations; return the calibration, and how many pictures have no measurement."""
         from invert.attribution.calibration import Population, make_calibration
         from invert.attribution.measuring import begin_measurements
-        from invert.attribution.samples import FIRST_SEED, draw_samples
+        from invert.attribution.samples import FIRST_SEED, SAMPLE_NOISE, draw_samples
 
         begin_measurements(self._work, self._method, self._run)
         self._fill_bank()
         samples = self._work / "samples"
         drawn = [Listed(path.name.encode(), path) for path in self._drawn(draw_samples, samples, count)]
-        source = f"seeds {FIRST_SEED} to {FIRST_SEED + count - 1} of the network, no truncation"
+        source = f"seeds {FIRST_SEED} to {FIRST_SEED + count - 1} of the network, no truncation; {SAMPLE_NOISE}"
         everything = {OWN: (source, drawn), **pictures}
         progress = self._output.batch_progress(sum(len(items) for _, items in everything.values()))
         failed = 0

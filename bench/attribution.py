@@ -207,8 +207,8 @@ def methods(bench: Bench) -> None:
         "population, twice as many own ones, half of them drawn with random noise maps. Evidence is cross-validated in",
         "two folds, fitted on own, real and B's pictures; curve is the distances alone, small uses four numbers:",
         f"{', '.join(SMALL)}. Steps and noise of `verdict` were chosen on the first 100 pictures of each population.",
-        "Rates that n pictures cannot show, and times that were not kept, are left out; time is of one processor, start-up",
-        "included." + (" Not measured: " * bool(bench.without)) + "; ".join(bench.without),
+        "Rates that n pictures cannot show, and times that were not kept, are left out; time is of one processor,",
+        "start-up included." + (" Not measured: " * bool(bench.without)) + "; ".join(bench.without),
     )
     rows: list[tuple[str, ...]] = []
     for name, (config, share) in cases.items():

@@ -48,10 +48,18 @@ $(RUNS)/%/.done: $(RUNS)/fashion32.zip
 	  --kimg $(KIMG_$*) --threads 1
 	@touch $@
 
-# The first StyleGAN beside StyleGAN2: `make -j2 families` trains both for some ten minutes, one thread each.
+# The first StyleGAN beside StyleGAN2: `make -j2 families` trains both for some ten minutes, one thread each,
+# and calibrates them.
 families: $(RUNS)/stylegan/.done $(RUNS)/stylegan2/.done $(RUNS)/fashion32-test.zip
 	$(PY) -m bench.families $(RUNS)/stylegan $(RUNS)/stylegan2 --real $(RUNS)/fashion32-test.zip \
 	  --out docs/families.png
+	$(PY) -m bench.populations $(RUNS)/populations --fashion-mnist $(FASHION_MNIST)
+	for name in stylegan stylegan2; do \
+	  cp $(RUNS)/$$name/network.safetensors data/networks/$$name.safetensors && \
+	  $(PY) -m invert calibrate --network data/networks/$$name.safetensors --real $(RUNS)/populations/families \
+	    --count 128 --fpr 0.05 --overwrite || exit 1; done
+	$(PY) -m invert histograms data/networks/stylegan.calibration.json data/networks/stylegan2.calibration.json \
+	  --out docs/histograms.png --overwrite
 
 $(RUNS)/fashion32-test.zip: $(VENV)/.ready
 	mkdir -p $(RUNS)

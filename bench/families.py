@@ -2,7 +2,7 @@
 
     python -m bench.families runs/stylegan runs/stylegan2 --real fashion32-test.zip --out docs/families.png
 
-The distance is that of `bench.sample_quality`.
+The distance is made as by `bench.sample_quality`, against the first --count real pictures.
 """
 
 import argparse

@@ -24,6 +24,8 @@ FASHION_MNIST = Path("/usr/share/datasets/fashion-mnist")
 
 # Calibration: real pictures of the test set, and samples of B; A's own are drawn by `invert calibrate`.
 CALIBRATION = {"real": ("t10k", 1000, 640), "B": ("B", 200_000, 1280)}
+# The real pictures that the two families' networks are calibrated with: the first of A's.
+FAMILIES = (1000, 160)
 # Tests: source, first index or seed, truncation, noise.
 TESTS = {
     "own": ("A", 300_000, 1.0, "const"),
@@ -67,12 +69,14 @@ def write_samples(folder: Path, network: str, first: int, count: int, psi: float
 
 
 def write_populations(folder: Path, source: Path, test: int, *, calibration: bool = True) -> None:
-    """Write all populations: `calibration/NAME` and `test/NAME`."""
+    """Write all populations: `calibration/NAME`, `families`, and `test/NAME`."""
     for name, (kind, first, count) in CALIBRATION.items() if calibration else ():
         if kind in ("t10k", "train"):
             write_real(folder / "calibration" / name, source, kind, first, count)
         else:
             write_samples(folder / "calibration" / name, kind, first, count)
+    if calibration:
+        write_real(folder / "families", source, "t10k", *FAMILIES)
     for name, (kind, first, psi, noise) in TESTS.items():
         if kind in ("t10k", "train"):
             write_real(folder / "test" / name, source, kind, first, test)

@@ -24,7 +24,7 @@ _SIZE, _DPI = (4.6, 3.2), 160  # inches of one calibration's histograms, dots pe
 
 
 def population_values(calibration: Calibration, score: str) -> dict[str, FloatArray]:
-    """Return the scores of each population as people know them, the network's own first.
+    """Return the scores of each population as people know them, the network's own first; none that is not finite.
 
     Of LPIPS, all pictures count: nothing is fitted to it. Of the evidence, those that it was not fitted on.
     """
@@ -32,7 +32,7 @@ def population_values(calibration: Calibration, score: str) -> dict[str, FloatAr
     found = {}
     for population in (calibration.own, *calibration.others):
         scores = np.concatenate([calibration.scores(score, population, split) for split in splits])
-        found[population.name] = np.array([shown_value(score, value) for value in scores.tolist()])
+        found[population.name] = np.array([shown_value(score, value) for value in scores[np.isfinite(scores)].tolist()])
     return found
 
 

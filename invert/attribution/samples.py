@@ -10,7 +10,9 @@ from invert.durable import ensure_folder, write_atomic
 from invert.images import to_png_bytes
 from invert.sampling import class_label, draw_picture, seed_latent
 
-__all__ = ["FIRST_SEED", "SAMPLE_NOISE", "draw_samples"]
+__all__ = ["FIRST_SEED", "SAMPLES_VERSION", "SAMPLE_NOISE", "draw_samples"]
+
+SAMPLES_VERSION = 2  # raised when a seed gives another picture
 
 FIRST_SEED = 1_000_000_000
 """Far from the seeds that people draw with: what is calibrated on must not be what is judged."""
@@ -40,7 +42,7 @@ def draw_samples(generator: Generator, folder: Path, count: int, class_index: in
         if not path.exists():
             chosen = class_index
             if chosen is None and mapping.c_dim:
-                chosen = number % mapping.c_dim
+                chosen = number // 2 % mapping.c_dim  # each class with both kinds of noise
             with torch.inference_mode():
                 ws = generator.mapping_ws(seed_latent(seed, mapping.z_dim), class_label(chosen, mapping.c_dim))
             noise = "random" if number % 2 else "const"

@@ -150,11 +150,17 @@ def _names(networks: Sequence[Path]) -> list[str]:
 
 
 def _calibrate_command(candidate: "Candidate") -> str:
+    from invert.bank import bank_size
+
     command = ["invert", "calibrate", "--network", os.fspath(candidate.path), "--real", "DIR", "--other", "DIR"]
     usual = with_defaults({"preset": candidate.config.preset}) | {"preset": "verdict", "lpips": "vgg", "restarts": 1}
     for name, value in usual.items():
         if getattr(candidate.config, name) != value:
             command += [f"--{name}", str(getattr(candidate.config, name))]
+    if candidate.config.starts_from_bank and candidate.config.bank != bank_size(candidate.resolution):
+        command += ["--bank", str(candidate.config.bank)]
+    if candidate.config.class_index is not None:
+        command += ["--class", str(candidate.config.class_index)]
     return f"Make one with: {display_path(shlex.join(command))}"
 
 
@@ -190,7 +196,7 @@ class _Opening:
         given = {key: value for key, value in self._given.items() if value is not None}
         if calibration is None:
             given = with_defaults({"preset": "verdict", **given})
-        elif "preset" in given:
+        elif given.get("preset", calibration.method["preset"]) != calibration.method["preset"]:
             given = with_defaults(given)
         given |= {"device": self._device, **self._settings}
         config, method = settings_for(loaded, self._policy, given, calibration, calibration_path)

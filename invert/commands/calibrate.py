@@ -200,10 +200,10 @@ class _Calibrating:
         """Measure all populations; return the calibration, and how many pictures have no measurement."""
         from invert.attribution.calibration import Population, make_calibration
         from invert.attribution.measuring import begin_measurements
-        from invert.attribution.samples import FIRST_SEED, SAMPLE_NOISE, draw_samples
+        from invert.attribution.samples import FIRST_SEED, SAMPLE_NOISE, SAMPLES_VERSION, draw_samples
 
         begin_measurements(self._work, self._method, self._run)
-        samples = self._work / "samples"
+        samples = self._work / f"samples-{SAMPLES_VERSION}"
         drawn = [Listed(path.name.encode(), path) for path in self._drawn(draw_samples, samples, count)]
         source = f"seeds {FIRST_SEED} to {FIRST_SEED + count - 1} of the network, no truncation; {SAMPLE_NOISE}"
         everything = {OWN: (source, drawn), **pictures}

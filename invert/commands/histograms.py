@@ -60,8 +60,6 @@ def histograms(paths: tuple[Path, ...], score: str, out: Path, overwrite: bool, 
             differing = differing_keys(methods[0], method)
             if differing:
                 output.warning(f"'{display_path(path)}' is of another method ({'; '.join(differing)})")
-        ensure_folder(out.parent)
-        write_atomic(out, draw_side_by_side(calibrations, score))
         record: dict[str, object] = {"type": "summary", "code": "done", "out": str(out), "score": score}
         lines, found = [], []
         for name, calibration in calibrations:
@@ -70,4 +68,6 @@ def histograms(paths: tuple[Path, ...], score: str, out: Path, overwrite: bool, 
             found.append({"name": name, "own": len(own[1]), "auc": areas})
             shown = ", ".join(f"{area:.3f} against {len(dict(others)[key])} of {key}" for key, area in areas.items())
             lines.append(f"{name}: {len(own[1])} of its own; AUC {shown}")
+        ensure_folder(out.parent)
+        write_atomic(out, draw_side_by_side(calibrations, score))
         output.result({**record, "calibrations": found}, *lines, f"drawn in {display_path(out)}")

@@ -28,8 +28,10 @@ def list_population(folder: Path) -> list[Listed]:
     """Return the pictures of a folder.
 
     Raises:
-        NoInputError: There are none.
+        NoInputError: There are none, or there is no such folder.
     """
+    if not folder.exists():
+        raise NoInputError("there is no such folder", path=folder)
     found = [one for one in list_pictures([folder]) if one.error is None or not one.error.by_rule]
     if not found:
         raise NoInputError("there are no pictures", path=folder)

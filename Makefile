@@ -57,7 +57,7 @@ families: $(RUNS)/stylegan/.done $(RUNS)/stylegan2/.done $(RUNS)/fashion32-test.
 	for name in stylegan stylegan2; do \
 	  cp $(RUNS)/$$name/network.safetensors data/networks/$$name.safetensors && \
 	  $(PY) -m invert calibrate --network data/networks/$$name.safetensors --real $(RUNS)/populations/families \
-	    --count 128 --fpr 0.05 --overwrite || exit 1; done
+	    --count 200 --fpr 0.05 --overwrite || exit 1; done
 	$(PY) -m invert histograms data/networks/stylegan.calibration.json data/networks/stylegan2.calibration.json \
 	  --out docs/histograms.png --overwrite
 

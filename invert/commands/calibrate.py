@@ -138,6 +138,7 @@ def _announce(
 ) -> None:
     """Say what the rate takes, and refuse at once what can only end in a refusal."""
     from invert.attribution.calibration import required_pictures, too_few
+    from invert.attribution.verdict import OWN_TO_RULE_OUT
 
     needed = required_pictures(settings)
     listed = ", ".join(f"{len(items)} of {name}" for name, (_, items) in pictures.items())
@@ -145,6 +146,8 @@ def _announce(
         f"a rate of {settings.rate:g} needs {needed} pictures of each population that is not the network's; "
         f"there are {listed}, and {count} samples of its own will be drawn"
     )
+    if count < OWN_TO_RULE_OUT:
+        output.note(f"fewer than {OWN_TO_RULE_OUT} own samples can rule no picture out: none gets 'none of these'")
     for name, (_, items) in pictures.items():
         if len(items) < needed:
             raise too_few(name, len(items), needed, settings)

@@ -1,5 +1,5 @@
 # make demo | make test | make sanitize | make test-long | make bench | make networks | make calibration |
-# make benchmark-attribution | make clean
+# make families | make benchmark-attribution | make clean
 
 PYTHON ?= python3
 VENV   := .venv
@@ -20,9 +20,15 @@ SEED_C := 3
 KIMG_A := 640
 KIMG_B := 640
 KIMG_C := 60
+# StyleGAN and StyleGAN2, with the same widths, seed and pictures.
+SEED_stylegan  := 1
+SEED_stylegan2 := 1
+KIMG_stylegan  := 60
+KIMG_stylegan2 := 60
+CONFIG_stylegan := stylegan-small
 
 .DELETE_ON_ERROR:
-.PHONY: demo networks calibration benchmark-attribution test sanitize test-long bench clean
+.PHONY: demo networks families calibration benchmark-attribution test sanitize test-long bench clean
 
 demo: $(VENV)/.ready
 	@test -f "$(NETWORK)" || { echo "make demo: there is no file $(NETWORK)"; exit 1; }
@@ -38,9 +44,26 @@ networks: $(RUNS)/A/.done $(RUNS)/B/.done $(RUNS)/C/.done
 	cp $(RUNS)/C/network.safetensors data/networks/C.safetensors
 
 $(RUNS)/%/.done: $(RUNS)/fashion32.zip
-	OMP_NUM_THREADS=1 $(PY) -m invert train --data $< --out $(RUNS)/$* --config small --seed $(SEED_$*) \
+	OMP_NUM_THREADS=1 $(PY) -m invert train --data $< --out $(RUNS)/$* --config $(or $(CONFIG_$*),small) --seed $(SEED_$*) \
 	  --kimg $(KIMG_$*) --threads 1
 	@touch $@
+
+# The first StyleGAN beside StyleGAN2: `make -j2 families` trains both for some ten minutes, one thread each,
+# and calibrates them.
+families: $(RUNS)/stylegan/.done $(RUNS)/stylegan2/.done $(RUNS)/fashion32-test.zip
+	$(PY) -m bench.families $(RUNS)/stylegan $(RUNS)/stylegan2 --real $(RUNS)/fashion32-test.zip \
+	  --out docs/families.png
+	$(PY) -m bench.populations $(RUNS)/populations --fashion-mnist $(FASHION_MNIST)
+	for name in stylegan stylegan2; do \
+	  cp $(RUNS)/$$name/network.safetensors data/networks/$$name.safetensors && \
+	  $(PY) -m invert calibrate --network data/networks/$$name.safetensors --real $(RUNS)/populations/families \
+	    --count 200 --fpr 0.05 --overwrite || exit 1; done
+	$(PY) -m invert histograms data/networks/stylegan.calibration.json data/networks/stylegan2.calibration.json \
+	  --out docs/histograms.png --overwrite
+
+$(RUNS)/fashion32-test.zip: $(VENV)/.ready
+	mkdir -p $(RUNS)
+	$(PY) -m invert dataset $(FASHION_MNIST)/t10k-images-idx3-ubyte.gz $@ --resolution 32 --pad --overwrite
 
 $(RUNS)/fashion32.zip: $(VENV)/.ready
 	mkdir -p $(RUNS)

@@ -15,24 +15,27 @@ import torch
 from numpy.typing import NDArray
 
 from generator.loaders import load
-from invert.drawing import to_uint8
 from invert.durable import ensure_folder, write_atomic
 from invert.images import to_png_bytes
+from invert.sampling import draw_picture, seed_latent
 
 NETWORKS = Path(__file__).parent.parent / "data" / "networks"
 FASHION_MNIST = Path("/usr/share/datasets/fashion-mnist")
 
 # Calibration: real pictures of the test set, and samples of B; A's own are drawn by `invert calibrate`.
 CALIBRATION = {"real": ("t10k", 1000, 640), "B": ("B", 200_000, 1280)}
-# Tests: source, first index or seed, truncation.
+# The real pictures that the two families' networks are calibrated with: the first of A's.
+FAMILIES = (1000, 160)
+# Tests: source, first index or seed, truncation, noise.
 TESTS = {
-    "own": ("A", 300_000, 1.0),
-    "real": ("t10k", 2000, 1.0),
-    "training": ("train", 1000, 1.0),
-    "B": ("B", 300_000, 1.0),
-    "C": ("C", 300_000, 1.0),
-    "own psi 0.7": ("A", 400_000, 0.7),
-    "own psi 0.5": ("A", 500_000, 0.5),
+    "own": ("A", 300_000, 1.0, "const"),
+    "real": ("t10k", 2000, 1.0, ""),
+    "training": ("train", 1000, 1.0, ""),
+    "B": ("B", 300_000, 1.0, "const"),
+    "C": ("C", 300_000, 1.0, "const"),
+    "own psi 0.7": ("A", 400_000, 0.7, "const"),
+    "own psi 0.5": ("A", 500_000, 0.5, "const"),
+    "own random noise": ("A", 600_000, 1.0, "random"),
 }
 
 
@@ -53,29 +56,32 @@ def write_real(folder: Path, source: Path, part: str, first: int, count: int) ->
 
 
 @torch.inference_mode()
-def write_samples(folder: Path, network: str, first: int, count: int, psi: float) -> None:
+def write_samples(folder: Path, network: str, first: int, count: int, psi: float = 1.0, noise: str = "const") -> None:
     """Write samples of one of the project's networks, as `invert generate` draws them."""
     ensure_folder(folder)
     generator = load(NETWORKS / f"{network}.safetensors").generator.eval()
     for seed in range(first, first + count):
         path = folder / f"seed{seed}.png"
         if not path.exists():
-            z = torch.from_numpy(np.random.RandomState(seed).randn(1, generator.config.mapping.z_dim)).float()
-            write_atomic(path, to_png_bytes(to_uint8(generator(z, truncation_psi=psi))[0]))
+            z = seed_latent(seed, generator.config.mapping.z_dim)
+            picture = draw_picture(generator, generator.mapping_ws(z, truncation_psi=psi), noise, seed)
+            write_atomic(path, to_png_bytes(picture))
 
 
 def write_populations(folder: Path, source: Path, test: int, *, calibration: bool = True) -> None:
-    """Write all populations: `calibration/NAME` and `test/NAME`."""
+    """Write all populations: `calibration/NAME`, `families`, and `test/NAME`."""
     for name, (kind, first, count) in CALIBRATION.items() if calibration else ():
         if kind in ("t10k", "train"):
             write_real(folder / "calibration" / name, source, kind, first, count)
         else:
-            write_samples(folder / "calibration" / name, kind, first, count, 1.0)
-    for name, (kind, first, psi) in TESTS.items():
+            write_samples(folder / "calibration" / name, kind, first, count)
+    if calibration:
+        write_real(folder / "families", source, "t10k", *FAMILIES)
+    for name, (kind, first, psi, noise) in TESTS.items():
         if kind in ("t10k", "train"):
             write_real(folder / "test" / name, source, kind, first, test)
         else:
-            write_samples(folder / "test" / name, kind, first, test, psi)
+            write_samples(folder / "test" / name, kind, first, test, psi, noise)
 
 
 def main() -> None:

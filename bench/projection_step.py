@@ -5,6 +5,7 @@ target's features computed again at every step, contiguous layout, one tensor pe
 """
 
 import argparse
+import functools
 import json
 import resource
 from collections.abc import Callable
@@ -15,7 +16,7 @@ from torch.nn import functional
 from torch.utils.flop_counter import FlopCounterMode
 
 from bench.side_by_side import measure_apart, median_seconds, prepare_kernels
-from generator.config import GeneratorConfig, SynthesisConfig
+from generator.config import GeneratorConfig, StyleGANSynthesisConfig, SynthesisConfig, SynthesisSettings
 from generator.layers import ModulatedConv2d, ToRGB, freeze
 from generator.networks import Generator
 from generator.ops import frozen_conv
@@ -27,17 +28,19 @@ from invert.optimisation import Optimisation, PaperObjective
 from invert.perceptual import Perceptual
 from invert.schedule import Schedule
 
-CASES = {  # resolution, channel base, batches
-    "32 px": (32, 2048, (1, 32)),
-    "256 px config E": (256, 16384, (1,)),
-    "1024 px config F": (1024, 32768, (1,)),
+CASES: dict[str, tuple[SynthesisSettings, tuple[int, ...]]] = {  # with the batches that are timed
+    "32 px": (SynthesisConfig(img_resolution=32, channel_base=2048), (1, 32)),
+    "256 px config E": (SynthesisConfig(img_resolution=256, channel_base=16384), (1,)),
+    "1024 px config F": (SynthesisConfig(img_resolution=1024, channel_base=32768), (1,)),
+    "32 px StyleGAN": (StyleGANSynthesisConfig(img_resolution=32, channel_base=2048), (1, 32)),
+    "256 px StyleGAN": (StyleGANSynthesisConfig(img_resolution=256), (1,)),
+    "1024 px StyleGAN": (StyleGANSynthesisConfig(img_resolution=1024), (1,)),
 }
 
 
-def network(resolution: int, channel_base: int) -> Generator:
-    """Return an untrained network of the given widths; what it draws does not change what it costs."""
+def network(synthesis: SynthesisSettings) -> Generator:
+    """Return an untrained network; what it draws does not change what it costs."""
     torch.manual_seed(0)
-    synthesis = SynthesisConfig(img_resolution=resolution, channel_base=channel_base, channel_max=512)
     return Generator(GeneratorConfig(synthesis=synthesis)).requires_grad_(False)
 
 
@@ -108,12 +111,11 @@ WAYS: dict[str, tuple[bool, bool, str]] = {
 def step_of(way: str, case: str, batch: int) -> Callable[[int], object]:
     """Return the step to be timed."""
     is_ours, _, precision = WAYS[way]
-    resolution, base, _ = CASES[case]
+    synthesis = CASES[case][0]
     torch.manual_seed(1)
-    targets = torch.rand([batch, 3, resolution, resolution]) * 2 - 1
-    if is_ours:
-        return ours(network(resolution, base), Perceptual(), targets, precision)
-    return plain(network(resolution, base), Perceptual(), targets)
+    targets = torch.rand([batch, 3, synthesis.img_resolution, synthesis.img_resolution]) * 2 - 1
+    make = functools.partial(ours, precision=precision) if is_ours else plain
+    return make(network(synthesis), Perceptual(), targets)
 
 
 def measure(case: str, batch: int, way: str, budget: float) -> dict[str, float]:
@@ -175,7 +177,7 @@ def main() -> None:
 
     for case in arguments.case or CASES:
         one = [run(case, 1, way)["seconds"] for way in ("plain", "plain, memory kept")]
-        for batch in CASES[case][2]:
+        for batch in CASES[case][1]:
             found = run(case, batch, "ours")
             cells = [case, str(batch), *(f"{value * 1e3:.1f}" for value in one)]
             for seconds in (found["seconds"], run(case, batch, "ours, bfloat16")["seconds"]):

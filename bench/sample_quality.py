@@ -38,6 +38,26 @@ def frechet_distance(a: NDArray[np.float64], b: NDArray[np.float64]) -> float:
 
 
 @torch.inference_mode()
+def real_features(perceptual: Perceptual, data: str, count: int) -> NDArray[np.float64]:
+    """Return the features of the first pictures of a data set."""
+    pictures = open_pictures(data)
+    chunks = [range(first, min(first + BATCH, count)) for first in range(0, min(count, len(pictures)), BATCH)]
+    return np.concatenate([features(perceptual, torch.from_numpy(pictures.read(chunk))) for chunk in chunks])
+
+
+@torch.inference_mode()
+def drawn_features(perceptual: Perceptual, network: str, count: int) -> NDArray[np.float64]:
+    """Return the features of samples of a network, without truncation."""
+    generator = load(network).generator
+    rng = torch.Generator().manual_seed(0)
+    found = []
+    for first in range(0, count, BATCH):
+        z = torch.randn([min(BATCH, count - first), generator.config.mapping.z_dim], generator=rng)
+        images = torch.from_numpy(to_uint8(generator(z, noise="random", rng=rng))).permute(0, 3, 1, 2)
+        found.append(features(perceptual, images))
+    return np.concatenate(found)
+
+
 def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -46,21 +66,12 @@ def main() -> None:
     parser.add_argument("--count", type=int, default=5000, help="pictures of each kind")
     arguments = parser.parse_args()
     perceptual = Perceptual("vgg")
-    data = open_pictures(arguments.real)
-    count = min(arguments.count, len(data) // 2)
-    chunks = [range(i, min(i + BATCH, 2 * count)) for i in range(0, 2 * count, BATCH)]
-    real = np.concatenate([features(perceptual, torch.from_numpy(data.read(chunk))) for chunk in chunks])
+    count = min(arguments.count, len(open_pictures(arguments.real)) // 2)
+    real = real_features(perceptual, arguments.real, 2 * count)
     print(f"{count} pictures of each kind\n\n| network | Frechet distance |\n|---|---|")
     print(f"| real against other real pictures | {frechet_distance(real[::2], real[1::2]):.2f} |", flush=True)
     for name in arguments.networks:
-        generator = load(name).generator
-        rng = torch.Generator().manual_seed(0)
-        found = []
-        for first in range(0, count, BATCH):
-            z = torch.randn([min(BATCH, count - first), generator.config.mapping.z_dim], generator=rng)
-            images = torch.from_numpy(to_uint8(generator(z, noise="random", rng=rng))).permute(0, 3, 1, 2)
-            found.append(features(perceptual, images))
-        print(f"| {name} | {frechet_distance(np.concatenate(found), real[::2]):.2f} |", flush=True)
+        print(f"| {name} | {frechet_distance(drawn_features(perceptual, name, count), real[::2]):.2f} |", flush=True)
 
 
 if __name__ == "__main__":

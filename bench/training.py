@@ -23,6 +23,7 @@ WAYS = ("plain", "ours")
 # resolution, preset, changes, pictures at a time, steps that are timed
 CASES = {
     "32 px, small (shipped recipe)": (32, 1, "small", {}, None, 48),
+    "32 px, stylegan-small": (32, 1, "stylegan-small", {}, None, 48),
     "32 px, small, batch 32": (32, 1, "small", {"batch": 32}, None, 32),
     "256 px, stylegan2-e, batch 4": (256, 3, "stylegan2-e", {"batch": 4}, None, 16),
 }

@@ -12,21 +12,41 @@ import torch
 from torch.nn import functional
 
 from bench.side_by_side import measure_apart, median_seconds, prepare_kernels
-from generator.config import DiscriminatorConfig, GeneratorConfig, MappingConfig, SynthesisConfig
+from generator.config import (
+    DiscriminatorConfig,
+    DiscriminatorSettings,
+    GeneratorConfig,
+    MappingConfig,
+    StyleGANDiscriminatorConfig,
+    StyleGANSynthesisConfig,
+    SynthesisConfig,
+    SynthesisSettings,
+)
 from generator.layers import ModulatedConv2d, ToRGB
-from generator.networks import Discriminator, Generator
+from generator.networks import Generator
+from generator.networks.families import make_discriminator
 from invert.allocator import keep_freed_memory
 
 BATCH = 32
+NETWORKS: dict[str, tuple[SynthesisSettings, DiscriminatorSettings]] = {
+    "StyleGAN2": (
+        SynthesisConfig(img_resolution=32, channel_base=1024, channel_max=128),
+        DiscriminatorConfig(0, 32, 3, 1024, 128),
+    ),
+    "StyleGAN": (
+        StyleGANSynthesisConfig(img_resolution=32, channel_base=1024, channel_max=128, growing=False),
+        StyleGANDiscriminatorConfig(0, 32, 3, 1024, 128, growing=False),
+    ),
+}
 WAYS = ("plain", "ours")
 
 
-def training_step(way: str, with_r1: bool) -> Callable[[int], object]:
+def training_step(family: str, way: str, with_r1: bool) -> Callable[[int], object]:
     """Return one step of both networks, without the optimiser."""
     torch.manual_seed(0)
-    synthesis = SynthesisConfig(img_resolution=32, channel_base=1024, channel_max=128)
+    synthesis, settings = NETWORKS[family]
     generator = Generator(GeneratorConfig(MappingConfig(), synthesis))
-    discriminator = Discriminator(DiscriminatorConfig(0, 32, 3, 1024, 128))
+    discriminator = make_discriminator(settings)
     if way == "plain":
         for module in generator.modules():
             if isinstance(module, ModulatedConv2d | ToRGB):
@@ -57,26 +77,28 @@ def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--budget", type=float, default=10.0, help="seconds of timed steps per row and way")
-    parser.add_argument("--measure", nargs=2, metavar=("WAY", "R1"), help=argparse.SUPPRESS)
+    parser.add_argument("--measure", nargs=3, metavar=("FAMILY", "WAY", "R1"), help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.measure:
-        way, r1 = arguments.measure
+        family, way, r1 = arguments.measure
         prepare_kernels(way == "ours")
         if way == "ours":
             keep_freed_memory()
-        print(json.dumps({"seconds": median_seconds(training_step(way, r1 == "1"), arguments.budget)}))
+        print(json.dumps({"seconds": median_seconds(training_step(family, way, r1 == "1"), arguments.budget)}))
         return
     print(
         f"Generator and discriminator, forward and backward, 32 px, batch {BATCH}; {torch.get_num_threads()} threads.\n"
     )
     print("| case | plain, ms | ours, ms | share |")
     print("|---|---|---|---|")
-    for name, r1 in (("without R1", "0"), ("with R1's double backward", "1")):
-        plain, ours = (
-            measure_apart("bench.training_step", [way, r1, "--budget", str(arguments.budget)])["seconds"]
-            for way in WAYS
-        )
-        print(f"| {name} | {plain * 1e3:.0f} | {ours * 1e3:.0f} | {ours / plain:.2f} |", flush=True)
+    for family in NETWORKS:
+        for name, r1 in (("without R1", "0"), ("with R1's double backward", "1")):
+            plain, ours = (
+                measure_apart("bench.training_step", [family, way, r1, "--budget", str(arguments.budget)])["seconds"]
+                for way in WAYS
+            )
+            cells = (f"{family}, {name}", f"{plain * 1e3:.0f}", f"{ours * 1e3:.0f}", f"{ours / plain:.2f}")
+            print(f"| {' | '.join(cells)} |", flush=True)
 
 
 if __name__ == "__main__":

@@ -20,6 +20,7 @@ from invert.commands.dataset import dataset
 from invert.commands.doctor import doctor
 from invert.commands.evaluate import evaluate
 from invert.commands.generate import generate
+from invert.commands.histograms import histograms
 from invert.commands.info import info
 from invert.commands.interpolate import interpolate
 from invert.commands.mix import mix
@@ -69,6 +70,7 @@ for command in (
     attribute,
     calibrate,
     evaluate,
+    histograms,
     show,
     render,
     verify,

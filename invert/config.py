@@ -17,13 +17,13 @@ __all__ = [
     "BANK_VERSION",
     "FINALISTS",
     "PRESETS",
-    "STEPS",
     "Preset",
     "ProjectConfig",
     "config_of",
     "differing_keys",
     "method_digest",
     "method_record",
+    "with_defaults",
 ]
 
 MAX_BANK = 100_000
@@ -68,8 +68,21 @@ PRESETS = {
     "verdict": Preset(start="bank", peak_rate=0.05, latent_noise=0.01),
 }
 
-STEPS = {"paper": 1000, "official": 1000, "verdict": 100}
-"""Steps of each preset unless the user says."""
+_DEFAULTS: dict[str, dict[str, Any]] = {
+    "paper": {"steps": 1000, "noise": "optimise"},
+    "official": {"steps": 1000, "noise": "optimise"},
+    # Free noise maps help foreign pictures more than own ones: see bench/attribution.md.
+    "verdict": {"steps": 50, "noise": "fixed"},
+}
+
+
+def with_defaults(settings: dict[str, Any]) -> dict[str, Any]:
+    """Return settings of `ProjectConfig` with the steps and the noise of their preset where none, or None, are given.
+
+    Raises:
+        KeyError: There is no such preset.
+    """
+    return {**settings, **{k: v for k, v in _DEFAULTS[settings["preset"]].items() if settings.get(k) is None}}
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ import math
 from collections.abc import Callable, Sequence
 
 import numpy as np
+import numpy.typing as npt
 from matplotlib.axes import Axes
 
 from invert.attribution.calibration import Calibration
@@ -19,13 +20,14 @@ from invert.attribution.settings import SCORES
 from invert.figure_style import DARK, LIGHT, Drawing, Theme, new_axes, styled
 from invert.statistics.intervals import roc
 
-__all__ = ["draw_distances", "draw_roc", "standalone"]
+__all__ = ["add_legend", "bin_edges", "draw_distances", "draw_populations", "draw_roc", "standalone"]
 
 _SIZE, _DPI = (5.6, 3.2), 160  # inches, dots per inch
 _BINS = 32
 _LEAST = 1e-3  # of the rates' axis
 _DASHED = (0, (3, 2))
 
+FloatArray = npt.NDArray[np.float64]
 Draw = Callable[[Axes, Theme], None]
 
 
@@ -51,31 +53,44 @@ def _distances(calibration: Calibration, evaluation: Evaluation, score: str) -> 
     chosen = [one for one in (*evaluation.own, *evaluation.others) if one.score == score]
     values = [np.array([shown_value(score, value) for value in one.scores.tolist()]) for one in chosen]
     thresholds = {calibration.bin_threshold(score, index)[1].value for index in range(calibration.bins.count)}
-    log = score == "lpips"
-    low, high = min(one.min() for one in values), max(one.max() for one in values)
-    if not low < high:
-        low, high = (low / 2, high * 2) if log else (low - 0.5, high + 0.5)
-    bins = int(np.clip(2 * math.sqrt(min(map(len, values))), 8, _BINS))
-    edges = np.geomspace(low, high, bins + 1) if log else np.linspace(low, high, bins + 1)
+    edges = bin_edges(values, score)
 
     def draw(axes: Axes, theme: Theme) -> None:
-        for number, (one, found) in enumerate(zip(chosen, values, strict=True)):
-            share = 100 * np.histogram(found, edges)[0] / len(found)
-            colour = theme.curves[1:][(number - 1) % len(theme.curves[1:])] if number else theme.curves[0]
-            label = f"{len(found)} {'of its own' if number == 0 else f'of {one.name}'}"
-            if number == 0:
-                axes.stairs(share, edges, fill=True, color=colour, alpha=0.25)
-            axes.stairs(share, edges, color=colour, linewidth=1.3, label=label)
+        draw_populations(axes, theme, [one.name for one in chosen], values, edges, score)
         for number, threshold in enumerate(sorted(thresholds)):
             name = "" if number else "threshold"
             axes.axvline(shown_value(score, threshold), color=theme.soft, linewidth=1.2, linestyle="--", label=name)
-        if log:
-            axes.set_xscale("log")
-        axes.set_ylim(0, None)
-        axes.set_xlabel("LPIPS distance" if log else f"{score} score, lower is more like the network")
-        axes.set_ylabel("share of the population, %")
 
     return draw
+
+
+def bin_edges(values: Sequence[FloatArray], score: str) -> FloatArray:
+    """Return the edges of bins that all values fall into, fewer where there are few; LPIPS has logarithmic ones."""
+    low, high = min(one.min() for one in values), max(one.max() for one in values)
+    log = score == "lpips"
+    if not low < high:
+        low, high = (low / 2, high * 2) if log else (low - 0.5, high + 0.5)
+    bins = int(np.clip(2 * math.sqrt(min(map(len, values))), 8, _BINS))
+    edges: FloatArray = np.geomspace(low, high, bins + 1) if log else np.linspace(low, high, bins + 1)
+    return edges
+
+
+def draw_populations(
+    axes: Axes, theme: Theme, names: Sequence[str], values: Sequence[FloatArray], edges: FloatArray, score: str
+) -> None:
+    """Draw a histogram of each population, in shares of its own; the first one is the network's, and filled."""
+    for number, (name, found) in enumerate(zip(names, values, strict=True)):
+        share = 100 * np.histogram(found, edges)[0] / len(found)
+        colour = theme.curves[1:][(number - 1) % len(theme.curves[1:])] if number else theme.curves[0]
+        label = f"{len(found)} {'of its own' if number == 0 else f'of {name}'}"
+        if number == 0:
+            axes.stairs(share, edges, fill=True, color=colour, alpha=0.25)
+        axes.stairs(share, edges, color=colour, linewidth=1.3, label=label)
+    if score == "lpips":
+        axes.set_xscale("log")
+    axes.set_ylim(0, None)
+    axes.set_xlabel("LPIPS distance" if score == "lpips" else f"{score} score, lower is more like the network")
+    axes.set_ylabel("share of the population, %")
 
 
 def _roc(evaluation: Evaluation) -> Draw:
@@ -113,12 +128,17 @@ def _png(draw: Draw, theme: Theme, ground: str = "none") -> bytes:
     with styled(theme):
         figure, axes = new_axes(_SIZE, _DPI)
         draw(axes, theme)
-        legend = axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=_columns(axes), borderaxespad=0.2)
-        for text in legend.get_texts():
-            text.set_parse_math(False)  # names are names
+        add_legend(axes)
         stream = io.BytesIO()
         figure.savefig(stream, format="png", facecolor=ground, metadata={"Software": None})
     return stream.getvalue()
+
+
+def add_legend(axes: Axes) -> None:
+    """Name what is drawn, above it."""
+    legend = axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=_columns(axes), borderaxespad=0.2)
+    for text in legend.get_texts():
+        text.set_parse_math(False)  # names are names
 
 
 def _columns(axes: Axes) -> int:

@@ -19,13 +19,15 @@ __all__ = ["csv_row", "header", "picture_record", "text_line"]
 
 Record = dict[str, Any]
 
+_WIDEST = 40  # characters
+
 
 def header(candidates: "Sequence[Candidate]", with_verdict: bool) -> str:
     """Return the line above the table."""
     if not with_verdict:
         return f"{'distance':>9}  picture" if len(candidates) == 1 else "distances  picture"
     columns = f"{'evidence':>8} {'below':>7} {'p0':>7} {'p1':>6} {'ratio':>8}"
-    return f"{'verdict':<17} {'distance':>8}  {'LPIPS rule':<10} {columns}  picture"
+    return f"{'verdict':<{_width(candidates)}} {'distance':>8}  {'LPIPS rule':<10} {columns}  picture"
 
 
 def text_line(
@@ -39,14 +41,19 @@ def text_line(
     name = str(verdict.outcome) if len(candidates) == 1 or not verdict.networks else verdict.text.partition(":")[0]
     if verdict.outcome == "attributed":
         name = verdict.text
-    lines = []
+    lines, width = [], _width(candidates)
     for finding, distance in zip(verdict.findings, distances, strict=True):
         where = shown if len(candidates) == 1 else f"{shown} against {finding.network}"
-        lines.append(f"{name:<17} {distance:8.4f}  {_cells(finding)}  {where}")
+        lines.append(f"{name:<{width}} {distance:8.4f}  {_cells(finding)}  {where}")
         name = ""
-    reason = f"{'':<17} {verdict.reason}" if verdict.reason else ""
-    more = f"{'':<17} by --threshold: {plain}" if plain else ""
+    reason = f"{'':<{width}} {verdict.reason}" if verdict.reason else ""
+    more = f"{'':<{width}} by --threshold: {plain}" if plain else ""
     return "\n".join(line for line in (*lines, reason, more) if line)
+
+
+def _width(candidates: "Sequence[Candidate]") -> int:
+    """Return the width of the column of verdicts, which hold a network's name; a very long one may stick out."""
+    return max(17, *(min(len(f"attributed to {candidate.name}"), _WIDEST) for candidate in candidates))
 
 
 def _cells(finding: Finding) -> str:

@@ -10,13 +10,28 @@ from enum import StrEnum
 
 from invert.attribution.calibration import Calibration
 from invert.attribution.measuring import Measurement
+from invert.attribution.settings import SPLITS
 from invert.statistics.likelihood import verbal
 from invert.statistics.pvalues import p0, p1
 
-__all__ = ["BETA", "Finding", "Outcome", "Reading", "Verdict", "decide", "judge", "rate_sentence", "ratio_sentence"]
+__all__ = [
+    "BETA",
+    "OWN_TO_RULE_OUT",
+    "Finding",
+    "Outcome",
+    "Reading",
+    "Verdict",
+    "decide",
+    "judge",
+    "rate_sentence",
+    "ratio_sentence",
+]
 
 BETA = 0.01
 """A network's own pictures that measure worse than all but this share of them do not count as its own."""
+
+OWN_TO_RULE_OUT = math.floor((1 / BETA - 2) / SPLITS["threshold"]) + 1
+"""Own samples that a calibration needs for p1 to reach `BETA` at all: 99 where p-values come from."""
 
 
 class Outcome(StrEnum):
@@ -157,7 +172,7 @@ def judge(
     if refusal or reading is None:
         reason = refusal or "a number that the score needs could not be measured"
         return Finding(network, measurement, lpips, evidence, deciding, False, Outcome.CANNOT_TELL, reason)
-    outcome, reason = _outcome(reading)
+    outcome, reason = _outcome(reading, len(calibration.own.part("threshold")))
     return Finding(network, measurement, lpips, evidence, deciding, reading.below, outcome, reason)
 
 
@@ -173,11 +188,13 @@ def _refusal(calibration: Calibration, measurement: Measurement) -> str:
     return ""
 
 
-def _outcome(reading: Reading) -> tuple[Outcome, str]:
+def _outcome(reading: Reading, own: int) -> tuple[Outcome, str]:
     if reading.below and reading.p1 > BETA:
         return Outcome.ATTRIBUTED, ""
     if reading.below:
         return Outcome.CANNOT_TELL, "it measures like neither its own pictures nor others"
+    if reading.p1 > BETA and reading.p1 * (own + 1) < 2:
+        return Outcome.CANNOT_TELL, f"none of its own pictures measures like this, but {own} are too few to rule it out"
     if reading.p1 > BETA:
         return Outcome.CANNOT_TELL, "its own pictures and others measure like this"
     return Outcome.NONE, ""

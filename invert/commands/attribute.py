@@ -13,7 +13,7 @@ import click
 from invert import options
 from invert.batch.pictures import Listed, list_pictures
 from invert.commands.attribute_run import Judge
-from invert.config import PRESETS, STEPS
+from invert.config import PRESETS, with_defaults
 from invert.errors import NoInputError, UsageError, display_path
 from invert.images import ImagePolicy
 from invert.output import Output
@@ -150,11 +150,17 @@ def _names(networks: Sequence[Path]) -> list[str]:
 
 
 def _calibrate_command(candidate: "Candidate") -> str:
+    from invert.bank import bank_size
+
     command = ["invert", "calibrate", "--network", os.fspath(candidate.path), "--real", "DIR", "--other", "DIR"]
-    usual = {"preset": "verdict", "steps": STEPS[candidate.config.preset], "lpips": "vgg", "restarts": 1}
+    usual = with_defaults({"preset": candidate.config.preset}) | {"preset": "verdict", "lpips": "vgg", "restarts": 1}
     for name, value in usual.items():
         if getattr(candidate.config, name) != value:
             command += [f"--{name}", str(getattr(candidate.config, name))]
+    if candidate.config.starts_from_bank and candidate.config.bank != bank_size(candidate.resolution):
+        command += ["--bank", str(candidate.config.bank)]
+    if candidate.config.class_index is not None:
+        command += ["--class", str(candidate.config.class_index)]
     return f"Make one with: {display_path(shlex.join(command))}"
 
 
@@ -189,10 +195,9 @@ class _Opening:
         calibration_path, calibration = found or (None, None)
         given = {key: value for key, value in self._given.items() if value is not None}
         if calibration is None:
-            given = {"preset": "verdict", **given}
-            given.setdefault("steps", STEPS[given["preset"]])
-        elif "preset" in given:
-            given.setdefault("steps", STEPS[given["preset"]])
+            given = with_defaults({"preset": "verdict", **given})
+        elif given.get("preset", calibration.method["preset"]) != calibration.method["preset"]:
+            given = with_defaults(given)
         given |= {"device": self._device, **self._settings}
         config, method = settings_for(loaded, self._policy, given, calibration, calibration_path)
         resolution = loaded.generator.config.synthesis.img_resolution

@@ -2,7 +2,6 @@
 
 import dataclasses
 import os
-import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,21 +10,20 @@ import click
 
 from invert import __version__, options
 from invert.attribution.settings import OWN, RULES, SCORES, CalibrationSettings
-from invert.batch.pictures import Listed, list_pictures
-from invert.batch.work import Done, Event, Failed
-from invert.config import PRESETS, STEPS, ProjectConfig
+from invert.batch.pictures import Listed
+from invert.commands.measuring import NAME, PopulationMeter, list_population
+from invert.config import PRESETS, ProjectConfig, with_defaults
 from invert.durable import ensure_folder, exclusive_lock, write_atomic
-from invert.errors import ExitCode, NoInputError, OutputError, UsageError, display_path
+from invert.errors import ExitCode, OutputError, UsageError, display_path
 from invert.images import ImagePolicy
 from invert.output import Output
 
 if TYPE_CHECKING:
     from generator.loaders import LoadedNetwork
     from invert.attribution.calibration import Calibration
+    from invert.attribution.measuring import Measurement
 
 __all__ = ["calibrate"]
-
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9 ._+-]{0,63}", re.ASCII)
 
 
 @click.command(short_help="Set the thresholds that verdicts need.")
@@ -58,7 +56,7 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9 ._+-]{0,63}", re.ASCII)
 @click.option("--preset", default="verdict", show_default=True, type=click.Choice(list(PRESETS)))
 @click.option("--steps", type=int, metavar="N", help="Optimisation steps.  [default: that of the preset]")
 @click.option("--lpips", default="vgg", show_default=True, type=click.Choice(["vgg", "alex"]), help="Distance.")
-@click.option("--noise", default="optimise", show_default=True, type=click.Choice(["optimise", "fixed", "zero"]))
+@click.option("--noise", type=click.Choice(["optimise", "fixed", "zero"]), help="[default: that of the preset]")
 @click.option("--restarts", default=1, show_default=True, metavar="N", help="Tries per picture; the best one counts.")
 @click.option("--bank", type=int, metavar="N", help="Samples that preset verdict starts from.  [default: by size]")
 @options.class_index
@@ -95,9 +93,7 @@ def calibrate(
     With --from, only pictures that the earlier calibration does not have are projected.
     """
     settings = CalibrationSettings(score, rule, rate, confidence, candidates, bins)
-    if given["steps"] is None:
-        given["steps"] = STEPS[given["preset"]]
-    config = ProjectConfig(**given)
+    config = ProjectConfig(**with_defaults(given))
     with Output(as_json=as_json, quiet=quiet) as output:
         network_path = options.network_or_default(network_path, output)
         out = out or network_path.with_suffix(".calibration.json")
@@ -130,13 +126,10 @@ def _list(real: Path, others: Sequence[str], output: Output) -> dict[str, tuple[
         named.append((name if separator else path.resolve().name, path))
     found: dict[str, tuple[str, list[Listed]]] = {}
     for name, path in named:
-        if not _NAME.fullmatch(name) or name == OWN or name in found:
+        if not NAME.fullmatch(name) or name == OWN or name in found:
             reason = f"population {name!r} needs another name: letters and digits, not {OWN!r}, each name once"
             raise UsageError(reason, advice="Give it as --other NAME=DIR.")
-        pictures = [item for item in list_pictures([path]) if item.error is None or not item.error.by_rule]
-        if not pictures:
-            raise NoInputError("there are no pictures", path=path)
-        found[name] = (path.resolve().name, pictures)
+        found[name] = (path.resolve().name, list_population(path))
     return found
 
 
@@ -145,6 +138,7 @@ def _announce(
 ) -> None:
     """Say what the rate takes, and refuse at once what can only end in a refusal."""
     from invert.attribution.calibration import required_pictures, too_few
+    from invert.attribution.verdict import OWN_TO_RULE_OUT
 
     needed = required_pictures(settings)
     listed = ", ".join(f"{len(items)} of {name}" for name, (_, items) in pictures.items())
@@ -152,6 +146,8 @@ def _announce(
         f"a rate of {settings.rate:g} needs {needed} pictures of each population that is not the network's; "
         f"there are {listed}, and {count} samples of its own will be drawn"
     )
+    if count < OWN_TO_RULE_OUT:
+        output.note(f"fewer than {OWN_TO_RULE_OUT} own samples can rule no picture out: none gets 'none of these'")
     for name, (_, items) in pictures.items():
         if len(items) < needed:
             raise too_few(name, len(items), needed, settings)
@@ -175,9 +171,8 @@ class _Calibrating:
         from invert.config import method_record
         from invert.projection import prepare_process, run_record
 
-        self._path, self._loaded, self._work, self._output = network_path, loaded, work, output
+        self._loaded, self._work, self._output = loaded, work, output
         kind = options.device_kind(config.device)
-        self._workers = workers or (1 if kind == "cuda" else os.cpu_count() or 1)
         resolution = loaded.generator.config.synthesis.img_resolution
         config = dataclasses.replace(
             settle_bank(config, resolution),
@@ -185,12 +180,14 @@ class _Calibrating:
             threads=config.threads or 1,
             batch=config.batch or batch_size(resolution, kind, 1 << 20),
         )
-        self.config, self.policy = config, ImagePolicy()
+        self._policy = policy = ImagePolicy()
+        processes = workers or (1 if kind == "cuda" else os.cpu_count() or 1)
+        self._meter = PopulationMeter(network_path, loaded, config, policy, processes, output)
         prepare_process(kind, config.threads, output.note)
         options.check_class(loaded.generator.config.mapping.c_dim, config.class_index, required=False)
         self._earlier: Calibration | None = None
         self._run = run_record(config, config.batch or 1, torch.device(kind))
-        self._method = attribution_method(method_record(config, loaded.provenance.sha256, self.policy.record()))
+        self._method = attribution_method(method_record(config, loaded.provenance.sha256, policy.record()))
 
     def start_from(self, path: Path) -> None:
         """Take over what an earlier calibration measured."""
@@ -206,29 +203,19 @@ class _Calibrating:
         """Measure all populations; return the calibration, and how many pictures have no measurement."""
         from invert.attribution.calibration import Population, make_calibration
         from invert.attribution.measuring import begin_measurements
-        from invert.attribution.samples import FIRST_SEED, draw_samples
+        from invert.attribution.samples import FIRST_SEED, SAMPLE_NOISE, SAMPLES_VERSION, draw_samples
 
         begin_measurements(self._work, self._method, self._run)
-        self._fill_bank()
-        samples = self._work / "samples"
+        samples = self._work / f"samples-{SAMPLES_VERSION}"
         drawn = [Listed(path.name.encode(), path) for path in self._drawn(draw_samples, samples, count)]
-        source = f"seeds {FIRST_SEED} to {FIRST_SEED + count - 1} of the network, no truncation"
+        source = f"seeds {FIRST_SEED} to {FIRST_SEED + count - 1} of the network, no truncation; {SAMPLE_NOISE}"
         everything = {OWN: (source, drawn), **pictures}
-        progress = self._output.batch_progress(sum(len(items) for _, items in everything.values()))
+        self._meter.begin(sum(len(items) for _, items in everything.values()))
         failed = 0
-
-        def follow(event: Event) -> None:
-            if isinstance(event, Done):
-                progress.picture(event.distance, is_new=event.is_new)
-            elif isinstance(event, Failed):
-                progress.picture(None, is_new=False)
-                self._output.error(event.message)
-            else:
-                progress.beat()
-
         populations: list[Population] = []
         for name, (where, items) in everything.items():
-            found, without = self._measure(name, items, follow)
+            found = self._measure(name, items)
+            without = len(items) - len(found)
             failed += without
             populations.append(Population.of(name, where, found, without))
         provenance = self._loaded.provenance
@@ -244,35 +231,19 @@ class _Calibrating:
         )
         return made, failed
 
-    def _fill_bank(self) -> None:
-        """Draw the samples to start from before the processes do, each for itself."""
-        if self.config.starts_from_bank:
-            from invert.bank import load_bank
-
-            load_bank(
-                self._loaded.generator.to(self.config.device),
-                self._loaded.provenance.weights_sha256,
-                self.config.bank or 1,
-                class_index=self.config.class_index,
-                on_message=self._output.note,
-            )
-
     def _drawn(self, draw: Any, folder: Path, count: int) -> Iterator[Path]:
         self._output.note(f"drawing {count} samples of the network")
-        yield from draw(self._loaded.generator.cpu(), folder, count, self.config.class_index)
+        yield from draw(self._loaded.generator.cpu(), folder, count, self._meter.config.class_index)
 
-    def _measure(self, name: str, items: list[Listed], follow: Any) -> tuple[list[Any], int]:
-        from invert.attribution.measuring import MeasuringPreparation, measure_population
-
+    def _measure(self, name: str, items: list[Listed]) -> "list[Measurement]":
         folder = self._work / "populations" / name
-        preparation = MeasuringPreparation(folder, self._path, self._loaded.provenance.sha256, self.config, self.policy)
         if self._earlier is not None:
             from invert.attribution.earlier import take_over
 
             ensure_folder(folder)
-            taken = take_over(self._earlier, items, folder, self._loaded.generator, self.policy)
+            taken = take_over(self._earlier, items, folder, self._loaded.generator, self._policy)
             self._output.note(f"{taken} of {len(items)} measurements of {name} are taken over")
-        return measure_population(preparation, items, self._workers, follow)
+        return self._meter.measure(items, folder)
 
 
 def _write(made: "Calibration", out: Path, output: Output) -> None:

@@ -3,7 +3,6 @@
 import dataclasses
 import json
 import os
-import re
 import shlex
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -14,10 +13,10 @@ import click
 
 from invert import __version__, options
 from invert.attribution.settings import OWN
-from invert.batch.pictures import Listed, list_pictures
-from invert.batch.work import Done, Event, Failed
+from invert.batch.pictures import Listed
+from invert.commands.measuring import NAME, PopulationMeter, list_population
 from invert.durable import ensure_folder, exclusive_lock, write_atomic
-from invert.errors import ExitCode, ImageError, NoInputError, UsageError, display_path
+from invert.errors import ExitCode, ImageError, UsageError, display_path
 from invert.images import ImagePolicy
 from invert.output import Output
 
@@ -29,7 +28,6 @@ if TYPE_CHECKING:
 
 __all__ = ["evaluate"]
 
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9 ._+-]{0,63}", re.ASCII)
 _RESULTS = ("evaluation.json", "evaluation.html", "histograms.png", "roc.png")
 
 
@@ -88,7 +86,7 @@ def evaluate(
                 "holds an evaluation already", path=out, advice="Add --overwrite, or choose another --out."
             )
         folders = {OWN: positive, **_named(negatives)}
-        pictures = {name: _list(folder, count) for name, folder in folders.items()}
+        pictures = {name: list_population(folder)[:count] for name, folder in folders.items()}
         ensure_folder(out)
         with exclusive_lock(out / ".lock", out):
             network_path = options.network_or_default(network_path, output)
@@ -100,17 +98,10 @@ def _named(texts: Sequence[str]) -> dict[str, Path]:
     found: dict[str, Path] = {}
     for text in texts:
         name, separator, folder = text.partition("=")
-        if not separator or not _NAME.fullmatch(name) or name in found or name == OWN:
+        if not separator or not NAME.fullmatch(name) or name in found or name == OWN:
             reason = f"--negative {text!r} is not NAME=DIR: letters and digits, not {OWN!r}, each name once"
             raise UsageError(reason)
         found[name] = Path(folder)
-    return found
-
-
-def _list(folder: Path, count: int | None) -> list[Listed]:
-    found = [one for one in list_pictures([folder]) if one.error is None or not one.error.by_rule][:count]
-    if not found:
-        raise NoInputError("there are no pictures", path=folder)
     return found
 
 
@@ -136,7 +127,6 @@ class _Evaluating:
 
         self._path, self._work, self._output = network_path, work, output
         kind = options.device_kind(device)
-        self._workers = workers or (1 if kind == "cuda" else os.cpu_count() or 1)
         prepare_process(kind, threads, output.note)
         self._loaded = options.load_network(network_path, output)
         given = [calibration_path] if calibration_path is not None else []
@@ -150,20 +140,10 @@ class _Evaluating:
         config, method = settings_for(self._loaded, self._policy, {}, found[1], found[0])
         resolution = self._loaded.generator.config.synthesis.img_resolution
         size = batch or batch_size(resolution, kind, 1 << 20)
-        self._config = dataclasses.replace(config, device=kind, threads=threads, batch=size)
-        begin_measurements(work, method, run_record(self._config, size, torch.device(kind)))
-        self._failed = 0
-        if self._config.starts_from_bank:
-            from invert.bank import load_bank
-
-            # Drawn before the processes do it, each for itself.
-            load_bank(
-                self._loaded.generator.to(kind),
-                self._loaded.provenance.weights_sha256,
-                self._config.bank or 1,
-                class_index=self._config.class_index,
-                on_message=output.note,
-            )
+        config = dataclasses.replace(config, device=kind, threads=threads, batch=size)
+        begin_measurements(work, method, run_record(config, size, torch.device(kind)))
+        processes = workers or (1 if kind == "cuda" else os.cpu_count() or 1)
+        self._meter = PopulationMeter(network_path, self._loaded, config, self._policy, processes, output)
 
     def evaluate(self, pictures: Mapping[str, list[Listed]], kinds: "Sequence[Perturbation]", out: Path) -> int:
         """Measure, evaluate, write, tell; return the exit code."""
@@ -171,7 +151,7 @@ class _Evaluating:
         from invert.attribution.evaluation import known, usable
         from invert.attribution.measuring import clear_measurements
 
-        self._progress = self._output.batch_progress((1 + len(kinds)) * sum(map(len, pictures.values())))
+        self._meter.begin((1 + len(kinds)) * sum(map(len, pictures.values())))
         clean = {name: self._measure(name, items, "none") for name, items in pictures.items()}
         notes = [self._note(name, known(self.calibration, found)) for name, found in clean.items()]
         evaluations = [evaluate_measured(self.calibration, clean[OWN], _others(clean))]
@@ -188,17 +168,7 @@ class _Evaluating:
         self._write(evaluations, [note for note in notes if note], out)
         clear_measurements(self._work)
         self._tell(evaluations, out)
-        return ExitCode.PARTIAL if self._failed else ExitCode.OK
-
-    def _follow(self, event: Event) -> None:
-        if isinstance(event, Done):
-            self._progress.picture(event.distance, is_new=event.is_new)
-        elif isinstance(event, Failed):
-            self._failed += 1
-            self._progress.picture(None, is_new=False)
-            self._output.error(event.message)
-        else:
-            self._progress.beat()
+        return ExitCode.PARTIAL if self._meter.failed else ExitCode.OK
 
     def _note(self, name: str, count: int) -> str:
         """Warn of pictures that the calibration was made with, and return what was said."""
@@ -209,12 +179,7 @@ class _Evaluating:
         return f"{note[0].upper()}{note[1:]}."
 
     def _measure(self, name: str, items: list[Listed], key: str) -> "list[Measurement]":
-        from invert.attribution.measuring import MeasuringPreparation, measure_population
-
-        folder = self._work / "measured" / key / name
-        sha256 = self._loaded.provenance.sha256
-        preparation = MeasuringPreparation(folder, self._path, sha256, self._config, self._policy)
-        return measure_population(preparation, items, self._workers, self._follow)[0]
+        return self._meter.measure(items, self._work / "measured" / key / name)
 
     def _perturbed(self, items: Sequence[Listed], kind: "Perturbation", key: str, name: str) -> Iterator[Listed]:
         """Write perturbed copies as PNG, at the network's size, and list them; a copy is known by what it is of."""
@@ -228,7 +193,7 @@ class _Evaluating:
             target = read_picture(item, synthesis.img_resolution, synthesis.img_channels, self._policy)
             if isinstance(target, ImageError):
                 self._output.error(str(target))
-                self._failed += 1
+                self._meter.failed += 1
                 continue
             path = folder / f"{target.pixel_sha256}.png"
             if not path.exists():
@@ -263,7 +228,7 @@ class _Evaluating:
             shown.append(overview_table(evaluations))
         lines = [line for table in shown for line in (table.caption, *_columns([table.header, *table.rows]), "")]
         lines.append(f"written to {display_path(out)}: {', '.join(_RESULTS)}")
-        record = {"type": "summary", "code": "evaluated", "out": os.fspath(out), "failed": self._failed}
+        record = {"type": "summary", "code": "evaluated", "out": os.fspath(out), "failed": self._meter.failed}
         self._output.result({**record, "evaluations": [one.to_record() for one in evaluations]}, *lines)
 
 

@@ -121,6 +121,8 @@ def interpolate(
                     sheet_options.write_picture(names[number], picture)
                     record = {"segment": frame.segment, "t": frame.t, "path": str(names[number])}
                     output.event({"type": "picture", "code": "drawn", **record})
+        for path in set(_earlier_frames(folder)) - set(names):
+            path.unlink(missing_ok=True)  # of a longer way: they would go on with this one
         if out is not None:
             from invert.sheets.layout import draw_sheet
 
@@ -157,13 +159,18 @@ def _hold_outputs(out: Path | None, folder: Path | None, video: Path | None, cou
     if count > _MAX_FRAMES:
         raise UsageError(f"{count} frames are more than {_MAX_FRAMES}", advice="Ask for fewer --steps.")
     names = [] if folder is None else [folder / f"frame{number:05d}.png" for number in range(count)]
-    sheet_options.hold_outputs([*names, *([out] if out else [])], ".png", overwrite)
+    sheet_options.hold_outputs([*_earlier_frames(folder), *names, *([out] if out else [])], ".png", overwrite)
     if video is not None:
         from invert.sheets.video import require_av
 
         sheet_options.hold_outputs([video], ".mp4", overwrite)
         require_av()
     return names
+
+
+def _earlier_frames(folder: Path | None) -> list[Path]:
+    """Return the frames that a folder has."""
+    return [] if folder is None else sorted(folder.glob("frame[0-9][0-9][0-9][0-9][0-9].png"))
 
 
 def _video(

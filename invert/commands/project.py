@@ -15,7 +15,7 @@ from invert import options
 from invert.batch.manifest import NOISE_TYPES
 from invert.commands.project_batch import BatchOptions, is_batch, project_batch
 from invert.commands.project_slurm import parse_parameters, project_slurm
-from invert.config import PRESETS, STEPS, ProjectConfig, method_record
+from invert.config import PRESETS, ProjectConfig, method_record, with_defaults
 from invert.errors import ExitCode, ImageError, NoInputError, UsageError, display_path
 from invert.images import ImagePolicy, read, scan
 from invert.output import Output
@@ -35,15 +35,13 @@ __all__ = ["project"]
 @click.option(
     "--out", default=Path("projections"), show_default=True, metavar="DIR|FILE.h5", type=click.Path(path_type=Path)
 )
-@click.option("--steps", type=int, metavar="N", help="Optimisation steps.  [default: 1000, of verdict 100]")
+@click.option("--steps", type=int, metavar="N", help="Optimisation steps.  [default: 1000, of verdict 50]")
 @click.option("--preset", default="paper", show_default=True, type=click.Choice(list(PRESETS)))
 @click.option("--lpips", default="vgg", show_default=True, type=click.Choice(["vgg", "alex"]), help="Distance.")
 @click.option(
     "--noise",
-    default="optimise",
-    show_default=True,
     type=click.Choice(["optimise", "fixed", "zero"]),
-    help="Noise maps: optimised too, those stored in the network, or none.",
+    help="Noise maps: optimised too, those stored in the network, or none.  [default: optimise, of verdict fixed]",
 )
 @click.option("--noise-weight", default=1e5, show_default="1e5", metavar="X", help="Of the noise regulariser.")
 @click.option("--seed", default=0, show_default=True, metavar="N", help="Of the random numbers of each picture.")
@@ -111,9 +109,7 @@ def project(
     With --out FILE.h5 all results go into one HDF5 file, by way of FILE.h5.work beside it, where each finished
     picture is safe at once: killed at any moment, the same command goes on.
     """
-    if settings["steps"] is None:
-        settings["steps"] = STEPS[settings["preset"]]
-    config = ProjectConfig(**settings)
+    config = ProjectConfig(**with_defaults(settings))
     policy = ImagePolicy() if max_pixels is None else ImagePolicy(max_pixels=max_pixels)
     batch_options = BatchOptions(workers, shard, save_noise, save_images, overwrite)
     if not is_batch(out):

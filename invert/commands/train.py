@@ -16,7 +16,7 @@ from invert.allocator import keep_freed_memory
 from invert.errors import UsageError, display_path
 from invert.output import Output
 from invert.progress import TrainingProgress
-from invert.training.choices import LENGTHS, chosen_settings, lengths_of, train_config
+from invert.training.choices import LENGTHS, chosen_settings, end_of_growth, lengths_of, train_config
 
 if TYPE_CHECKING:
     from generator.train_config import TrainConfig
@@ -103,7 +103,8 @@ def train(
       ema_half_life_kimg=10 ema_warmup=0.05 w_avg_beta=0.995
       gradient_penalty=10 drift=0.001 blur=true   (of WGAN-GP; of StyleGAN)
       growing_start=8 growing_stage_kimg=600 growing_fade_kimg=600
-      batch_by_resolution= learning_rate_by_resolution=   (8:256,16:128)
+      batch_by_resolution= learning_rate_by_resolution=   (8:256,16:128; a --batch or learning_rate of
+      yours takes the place of those of a configuration that grows)
     """
     lengths = lengths_of(preset, kimg, tick_kimg, snapshot_kimg)
     chosen = {**chosen_settings(settings), "classes": cond}
@@ -120,6 +121,9 @@ def train(
         # one process is enough to say what is wrong with a picture
         pictures = _open(data, output.warning if is_first else None)
         config = train_config(preset, chosen, pictures)
+        unfinished = end_of_growth(config, lengths[0])
+        if unfinished and is_first:
+            output.warning(unfinished)
         _prepare(kind, threads, output)
         trainer = _trainer(config, pictures, micro_batch, world)
         session = _begin(trainer, data, folder, lengths, overwrite, resume, output, stack)

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from generator.train_config import TrainConfig
     from invert.datasets.pictures import TrainingPictures
 
-__all__ = ["LENGTHS", "chosen_settings", "lengths_of", "train_config"]
+__all__ = ["GROWTH", "LENGTHS", "chosen_settings", "end_of_growth", "lengths_of", "train_config"]
 
 # Thousands of pictures: how long to train, and between two reports and two snapshots.
 LENGTHS = {
@@ -22,6 +22,9 @@ LENGTHS = {
     "stylegan-small": (400.0, 2.0, 20.0),
     "tiny": (10.0, 0.5, 2.0),
 }
+
+# Of the short presets: thousands of pictures of a stage, and of a fade, where they grow.
+GROWTH = {"small": 50.0, "stylegan-small": 50.0, "tiny": 1.0}
 
 
 def lengths_of(preset: str, *given: float | None) -> tuple[int, int, int]:
@@ -97,6 +100,8 @@ def train_config(preset: str, chosen: dict[str, Any], pictures: "TrainingPicture
         raise UsageError(f"--resolution {wanted}: the pictures have {pictures.resolution} px", advice=advice)
     settings = {
         **PRESETS[preset],
+        **_growth(preset, chosen),
+        **_for_every_resolution(chosen),
         **chosen,
         "resolution": pictures.resolution,
         "channels": pictures.channels,
@@ -106,3 +111,34 @@ def train_config(preset: str, chosen: dict[str, Any], pictures: "TrainingPicture
         return TrainConfig(**settings)
     except ConfigError as error:
         raise UsageError(str(error)) from error
+
+
+def _growth(preset: str, chosen: dict[str, Any]) -> dict[str, float]:
+    """Return stages that a short preset has the time for."""
+    if not chosen.get("growing") or preset not in GROWTH:
+        return {}
+    return {"growing_stage_kimg": GROWTH[preset], "growing_fade_kimg": GROWTH[preset]}
+
+
+def _for_every_resolution(chosen: dict[str, Any]) -> dict[str, str]:
+    """Return what gives way to a batch or a learning rate that the user named: the preset's own by resolution."""
+    away = {}
+    if "batch" in chosen:
+        away["batch_by_resolution"] = ""
+    if "learning_rate" in chosen or "discriminator_learning_rate" in chosen:
+        away["learning_rate_by_resolution"] = ""
+    return away
+
+
+def end_of_growth(config: "TrainConfig", images: int) -> str:
+    """Return what to say of a run that ends before its networks have grown; nothing where they have."""
+    schedule = config.growth_schedule()
+    last = schedule.at(images - 1)
+    if last.resolution == config.resolution and last.alpha >= 1:
+        return ""
+    steps = len(schedule.resolutions) - 1
+    whole = steps * (schedule.stage_images + schedule.fade_images)
+    return (
+        f"this run ends at {last.resolution} px; the networks have grown to {config.resolution} px after "
+        f"{whole / 1000:g} thousand pictures: give a larger --kimg, or --set growing_stage_kimg and growing_fade_kimg"
+    )

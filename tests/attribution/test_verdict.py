@@ -3,7 +3,7 @@
 import pytest
 
 from invert.attribution.settings import CalibrationSettings
-from invert.attribution.verdict import Outcome, decide, judge, rate_sentence, ratio_sentence
+from invert.attribution.verdict import OWN_TO_RULE_OUT, Outcome, decide, judge, rate_sentence, ratio_sentence
 from invert.statistics.thresholds import TooFewNegativesError
 from tests.attribution.calibration_case import calibration, measurement
 
@@ -19,6 +19,15 @@ def test_the_four_cases() -> None:
     overlap = judge(clear, measurement(-2.5), "A")
     assert (overlap.outcome, overlap.fires) == (Outcome.CANNOT_TELL, False)
     assert "its own pictures and others" in overlap.reason
+
+
+def test_few_own_samples_rule_nothing_out() -> None:
+    settings = CalibrationSettings(score="lpips", rate=0.05)
+    few = judge(calibration(count=OWN_TO_RULE_OUT - 1, settings=settings), measurement(9.0), "A")
+    assert few.outcome is Outcome.CANNOT_TELL
+    assert few.reason == "none of its own pictures measures like this, but 98 are too few to rule it out"
+    enough = judge(calibration(count=OWN_TO_RULE_OUT, settings=settings), measurement(9.0), "A")
+    assert (enough.outcome, enough.reason) == (Outcome.NONE, "")
 
 
 def test_no_verdict_on_what_was_not_calibrated() -> None:

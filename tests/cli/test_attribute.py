@@ -58,6 +58,7 @@ def test_a_calibration_says_what_it_is(case: Path) -> None:
     assert [p["count"] for p in record["populations"]] == [24, 20, 20]
     assert record["settings"]["rate"] == 0.3
     assert record["method"]["steps"] == 5
+    assert record["method"]["noise"] == "fixed"
     assert record["method"]["bank"]["samples"] == 40
     assert record["held_out"]["lpips"]["own"]["of"] == 6
     calibration = read_calibration(path)
@@ -194,6 +195,13 @@ def test_other_settings_than_those_of_the_calibration(attribute: Invert, case: P
         assert len(result.err.splitlines()) == 1
 
 
+def test_naming_the_preset_of_the_calibration_changes_nothing(attribute: Invert, case: Path) -> None:
+    arguments = ("--network", case / "net.pkl", case / "real" / "000.png")
+    result = attribute(*arguments, "--preset", "verdict")
+    assert result.code == 0, result.err
+    assert result.out == attribute(*arguments).out
+
+
 def test_swapped_damaged_and_later_calibrations(attribute: Invert, case: Path, tmp_path: Path) -> None:
     from generator.checkpoint import save_network
     from tests.golden_data import load_networks
@@ -232,7 +240,8 @@ def test_without_a_calibration(attribute: Invert, case: Path, tmp_path: Path) ->
     result = attribute(*arguments)
     assert result.code == 0
     assert (
-        f"Make one with: invert calibrate --network {other} --real DIR --other DIR --steps 5 --lpips alex" in result.err
+        f"Make one with: invert calibrate --network {other} --real DIR --other DIR --steps 5 --lpips alex --bank 40"
+        in result.err
     )
     assert "attributed" not in result.out
     result = attribute(*arguments, "--threshold", 50)
@@ -276,6 +285,18 @@ def test_bad_input(attribute: Invert, case: Path, tmp_path: Path) -> None:
     assert result.code == 5
     for arguments in (("--threshold", -1), ("--fpr", 2), ("--csv", "--json")):
         assert attribute("--network", case / "net.pkl", case / "real", *arguments).code == 2
+
+
+def test_folders_without_pictures_are_refused_by_name(invert: Invert, case: Path, tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    base = ("calibrate", "--network", case / "net.pkl", *QUICK, *LOOSE, "-o", tmp_path / "x.json")
+    for folder, reason in (("nowhere", "there is no such folder"), ("empty", "there are no pictures")):
+        for arguments in (("--real", tmp_path / folder), ("--real", case / "real", "--other", tmp_path / folder)):
+            result = invert(*base, *arguments)
+            assert result.code == 5
+            assert folder in result.err
+            assert reason in result.err
+    assert not (tmp_path / "x.json").exists()
 
 
 def test_evaluate(invert: Invert, case: Path, tmp_path: Path) -> None:

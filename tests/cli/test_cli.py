@@ -30,8 +30,9 @@ def test_help(invert: Invert, command: list[str], flag: str) -> None:
 
 def test_help_names_every_command_and_exit_code(invert: Invert) -> None:
     text = invert("--help").out
-    expected = "attribute calibrate convert dataset doctor evaluate generate info interpolate mix noise pack project"
-    assert [*expected.split(), "render", "show", "train", "train-report", "truncate", "verify"] == COMMANDS
+    expected = "attribute calibrate convert dataset doctor evaluate generate histograms info interpolate mix noise"
+    expected += " pack project render show train train-report truncate verify"
+    assert expected.split() == COMMANDS
     assert all(f"  {command} " in text for command in COMMANDS)
     assert all(f" {code} " in text for code in (0, 1, 2, 3, 4, 5, 6, 7, 8, 130, 143))
 

@@ -223,6 +223,15 @@ def test_frames_and_strip(sheet: Invert, generated: Draw, tmp_path: Path) -> Non
     assert "frame00000.png': exists already" in result.err
 
 
+def test_frames_of_a_longer_way_go(invert: Invert, network: Path, tmp_path: Path) -> None:
+    common = ("interpolate", "--network", network, "--keys", "0,5", "--frames", tmp_path / "frames")
+    assert invert(*common, "--steps", 6).code == 0
+    (tmp_path / "frames" / "mine.png").write_bytes(b"")
+    assert invert(*common, "--steps", 3, "--overwrite").code == 0
+    found = sorted(path.name for path in (tmp_path / "frames").iterdir())
+    assert found == ["frame00000.png", "frame00001.png", "frame00002.png", "mine.png"]
+
+
 def test_keys_and_spaces(invert: Invert, network: Path, tmp_path: Path) -> None:
     common = ("interpolate", "--network", network, "--keys", "0,5,0", "--steps", 3)
     for space in ("z", "w"):

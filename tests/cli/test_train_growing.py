@@ -9,6 +9,9 @@ import pytest
 from PIL import Image
 
 from generator.loaders import load
+from generator.train_config import TrainConfig
+from generator.train_presets import PRESETS
+from invert.training.choices import GROWTH, LENGTHS
 from tests.cli.conftest import Invert
 from tests.cli.train_case import assert_same_end, log, newest_state, visible, write_pictures
 
@@ -32,6 +35,8 @@ GROWN = (
 )
 """16 pictures of 8 px in batches of 8, then a fade to 16 px over 32 in batches of 4; a snapshot in its middle."""
 
+ARCHITECTURES = ("generator_architecture", "discriminator_architecture")
+
 
 @pytest.fixture(scope="module")
 def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -52,6 +57,34 @@ def train(invert: Invert, pictures: Path, run: Path) -> Invert:
 def side_of(path: Path) -> int:
     with Image.open(path) as image:
         return image.size[0]
+
+
+def test_a_run_that_ends_before_it_has_grown_says_so(train: Invert) -> None:
+    result = train("--kimg", 0.02)
+    assert result.code == 0
+    assert "this run ends at 16 px; the networks have grown to 16 px after 0.048 thousand pictures" in result.err
+    assert "this run ends" not in train("--kimg", 0.06).err
+
+
+def test_short_presets_grow_in_the_time_they_have() -> None:
+    for preset, kimg in GROWTH.items():
+        revised = {} if preset == "stylegan-small" else dict.fromkeys(ARCHITECTURES, "orig")  # skip does not grow
+        settings = {**PRESETS[preset], **revised, "growing": True, "resolution": 32, "channels": 1}
+        stages = {"growing_stage_kimg": kimg, "growing_fade_kimg": kimg}
+        stage = TrainConfig(**settings, **stages).growth_schedule().at(round(1000 * LENGTHS[preset][0]) - 1)
+        assert (stage.resolution, stage.alpha) == (32, 1.0)
+
+
+def test_a_batch_of_the_user_counts_at_every_resolution(invert: Invert, pictures: Path, run: Path) -> None:
+    small = ("--set", "channel_base=64", "--set", "channel_max=16", "--mapping-layers", 1, "--threads", 1)
+    result = invert(
+        "train", "--data", pictures, "--out", run, "--config", "stylegan", *small, "--batch", 4, "--kimg", 0.008
+    )
+    assert result.code == 0, result.err
+    settings = json.loads((run / "settings.json").read_bytes())["settings"]
+    assert (settings["batch"], settings.get("batch_by_resolution", "")) == (4, "")
+    assert settings["learning_rate_by_resolution"] == PRESETS["stylegan"]["learning_rate_by_resolution"]
+    assert [tick["images"] for tick in log(run)][-1] == 8
 
 
 def test_a_run_that_grows(train: Invert, invert: Invert, run: Path, tmp_path: Path) -> None:

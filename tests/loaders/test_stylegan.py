@@ -155,7 +155,8 @@ def test_labels(tmp_path: Path) -> None:
         shape = [32, mapping["Dense0/weight"].shape[1]]
         mapping["Dense0/weight"] = random.standard_normal(shape).astype(np.float32) * 100
         width = critic["4x4/Dense1/weight"].shape[0]
-        critic["4x4/Dense1/weight"] = random.standard_normal([width, 3]).astype(np.float32)
+        # One column thrice: the outputs differ by their biases alone.
+        critic["4x4/Dense1/weight"] = np.repeat(random.standard_normal([width, 1]), 3, axis=1).astype(np.float32)
         critic["4x4/Dense1/bias"] = np.arange(3, dtype=np.float32)
 
     labels = {"label_size": 3}
@@ -165,9 +166,11 @@ def test_labels(tmp_path: Path) -> None:
         image = network.generator(z, c)
         assert network.discriminator is not None
         logits = network.discriminator(image, c)
+        same = network.discriminator(image[:1].expand(3, -1, -1, -1), c)
     assert network.generator.config.mapping.c_dim == 3
     assert logits.shape == (3, 1)
     assert bool(image.isfinite().all())
+    torch.testing.assert_close(same[:, 0] - same[0, 0], torch.arange(3.0), rtol=0, atol=1e-4)
 
 
 def test_ablations(tmp_path: Path) -> None:

@@ -98,6 +98,15 @@ def test_crossovers(mixing: float) -> None:
     assert abs(float(found[num_ws]) - count * (1 - mixing)) <= 4.5 * (count * mixing * (1 - mixing)) ** 0.5
 
 
+def test_crossovers_of_a_network_that_grows_lie_among_the_styles_in_use() -> None:
+    num_ws, count = 8, 3000  # 32 px; at 8 px the first four have a part in the picture
+    drawn = source(side=32, mixing=1.0).draw("G", 0, range(count), resolution=8).crossover
+    found = torch.bincount(drawn, minlength=num_ws + 1)
+    assert found[[0, *range(4, num_ws + 1)]].tolist() == [0] * 6
+    assert bool(((found[1:4] - count / 3).abs() <= 4.5 * (count / 3) ** 0.5).all())
+    assert source(side=32, mixing=1.0).draw("G", 0, range(9), resolution=4).crossover.tolist() == [1] * 9
+
+
 def test_labels_follow_the_data() -> None:
     classes = [2] * 70 + [0] * 20 + [3] * 10  # none of class 1
     labels = source(classes=classes).draw("G", 0, range(2000)).labels

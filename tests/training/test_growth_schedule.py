@@ -75,6 +75,34 @@ def test_presets_are_whole(preset: str) -> None:
     assert len(config.growth_schedule().resolutions) == (8 if grows else 1)
 
 
+@pytest.mark.parametrize(
+    ("preset", "generator", "demodulate", "lazy", "path_length"),
+    [
+        # Karras et al. 2020, table 1: what each row adds to the one before.
+        ("stylegan2-a", "stylegan", None, False, 0.0),
+        ("stylegan2-b", "orig", True, False, 0.0),
+        ("stylegan2-c", "orig", True, True, 0.0),
+        ("stylegan2-d", "orig", True, True, 2.0),
+        ("stylegan", "stylegan", None, False, 0.0),
+        ("stylegan-small", "stylegan", None, False, 0.0),
+        ("stylegan2-e", "skip", True, True, 2.0),
+        ("stylegan2-f", "skip", True, True, 2.0),
+    ],
+)
+def test_rows_of_the_tables(
+    preset: str, generator: str, demodulate: bool | None, lazy: bool, path_length: float
+) -> None:
+    config = TrainConfig(**{"resolution": 32 if preset.endswith("small") else 1024, **PRESETS[preset]})
+    assert config.generator_architecture == generator
+    assert config.lazy is lazy
+    assert config.path_length_weight == path_length
+    assert demodulate is None or config.demodulate is demodulate
+    synthesis = config.generator_config().synthesis
+    assert synthesis.architecture == generator
+    row_by_row = {"stylegan2-f": 32768, "stylegan-small": 512}
+    assert config.channel_base == row_by_row.get(preset, 16384)
+
+
 def test_parsing() -> None:
     assert parse_by_resolution("x", "", int) == {}
     assert parse_by_resolution("x", "8:256, 16:128", int) == {8: 256, 16: 128}

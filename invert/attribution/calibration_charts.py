@@ -1,0 +1,60 @@
+"""The histograms of several calibrations side by side: figure 10 of the StyleGAN2 paper.
+
+Import this module where a chart is drawn: it brings matplotlib.
+
+Reference: Karras et al. 2020, section 5.1, figure 10.
+"""
+
+import io
+from collections.abc import Sequence
+
+import numpy as np
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from invert.attribution.calibration import Calibration
+from invert.attribution.charts import shown_value
+from invert.attribution.evaluation_charts import FloatArray, add_legend, bin_edges, draw_populations
+from invert.attribution.settings import SPLITS
+from invert.figure_style import LIGHT, styled
+
+__all__ = ["draw_side_by_side", "population_values"]
+
+_SIZE, _DPI = (4.6, 3.2), 160  # inches of one calibration's histograms, dots per inch
+
+
+def population_values(calibration: Calibration, score: str) -> dict[str, FloatArray]:
+    """Return the scores of each population as people know them, the network's own first; none that is not finite.
+
+    Of LPIPS, all pictures count: nothing is fitted to it. Of the evidence, those that it was not fitted on.
+    """
+    splits = [split for split in SPLITS if score == "lpips" or split != "fit"]
+    found = {}
+    for population in (calibration.own, *calibration.others):
+        scores = np.concatenate([calibration.scores(score, population, split) for split in splits])
+        found[population.name] = np.array([shown_value(score, value) for value in scores[np.isfinite(scores)].tolist()])
+    return found
+
+
+def draw_side_by_side(calibrations: Sequence[tuple[str, Calibration]], score: str) -> bytes:
+    """Draw the histograms of each calibration on the same axes, as PNG on white.
+
+    Args:
+        calibrations: With what each is called. score: Of `invert.attribution.settings.SCORES`.
+    """
+    every = [population_values(calibration, score) for _, calibration in calibrations]
+    edges = bin_edges([values for one in every for values in one.values()], score)
+    with styled(LIGHT):
+        figure = Figure(figsize=(_SIZE[0] * len(every), _SIZE[1]), dpi=_DPI, layout="constrained")
+        FigureCanvasAgg(figure)
+        panels = figure.subplots(1, len(every), sharey=True, squeeze=False)[0]
+        for axes, (name, _), populations in zip(panels, calibrations, every, strict=True):
+            draw_populations(axes, LIGHT, list(populations), list(populations.values()), edges, score)
+            axes.spines[["top", "right"]].set_visible(False)
+            axes.label_outer(remove_inner_ticks=False)
+            axes.set_xlabel(axes.get_xlabel())
+            add_legend(axes)
+            axes.set_title(name, loc="left", pad=24, fontsize=10, parse_math=False)
+        stream = io.BytesIO()
+        figure.savefig(stream, format="png", facecolor="white", metadata={"Software": None})
+    return stream.getvalue()

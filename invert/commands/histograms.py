@@ -1,0 +1,73 @@
+"""`invert histograms`: the distances of own and other pictures, of several networks side by side."""
+
+from pathlib import Path
+
+import click
+
+from invert import options
+from invert.attribution.settings import SCORES
+from invert.commands.sheet_options import hold_outputs
+from invert.durable import ensure_folder, write_atomic
+from invert.errors import UsageError, display_path
+from invert.output import Output
+
+__all__ = ["histograms"]
+
+_MOST = 6
+_SUFFIX = ".calibration"
+
+
+@click.command(short_help="Draw the distances of calibrations side by side: figure 10 of StyleGAN2.")
+@click.argument(
+    "paths",
+    metavar="CALIBRATION...",
+    nargs=-1,
+    required=True,
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+)
+@click.option("--score", default="lpips", show_default=True, type=click.Choice(SCORES), help="That is drawn.")
+@click.option(
+    "--out",
+    "-o",
+    required=True,
+    metavar="FILE.png",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="The picture.",
+)
+@options.overwrite
+@options.as_json
+@options.quiet
+def histograms(paths: tuple[Path, ...], score: str, out: Path, overwrite: bool, as_json: bool, quiet: bool) -> None:
+    """Draw what each calibration measured: how far a network's own pictures are from what it makes of them, and others.
+
+    The better the two part, the more surely a picture can be attributed to the network: Karras et al. 2020, figure 10.
+    Only calibrations of the same method can be compared, apart from the network; others are drawn with a warning.
+    """
+    hold_outputs([out], ".png", overwrite)
+    if len(paths) > _MOST:
+        raise UsageError(f"{len(paths)} calibrations are more than {_MOST}", advice="Draw them in several pictures.")
+    with Output(as_json=as_json, quiet=quiet) as output:
+        from invert.attribution.calibration_charts import draw_side_by_side, population_values
+        from invert.attribution.calibration_file import read_calibration
+        from invert.config import differing_keys
+        from invert.statistics.intervals import auc
+
+        calibrations = [(path.stem.removesuffix(_SUFFIX), read_calibration(path)) for path in paths]
+        methods = [
+            {key: value for key, value in one.method.items() if key != "network_sha256"} for _, one in calibrations
+        ]
+        for path, method in zip(paths[1:], methods[1:], strict=True):
+            differing = differing_keys(methods[0], method)
+            if differing:
+                output.warning(f"'{display_path(path)}' is of another method ({'; '.join(differing)})")
+        record: dict[str, object] = {"type": "summary", "code": "done", "out": str(out), "score": score}
+        lines, found = [], []
+        for name, calibration in calibrations:
+            own, *others = population_values(calibration, score).items()
+            areas = {population: auc(own[1], values) for population, values in others}
+            found.append({"name": name, "own": len(own[1]), "auc": areas})
+            shown = ", ".join(f"{area:.3f} against {len(dict(others)[key])} of {key}" for key, area in areas.items())
+            lines.append(f"{name}: {len(own[1])} of its own; AUC {shown}")
+        ensure_folder(out.parent)
+        write_atomic(out, draw_side_by_side(calibrations, score))
+        output.result({**record, "calibrations": found}, *lines, f"drawn in {display_path(out)}")

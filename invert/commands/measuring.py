@@ -1,0 +1,96 @@
+"""What the commands that measure whole populations share: names, samples to start from, processes, progress."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from invert.batch.pictures import Listed, list_pictures
+from invert.batch.work import Done, Event, Failed
+from invert.config import ProjectConfig
+from invert.errors import NoInputError
+from invert.images import ImagePolicy
+from invert.output import Output
+
+if TYPE_CHECKING:
+    from generator.loaders import LoadedNetwork
+    from invert.attribution.measuring import Measurement
+    from invert.progress import BatchProgress
+
+__all__ = ["NAME", "PopulationMeter", "list_population"]
+
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9 ._+-]{0,63}", re.ASCII)
+"""Of a population."""
+
+
+def list_population(folder: Path) -> list[Listed]:
+    """Return the pictures of a folder.
+
+    Raises:
+        NoInputError: There are none, or there is no such folder.
+    """
+    if not folder.exists():
+        raise NoInputError("there is no such folder", path=folder)
+    found = [one for one in list_pictures([folder]) if one.error is None or not one.error.by_rule]
+    if not found:
+        raise NoInputError("there are no pictures", path=folder)
+    return found
+
+
+@dataclass
+class PopulationMeter:
+    """Measures populations against one network.
+
+    Args:
+        path, loaded: The network. config, policy: How pictures are projected.
+        workers: Processes. output: Where progress is shown.
+
+    Attributes:
+        failed: Pictures that could not be measured, so far.
+    """
+
+    path: Path
+    loaded: "LoadedNetwork"
+    config: ProjectConfig
+    policy: ImagePolicy
+    workers: int
+    output: Output
+    failed: int = 0
+    _progress: "BatchProgress | None" = field(default=None, init=False)
+
+    def begin(self, pictures: int) -> None:
+        """Show progress over so many pictures, and draw the samples to start from before each process does it."""
+        if self.config.starts_from_bank:
+            from invert.bank import load_bank
+
+            load_bank(
+                self.loaded.generator.to(self.config.device),
+                self.loaded.provenance.weights_sha256,
+                self.config.bank or 1,
+                class_index=self.config.class_index,
+                on_message=self.output.note,
+            )
+        self._progress = self.output.batch_progress(pictures)
+
+    def measure(self, pictures: Sequence[Listed], folder: Path) -> "list[Measurement]":
+        """Return the measurements of a population; those that the folder has already are taken as they are."""
+        from invert.attribution.measuring import MeasuringPreparation, measure_population
+
+        sha256 = self.loaded.provenance.sha256
+        preparation = MeasuringPreparation(folder, self.path, sha256, self.config, self.policy)
+        return measure_population(preparation, pictures, self.workers, self._follow)[0]
+
+    def _follow(self, event: Event) -> None:
+        progress = self._progress
+        if isinstance(event, Failed):
+            self.failed += 1
+            self.output.error(event.message)
+        if progress is None:
+            return
+        if isinstance(event, Done):
+            progress.picture(event.distance, is_new=event.is_new)
+        elif isinstance(event, Failed):
+            progress.picture(None, is_new=False)
+        else:
+            progress.beat()

@@ -1,0 +1,48 @@
+"""The samples that a calibration is made with."""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+
+from generator.config import GeneratorConfig, MappingConfig, SynthesisConfig
+from generator.loaders import load
+from generator.networks import Generator
+from invert.attribution.samples import FIRST_SEED, draw_samples
+from invert.sampling import class_label, draw_picture, seed_latent
+
+
+def test_samples_have_stored_and_random_noise_in_turn(tmp_path: Path, network: Path) -> None:
+    generator = load(network).generator.eval()
+    paths = list(draw_samples(generator, tmp_path, 4))
+    for number, path in enumerate(paths):
+        seed = FIRST_SEED + number
+        assert path.name == f"seed{seed}.png"
+        ws = generator.mapping_ws(seed_latent(seed, generator.config.mapping.z_dim))
+        pictures = {noise: draw_picture(generator, ws, noise, seed) for noise in ("const", "random")}
+        assert not np.array_equal(pictures["const"], pictures["random"])
+        drawn = np.asarray(Image.open(path)).reshape(pictures["const"].shape)
+        assert np.array_equal(drawn, pictures["random" if number % 2 else "const"])
+
+
+def test_samples_that_are_there_are_left_alone(tmp_path: Path, network: Path) -> None:
+    generator = load(network).generator.eval()
+    first = list(draw_samples(generator, tmp_path, 2))
+    first[0].write_bytes(b"mine")
+    assert list(draw_samples(generator, tmp_path, 3))[:2] == first
+    assert first[0].read_bytes() == b"mine"
+
+
+def test_each_class_is_drawn_with_both_kinds_of_noise(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    synthesis = SynthesisConfig(w_dim=8, img_resolution=8, channel_base=64, channel_max=8)
+    generator = Generator(GeneratorConfig(MappingConfig(z_dim=8, c_dim=2, w_dim=8, num_layers=1), synthesis)).eval()
+    for name, parameter in generator.named_parameters():
+        if "noise_strength" in name:
+            torch.nn.init.constant_(parameter, 1.0)
+    for number, path in enumerate(draw_samples(generator, tmp_path, 4)):
+        seed = FIRST_SEED + number
+        ws = generator.mapping_ws(seed_latent(seed, 8), class_label(number // 2, 2))
+        drawn = np.asarray(Image.open(path)).reshape(8, 8, 3)
+        assert np.array_equal(drawn, draw_picture(generator, ws, "random" if number % 2 else "const", seed))

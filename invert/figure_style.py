@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-__all__ = ["DARK", "LIGHT", "LIMIT", "Drawing", "Theme", "new_axes", "styled"]
+__all__ = ["DARK", "LIGHT", "LIMIT", "Drawing", "Theme", "new_axes", "new_panels", "styled"]
 
 LIMIT = 1e30
 """Beyond it, matplotlib's own arithmetic on axes overflows."""
@@ -51,11 +51,18 @@ def styled(theme: Theme) -> Iterator[None]:
 
 def new_axes(size: tuple[float, float], dpi: int) -> tuple[Figure, Axes]:
     """Return a figure of so many inches with one pair of axes; no display, no global state of pyplot."""
-    figure = Figure(figsize=size, dpi=dpi, layout="constrained")
-    FigureCanvasAgg(figure)
-    axes = figure.add_subplot()
-    axes.spines[["top", "right"]].set_visible(False)
+    figure, (axes,) = new_panels(size, dpi, 1)
     return figure, axes
+
+
+def new_panels(size: tuple[float, float], dpi: int, count: int) -> tuple[Figure, list[Axes]]:
+    """Return a figure with pairs of axes of so many inches side by side, which share the vertical one."""
+    figure = Figure(figsize=(size[0] * count, size[1]), dpi=dpi, layout="constrained")
+    FigureCanvasAgg(figure)
+    panels = list(figure.subplots(1, count, sharey=True, squeeze=False)[0])
+    for axes in panels:
+        axes.spines[["top", "right"]].set_visible(False)
+    return figure, panels
 
 
 def _settings(theme: Theme) -> Any:

@@ -6,17 +6,15 @@ Reference: Karras et al. 2020, section 5.1, figure 10.
 """
 
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
 
 from invert.attribution.calibration import Calibration
 from invert.attribution.charts import shown_value
 from invert.attribution.evaluation_charts import FloatArray, add_legend, bin_edges, draw_populations
 from invert.attribution.settings import SPLITS
-from invert.figure_style import LIGHT, styled
+from invert.figure_style import LIGHT, new_panels, styled
 
 __all__ = ["draw_side_by_side", "population_values"]
 
@@ -36,23 +34,19 @@ def population_values(calibration: Calibration, score: str) -> dict[str, FloatAr
     return found
 
 
-def draw_side_by_side(calibrations: Sequence[tuple[str, Calibration]], score: str) -> bytes:
+def draw_side_by_side(calibrations: Sequence[tuple[str, Mapping[str, FloatArray]]], score: str) -> bytes:
     """Draw the histograms of each calibration on the same axes, as PNG on white.
 
     Args:
-        calibrations: With what each is called. score: Of `invert.attribution.settings.SCORES`.
+        calibrations: What each one is called, and its `population_values`.
+        score: Of `invert.attribution.settings.SCORES`.
     """
-    every = [population_values(calibration, score) for _, calibration in calibrations]
-    edges = bin_edges([values for one in every for values in one.values()], score)
+    edges = bin_edges([values for _, one in calibrations for values in one.values()], score)
     with styled(LIGHT):
-        figure = Figure(figsize=(_SIZE[0] * len(every), _SIZE[1]), dpi=_DPI, layout="constrained")
-        FigureCanvasAgg(figure)
-        panels = figure.subplots(1, len(every), sharey=True, squeeze=False)[0]
-        for axes, (name, _), populations in zip(panels, calibrations, every, strict=True):
+        figure, panels = new_panels(_SIZE, _DPI, len(calibrations))
+        for axes, (name, populations) in zip(panels, calibrations, strict=True):
             draw_populations(axes, LIGHT, list(populations), list(populations.values()), edges, score)
-            axes.spines[["top", "right"]].set_visible(False)
             axes.label_outer(remove_inner_ticks=False)
-            axes.set_xlabel(axes.get_xlabel())
             add_legend(axes)
             axes.set_title(name, loc="left", pad=24, fontsize=10, parse_math=False)
         stream = io.BytesIO()

@@ -5,8 +5,8 @@ from pathlib import Path
 import click
 
 from invert import options
-from invert.attribution.settings import SCORES
-from invert.commands.sheet_options import hold_outputs
+from invert.attribution.settings import OWN, SCORES
+from invert.commands import sheet_options
 from invert.durable import ensure_folder, write_atomic
 from invert.errors import UsageError, display_path
 from invert.output import Output
@@ -26,14 +26,7 @@ _SUFFIX = ".calibration"
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
 )
 @click.option("--score", default="lpips", show_default=True, type=click.Choice(SCORES), help="That is drawn.")
-@click.option(
-    "--out",
-    "-o",
-    required=True,
-    metavar="FILE.png",
-    type=click.Path(dir_okay=False, path_type=Path),
-    help="The picture.",
-)
+@sheet_options.out(required=True)
 @options.overwrite
 @options.as_json
 @options.quiet
@@ -43,7 +36,7 @@ def histograms(paths: tuple[Path, ...], score: str, out: Path, overwrite: bool, 
     The better the two part, the more surely a picture can be attributed to the network: Karras et al. 2020, figure 10.
     Only calibrations of the same method can be compared, apart from the network; others are drawn with a warning.
     """
-    hold_outputs([out], ".png", overwrite)
+    sheet_options.hold_outputs([out], ".png", overwrite)
     if len(paths) > _MOST:
         raise UsageError(f"{len(paths)} calibrations are more than {_MOST}", advice="Draw them in several pictures.")
     with Output(as_json=as_json, quiet=quiet) as output:
@@ -60,14 +53,15 @@ def histograms(paths: tuple[Path, ...], score: str, out: Path, overwrite: bool, 
             differing = differing_keys(methods[0], method)
             if differing:
                 output.warning(f"'{display_path(path)}' is of another method ({'; '.join(differing)})")
-        record: dict[str, object] = {"type": "summary", "code": "done", "out": str(out), "score": score}
         lines, found = [], []
-        for name, calibration in calibrations:
-            own, *others = population_values(calibration, score).items()
-            areas = {population: auc(own[1], values) for population, values in others}
-            found.append({"name": name, "own": len(own[1]), "auc": areas})
-            shown = ", ".join(f"{area:.3f} against {len(dict(others)[key])} of {key}" for key, area in areas.items())
-            lines.append(f"{name}: {len(own[1])} of its own; AUC {shown}")
+        drawn = [(name, population_values(calibration, score)) for name, calibration in calibrations]
+        for name, populations in drawn:
+            own = populations[OWN]
+            areas = {key: auc(own, values) for key, values in populations.items() if key != OWN}
+            found.append({"name": name, "own": len(own), "auc": areas})
+            shown = ", ".join(f"{area:.3f} against {len(populations[key])} of {key}" for key, area in areas.items())
+            lines.append(f"{name}: {len(own)} of its own; AUC {shown}")
         ensure_folder(out.parent)
-        write_atomic(out, draw_side_by_side(calibrations, score))
-        output.result({**record, "calibrations": found}, *lines, f"drawn in {display_path(out)}")
+        write_atomic(out, draw_side_by_side(drawn, score))
+        record = {"type": "summary", "code": "done", "out": str(out), "score": score, "calibrations": found}
+        output.result(record, *lines, f"drawn in {display_path(out)}")

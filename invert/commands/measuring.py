@@ -57,7 +57,7 @@ class PopulationMeter:
     workers: int
     output: Output
     failed: int = 0
-    _progress: "BatchProgress | None" = field(default=None, init=False)
+    _progress: "BatchProgress" = field(init=False)
 
     def begin(self, pictures: int) -> None:
         """Show progress over so many pictures, and draw the samples to start from before each process does it."""
@@ -74,7 +74,7 @@ class PopulationMeter:
         self._progress = self.output.batch_progress(pictures)
 
     def measure(self, pictures: Sequence[Listed], folder: Path) -> "list[Measurement]":
-        """Return the measurements of a population; those that the folder has already are taken as they are."""
+        """Return the measurements of a population, after `begin`; those that the folder has are taken as they are."""
         from invert.attribution.measuring import MeasuringPreparation, measure_population
 
         sha256 = self.loaded.provenance.sha256
@@ -82,15 +82,11 @@ class PopulationMeter:
         return measure_population(preparation, pictures, self.workers, self._follow)[0]
 
     def _follow(self, event: Event) -> None:
-        progress = self._progress
-        if isinstance(event, Failed):
-            self.failed += 1
-            self.output.error(event.message)
-        if progress is None:
-            return
         if isinstance(event, Done):
-            progress.picture(event.distance, is_new=event.is_new)
+            self._progress.picture(event.distance, is_new=event.is_new)
         elif isinstance(event, Failed):
-            progress.picture(None, is_new=False)
+            self.failed += 1
+            self._progress.picture(None, is_new=False)
+            self.output.error(event.message)
         else:
-            progress.beat()
+            self._progress.beat()

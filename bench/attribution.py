@@ -24,12 +24,11 @@ from PIL import Image
 from scipy.stats import spearmanr
 
 from bench.populations import FASHION_MNIST, NETWORKS, write_populations
-from generator.loaders import load
+from generator.files.reading import load
 from invert.attribution.calibration_file import read_calibration
 from invert.attribution.evaluation import Evaluation, attributed, evaluate, scores_of
-from invert.attribution.evaluation_report import overview_table, tables
 from invert.attribution.evidence import FEATURES
-from invert.attribution.measuring import (
+from invert.attribution.measurements import (
     Measurement,
     MeasuringPreparation,
     attribution_method,
@@ -38,13 +37,14 @@ from invert.attribution.measuring import (
     read_measurement,
 )
 from invert.attribution.perturbations import apply, parse_perturbations
-from invert.attribution.scores import EvidenceScore
+from invert.attribution.report.evaluation import overview_table, tables
+from invert.attribution.score import EvidenceScore
 from invert.attribution.settings import OWN, SCORES
-from invert.batch.pictures import Listed, list_pictures
-from invert.config import ProjectConfig, config_of, method_record, with_defaults
+from invert.batch.images import Listed, list_pictures
 from invert.durable import ensure_folder, write_atomic
-from invert.images import ImagePolicy, to_png_bytes
-from invert.page import Table
+from invert.images.decoding import ImagePolicy, to_png_bytes
+from invert.projection.config import ProjectConfig, config_of, method_record, with_defaults
+from invert.report.page import Table
 from invert.statistics.intervals import auc, auc_interval, tpr_at_fpr
 
 NETWORK = NETWORKS / "A.safetensors"

@@ -22,8 +22,8 @@ from PIL import Image
 
 from bench.projection_step import plain
 from bench.side_by_side import measure_apart, prepare_kernels
-from generator.loaders import load
-from invert.perceptual import Perceptual
+from generator.files.reading import load
+from invert.projection.perceptual import Perceptual
 
 NETWORK = Path(__file__).parent.parent / "data" / "networks" / "A.safetensors"
 # precision, batch, processes, threads of each, share of the pictures

@@ -14,10 +14,10 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from bench.sample_quality import drawn_features, frechet_distance, real_features
-from generator.loaders import load
-from invert.contact_sheet import contact_sheet
-from invert.perceptual import Perceptual
-from invert.sampling import draw_picture, seed_latent
+from generator.files.reading import load
+from invert.images.arrays import contact_sheet
+from invert.projection.latents import draw_picture, seed_latent
+from invert.projection.perceptual import Perceptual
 
 SEEDS = range(40)
 COLUMNS = 8

@@ -9,7 +9,8 @@ import time
 
 import torch
 
-from generator.ops import modulated_conv2d, setup_filter
+from generator.ops.modulated_conv import modulated_conv2d
+from generator.ops.upfirdn2d import setup_filter
 
 SHAPES = ((4, 512, 512, 1), (8, 128, 128, 1), (16, 256, 256, 1), (32, 64, 64, 1), (32, 128, 64, 2), (256, 64, 64, 1))
 BATCHES = (1, 2, 8, 32)

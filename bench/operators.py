@@ -9,8 +9,12 @@ import torch
 from torch import Tensor
 
 from bench.side_by_side import prepare_kernels
-from generator.ops import bias_act, conv_tail, lpips_tail, modulate, normalise_features, setup_filter, upfirdn2d
 from generator.ops._library import portable
+from generator.ops.bias_act import bias_act
+from generator.ops.conv_tail import conv_tail
+from generator.ops.lpips_tail import lpips_tail, normalise_features
+from generator.ops.modulate import modulate
+from generator.ops.upfirdn2d import setup_filter, upfirdn2d
 
 SHAPE = (1, 64, 256, 256)
 

@@ -14,10 +14,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from generator.loaders import load
+from generator.files.reading import load
 from invert.durable import ensure_folder, write_atomic
-from invert.images import to_png_bytes
-from invert.sampling import draw_picture, seed_latent
+from invert.images.decoding import to_png_bytes
+from invert.projection.latents import draw_picture, seed_latent
 
 NETWORKS = Path(__file__).parent.parent / "data" / "networks"
 FASHION_MNIST = Path("/usr/share/datasets/fashion-mnist")

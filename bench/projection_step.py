@@ -16,17 +16,18 @@ from torch.nn import functional
 from torch.utils.flop_counter import FlopCounterMode
 
 from bench.side_by_side import measure_apart, median_seconds, prepare_kernels
-from generator.config import GeneratorConfig, StyleGANSynthesisConfig, SynthesisConfig, SynthesisSettings
+from generator.config import GeneratorConfig, SynthesisSettings
 from generator.layers import ModulatedConv2d, ToRGB, freeze
 from generator.networks import Generator
 from generator.ops import frozen_conv
 from generator.ops.frozen_conv import FrozenConv2d
-from invert.allocator import keep_freed_memory
-from invert.latents import LatentStatistics
-from invert.noise import NoiseMaps
-from invert.optimisation import Optimisation, PaperObjective
-from invert.perceptual import Perceptual
-from invert.schedule import Schedule
+from generator.stylegan.config import StyleGANSynthesisConfig
+from generator.stylegan2.config import SynthesisConfig
+from invert.projection.allocator import keep_freed_memory
+from invert.projection.latents import LatentStatistics
+from invert.projection.noise import NoiseMaps
+from invert.projection.optimisers import Optimisation, PaperObjective, Schedule
+from invert.projection.perceptual import Perceptual
 
 CASES: dict[str, tuple[SynthesisSettings, tuple[int, ...]]] = {  # with the batches that are timed
     "32 px": (SynthesisConfig(img_resolution=32, channel_base=2048), (1, 32)),

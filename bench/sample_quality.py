@@ -13,10 +13,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from generator.loaders import load
-from invert.datasets.pictures import open_pictures
-from invert.drawing import to_uint8
-from invert.perceptual import Perceptual
+from generator.files.reading import load
+from invert.datasets.images import open_pictures
+from invert.images.arrays import to_uint8
+from invert.projection.perceptual import Perceptual
 
 BATCH = 100
 

@@ -24,7 +24,7 @@ def measure_apart(module: str, arguments: list[str], environment: Mapping[str, s
 def prepare_kernels(native: bool) -> None:
     """Load the native kernels, or see that they stay away."""
     if native:
-        from generator.ops._build import ensure
+        from generator.ops.native.build import ensure
 
         ensure(on_message=lambda text: print(text, file=sys.stderr))
     else:

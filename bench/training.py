@@ -15,9 +15,10 @@ from numpy.typing import NDArray
 
 from bench.side_by_side import measure_apart, prepare_kernels
 from generator.layers import ModulatedConv2d, ToRGB
-from generator.train_config import PRESETS, TrainConfig
-from generator.trainer import Trainer
-from invert.allocator import keep_freed_memory
+from generator.training.config import TrainConfig
+from generator.training.presets import PRESETS
+from generator.training.trainer import Trainer
+from invert.projection.allocator import keep_freed_memory
 
 WAYS = ("plain", "ours")
 # resolution, preset, changes, pictures at a time, steps that are timed

@@ -12,20 +12,12 @@ import torch
 from torch.nn import functional
 
 from bench.side_by_side import measure_apart, median_seconds, prepare_kernels
-from generator.config import (
-    DiscriminatorConfig,
-    DiscriminatorSettings,
-    GeneratorConfig,
-    MappingConfig,
-    StyleGANDiscriminatorConfig,
-    StyleGANSynthesisConfig,
-    SynthesisConfig,
-    SynthesisSettings,
-)
+from generator.config import DiscriminatorSettings, GeneratorConfig, SynthesisSettings
 from generator.layers import ModulatedConv2d, ToRGB
-from generator.networks import Generator
-from generator.networks.families import make_discriminator
-from invert.allocator import keep_freed_memory
+from generator.networks import Generator, make_discriminator
+from generator.stylegan.config import StyleGANDiscriminatorConfig, StyleGANSynthesisConfig
+from generator.stylegan2.config import DiscriminatorConfig, MappingConfig, SynthesisConfig
+from invert.projection.allocator import keep_freed_memory
 
 BATCH = 32
 NETWORKS: dict[str, tuple[SynthesisSettings, DiscriminatorSettings]] = {

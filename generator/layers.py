@@ -12,8 +12,17 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from generator.ops import bias_act, conv_tail, default_gain, modulate, modulated_conv2d, setup_filter
-from generator.ops.modulated_conv import DEFAULT_FORM, FrozenFilteredConv2d, demodulation_factors, filtered_conv2d
+from generator.ops.bias_act import bias_act, default_gain
+from generator.ops.conv_tail import conv_tail
+from generator.ops.modulate import modulate
+from generator.ops.modulated_conv import (
+    DEFAULT_FORM,
+    FrozenFilteredConv2d,
+    demodulation_factors,
+    filtered_conv2d,
+    modulated_conv2d,
+)
+from generator.ops.upfirdn2d import setup_filter
 
 __all__ = [
     "EqualizedConv2d",

@@ -2,7 +2,7 @@
 
 import sys
 
-from invert.cli import main
+from invert.cli.main import main
 
 if __name__ == "__main__":
     sys.exit(main())

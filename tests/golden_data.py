@@ -8,8 +8,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from generator.config import DiscriminatorConfig, GeneratorConfig, MappingConfig, SynthesisConfig
-from generator.networks import Discriminator, Generator
+from generator.config import GeneratorConfig
+from generator.networks import Generator
+from generator.stylegan2.config import DiscriminatorConfig, MappingConfig, SynthesisConfig
+from generator.stylegan2.discriminator import Discriminator
 
 GOLDEN = Path(__file__).parent / "golden"
 NETWORKS = ("skip_resnet", "resnet_skip", "orig_orig", "conditional")

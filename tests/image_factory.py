@@ -15,8 +15,8 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from invert import images
 from invert.errors import ImageCode, ImageError
+from invert.images import target as images
 
 MAGIC = b"\x89PNG\r\n\x1a\n"
 
@@ -150,7 +150,9 @@ def run_unprivileged(program: str, *arguments: str) -> "subprocess.CompletedProc
         if not shutil.which("setpriv"):
             pytest.skip("permissions do not hold root back, and there is no setpriv to become somebody else")
         drop = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"]
-        probe = subprocess.run([*drop, sys.executable, "-c", "import invert.images"], cwd=checkout, capture_output=True)
+        probe = subprocess.run(
+            [*drop, sys.executable, "-c", "import invert.images.target"], cwd=checkout, capture_output=True
+        )
         if probe.returncode:
             pytest.skip("the checkout or the Python environment is closed to other users")
         command = drop + command

@@ -3,7 +3,7 @@ import sys
 
 import pytest
 
-from invert.allocator import keep_freed_memory
+from invert.projection.allocator import keep_freed_memory
 
 PROGRAM = """
 import resource, torch

@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 import torch
 
-from generator.loaders import load
+from generator.files.reading import load
 from generator.networks import Generator
-from invert import bank
-from invert.bank import BankStart, bank_size, load_bank, thumbnail
-from invert.latents import latent_statistics
-from invert.perceptual import Perceptual
+from invert.projection import start
+from invert.projection.latents import latent_statistics
+from invert.projection.perceptual import Perceptual
+from invert.projection.start import BankStart, bank_size, load_bank, thumbnail
 from tests.golden_data import load_networks
 
 ROOT = Path(__file__).parent.parent
@@ -75,7 +75,7 @@ def test_a_sample_is_its_own_start() -> None:
 
 
 def test_thumbnails_are_means(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(bank, "_THUMBNAIL", 2)
+    monkeypatch.setattr(start, "_THUMBNAIL", 2)
     image = torch.tensor([[[[-1.0, 1.0, 0, 0], [1, -1, 0, 0], [1, 1, -1, -1], [1, 1, -1, -1]]]])
     np.testing.assert_array_equal(thumbnail(image), [[[[128, 128], [255, 0]]]])
 

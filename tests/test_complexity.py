@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageFilter
 
-from invert.complexity import PRIMARY, complexity
+from invert.attribution.complexity import PRIMARY, complexity
 
 RISING = ("png", "jpeg75", "entropy2d", "gradient")
 NOISE = np.random.default_rng(0).integers(0, 256, [64, 64, 3], dtype=np.uint8)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from invert.config import PRESETS, ProjectConfig, with_defaults
+from invert.projection.config import PRESETS, ProjectConfig, with_defaults
 
 
 def test_a_preset_has_steps_and_noise_of_its_own() -> None:

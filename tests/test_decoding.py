@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from invert.containers import orientation
+from invert.images.containers import orientation
 from tests import image_factory as factory
 from tests.image_factory import chunk, encode, exif, picture, png, read_bytes
 

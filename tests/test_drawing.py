@@ -1,7 +1,7 @@
 import numpy as np
 import torch
 
-from invert.drawing import to_uint8
+from invert.images.arrays import to_uint8
 
 
 def test_every_level_comes_back_and_the_ends_are_clamped() -> None:

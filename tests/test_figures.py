@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from invert.figures import Curve, Drawing, draw_curves, draw_shares
+from invert.report.curves import Curve, draw_curves, draw_shares
+from invert.report.theme import Drawing
 
 
 def curves(*values: Sequence[float], log: bool = False) -> Drawing:
@@ -82,5 +83,5 @@ def test_shares_fill_the_whole() -> None:
 
 
 def test_pyplot_is_left_alone() -> None:
-    program = "import sys, invert.figures; sys.exit('matplotlib.pyplot' in sys.modules)"
+    program = "import sys, invert.report.curves; sys.exit('matplotlib.pyplot' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", program], timeout=60).returncode == 0

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from invert.histograms import Place, draw_places
+from invert.report.histograms import Place, draw_places
 
 NORMAL = np.random.RandomState(0).randn(400)
 

@@ -15,8 +15,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from invert import images
 from invert.errors import ExitCode, ImageCode, ImageError
+from invert.images import target as images
 from tests import image_factory as factory
 from tests.image_factory import chunk, encode, exif, picture, png, read_bytes, refusal, save
 

@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from invert import images
 from invert.errors import ImageError
+from invert.images import target as images
 from tests.image_factory import encode, picture, read_bytes, run_unprivileged, save
 
 # Values
@@ -44,8 +44,8 @@ def test_pixels_are_in_minus_one_to_one_channels_first(tmp_path: Path) -> None:
 def test_reading_needs_no_torch(tmp_path: Path) -> None:
     path = save(tmp_path, encode(picture()))
     program = (
-        "import sys, invert.images, invert.durable\n"
-        "invert.images.read(sys.argv[1], 16, 3)\n"
+        "import sys, invert.images.target, invert.durable\n"
+        "invert.images.target.read(sys.argv[1], 16, 3)\n"
         "print('torch' in sys.modules)"
     )
     result = subprocess.run([sys.executable, "-c", program, path], capture_output=True, text=True, check=True)

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from invert.noise import NoiseMaps, autocorrelation
+from invert.projection.noise import NoiseMaps, autocorrelation
 
 SIZES = {"b4.conv1": 4, "b8.conv0": 8, "b8.conv1": 8, "b32.conv0": 32}
 

@@ -17,8 +17,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from invert.images import to_png_bytes
-from invert.page import Block, Figure, Gallery, Paragraph, Section, Table, is_page, render
+from invert.images.decoding import to_png_bytes
+from invert.report.page import Block, Figure, Gallery, Paragraph, Section, Table, is_page, render
 
 HOSTILE = "</title></style><img src=x onerror=alert(1)><script>alert(2)</script>\"'& \u202e\x00\x1b[31m\ud800"
 SVG = b'<svg xmlns="http://www.w3.org/2000/svg" width="9" height="9"><rect width="9" height="9" fill="red"/></svg>'

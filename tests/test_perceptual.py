@@ -5,7 +5,7 @@ import lpips
 import pytest
 import torch
 
-from invert.perceptual import NETS, Perceptual
+from invert.projection.perceptual import NETS, Perceptual
 from tests.golden_data import Arrays
 
 GOLDEN = Arrays("lpips")

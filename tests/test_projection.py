@@ -10,18 +10,18 @@ import numpy.typing as npt
 import pytest
 import torch
 
-from generator.config import GeneratorConfig, MappingConfig, SynthesisConfig
+from generator.config import GeneratorConfig
 from generator.layers import ModulatedConv2d, ToRGB, freeze
 from generator.networks import Generator
-from invert.config import ProjectConfig, differing_keys, method_digest, method_record
+from generator.stylegan2.config import MappingConfig, SynthesisConfig
 from invert.errors import UsageError
-from invert.images import Target
-from invert.latents import LatentStatistics, latent_statistics
-from invert.noise import NoiseMaps
-from invert.optimisation import Optimisation, PaperObjective
-from invert.perceptual import Perceptual
-from invert.projection import Projection, Projector, StepRecord, default_batch, random_stream, run_record
-from invert.schedule import Schedule
+from invert.images.target import Target
+from invert.projection.config import ProjectConfig, differing_keys, method_digest, method_record
+from invert.projection.latents import LatentStatistics, latent_statistics
+from invert.projection.noise import NoiseMaps
+from invert.projection.optimisers import Optimisation, PaperObjective, Schedule
+from invert.projection.perceptual import Perceptual
+from invert.projection.projector import Projection, Projector, StepRecord, default_batch, random_stream, run_record
 from tests.golden_data import Arrays, load_networks
 
 FORMS = ("shared", "per_sample")

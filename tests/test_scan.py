@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from invert import images
 from invert.errors import ImageError
+from invert.images import target as images
 from tests.image_factory import encode, picture, save
 
 

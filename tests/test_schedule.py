@@ -2,7 +2,7 @@ import math
 
 import pytest
 
-from invert.schedule import Schedule
+from invert.projection.optimisers import Schedule
 from tests.golden_data import Arrays
 
 

@@ -11,12 +11,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from invert.archive import read_projection
-from invert.config import ProjectConfig, method_digest, method_record
 from invert.errors import BusyError, NoInputError, OutputError, UsageError
-from invert.images import Target, pixel_sha256, safe_name
-from invert.projection import Projection
-from invert.store import FolderStore, known_pictures, open_folder
+from invert.images.target import Target, pixel_sha256, safe_name
+from invert.projection.config import ProjectConfig, method_digest, method_record
+from invert.projection.projector import Projection
+from invert.store.folder import FolderStore, known_pictures, open_folder
+from invert.store.npz import read_projection
 
 RUN = {"seed": 0, "batch": 1, "threads": 1}
 POLICY = {"version": 1}

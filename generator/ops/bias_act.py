@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from generator.config import ACTIVATIONS
 from generator.ops._library import LIBRARY, NAMESPACE, implement, keep_strides
+from generator.settings import ACTIVATIONS
 
 __all__ = ["activation_settings", "bias_act", "default_gain", "is_piecewise_linear"]
 

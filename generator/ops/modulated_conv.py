@@ -10,7 +10,13 @@ from generator.ops.frozen_conv import FrozenConv2d
 from generator.ops.modulate import modulate
 from generator.ops.upfirdn2d import upfirdn2d
 
-__all__ = ["DEFAULT_FORM", "FrozenFilteredConv2d", "demodulation_factors", "filtered_conv2d", "modulated_conv2d"]
+__all__ = [
+    "DEFAULT_FORM",
+    "FrozenFilteredConv2d",
+    "demodulation_factors",
+    "filtered_conv2d",
+    "modulated_conv2d",
+]
 
 _EPSILON = 1e-8
 

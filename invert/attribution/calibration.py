@@ -16,13 +16,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from invert.attribution.measuring import Measurement
-from invert.attribution.scores import EvidenceScore, lpips_score
+from invert.attribution.measurements import Measurement
+from invert.attribution.score import EvidenceScore, lpips_score
 from invert.attribution.settings import SPLITS, CalibrationSettings
-from invert.config import method_digest
 from invert.errors import UsageError
+from invert.projection.config import method_digest
+from invert.statistics.bins import Bins
 from invert.statistics.likelihood import LikelihoodRatio
-from invert.statistics.mondrian import Bins
 from invert.statistics.thresholds import (
     Threshold,
     TooFewNegativesError,
@@ -115,7 +115,7 @@ class Calibration:
 
     Args:
         settings: How it decides.
-        method: See `invert.attribution.measuring.attribution_method`. run: Run record of the measurements.
+        method: See `invert.attribution.measurements.attribution_method`. run: Run record of the measurements.
         network: sha256, weights_sha256, family, resolution and name of the network.
         tool: Version of this program.
         own: The network's own samples. others: Populations of other pictures, at least one.

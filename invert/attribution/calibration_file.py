@@ -11,11 +11,11 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from generator.ops._cache import NativeError, cache_folder
+from generator.ops.native.cache import NativeError, cache_folder
 from invert.attribution.calibration import Calibration, Population
 from invert.attribution.evidence import FEATURES
-from invert.attribution.measuring import Measurement
-from invert.attribution.scores import EvidenceScore
+from invert.attribution.measurements import Measurement
+from invert.attribution.score import EvidenceScore
 from invert.attribution.settings import CalibrationSettings
 from invert.errors import NoInputError, UsageError
 from invert.statistics.intervals import clopper_pearson

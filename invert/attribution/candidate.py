@@ -7,17 +7,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from invert.assembly import build_projector, settle_bank
 from invert.attribution.calibration import Calibration
 from invert.attribution.evidence import EvidenceMeter
-from invert.attribution.measuring import Measurement, attribution_method, measurement_of
-from invert.config import ProjectConfig, config_of, differing_keys, method_record
+from invert.attribution.measurements import Measurement, attribution_method, measurement_of
 from invert.errors import UsageError
-from invert.images import ImagePolicy, Target
-from invert.projection import Projection, StepRecord
+from invert.images.decoding import ImagePolicy
+from invert.images.target import Target
+from invert.projection.config import ProjectConfig, config_of, differing_keys, method_record
+from invert.projection.projector import Projection, StepRecord
+from invert.projection.session import build_projector, settle_bank
 
 if TYPE_CHECKING:
-    from generator.loaders import LoadedNetwork
+    from generator.files.reading import LoadedNetwork
 
 __all__ = ["Candidate", "settings_for"]
 
@@ -72,9 +73,9 @@ class Candidate:
     Args:
         name: To be shown. path: The network's file. loaded: The network.
         config: Settings. method: Their record.
-        batch, device: See `invert.projection.Projector`.
+        batch, device: See `invert.projection.projector.Projector`.
         calibration, calibration_path: If there is one.
-        on_message: See `invert.assembly.build_projector`.
+        on_message: See `invert.projection.session.build_projector`.
     """
 
     def __init__(

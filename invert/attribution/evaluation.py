@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from invert.attribution.calibration import Calibration
-from invert.attribution.evaluation_checks import (
+from invert.attribution.evaluation_rules import (
     ComplexityCheck,
     MatchedThreshold,
     RuleResult,
@@ -21,15 +21,25 @@ from invert.attribution.evaluation_checks import (
     compare_rules,
     match_threshold,
 )
-from invert.attribution.measuring import Measurement
+from invert.attribution.measurements import Measurement
 from invert.attribution.settings import OWN, SCORES
 from invert.attribution.verdict import Outcome, judge
 from invert.errors import NoInputError
+from invert.statistics.bins import Bins
 from invert.statistics.intervals import auc, auc_bootstrap, auc_interval, tpr_at_fpr
 from invert.statistics.likelihood import cllr, cllr_min
-from invert.statistics.mondrian import Bins
 
-__all__ = ["RATES", "Evaluation", "Population", "Share", "attributed", "evaluate", "known", "scores_of", "usable"]
+__all__ = [
+    "RATES",
+    "Evaluation",
+    "Population",
+    "Share",
+    "attributed",
+    "evaluate",
+    "known",
+    "scores_of",
+    "usable",
+]
 
 FloatArray = npt.NDArray[np.float64]
 
@@ -90,7 +100,7 @@ class Evaluation:
         own: The own pictures under each score. others: The others, under each score.
         verdicts: How many of each population got each `Outcome`.
         promised: Rate of false attributions that the calibration promises.
-        rules, complexity, matched: See `invert.attribution.evaluation_checks`.
+        rules, complexity, matched: See `invert.attribution.evaluation_rules`.
         left_out: How many measured pictures of each population were not used; see `usable`.
     """
 

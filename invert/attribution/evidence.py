@@ -11,11 +11,11 @@ import numpy.typing as npt
 import torch
 
 from generator.networks import Generator
+from invert.attribution.complexity import PRIMARY, complexity
 from invert.attribution.latent_space import LatentSpace
-from invert.complexity import PRIMARY, complexity
-from invert.noise import autocorrelation
-from invert.perceptual import MINIMUM_SIZE, Perceptual
-from invert.projection import Projection
+from invert.projection.noise import autocorrelation
+from invert.projection.perceptual import MINIMUM_SIZE, Perceptual
+from invert.projection.projector import Projection
 
 __all__ = ["CURVE", "EVIDENCE_VERSION", "FEATURES", "EvidenceMeter"]
 
@@ -40,7 +40,7 @@ FEATURES = (
 lpips, lpips_layerK: the distance of the projection's own backbone, and its layers' shares. lpips_at_P: the same after
 P percent of the steps. lpips_alex: LPIPS of AlexNet. pixel_rmse: of levels in [0, 1]. latent_distance and
 latent_mahalanobis: see `LatentSpace`. noise_autocorrelation: the regulariser of appendix D, per map and unweighted.
-complexity: `invert.complexity.PRIMARY` of the picture, as it is.
+complexity: `invert.attribution.complexity.PRIMARY` of the picture, as it is.
 """
 
 _FLOOR = 1e-9

@@ -13,7 +13,7 @@ import numpy.typing as npt
 import torch
 
 from generator.networks import Generator
-from invert.latents import sample_w
+from invert.projection.latents import sample_w
 
 __all__ = ["LatentSpace"]
 
@@ -44,7 +44,7 @@ class LatentSpace:
 
     @classmethod
     def of(cls, generator: Generator, *, class_index: int | None = None) -> Self:
-        """Measure 10 000 mapped latents of a fixed seed; see `invert.latents.latent_statistics`."""
+        """Measure 10 000 mapped latents of a fixed seed; see `invert.projection.latents.latent_statistics`."""
         w = sample_w(generator, _SAMPLES, seed=_SEED, class_index=class_index)
         samples = w.to("cpu", torch.float64).numpy()
         gain = math.sqrt(2) if generator.config.mapping.activation == "lrelu" else None

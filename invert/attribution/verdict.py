@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from invert.attribution.calibration import Calibration
-from invert.attribution.measuring import Measurement
+from invert.attribution.measurements import Measurement
 from invert.attribution.settings import SPLITS
 from invert.statistics.likelihood import verbal
 from invert.statistics.pvalues import p0, p1

@@ -5,17 +5,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from invert.batch.journal import join_journal
-from invert.batch.manifest import Manifest
-from invert.batch.pictures import Listed
+from invert.batch.images import Listed
 from invert.batch.work import Event, PictureStore, work
 from invert.batch.workers import Work
-from invert.config import ProjectConfig, method_record
 from invert.errors import NetworkError
-from invert.images import ImagePolicy
+from invert.images.decoding import ImagePolicy
+from invert.projection.config import ProjectConfig, method_record
+from invert.store.journal import join_journal
+from invert.store.manifest import Manifest
 
 if TYPE_CHECKING:
-    from generator.loaders import LoadedNetwork
+    from generator.files.reading import LoadedNetwork
 
 __all__ = ["Preparation", "batch_size", "describe"]
 
@@ -80,8 +80,8 @@ class Preparation:
             NetworkError: The file cannot be read any more, or has changed.
         """
         from generator.errors import GeneratorError
-        from generator.loaders import load
-        from invert.projection import prepare_process
+        from generator.files.reading import load
+        from invert.projection.projector import prepare_process
 
         prepare_process(self.config.device, self.config.threads, lambda _: None)
         try:
@@ -101,7 +101,7 @@ class Preparation:
         self, loaded: "LoadedNetwork", store: PictureStore, depth: int | None = None
     ) -> Callable[[Iterable[Listed]], Iterator[Event]]:
         """Return what works on pictures, for a network that is loaded and a process that is set up."""
-        from invert.assembly import build_projector
+        from invert.projection.session import build_projector
 
         projector = build_projector(loaded, self.config, batch=self.config.batch or 1, device=self.config.device)
         return lambda pictures: work(projector, store, pictures, self.policy, depth)

@@ -7,12 +7,13 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
-from invert.batch.pictures import Listed, ahead, read_picture
+from invert.batch.images import Listed, ahead, read_picture
 from invert.errors import ImageError, display_path
-from invert.images import ImagePolicy, Target
+from invert.images.decoding import ImagePolicy
+from invert.images.target import Target
 
 if TYPE_CHECKING:
-    from invert.projection import Projection, Projector
+    from invert.projection.projector import Projection, Projector
 
 __all__ = ["Done", "Event", "Failed", "Finished", "PictureStore", "Stepped", "work"]
 
@@ -28,7 +29,7 @@ class Finished(Protocol):
 
 
 class PictureStore(Protocol):
-    """Where results go, such as `invert.batch.journal.Journal`."""
+    """Where results go, such as `invert.store.journal.Journal`."""
 
     def finished(self, name: bytes, file_sha256: str) -> Finished | None:
         """Return what is known of a picture that is done, of this very file."""
@@ -138,7 +139,7 @@ def work(
     Raises:
         OutputError: An entry cannot be written.
     """
-    from invert.projection import StepRecord
+    from invert.projection.projector import StepRecord
 
     reading = _Reading(store, pictures, projector, policy, depth)
     for event in projector.run(reading.targets()):

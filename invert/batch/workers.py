@@ -14,7 +14,7 @@ from multiprocessing import get_context, parent_process
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
 
-from invert.batch.pictures import Listed
+from invert.batch.images import Listed
 from invert.batch.work import Event
 from invert.errors import InvertError
 

@@ -8,20 +8,21 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from invert import __version__, options
+from invert import __version__
 from invert.attribution.settings import OWN, RULES, SCORES, CalibrationSettings
-from invert.batch.pictures import Listed
+from invert.batch.images import Listed
+from invert.cli import options
+from invert.cli.output import Output
 from invert.commands.measuring import NAME, PopulationMeter, list_population
-from invert.config import PRESETS, ProjectConfig, with_defaults
 from invert.durable import ensure_folder, exclusive_lock, write_atomic
 from invert.errors import ExitCode, OutputError, UsageError, display_path
-from invert.images import ImagePolicy
-from invert.output import Output
+from invert.images.decoding import ImagePolicy
+from invert.projection.config import PRESETS, ProjectConfig, with_defaults
 
 if TYPE_CHECKING:
-    from generator.loaders import LoadedNetwork
+    from generator.files.reading import LoadedNetwork
     from invert.attribution.calibration import Calibration
-    from invert.attribution.measuring import Measurement
+    from invert.attribution.measurements import Measurement
 
 __all__ = ["calibrate"]
 
@@ -110,7 +111,7 @@ def calibrate(
                 run.start_from(earlier_path)
             made, failed = run.calibrate(pictures, count, settings)
             _write(made, out, output)
-            from invert.attribution.measuring import clear_measurements
+            from invert.attribution.measurements import clear_measurements
 
             clear_measurements(work)
         _tell(made, out, failed, output)
@@ -165,11 +166,11 @@ class _Calibrating:
     ) -> None:
         import torch
 
-        from invert.assembly import settle_bank
-        from invert.attribution.measuring import attribution_method
+        from invert.attribution.measurements import attribution_method
         from invert.batch.preparation import batch_size
-        from invert.config import method_record
-        from invert.projection import prepare_process, run_record
+        from invert.projection.config import method_record
+        from invert.projection.projector import prepare_process, run_record
+        from invert.projection.session import settle_bank
 
         self._loaded, self._work, self._output = loaded, work, output
         kind = options.device_kind(config.device)
@@ -192,7 +193,7 @@ class _Calibrating:
     def start_from(self, path: Path) -> None:
         """Take over what an earlier calibration measured."""
         from invert.attribution.calibration_file import read_calibration
-        from invert.attribution.earlier import check_same
+        from invert.attribution.populations import check_same
 
         self._earlier = read_calibration(path)
         check_same(self._earlier, path, self._method, self._run)
@@ -202,8 +203,8 @@ class _Calibrating:
     ) -> tuple["Calibration", int]:
         """Measure all populations; return the calibration, and how many pictures have no measurement."""
         from invert.attribution.calibration import Population, make_calibration
-        from invert.attribution.measuring import begin_measurements
-        from invert.attribution.samples import FIRST_SEED, SAMPLE_NOISE, SAMPLES_VERSION, draw_samples
+        from invert.attribution.measurements import begin_measurements
+        from invert.attribution.populations import FIRST_SEED, SAMPLE_NOISE, SAMPLES_VERSION, draw_samples
 
         begin_measurements(self._work, self._method, self._run)
         samples = self._work / f"samples-{SAMPLES_VERSION}"
@@ -238,7 +239,7 @@ class _Calibrating:
     def _measure(self, name: str, items: list[Listed]) -> "list[Measurement]":
         folder = self._work / "populations" / name
         if self._earlier is not None:
-            from invert.attribution.earlier import take_over
+            from invert.attribution.populations import take_over
 
             ensure_folder(folder)
             taken = take_over(self._earlier, items, folder, self._loaded.generator, self._policy)

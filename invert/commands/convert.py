@@ -5,10 +5,10 @@ from pathlib import Path
 
 import click
 
-from invert import options
+from invert.cli import options
+from invert.cli.output import Output
 from invert.durable import write_atomic
 from invert.errors import UsageError, display_path
-from invert.output import Output
 
 __all__ = ["convert"]
 
@@ -28,8 +28,8 @@ def convert(source: Path, destination: Path, overwrite: bool, as_json: bool) -> 
     if destination.exists() and not overwrite:
         raise UsageError("exists already", path=destination, advice="Add --overwrite, or choose another name.")
     with options.network_errors(source):
-        from generator.checkpoint import network_bytes
-        from generator.loaders import load
+        from generator.files.checkpoint import network_bytes
+        from generator.files.reading import load
 
         network = load(source)
     origin = network.provenance

@@ -9,9 +9,10 @@ from typing import Any, Literal
 
 import click
 
-from invert import options
+from invert.cli import options
+from invert.cli.output import Output
+from invert.cli.text import message
 from invert.errors import ExitCode, ImageError, InvertError, UsageError, display_path
-from invert.output import Output, message
 
 __all__ = ["dataset"]
 

@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from invert import __version__, options
+from invert import __version__
+from invert.cli import options
+from invert.cli.output import Output
 from invert.errors import ExitCode, InvertError, OutputError, UsageError, display_path
-from invert.output import Output
 
 if TYPE_CHECKING:
-    from generator.ops._build import LibraryStatus, NativeStatus
+    from generator.ops.native.build import LibraryStatus, NativeStatus
 
 __all__ = ["doctor"]
 
@@ -120,7 +121,7 @@ def _weight(name: str) -> dict[str, str | None]:
 
 def _native(output: Output, build: bool, cuda: bool) -> "NativeStatus":
     """Build what is asked for, and load whatever is there."""
-    from generator.ops._build import ensure
+    from generator.ops.native.build import ensure
 
     if build:
         ensure(cuda, on_message=output.note, retry=True)
@@ -130,7 +131,7 @@ def _native(output: Output, build: bool, cuda: bool) -> "NativeStatus":
 def _torch_facts() -> dict[str, Any]:
     import torch
 
-    from generator.ops._compile import cuda_home
+    from generator.ops.native.compile import cuda_home
 
     nvcc = cuda_home() / "bin" / "nvcc"
     with warnings.catch_warnings():
@@ -150,8 +151,8 @@ def _torch_facts() -> dict[str, Any]:
 
 
 def _native_facts(native: "NativeStatus") -> dict[str, Any]:
-    from generator.ops._build import kernels_hash
-    from generator.ops._cache import NativeError, cache_folder
+    from generator.ops.native.build import kernels_hash
+    from generator.ops.native.cache import NativeError, cache_folder
 
     folder: Path | None = None
     with contextlib.suppress(NativeError):

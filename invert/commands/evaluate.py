@@ -11,19 +11,20 @@ from typing import TYPE_CHECKING
 
 import click
 
-from invert import __version__, options
+from invert import __version__
 from invert.attribution.settings import OWN
-from invert.batch.pictures import Listed
+from invert.batch.images import Listed
+from invert.cli import options
+from invert.cli.output import Output
 from invert.commands.measuring import NAME, PopulationMeter, list_population
 from invert.durable import ensure_folder, exclusive_lock, write_atomic
 from invert.errors import ExitCode, ImageError, UsageError, display_path
-from invert.images import ImagePolicy
-from invert.output import Output
+from invert.images.decoding import ImagePolicy
 
 if TYPE_CHECKING:
     from invert.attribution.calibration import Calibration
     from invert.attribution.evaluation import Evaluation
-    from invert.attribution.measuring import Measurement
+    from invert.attribution.measurements import Measurement
     from invert.attribution.perturbations import Perturbation
 
 __all__ = ["evaluate"]
@@ -121,9 +122,9 @@ class _Evaluating:
 
         from invert.attribution.calibration_file import find_calibration
         from invert.attribution.candidate import settings_for
-        from invert.attribution.measuring import begin_measurements
+        from invert.attribution.measurements import begin_measurements
         from invert.batch.preparation import batch_size
-        from invert.projection import prepare_process, run_record
+        from invert.projection.projector import prepare_process, run_record
 
         self._path, self._work, self._output = network_path, work, output
         kind = options.device_kind(device)
@@ -149,7 +150,7 @@ class _Evaluating:
         """Measure, evaluate, write, tell; return the exit code."""
         from invert.attribution.evaluation import evaluate as evaluate_measured
         from invert.attribution.evaluation import known, usable
-        from invert.attribution.measuring import clear_measurements
+        from invert.attribution.measurements import clear_measurements
 
         self._meter.begin((1 + len(kinds)) * sum(map(len, pictures.values())))
         clean = {name: self._measure(name, items, "none") for name, items in pictures.items()}
@@ -184,8 +185,8 @@ class _Evaluating:
     def _perturbed(self, items: Sequence[Listed], kind: "Perturbation", key: str, name: str) -> Iterator[Listed]:
         """Write perturbed copies as PNG, at the network's size, and list them; a copy is known by what it is of."""
         from invert.attribution.perturbations import apply
-        from invert.batch.pictures import read_picture
-        from invert.images import to_png_bytes
+        from invert.batch.images import read_picture
+        from invert.images.decoding import to_png_bytes
 
         folder = ensure_folder(self._work / "perturbed" / key / name)
         synthesis = self._loaded.generator.config.synthesis
@@ -201,8 +202,8 @@ class _Evaluating:
             yield Listed(item.name, path)
 
     def _write(self, evaluations: "Sequence[Evaluation]", notes: Sequence[str], out: Path) -> None:
-        from invert.attribution.evaluation_charts import standalone
-        from invert.attribution.evaluation_report import evaluation_page
+        from invert.attribution.report.charts import standalone
+        from invert.attribution.report.evaluation import evaluation_page
 
         record = {
             "format": "invert evaluation",
@@ -221,7 +222,7 @@ class _Evaluating:
             write_atomic(out / name, data)
 
     def _tell(self, evaluations: "Sequence[Evaluation]", out: Path) -> None:
-        from invert.attribution.evaluation_report import overview_table, tables
+        from invert.attribution.report.evaluation import overview_table, tables
 
         shown = tables(evaluations[0])
         if len(evaluations) > 1:

@@ -9,12 +9,12 @@ import click
 import numpy as np
 import numpy.typing as npt
 
-from invert import options
-from invert.contact_sheet import contact_sheet
+from invert.cli import options
+from invert.cli.output import Output
 from invert.durable import ensure_folder, write_atomic
 from invert.errors import UsageError, display_path
-from invert.images import to_png_bytes
-from invert.output import Output
+from invert.images.arrays import contact_sheet
+from invert.images.decoding import to_png_bytes
 
 if TYPE_CHECKING:
     from generator.networks import Generator
@@ -65,7 +65,7 @@ def generate(
     if existing is not None and not overwrite:
         raise UsageError("exists already", path=existing, advice="Add --overwrite, or choose another --out.")
     with options.network_errors(network_path):
-        from generator.loaders import load
+        from generator.files.reading import load
 
         generator = load(network_path).generator
     options.check_class(generator.config.mapping.c_dim, class_index, required=True)
@@ -94,7 +94,7 @@ def _pictures(
 ) -> Iterator[Picture]:
     import torch
 
-    from invert.sampling import class_label, draw_picture, seed_latent
+    from invert.projection.latents import class_label, draw_picture, seed_latent
 
     mapping = generator.config.mapping
     c = class_label(class_index, mapping.c_dim)

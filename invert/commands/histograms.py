@@ -4,12 +4,11 @@ from pathlib import Path
 
 import click
 
-from invert import options
 from invert.attribution.settings import OWN, SCORES
-from invert.commands import sheet_options
+from invert.cli import options, sheets
+from invert.cli.output import Output
 from invert.durable import ensure_folder, write_atomic
 from invert.errors import UsageError, display_path
-from invert.output import Output
 
 __all__ = ["histograms"]
 
@@ -26,7 +25,7 @@ _SUFFIX = ".calibration"
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
 )
 @click.option("--score", default="lpips", show_default=True, type=click.Choice(SCORES), help="That is drawn.")
-@sheet_options.out(required=True)
+@sheets.out(required=True)
 @options.overwrite
 @options.as_json
 @options.quiet
@@ -36,13 +35,13 @@ def histograms(paths: tuple[Path, ...], score: str, out: Path, overwrite: bool, 
     The better the two part, the more surely a picture can be attributed to the network: Karras et al. 2020, figure 10.
     Only calibrations of the same method can be compared, apart from the network; others are drawn with a warning.
     """
-    sheet_options.hold_outputs([out], ".png", overwrite)
+    sheets.hold_outputs([out], ".png", overwrite)
     if len(paths) > _MOST:
         raise UsageError(f"{len(paths)} calibrations are more than {_MOST}", advice="Draw them in several pictures.")
     with Output(as_json=as_json, quiet=quiet) as output:
-        from invert.attribution.calibration_charts import draw_side_by_side, population_values
         from invert.attribution.calibration_file import read_calibration
-        from invert.config import differing_keys
+        from invert.attribution.report.calibration_charts import draw_side_by_side, population_values
+        from invert.projection.config import differing_keys
         from invert.statistics.intervals import auc
 
         calibrations = [(path.stem.removesuffix(_SUFFIX), read_calibration(path)) for path in paths]

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from generator.config import to_dict
-from invert import options
+from invert.cli import options
+from invert.cli.output import Output
 from invert.errors import display_path
-from invert.output import Output
 
 if TYPE_CHECKING:
-    from generator.loaders import Inspection
+    from generator.files.reading import Inspection
 
 __all__ = ["info"]
 
@@ -31,7 +31,7 @@ def info(file: Path, as_json: bool) -> None:
     Nothing in the file is run, whatever it asks for.
     """
     with options.network_errors(file):
-        from generator.loaders import inspect
+        from generator.files.reading import inspect
 
         found = inspect(file)
     output = Output(as_json=as_json)

@@ -7,18 +7,17 @@ from typing import TYPE_CHECKING
 
 import click
 
-from invert import options
-from invert.commands import sheet_options
+from invert.cli import options, sheets
+from invert.cli.output import Output
 from invert.durable import atomic_file, ensure_folder
 from invert.errors import UsageError, display_path
-from invert.output import Output
 from invert.sheets.references import Projected, Reference
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from generator.loaders import LoadedNetwork
+    from generator.files.reading import LoadedNetwork
     from invert.sheets.interpolation import Frame, Space
     from invert.sheets.sources import Source
 
@@ -29,9 +28,9 @@ _MAX_FRAMES = 100_000
 
 @click.command(short_help="Draw the way from one latent to another.")
 @options.network(required=True)
-@click.option("--from", "first", type=sheet_options.LATENT, metavar="LATENT", help="Where it begins.")
-@click.option("--to", "last", type=sheet_options.LATENT, metavar="LATENT", help="Where it ends.")
-@click.option("--keys", type=sheet_options.LATENTS, metavar="LATENTS", help="Two or more to pass, instead of the two.")
+@click.option("--from", "first", type=sheets.LATENT, metavar="LATENT", help="Where it begins.")
+@click.option("--to", "last", type=sheets.LATENT, metavar="LATENT", help="Where it ends.")
+@click.option("--keys", type=sheets.LATENTS, metavar="LATENTS", help="Two or more to pass, instead of the two.")
 @click.option(
     "--steps",
     default=11,
@@ -45,12 +44,12 @@ _MAX_FRAMES = 100_000
     type=click.Choice(["z", "w"]),
     help="z: along the sphere (slerp). w: straight (lerp).  [default: z; w with projections, which have no z]",
 )
-@sheet_options.psi
-@sheet_options.cutoff
+@sheets.psi
+@sheets.cutoff
 @options.class_index
-@sheet_options.noise
-@sheet_options.scale
-@sheet_options.out(required=False)
+@sheets.noise
+@sheets.scale
+@sheets.out(required=False)
 @click.option(
     "--frames",
     "folder",
@@ -100,17 +99,17 @@ def interpolate(
     count = (len(passed) - 1) * (steps - 1) + 1
     names = _hold_outputs(out, folder, video, count, overwrite)
     with Output(as_json=as_json, quiet=quiet) as output:
-        loaded = sheet_options.load_network(network_path, psi, cutoff, output)
-        scale = sheet_options.scale_for(loaded.generator, scale)
+        loaded = sheets.load_network(network_path, psi, cutoff, output)
+        scale = sheets.scale_for(loaded.generator, scale)
         side = loaded.generator.config.synthesis.img_resolution
 
-        from invert.sheets.strip import Strip
+        from invert.sheets.interpolation import Strip
 
         strip = Strip(len(passed) - 1, steps)
         if out is not None:
             strip.hold_size(side, scale)
-        sources = sheet_options.find(passed, loaded, class_index, output)
-        draw = sheet_options.drawer(loaded.generator, noise, output.drawing_progress(count), psi, cutoff)
+        sources = sheets.find(passed, loaded, class_index, output)
+        draw = sheets.drawer(loaded.generator, noise, output.drawing_progress(count), psi, cutoff)
         with contextlib.ExitStack() as stack:
             show = _video(stack, video, side, scale, rate)
             for number, frame in enumerate(_frames(sources, steps, space, loaded, class_index)):
@@ -118,7 +117,7 @@ def interpolate(
                 show(picture)
                 strip.add(frame, picture)
                 if names:
-                    sheet_options.write_picture(names[number], picture)
+                    sheets.write_picture(names[number], picture)
                     record = {"segment": frame.segment, "t": frame.t, "path": str(names[number])}
                     output.event({"type": "picture", "code": "drawn", **record})
         for path in set(_earlier_frames(folder)) - set(names):
@@ -126,7 +125,7 @@ def interpolate(
         if out is not None:
             from invert.sheets.layout import draw_sheet
 
-            sheet_options.write_picture(out, draw_sheet([strip.grid([s.label for s in sources], space)], scale))
+            sheets.write_picture(out, draw_sheet([strip.grid([s.label for s in sources], space)], scale))
         written = {name: str(path) for name, path in (("out", out), ("folder", folder), ("video", video)) if path}
         labels = [source.label for source in sources]
         record = {"type": "summary", "code": "done", "frames": count, "keys": labels, "space": space, **written}
@@ -159,11 +158,11 @@ def _hold_outputs(out: Path | None, folder: Path | None, video: Path | None, cou
     if count > _MAX_FRAMES:
         raise UsageError(f"{count} frames are more than {_MAX_FRAMES}", advice="Ask for fewer --steps.")
     names = [] if folder is None else [folder / f"frame{number:05d}.png" for number in range(count)]
-    sheet_options.hold_outputs([*_earlier_frames(folder), *names, *([out] if out else [])], ".png", overwrite)
+    sheets.hold_outputs([*_earlier_frames(folder), *names, *([out] if out else [])], ".png", overwrite)
     if video is not None:
-        from invert.sheets.video import require_av
+        from invert.images.video import require_av
 
-        sheet_options.hold_outputs([video], ".mp4", overwrite)
+        sheets.hold_outputs([video], ".mp4", overwrite)
         require_av()
     return names
 
@@ -179,8 +178,8 @@ def _video(
     """Return what adds a picture to the video, which is written when the stack ends well."""
     if path is None:
         return lambda _: None
+    from invert.images.video import VideoWriter
     from invert.sheets.layout import enlarge, to_rgb
-    from invert.sheets.video import VideoWriter
 
     ensure_folder(path.parent)
     writer = stack.enter_context(VideoWriter(stack.enter_context(atomic_file(path)), side * scale, rate))
@@ -192,7 +191,7 @@ def _frames(
 ) -> "Iterator[Frame]":
     import torch
 
-    from invert.sampling import class_label
+    from invert.projection.latents import class_label
     from invert.sheets import interpolation
 
     c = class_label(class_index, loaded.generator.config.mapping.c_dim)

@@ -6,17 +6,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from invert.batch.pictures import Listed, list_pictures
+from invert.batch.images import Listed, list_pictures
 from invert.batch.work import Done, Event, Failed
-from invert.config import ProjectConfig
+from invert.cli.output import Output
 from invert.errors import NoInputError
-from invert.images import ImagePolicy
-from invert.output import Output
+from invert.images.decoding import ImagePolicy
+from invert.projection.config import ProjectConfig
 
 if TYPE_CHECKING:
-    from generator.loaders import LoadedNetwork
-    from invert.attribution.measuring import Measurement
-    from invert.progress import BatchProgress
+    from generator.files.reading import LoadedNetwork
+    from invert.attribution.measurements import Measurement
+    from invert.cli.progress import BatchProgress
 
 __all__ = ["NAME", "PopulationMeter", "list_population"]
 
@@ -62,7 +62,7 @@ class PopulationMeter:
     def begin(self, pictures: int) -> None:
         """Show progress over so many pictures, and draw the samples to start from before each process does it."""
         if self.config.starts_from_bank:
-            from invert.bank import load_bank
+            from invert.projection.start import load_bank
 
             load_bank(
                 self.loaded.generator.to(self.config.device),
@@ -75,7 +75,7 @@ class PopulationMeter:
 
     def measure(self, pictures: Sequence[Listed], folder: Path) -> "list[Measurement]":
         """Return the measurements of a population, after `begin`; those that the folder has are taken as they are."""
-        from invert.attribution.measuring import MeasuringPreparation, measure_population
+        from invert.attribution.measurements import MeasuringPreparation, measure_population
 
         sha256 = self.loaded.provenance.sha256
         preparation = MeasuringPreparation(folder, self.path, sha256, self.config, self.policy)

@@ -4,10 +4,9 @@ from pathlib import Path
 
 import click
 
-from invert import options
-from invert.commands import sheet_options
+from invert.cli import options, sheets
+from invert.cli.output import Output
 from invert.errors import UsageError, display_path
-from invert.output import Output
 from invert.sheets.references import Reference
 
 __all__ = ["mix"]
@@ -15,8 +14,8 @@ __all__ = ["mix"]
 
 @click.command(short_help="Mix the styles of latents: figure 3 of StyleGAN.")
 @options.network(required=True)
-@click.option("--rows", required=True, type=sheet_options.LATENTS, metavar="LATENTS", help="Sources on the left.")
-@click.option("--cols", required=True, type=sheet_options.LATENTS, metavar="LATENTS", help="Sources at the top.")
+@click.option("--rows", required=True, type=sheets.LATENTS, metavar="LATENTS", help="Sources on the left.")
+@click.option("--cols", required=True, type=sheets.LATENTS, metavar="LATENTS", help="Sources at the top.")
 @click.option(
     "--styles",
     required=True,
@@ -24,12 +23,12 @@ __all__ = ["mix"]
     metavar="LIST",
     help="Styles taken from the source at the top, such as 0-3; 0 is the coarsest.",
 )
-@sheet_options.psi
-@sheet_options.cutoff
+@sheets.psi
+@sheets.cutoff
 @options.class_index
-@sheet_options.noise
-@sheet_options.scale
-@sheet_options.out(required=True)
+@sheets.noise
+@sheets.scale
+@sheets.out(required=True)
 @options.overwrite
 @options.as_json
 @options.quiet
@@ -55,24 +54,23 @@ def mix(
 
     LATENTS are seeds (5, 7-9) and projections (photo.npz, latents.h5:3), with commas between them.
     """
-    sheet_options.hold_outputs([out], ".png", overwrite)
+    sheets.hold_outputs([out], ".png", overwrite)
     with Output(as_json=as_json, quiet=quiet) as output:
-        loaded = sheet_options.load_network(network_path, psi, cutoff, output)
+        loaded = sheets.load_network(network_path, psi, cutoff, output)
         generator = loaded.generator
         far = next((style for style in styles if style >= generator.num_ws), None)
         if far is not None:
             raise UsageError(f"--styles {far}: the network has {generator.num_ws} styles, 0 to {generator.num_ws - 1}")
-        from invert.sheets.drawing import hold_size
-        from invert.sheets.layout import draw_sheet
+        from invert.sheets.layout import draw_sheet, hold_size
         from invert.sheets.mixing import mixing_grid
 
-        scale = sheet_options.scale_for(generator, scale)
+        scale = sheets.scale_for(generator, scale)
         hold_size(len(rows) + 1, len(cols) + 1, generator.config.synthesis.img_resolution, scale)
-        found = sheet_options.find((*rows, *cols), loaded, class_index, output)
+        found = sheets.find((*rows, *cols), loaded, class_index, output)
         left, top = found[: len(rows)], found[len(rows) :]
         progress = output.drawing_progress((len(rows) + 1) * (len(cols) + 1) - 1)
-        draw = sheet_options.drawer(generator, noise, progress, psi, cutoff)
-        sheet_options.write_picture(out, draw_sheet([mixing_grid(left, top, styles, draw)], scale))
+        draw = sheets.drawer(generator, noise, progress, psi, cutoff)
+        sheets.write_picture(out, draw_sheet([mixing_grid(left, top, styles, draw)], scale))
         record = {
             "type": "summary",
             "code": "done",

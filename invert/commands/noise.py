@@ -6,17 +6,16 @@ from typing import TYPE_CHECKING
 
 import click
 
-from invert import options
-from invert.commands import sheet_options
+from invert.cli import options, sheets
+from invert.cli.output import Output
 from invert.errors import UsageError, display_path
-from invert.output import Output
 from invert.sheets.references import Reference
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from generator.networks import Generator
-    from invert.progress import DrawingProgress
+    from invert.cli.progress import DrawingProgress
     from invert.sheets.noise_inputs import NoiseLayers, Spread
 
 __all__ = ["noise"]
@@ -24,7 +23,7 @@ __all__ = ["noise"]
 
 @click.command(short_help="Draw what noise does: figures 4 and 5 of StyleGAN.")
 @options.network(required=True)
-@click.option("--seed", "latent", required=True, type=sheet_options.LATENT, metavar="LATENT", help="What to draw.")
+@click.option("--seed", "latent", required=True, type=sheets.LATENT, metavar="LATENT", help="What to draw.")
 @click.option(
     "--shown", default=6, show_default=True, type=click.IntRange(1, 100), metavar="K", help="Realisations on the sheet."
 )
@@ -42,11 +41,11 @@ __all__ = ["noise"]
     metavar="PX",
     help="Inputs up to so many pixels are coarse.  [default: the lower half of the resolutions, 32 of 1024]",
 )
-@sheet_options.psi
-@sheet_options.cutoff
+@sheets.psi
+@sheets.cutoff
 @options.class_index
-@sheet_options.scale
-@sheet_options.out(required=True)
+@sheets.scale
+@sheets.out(required=True)
 @options.overwrite
 @options.as_json
 @options.quiet
@@ -73,20 +72,19 @@ def noise(
 
     LATENT is a seed (5) or a projection (photo.npz, latents.h5:3).
     """
-    sheet_options.hold_outputs([out], ".png", overwrite)
+    sheets.hold_outputs([out], ".png", overwrite)
     with Output(as_json=as_json, quiet=quiet) as output:
-        loaded = sheet_options.load_network(network_path, psi, cutoff, output)
+        loaded = sheets.load_network(network_path, psi, cutoff, output)
         generator = loaded.generator
-        (source,) = sheet_options.find([latent], loaded, class_index, output)
+        (source,) = sheets.find([latent], loaded, class_index, output)
 
-        from invert.sheets.drawing import hold_size
-        from invert.sheets.layout import draw_sheet
+        from invert.sheets.layout import draw_sheet, hold_size
         from invert.sheets.noise_inputs import effect_grid, realisation_grid, split_layers
 
         sizes = generator.synthesis.noise_sizes
         if not sizes:
             raise UsageError("this network has no noise inputs", path=network_path)
-        scale = sheet_options.scale_for(generator, scale)
+        scale = sheets.scale_for(generator, scale)
         hold_size(3, max(shown, 5), generator.config.synthesis.img_resolution, scale)
         layers = split_layers(sizes, coarse)
         study = _Study(generator, generator.truncate(source.ws, psi, cutoff), count)
@@ -94,7 +92,7 @@ def noise(
         images = list(study.images(layers.choices["all"], shown, progress))
         spreads = {name: study.spread(chosen, progress) for name, chosen in layers.choices.items()}
         grids = [realisation_grid(source.label, images), effect_grid(spreads, layers, count)]
-        sheet_options.write_picture(out, draw_sheet(grids, scale))
+        sheets.write_picture(out, draw_sheet(grids, scale))
         largest = {name: float(spread.deviation.max()) for name, spread in spreads.items()}
         mean = {name: float(spread.deviation.mean()) for name, spread in spreads.items()}
         record = {
@@ -136,7 +134,7 @@ class _Study:
 
     def spread(self, layers: tuple[str, ...], progress: "DrawingProgress") -> "Spread":
         """Return the first realisation, and how far all spread."""
-        from invert.drawing import to_uint8
+        from invert.images.arrays import to_uint8
         from invert.sheets.noise_inputs import Spread, draw_with_noise, pixel_deviation
 
         deviation = pixel_deviation(self.images(layers, self._needed(layers), progress))

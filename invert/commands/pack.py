@@ -5,11 +5,11 @@ from pathlib import Path
 
 import click
 
-from invert import options
-from invert.batch.locking import lock_output
+from invert.cli import options
+from invert.cli.output import Output
 from invert.commands.project_batch import pack_line, pack_record, pack_with_progress
 from invert.errors import NoInputError, display_path
-from invert.output import Output
+from invert.store.locks import lock_output
 
 __all__ = ["pack"]
 

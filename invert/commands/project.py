@@ -11,20 +11,22 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from invert import options
-from invert.batch.manifest import NOISE_TYPES
+from invert.cli import options
+from invert.cli.output import Output
 from invert.commands.project_batch import BatchOptions, is_batch, project_batch
 from invert.commands.project_slurm import parse_parameters, project_slurm
-from invert.config import PRESETS, ProjectConfig, method_record, with_defaults
 from invert.errors import ExitCode, ImageError, NoInputError, UsageError, display_path
-from invert.images import ImagePolicy, read, scan
-from invert.output import Output
-from invert.store import INDEX, Entry, FolderStore, known_pictures, open_folder
+from invert.images.decoding import ImagePolicy
+from invert.images.scan import scan
+from invert.images.target import read
+from invert.projection.config import PRESETS, ProjectConfig, method_record, with_defaults
+from invert.store.folder import INDEX, Entry, FolderStore, known_pictures, open_folder
+from invert.store.manifest import NOISE_TYPES
 
 if TYPE_CHECKING:
-    from generator.loaders import LoadedNetwork
-    from invert.images import Target
-    from invert.projection import Projection, Projector
+    from generator.files.reading import LoadedNetwork
+    from invert.images.target import Target
+    from invert.projection.projector import Projection, Projector
 
 __all__ = ["project"]
 
@@ -134,7 +136,7 @@ def project(
             return project_batch(images, network_path, out, config, policy, batch_options, output, follow=follow)
         found = _find(images, out, follow, output)
         loaded = options.load_network(options.network_or_default(network_path, output), output)
-        from invert.assembly import settle_bank
+        from invert.projection.session import settle_bank
 
         config = settle_bank(config, loaded.generator.config.synthesis.img_resolution)
         projector, run = _prepare(loaded, config, sum(isinstance(item, Path) for item in found), output)
@@ -174,8 +176,8 @@ def _prepare(
     """Build the projector, and the run record of the arithmetic that it will use."""
     import torch
 
-    from invert.assembly import build_projector
-    from invert.projection import default_batch, prepare_process, run_record
+    from invert.projection.projector import default_batch, prepare_process, run_record
+    from invert.projection.session import build_projector
 
     kind = options.device_kind(config.device)
     device = torch.device(kind)
@@ -209,7 +211,7 @@ class _Run:
 
     def work(self) -> int:
         """Project everything, and return the exit code."""
-        from invert.projection import StepRecord
+        from invert.projection.projector import StepRecord
 
         try:
             for event in self._projector.run(self._targets()):

@@ -9,25 +9,24 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from invert import options
-from invert.batch.finished import changed_pictures, restore
-from invert.batch.journal import FinishedOutput, Journal, begin_journal, finished_output
-from invert.batch.locking import OutputLock, lock_output
-from invert.batch.names import in_shard
-from invert.batch.pack import PackResult, pack
-from invert.batch.pictures import Listed, list_pictures
+from invert.batch.images import Listed, list_pictures
 from invert.batch.preparation import Preparation, batch_size, describe
+from invert.batch.resume import changed_pictures, restore
 from invert.batch.work import Done, Event, Failed
-from invert.batch.work_folder import Shard, read_manifest
 from invert.batch.workers import run_workers
-from invert.config import ProjectConfig
+from invert.cli import options
+from invert.cli.output import Output
 from invert.errors import ExitCode, NoInputError, UsageError, display_path
-from invert.images import ImagePolicy
-from invert.output import Output
+from invert.hdf5.pack import PackResult, pack
+from invert.images.decoding import ImagePolicy
+from invert.projection.config import ProjectConfig
+from invert.store.journal import FinishedOutput, Journal, begin_journal, finished_output
+from invert.store.locks import OutputLock, Shard, lock_output, read_manifest
+from invert.store.names import in_shard
 
 if TYPE_CHECKING:
-    from generator.loaders import LoadedNetwork
-    from invert.batch.manifest import Manifest
+    from generator.files.reading import LoadedNetwork
+    from invert.store.manifest import Manifest
 
 __all__ = ["BatchOptions", "Found", "is_batch", "list_found", "pack_with_progress", "project_batch"]
 
@@ -134,7 +133,7 @@ def _settle(
     """Return the settings with nothing left open; a batch size that was not given is that of the run taken up."""
     import torch
 
-    from invert.assembly import settle_bank
+    from invert.projection.session import settle_bank
 
     kind = options.device_kind(config.device)
     if kind == "cuda" and batch.workers > 1:
@@ -156,7 +155,7 @@ def _manifest(
 ) -> "Manifest":
     import torch
 
-    from invert.projection import prepare_process, run_record
+    from invert.projection.projector import prepare_process, run_record
 
     prepare_process(config.device, config.threads, output.note)
     run = run_record(config, config.batch or 1, torch.device(config.device))

@@ -6,14 +6,14 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from invert import options
-from invert.batch.locking import lock_output
 from invert.batch.slurm import ArrayEvent, run_array
+from invert.cli import options
+from invert.cli.output import Output
 from invert.commands.project_batch import BatchOptions, list_found, pack_line, pack_record, pack_with_progress
-from invert.config import ProjectConfig
 from invert.errors import ExitCode, UsageError, display_path
-from invert.images import ImagePolicy
-from invert.output import Output
+from invert.images.decoding import ImagePolicy
+from invert.projection.config import ProjectConfig
+from invert.store.locks import lock_output
 
 __all__ = ["parse_parameters", "project_slurm"]
 

@@ -6,18 +6,19 @@ from typing import TYPE_CHECKING
 
 import click
 
-from invert import options
+from invert.cli import options
+from invert.cli.output import Output
 from invert.durable import ensure_folder, write_atomic
 from invert.errors import NetworkError, UsageError, display_path
-from invert.images import safe_name, to_png_bytes
-from invert.output import Output
+from invert.images.decoding import to_png_bytes
+from invert.images.target import safe_name
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from invert.batch.reading import Latents
-    from invert.rendering import Latent
+    from invert.hdf5.reading import Latents
+    from invert.projection.renderer import Latent
 
 __all__ = ["render"]
 
@@ -46,7 +47,7 @@ def render(
     With noise maps kept as float32 the pictures are those of the projection, with float16 within one level of 255;
     without, the network draws w with fresh noise.
     """
-    from invert.batch.reading import open_latents
+    from invert.hdf5.reading import open_latents
 
     with Output(as_json=as_json, quiet=quiet) as output, open_latents(path) as latents:
         chosen = tuple(range(len(latents))) if rows is None else rows
@@ -70,8 +71,8 @@ def _pictures(
     latents: "Latents", rows: tuple[int, ...], network_path: Path | None, device: str, output: Output
 ) -> Iterator["NDArray[np.uint8]"]:
     """Load the network and return what draws the rows, with the batch size and threads of the projection."""
-    from invert.projection import prepare_process
-    from invert.rendering import Renderer
+    from invert.projection.projector import prepare_process
+    from invert.projection.renderer import Renderer
 
     manifest = latents.manifest
     network_path = options.network_or_default(network_path, output)
@@ -88,7 +89,7 @@ def _pictures(
 
 
 def _latents(latents: "Latents", rows: tuple[int, ...]) -> Iterator["Latent"]:
-    from invert.rendering import Latent
+    from invert.projection.renderer import Latent
 
     seed = int(latents.manifest.run["seed"])
     for row in rows:

@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from invert import options
-from invert.batch.names import printable
+from invert.cli import options
+from invert.cli.output import Output
+from invert.cli.text import histogram, spreadsheet_text
 from invert.errors import UsageError, display_path
-from invert.output import Output
-from invert.terminal import histogram, spreadsheet_text
+from invert.store.names import printable
 
 if TYPE_CHECKING:
-    from invert.batch.reading import Latents
+    from invert.hdf5.reading import Latents
 
 __all__ = ["show"]
 
@@ -37,7 +37,7 @@ def show(path: Path, rows: int, worst: bool, as_csv: bool, as_json: bool) -> Non
     """
     if as_csv and as_json:
         raise UsageError("--csv and --json cannot both be written to stdout")
-    from invert.batch.reading import open_latents
+    from invert.hdf5.reading import open_latents
 
     output = Output(as_json=as_json)
     with open_latents(path) as latents:

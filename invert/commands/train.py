@@ -1,6 +1,7 @@
 """`invert train`: train a StyleGAN or StyleGAN2 from pictures."""
 
 import contextlib
+import math
 import os
 import signal
 from collections.abc import Callable, Iterator
@@ -11,21 +12,152 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from generator.errors import ConfigError
-from invert import options
-from invert.allocator import keep_freed_memory
+from invert.cli import options
+from invert.cli.output import Output
+from invert.cli.progress import TrainingProgress
 from invert.errors import UsageError, display_path
-from invert.output import Output
-from invert.progress import TrainingProgress
-from invert.training.choices import LENGTHS, chosen_settings, end_of_growth, lengths_of, train_config
+from invert.projection.allocator import keep_freed_memory
 
 if TYPE_CHECKING:
-    from generator.train_config import TrainConfig
-    from generator.trainer import Trainer
-    from generator.world import World
-    from invert.datasets.pictures import TrainingPictures
-    from invert.training.session import Session
+    from generator.training.config import TrainConfig
+    from generator.training.processes import World
+    from generator.training.trainer import Trainer
+    from invert.datasets.images import TrainingPictures
+    from invert.runs.session import Session
 
-__all__ = ["train"]
+__all__ = ["GROWTH", "LENGTHS", "chosen_settings", "end_of_growth", "lengths_of", "train", "train_config"]
+
+# Thousands of pictures: how long to train, and between two reports and two snapshots.
+LENGTHS = {
+    "stylegan2-f": (25_000.0, 4.0, 200.0),
+    "stylegan2-e": (25_000.0, 4.0, 200.0),
+    **{f"stylegan2-{row}": (25_000.0, 4.0, 200.0) for row in "abcd"},
+    "stylegan": (25_000.0, 4.0, 200.0),
+    "small": (400.0, 2.0, 20.0),
+    "stylegan-small": (400.0, 2.0, 20.0),
+    "tiny": (10.0, 0.5, 2.0),
+}
+
+# Of the short presets: thousands of pictures of a stage, and of a fade, where they grow.
+GROWTH = {"small": 50.0, "stylegan-small": 50.0, "tiny": 1.0}
+
+
+def lengths_of(preset: str, *given: float | None) -> tuple[int, int, int]:
+    """Return when to end, report and save, in pictures.
+
+    Raises:
+        UsageError: A length is out of range.
+    """
+    found = []
+    for name, value, default in zip(("kimg", "tick-kimg", "snapshot-kimg"), given, LENGTHS[preset], strict=True):
+        kimg = default if value is None else value
+        if not (math.isfinite(kimg) and 0.001 <= kimg <= 1e9):
+            raise UsageError(f"--{name} {value} is not in 0.001..1e9")
+        found.append(round(kimg * 1000))
+    return found[0], found[1], found[2]
+
+
+def chosen_settings(settings: dict[str, Any]) -> dict[str, Any]:
+    """Return the settings that the command line names, by their names in TrainConfig.
+
+    Raises:
+        UsageError: A `--set` is none.
+    """
+    from generator.training.config import parse_setting
+
+    others = settings.pop("others")
+    chosen: dict[str, Any] = {}
+    if settings.pop("no_path_length"):
+        chosen["path_length_weight"] = 0.0
+    if settings.pop("no_lazy"):
+        chosen["lazy"] = False
+    if settings.pop("no_demodulation"):
+        chosen["demodulate"] = False
+    if settings.pop("latent_input"):
+        chosen["synthesis_input"] = "latent"
+    if settings.pop("no_styles"):
+        chosen["use_styles"] = False
+    if settings.pop("no_noise"):
+        chosen["use_noise"] = False
+    if settings.pop("mirror"):
+        chosen["mirror"] = True
+    if settings["loss"] == "wgan-gp":
+        chosen["r1_gamma"] = 0.0  # it has a penalty of its own
+    gamma = settings.pop("gamma")
+    if gamma is not None:
+        chosen["r1_gamma"] = gamma
+    chosen |= {name: value for name, value in settings.items() if value is not None}
+    for text in others:
+        name, mark, value = text.partition("=")
+        if not mark:
+            raise UsageError(f"--set {text!r} is not NAME=VALUE")
+        try:
+            chosen[name.strip()] = parse_setting(name.strip(), value.strip())
+        except ConfigError as error:
+            raise UsageError(f"--set {text}: {error}") from error
+    return chosen
+
+
+def train_config(preset: str, chosen: dict[str, Any], pictures: "TrainingPictures") -> "TrainConfig":
+    """Return the settings of a run on these pictures.
+
+    Raises:
+        UsageError: They do not fit together, or the pictures.
+    """
+    from generator.training.config import TrainConfig
+    from generator.training.presets import PRESETS
+
+    if chosen["classes"] and not pictures.classes:
+        raise UsageError("--cond: the data has no labels", advice="Leave --cond out.")
+    wanted = chosen.get("resolution", pictures.resolution)
+    if wanted != pictures.resolution:
+        advice = f"Make them {wanted} px with `invert dataset --resolution {wanted}`."
+        raise UsageError(f"--resolution {wanted}: the pictures have {pictures.resolution} px", advice=advice)
+    settings = {
+        **PRESETS[preset],
+        **_growth(preset, chosen),
+        **_for_every_resolution(chosen),
+        **chosen,
+        "resolution": pictures.resolution,
+        "channels": pictures.channels,
+        "classes": pictures.classes if chosen["classes"] else 0,
+    }
+    try:
+        return TrainConfig(**settings)
+    except ConfigError as error:
+        raise UsageError(str(error)) from error
+
+
+def _growth(preset: str, chosen: dict[str, Any]) -> dict[str, float]:
+    """Return stages that a short preset has the time for."""
+    if not chosen.get("growing") or preset not in GROWTH:
+        return {}
+    return {"growing_stage_kimg": GROWTH[preset], "growing_fade_kimg": GROWTH[preset]}
+
+
+def _for_every_resolution(chosen: dict[str, Any]) -> dict[str, str]:
+    """Return what gives way to a batch or a learning rate that the user named: the preset's own by resolution."""
+    away = {}
+    if "batch" in chosen:
+        away["batch_by_resolution"] = ""
+    if "learning_rate" in chosen or "discriminator_learning_rate" in chosen:
+        away["learning_rate_by_resolution"] = ""
+    return away
+
+
+def end_of_growth(config: "TrainConfig", images: int) -> str:
+    """Return what to say of a run that ends before its networks have grown; nothing where they have."""
+    schedule = config.growth_schedule()
+    last = schedule.at(images - 1)
+    if last.resolution == config.resolution and last.alpha >= 1:
+        return ""
+    steps = len(schedule.resolutions) - 1
+    whole = steps * (schedule.stage_images + schedule.fade_images)
+    return (
+        f"this run ends at {last.resolution} px; the networks have grown to {config.resolution} px after "
+        f"{whole / 1000:g} thousand pictures: give a larger --kimg, or --set growing_stage_kimg and growing_fade_kimg"
+    )
+
 
 _ARCHITECTURES = click.Choice(["skip", "resnet", "orig", "stylegan"])
 
@@ -111,10 +243,10 @@ def train(
     is_first = int(os.environ.get("RANK", "0")) == 0
     with Output(as_json=as_json, quiet=quiet or not is_first) as output, contextlib.ExitStack() as stack:
         if is_first:
-            from invert.training.run_folder import lock_run
+            from invert.runs.folder import lock_run
 
             stack.enter_context(lock_run(folder))
-        from generator.world import join_world
+        from generator.training.processes import join_world
 
         kind = options.device_kind(device)
         world = stack.enter_context(join_world(kind))
@@ -131,7 +263,7 @@ def train(
 
 
 def _open(data: Path, on_message: Callable[[str], None] | None) -> "TrainingPictures":
-    from invert.datasets.pictures import open_pictures
+    from invert.datasets.images import open_pictures
 
     return open_pictures(data, on_message=on_message)
 
@@ -139,7 +271,7 @@ def _open(data: Path, on_message: Callable[[str], None] | None) -> "TrainingPict
 def _prepare(kind: str, threads: int | None, output: Output) -> None:
     import torch
 
-    from generator.ops._build import ensure
+    from generator.ops.native.build import ensure
 
     keep_freed_memory()
     if threads is not None:
@@ -148,7 +280,7 @@ def _prepare(kind: str, threads: int | None, output: Output) -> None:
 
 
 def _trainer(config: "TrainConfig", pictures: "TrainingPictures", micro_batch: int | None, world: "World") -> "Trainer":
-    from generator.trainer import Trainer
+    from generator.training.trainer import Trainer
 
     try:
         return Trainer(config, pictures, micro_batch=micro_batch, world=world)
@@ -168,9 +300,9 @@ def _begin(
 ) -> "Session":
     """Open the run's folder, and bring the trainer into the state in which it was left."""
     from generator.config import to_dict
-    from invert.training.log import TickLog
-    from invert.training.run_folder import open_run, record_of
-    from invert.training.session import Schedule, Session, origin_record
+    from invert.runs.folder import open_run, record_of
+    from invert.runs.log import TickLog
+    from invert.runs.session import Schedule, Session, origin_record
 
     pictures = trainer.pictures
     about = {
@@ -198,7 +330,7 @@ def _begin(
 
 
 def _work(session: "Session", trainer: "Trainer", images: int, folder: Path, output: Output, *, graceful: bool) -> None:
-    from invert.training.session import Tick
+    from invert.runs.session import Tick
 
     progress = output.training_progress(trainer.images, images)
     is_first = trainer.world.rank == 0

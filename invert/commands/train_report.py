@@ -6,10 +6,10 @@ from typing import Any
 
 import click
 
-from invert import options
+from invert.cli import options
+from invert.cli.output import Output
 from invert.durable import write_atomic
 from invert.errors import OutputError, UsageError, display_path
-from invert.output import Output
 
 __all__ = ["train_report"]
 
@@ -28,7 +28,7 @@ def train_report(run: Path, out: Path | None, as_json: bool) -> None:
     """
     out = _destination(run, out)
 
-    from invert.training.report import training_report
+    from invert.runs.report import training_report
 
     report = training_report(run)
     output = Output(as_json=as_json)
@@ -53,7 +53,7 @@ def train_report(run: Path, out: Path | None, as_json: bool) -> None:
 
 def _destination(run: Path, out: Path | None) -> Path:
     """Return where the page goes: over an earlier report or where nothing is, over nothing else."""
-    from invert.page import is_page
+    from invert.report.page import is_page
 
     path = out or run / _REPORT
     if out is None and path.is_symlink():

@@ -7,10 +7,9 @@ from typing import Any
 
 import click
 
-from invert import options
-from invert.commands import sheet_options
+from invert.cli import options, sheets
+from invert.cli.output import Output
 from invert.errors import display_path
-from invert.output import Output
 from invert.sheets.references import Reference
 
 __all__ = ["truncate"]
@@ -38,7 +37,7 @@ class _Psis(click.ParamType[tuple[float, ...]]):
 
 @click.command(short_help="Draw latents at several truncations: figure 8 of StyleGAN.")
 @options.network(required=True)
-@click.option("--seeds", required=True, type=sheet_options.LATENTS, metavar="LATENTS", help="A row for each.")
+@click.option("--seeds", required=True, type=sheets.LATENTS, metavar="LATENTS", help="A row for each.")
 @click.option(
     "--psi",
     "psis",
@@ -48,11 +47,11 @@ class _Psis(click.ParamType[tuple[float, ...]]):
     metavar="LIST",
     help="A column for each: 1 is w itself, 0 the mean w, -1 the opposite of w.",
 )
-@sheet_options.cutoff
+@sheets.cutoff
 @options.class_index
-@sheet_options.noise
-@sheet_options.scale
-@sheet_options.out(required=True)
+@sheets.noise
+@sheets.scale
+@sheets.out(required=True)
 @options.overwrite
 @options.as_json
 @options.quiet
@@ -76,20 +75,19 @@ def truncate(
 
     LATENTS are seeds (5, 7-9) and projections (photo.npz, latents.h5:3), with commas between them.
     """
-    sheet_options.hold_outputs([out], ".png", overwrite)
+    sheets.hold_outputs([out], ".png", overwrite)
     with Output(as_json=as_json, quiet=quiet) as output:
-        loaded = sheet_options.load_network(network_path, 1.0, cutoff, output)
+        loaded = sheets.load_network(network_path, 1.0, cutoff, output)
         generator = loaded.generator
-        sources = sheet_options.find(seeds, loaded, class_index, output)
+        sources = sheets.find(seeds, loaded, class_index, output)
 
-        from invert.sheets.drawing import hold_size
-        from invert.sheets.layout import draw_sheet
-        from invert.sheets.truncation import truncation_grid
+        from invert.sheets.layout import draw_sheet, hold_size
+        from invert.sheets.mixing import truncation_grid
 
-        scale = sheet_options.scale_for(generator, scale)
+        scale = sheets.scale_for(generator, scale)
         hold_size(len(seeds), len(psis), generator.config.synthesis.img_resolution, scale)
-        draw = sheet_options.drawer(generator, noise, output.drawing_progress(len(seeds) * len(psis)))
-        sheet_options.write_picture(out, draw_sheet([truncation_grid(generator, sources, psis, cutoff, draw)], scale))
+        draw = sheets.drawer(generator, noise, output.drawing_progress(len(seeds) * len(psis)))
+        sheets.write_picture(out, draw_sheet([truncation_grid(generator, sources, psis, cutoff, draw)], scale))
         record = {
             "type": "summary",
             "code": "done",

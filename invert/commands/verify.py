@@ -5,9 +5,9 @@ from pathlib import Path
 
 import click
 
-from invert import options
+from invert.cli import options
+from invert.cli.output import Output
 from invert.errors import display_path
-from invert.output import Output
 
 __all__ = ["verify"]
 
@@ -17,8 +17,8 @@ __all__ = ["verify"]
 @options.as_json
 def verify(path: Path, as_json: bool) -> None:
     """Check a file of latents, whoever wrote it: its schema, every checksum, that all numbers are finite."""
-    from invert.batch.reading import open_latents
-    from invert.batch.verification import verify as check
+    from invert.hdf5.reading import open_latents
+    from invert.hdf5.verification import verify as check
 
     output = Output(as_json=as_json)
     with open_latents(path) as latents:

@@ -30,7 +30,7 @@ def appearance(head: bytes) -> Appearance | None:
         head: The file, or its first `HEAD_BYTES`.
 
     Returns:
-        None where the header does not tell: `invert.decoding.decode` then says why the file is no picture.
+        None where the header does not tell: `invert.images.decoding.decode` then says why the file is no picture.
     """
     with contextlib.suppress(struct.error, IndexError):
         if head.startswith(b"\x89PNG\r\n\x1a\n"):

@@ -7,8 +7,8 @@ from PIL import Image
 
 from invert.datasets.appearance import Appearance, appearance
 from invert.datasets.dataset_json import Labels
-from invert.decoding import ImagePolicy, decode
 from invert.errors import ImageError
+from invert.images.decoding import ImagePolicy, decode
 
 __all__ = ["POLICY", "Loaded", "Source", "load_bytes"]
 

@@ -12,12 +12,12 @@ from PIL import Image
 from invert.datasets.appearance import HEAD_BYTES, Appearance, appearance
 from invert.datasets.dataset_json import MAX_JSON_BYTES, Labels, parse_dataset_json
 from invert.datasets.idx import is_images_name, labels_beside, read_images, read_labels
-from invert.datasets.picture_zip import DATASET_JSON, PictureZip
-from invert.datasets.regular_file import read_regular
+from invert.datasets.image_zip import DATASET_JSON, PictureZip
 from invert.datasets.source import POLICY, Loaded, Source, load_bytes
 from invert.datasets.zip_directory import is_zip
 from invert.errors import ImageError, InvertError, NoInputError, display_path
-from invert.scan import scan
+from invert.images.opening import read_regular
+from invert.images.scan import scan
 
 __all__ = ["open_source"]
 
@@ -28,7 +28,7 @@ def open_source(path: Path, *, with_labels: bool = True, follow: bool = False) -
     Args:
         path: The folder or file.
         with_labels: Whether to read the dataset.json or file of labels that comes with it.
-        follow: Whether links in a folder may lead out of it, see `invert.scan.scan`.
+        follow: Whether links in a folder may lead out of it, see `invert.images.scan.scan`.
 
     Raises:
         NoInputError: It is none of these, or cannot be read.
@@ -70,7 +70,7 @@ def _open_folder(path: Path, with_labels: bool, follow: bool) -> Source:
 
 
 class _FolderSource:
-    """Picture files below a folder, found by `invert.scan.scan`."""
+    """Picture files below a folder, found by `invert.images.scan.scan`."""
 
     def __init__(self, path: Path, with_labels: bool, follow: bool) -> None:
         self.path = path

@@ -13,14 +13,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from invert.datasets.dataset_json import Labels, encode_dataset_json
+from invert.datasets.image_zip import DATASET_JSON
 from invert.datasets.labelling import check_labels, unlabelled
-from invert.datasets.picture_zip import DATASET_JSON
 from invert.datasets.source import Loaded, Source
 from invert.datasets.uniformity import Uniformity
 from invert.datasets.zip_writer import ZipWriter
-from invert.decoding import fit, to_png_bytes
 from invert.durable import atomic_file
 from invert.errors import ImageError, InvertError, NoInputError
+from invert.images.decoding import fit, to_png_bytes
 
 __all__ = ["DatasetSettings", "DatasetSummary", "write_dataset"]
 

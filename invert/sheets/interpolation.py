@@ -3,16 +3,21 @@
 Reference: Karras et al. 2019, section 4.1: slerp in Z (equation 2), lerp in W (equation 3).
 """
 
+import itertools
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
+from invert.sheets import layout
+from invert.sheets.layout import Grid
 from invert.sheets.sources import Source
 
-__all__ = ["Frame", "Space", "interpolate", "slerp"]
+__all__ = ["Frame", "Space", "Strip", "interpolate", "slerp"]
 
 Space = Literal["z", "w"]
 
@@ -86,3 +91,46 @@ def _between(first: Source, last: Source, t: float) -> Tensor:
     length = (1 - t) * first.z.double().norm() + t * last.z.double().norm()
     z: Tensor = (length * slerp(first.z[0], last.z[0], t))[None].to(first.z.dtype)  # [1, z_dim]
     return z
+
+
+_COLUMNS = 11
+_TITLES = {
+    "z": "Interpolation along the sphere in Z (slerp), at t",
+    "w": "Interpolation along the straight line in W (lerp), at t",
+}
+
+
+class Strip:
+    """Keep at most eleven frames of each segment, evenly spaced, both ends among them.
+
+    Args:
+        segments: Ways from a latent to the next. steps: Frames of each, both ends included.
+    """
+
+    def __init__(self, segments: int, steps: int) -> None:
+        columns = min(steps, _COLUMNS)
+        self._last = steps - 1
+        self._steps = [round(i * self._last / (columns - 1)) for i in range(columns)]
+        self._rows: list[list[NDArray[np.uint8]]] = [[] for _ in range(segments)]
+
+    def hold_size(self, resolution: int, scale: int) -> None:
+        """See `invert.sheets.layout.hold_size`."""
+        layout.hold_size(len(self._rows), len(self._steps), resolution, scale)
+
+    def add(self, frame: Frame, picture: NDArray[np.uint8]) -> None:
+        """Keep a frame's picture `[H, W, C]` if it is one of those; frames come in their order."""
+        if frame.step in self._steps:
+            self._rows[frame.segment].append(picture)
+        # A latent ends one row and begins the next.
+        if frame.step == self._last and frame.segment + 1 < len(self._rows):
+            self._rows[frame.segment + 1].append(picture)
+
+    def grid(self, labels: Sequence[str], space: Space) -> Grid:
+        """Return the table, once all frames were added.
+
+        Args:
+            labels: Of the latents, one more than there are segments.
+        """
+        rows = [f"{first}\nto {last}" for first, last in itertools.pairwise(labels)]
+        columns = [f"{step / self._last:.3g}" for step in self._steps]
+        return Grid(_TITLES[space], self._rows, columns, rows)

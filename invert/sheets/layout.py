@@ -3,7 +3,7 @@
 Import this module where a sheet is drawn: it brings matplotlib, for its font and its colours.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -12,10 +12,36 @@ import matplotlib
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
+from torch import Tensor
 
-from invert.figure_style import LIGHT
+from invert.errors import UsageError
+from invert.report.theme import LIGHT
 
-__all__ = ["Grid", "Legend", "draw_sheet", "enlarge", "heat", "to_rgb"]
+__all__ = ["Draw", "Grid", "Legend", "draw_sheet", "enlarge", "fitting_scale", "heat", "hold_size", "to_rgb"]
+
+Draw = Callable[[Tensor, int], NDArray[np.uint8]]
+"""Of styles `[1, num_ws, w_dim]` and the seed of their random noise: the picture `[H, W, C]`."""
+
+_VISIBLE = 128  # px
+_MAX_PIXELS = 100_000_000
+
+
+def fitting_scale(resolution: int) -> int:
+    """Return by which whole factor pictures of so many pixels are enlarged to be seen well: to 128 px or more."""
+    return -(-_VISIBLE // resolution)
+
+
+def hold_size(rows: int, columns: int, resolution: int, scale: int) -> None:
+    """Hold the size of a sheet against what memory and viewers can be asked to bear, before anything is drawn.
+
+    Raises:
+        UsageError: Its pictures have more than 100 million pixels.
+    """
+    pixels = rows * columns * (resolution * scale) ** 2
+    if pixels > _MAX_PIXELS:
+        reason = f"a sheet of {rows} x {columns} pictures of {resolution * scale} px would have {pixels // 10**6} Mpx"
+        raise UsageError(f"{reason}, more than {_MAX_PIXELS // 10**6}", advice="Ask for fewer, or a smaller --scale.")
+
 
 Picture = NDArray[np.uint8]
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from generator.networks import Generator
-from invert.drawing import to_uint8
+from invert.images.arrays import to_uint8
 from invert.sheets.layout import Grid, Legend, Picture, heat
 
 __all__ = [

@@ -14,14 +14,14 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from invert.archive import read_projection
 from invert.errors import NoInputError, UsageError, display_path
-from invert.sampling import class_label, seed_latent
+from invert.projection.latents import class_label, seed_latent
 from invert.sheets.references import Projected, Reference, Seed
+from invert.store.npz import read_projection
 
 if TYPE_CHECKING:
-    from generator.loaders import LoadedNetwork
-    from invert.batch.reading import Latents
+    from generator.files.reading import LoadedNetwork
+    from invert.hdf5.reading import Latents
 
 __all__ = ["Source", "find_sources"]
 
@@ -115,7 +115,7 @@ class _Projections:
         return self._files[path]
 
     def _of_row(self, path: Path, row: int) -> npt.NDArray[np.float32]:
-        from invert.batch.reading import open_latents
+        from invert.hdf5.reading import open_latents
 
         if path not in self._rows:
             latents = self._stack.enter_context(open_latents(path))

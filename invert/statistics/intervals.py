@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike
 from scipy import special, stats
 from sklearn.metrics import roc_curve
 
-from invert.statistics.scores import FloatArray, check_share, sample
+from invert.statistics.checks import FloatArray, check_share, sample
 
 __all__ = ["OperatingPoint", "auc", "auc_bootstrap", "auc_interval", "clopper_pearson", "roc", "tpr_at_fpr"]
 

@@ -19,7 +19,7 @@ from scipy import stats
 from sklearn.isotonic import IsotonicRegression
 from sklearn.linear_model import LogisticRegression
 
-from invert.statistics.scores import FloatArray, finite, sample
+from invert.statistics.checks import FloatArray, finite, sample
 
 __all__ = ["LikelihoodRatio", "cllr", "cllr_min", "verbal"]
 

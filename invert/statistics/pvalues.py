@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy import stats
 
-from invert.statistics.scores import FloatArray, finite, sample
+from invert.statistics.checks import FloatArray, finite, sample
 
 __all__ = ["benjamini_hochberg", "holm", "p0", "p1"]
 

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy import optimize, special, stats
 
-from invert.statistics.scores import FloatArray, check_share, sample
+from invert.statistics.checks import FloatArray, check_share, sample
 
 __all__ = [
     "Threshold",

@@ -9,7 +9,8 @@ import numpy as np
 import numpy.typing as npt
 
 from invert.attribution.calibration import Calibration
-from invert.attribution.report import ReportNetwork, ReportPicture, attribution_report
+from invert.attribution.report.page import attribution_report
+from invert.attribution.report.summary import ReportNetwork, ReportPicture
 from invert.attribution.settings import CalibrationSettings
 from invert.attribution.verdict import Verdict, decide
 from tests.attribution.calibration_case import calibration, measurement

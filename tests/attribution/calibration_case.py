@@ -6,7 +6,7 @@ import numpy as np
 
 from invert.attribution.calibration import Calibration, Population, make_calibration
 from invert.attribution.evidence import FEATURES
-from invert.attribution.measuring import Measurement
+from invert.attribution.measurements import Measurement
 from invert.attribution.settings import OWN, CalibrationSettings
 
 METHOD = {"preset": "verdict", "steps": 100, "network_sha256": "ab" * 32, "evidence_version": 1}

@@ -15,7 +15,7 @@ from invert.attribution.calibration_file import (
     read_calibration,
 )
 from invert.attribution.evidence import FEATURES
-from invert.attribution.scores import EvidenceScore
+from invert.attribution.score import EvidenceScore
 from invert.attribution.settings import OWN, CalibrationSettings
 from invert.errors import UsageError
 from invert.statistics.thresholds import neyman_pearson

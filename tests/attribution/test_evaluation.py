@@ -10,10 +10,11 @@ import pytest
 from PIL import Image
 from scipy.stats import norm
 
-from invert.attribution.evaluation import Share, attributed, evaluate, known, usable
-from invert.attribution.evaluation_charts import draw_roc, standalone
-from invert.attribution.evaluation_report import evaluation_page, overview_table, tables
-from invert.attribution.measuring import Measurement
+from invert.attribution.evaluation import attributed, evaluate, known, usable
+from invert.attribution.evaluation_rules import Share
+from invert.attribution.measurements import Measurement
+from invert.attribution.report.charts import draw_roc, standalone
+from invert.attribution.report.evaluation import evaluation_page, overview_table, tables
 from invert.attribution.settings import CalibrationSettings
 from invert.errors import NoInputError
 from invert.statistics.thresholds import neyman_pearson

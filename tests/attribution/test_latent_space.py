@@ -5,7 +5,7 @@ import pytest
 
 from generator.networks import Generator
 from invert.attribution.latent_space import LatentSpace
-from invert.latents import latent_statistics, sample_w
+from invert.projection.latents import latent_statistics, sample_w
 from tests.golden_data import load_networks
 
 

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from invert.attribution import charts, report_summary
-from invert.attribution.report import ReportNetwork, ReportPicture
+from invert.attribution.report import images, summary
+from invert.attribution.report.summary import ReportNetwork, ReportPicture
 from invert.attribution.verdict import Outcome, rate_sentence, ratio_sentence
 from tests.attribution.attribution_case import (
     COMMAND,
@@ -156,7 +156,7 @@ def test_each_score_has_its_place_once(score: str) -> None:
 
 def test_pictures_are_drawn_among_those_of_their_own_complexity() -> None:
     simple, complex_ = (verdict([-8.0], bins=2, complexity=value) for value in (0.1, 0.9))
-    places = charts.draw_all_places([calibrations(bins=2)[0]], [simple, None, complex_, simple])
+    places = images.draw_all_places([calibrations(bins=2)[0]], [simple, None, complex_, simple])
     assert [list(place) for place in places] == [[(0, "lpips")], [], [(0, "lpips")], [(0, "lpips")]]
     assert places[0] == places[3] != places[2]
 
@@ -168,9 +168,9 @@ def test_histograms_are_those_that_the_p_values_count_in(monkeypatch: pytest.Mon
         seen.update(populations)
         return [None for _ in places]
 
-    monkeypatch.setattr("invert.histograms.draw_places", look)
+    monkeypatch.setattr("invert.report.histograms.draw_places", look)
     found = verdict([-2.9])
-    charts.draw_all_places([calibrations()[0]], [found])
+    images.draw_all_places([calibrations()[0]], [found])
     reading = found.findings[0].lpips
     assert reading is not None
     value = np.exp(reading.score)
@@ -195,14 +195,14 @@ def test_pictures_of_any_channels(channels: int) -> None:
     difference = np.abs(given.astype(int) - one.reconstructions[0])
     if channels == 4:
         difference = np.maximum(difference[..., :3], difference[..., 3:])
-    np.testing.assert_array_equal(map_, np.minimum(255, charts.AMPLIFIED * difference).squeeze())
-    assert f"Difference, {charts.AMPLIFIED} times" in page.text
+    np.testing.assert_array_equal(map_, np.minimum(255, images.AMPLIFIED * difference).squeeze())
+    assert f"Difference, {images.AMPLIFIED} times" in page.text
 
 
 def test_large_pictures_are_reduced() -> None:
     large = picture("large.png", verdict([-8.0]), count=1, size=1024)
     page = Reader(report([large], networks(1)))
-    assert [image.shape[0] for image in shown(page, "The picture")] == [charts.SHOWN]
+    assert [image.shape[0] for image in shown(page, "The picture")] == [images.SHOWN]
     assert len(shown(page, "differ")) == 1
     assert "large.png" in page.text
     assert len(report([large], networks(1))) < 1_000_000
@@ -217,7 +217,7 @@ def test_networks_of_different_sizes_are_each_compared_with_what_they_were_given
     assert [image.shape[0] for image in shown(page, "The picture")] == [64, 32]
     for map_, target, image in zip(shown(page, "differ"), targets, made, strict=True):
         difference = np.abs(target.astype(int) - image)
-        np.testing.assert_array_equal(map_, np.minimum(255, charts.AMPLIFIED * difference).squeeze())
+        np.testing.assert_array_equal(map_, np.minimum(255, images.AMPLIFIED * difference).squeeze())
 
 
 def test_no_calibration_no_verdict() -> None:
@@ -299,7 +299,7 @@ def test_with_many_pictures_the_rest_is_in_the_table(monkeypatch: pytest.MonkeyP
 
 
 def test_size_is_bounded() -> None:
-    assert report_summary.MAX_PICTURES == 200
+    assert summary.MAX_PICTURES == 200
     found = verdict([-8.0, 0.0], "evidence")
     page = report([picture(f"{n}.png", found, seed=n) for n in range(20)], networks(2, "evidence"))
     assert len(page) / 20 < 300_000

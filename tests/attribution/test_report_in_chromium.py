@@ -8,8 +8,10 @@ import pytest
 from PIL import Image
 
 from tests.attribution.attribution_case import networks, picture, pictures, report, verdict
-from tests.test_page import Browse, Visit
-from tests.test_page import browse as browse  # a fixture
+from tests.test_page import (
+    Browse,
+    Visit,  # a fixture
+)
 
 PAPER = {"light": (255, 255, 255), "dark": (18, 22, 27)}
 PICTURE_NAME = "<img src=x onerror=alert(1)>.png"

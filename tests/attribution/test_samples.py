@@ -6,11 +6,12 @@ import numpy as np
 import torch
 from PIL import Image
 
-from generator.config import GeneratorConfig, MappingConfig, SynthesisConfig
-from generator.loaders import load
+from generator.config import GeneratorConfig
+from generator.files.reading import load
 from generator.networks import Generator
-from invert.attribution.samples import FIRST_SEED, draw_samples
-from invert.sampling import class_label, draw_picture, seed_latent
+from generator.stylegan2.config import MappingConfig, SynthesisConfig
+from invert.attribution.populations import FIRST_SEED, draw_samples
+from invert.projection.latents import class_label, draw_picture, seed_latent
 
 
 def test_samples_have_stored_and_random_noise_in_turn(tmp_path: Path, network: Path) -> None:

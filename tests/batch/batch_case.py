@@ -9,14 +9,13 @@ from typing import Any
 
 import numpy as np
 
-from invert.batch.entry import Entry
-from invert.batch.failure import Failure
-from invert.batch.journal import Journal, begin_journal
-from invert.batch.locking import lock_output
-from invert.batch.manifest import Manifest
-from invert.batch.pack import PackResult, pack
-from invert.batch.reading import Latents
-from invert.batch.verification import verify
+from invert.hdf5.pack import PackResult, pack
+from invert.hdf5.reading import Latents
+from invert.hdf5.verification import verify
+from invert.store.journal import Journal, begin_journal
+from invert.store.locks import lock_output
+from invert.store.manifest import Manifest
+from invert.store.result import Entry, Failure
 
 SIDE, W_DIM, STEPS = 8, 8, 3
 LAYERS = {"b4.conv1": 4, "b8.conv0": 8}

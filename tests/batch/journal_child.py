@@ -11,11 +11,11 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from invert.batch.journal import Journal, begin_journal, finished_output
-from invert.batch.locking import OutputLock, lock_output
-from invert.batch.names import in_shard
-from invert.batch.pack import pack
 from invert.errors import BusyError, InvertError, NoInputError, UsageError
+from invert.hdf5.pack import pack
+from invert.store.journal import Journal, begin_journal, finished_output
+from invert.store.locks import OutputLock, lock_output
+from invert.store.names import in_shard
 from tests.batch.batch_case import make_entry, make_manifest
 
 FAILS = 4
@@ -28,7 +28,7 @@ def names_of(count: int) -> list[bytes]:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Run, and map errors to exit codes as `invert.cli` does."""
+    """Run, and map errors to exit codes as `invert.cli.main` does."""
     parser = argparse.ArgumentParser()
     parser.add_argument("out", type=Path)
     parser.add_argument("count", type=int)

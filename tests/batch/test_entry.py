@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from invert.batch.entry import Entry, EntryError, decode, encode, summary
-from invert.batch.manifest import Manifest
+from invert.store.manifest import Manifest
+from invert.store.result import Entry, EntryError, decode, encode, summary
 from tests.batch.batch_case import assert_same_entry, make_entry, make_manifest
 
 

@@ -19,7 +19,7 @@ from pathlib import Path
 
 import pytest
 
-from invert.batch.work_folder import WorkFolder
+from invert.store.locks import WorkFolder
 from tests.batch.batch_case import check, only
 from tests.batch.journal_child import FAILS, main, names_of
 

@@ -14,7 +14,7 @@ import h5py
 import numpy as np
 import pytest
 
-from invert.batch.reading import Latents, LatentsError
+from invert.hdf5.reading import Latents, LatentsError
 from tests.batch.batch_case import check, make_entries, make_entry, make_manifest, write_batch
 
 MANIFEST = make_manifest()

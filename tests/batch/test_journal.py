@@ -9,12 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from invert.batch.journal import Counts, Journal, begin_journal, finished_output, join_journal, open_journal
-from invert.batch.locking import lock_output
-from invert.batch.names import in_shard, name_key
-from invert.batch.pack import pack
-from invert.batch.work_folder import WorkFolder, read_manifest
 from invert.errors import ExitCode, NoInputError, OutputError, UsageError
+from invert.hdf5.pack import pack
+from invert.store.journal import Counts, Journal, begin_journal, finished_output, join_journal, open_journal
+from invert.store.locks import WorkFolder, lock_output, read_manifest
+from invert.store.names import in_shard, name_key
 from tests.batch.batch_case import FAILURES, check, fill, make_entries, make_entry, make_manifest, only, write_batch
 from tests.batch.journal_child import main, names_of
 
@@ -79,7 +78,7 @@ def test_where_both_are_there_the_result_counts(out: Path) -> None:
     "name", [b"caf\xe9.png", b"new\nline", b"a\\b", b"/abs/x.png", b"..", b"n" * 4000, b"\xff" * 300]
 )
 def test_names_of_all_kinds_come_back_from_the_file(out: Path, name: bytes) -> None:
-    from invert.batch.reading import Latents
+    from invert.hdf5.reading import Latents
 
     failed = name + b"!"
     with lock_output(out) as lock:

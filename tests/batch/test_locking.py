@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from invert.batch.journal import begin_journal
-from invert.batch.locking import lock_output
-from invert.batch.pack import pack
 from invert.errors import BusyError, ExitCode, OutputError, UsageError
+from invert.hdf5.pack import pack
+from invert.store.journal import begin_journal
+from invert.store.locks import lock_output
 from tests.batch.batch_case import make_entry, make_manifest, only
 from tests.batch.journal_child import main
 from tests.image_factory import run_unprivileged

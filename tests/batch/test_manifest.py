@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from invert.batch.manifest import Manifest, ManifestVersionError
-from invert.config import method_digest
+from invert.projection.config import method_digest
+from invert.store.manifest import Manifest, ManifestVersionError
 from tests.batch.batch_case import make_manifest
 
 

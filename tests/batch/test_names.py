@@ -4,7 +4,7 @@ import hashlib
 
 import pytest
 
-from invert.batch.names import MAX_NAME, check_name, in_shard, name_key, one_line, printable, row_order
+from invert.store.names import MAX_NAME, check_name, in_shard, name_key, one_line, printable, row_order
 
 
 @pytest.mark.parametrize(

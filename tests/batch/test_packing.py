@@ -16,12 +16,12 @@ import h5py
 import numpy as np
 import pytest
 
-from invert.batch.entry import Entry
-from invert.batch.journal import begin_journal
-from invert.batch.locking import lock_output
-from invert.batch.manifest import Manifest
-from invert.batch.pack import pack
 from invert.errors import OutputError
+from invert.hdf5.pack import pack
+from invert.store.journal import begin_journal
+from invert.store.locks import lock_output
+from invert.store.manifest import Manifest
+from invert.store.result import Entry
 from tests.batch.batch_case import FAILURES, LAYERS, check, make_entries, make_entry, make_manifest, only, write_batch
 from tests.batch.journal_child import main
 
@@ -283,7 +283,7 @@ def test_too_little_space_is_said_before_anything_is_written(out: Path, monkeypa
 def test_process_that_packs_ends_with_the_one_that_started_it(out: Path) -> None:
     with lock_output(out) as lock:
         begin_journal(lock, make_manifest())
-        command = [sys.executable, "-m", "invert.batch.packing", out]
+        command = [sys.executable, "-m", "invert.hdf5.packing", out]
         child = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, cwd=CHECKOUT, timeout=60)
     assert child.returncode == 1
 

@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from invert.batch.reading import Latents, LatentsError, open_latents
 from invert.errors import ExitCode
+from invert.hdf5.reading import Latents, LatentsError, open_latents
 from tests.batch.batch_case import FAILURES, assert_same_entry, make_entries, make_manifest, write_batch
 
 MANIFEST = make_manifest()
@@ -57,7 +57,7 @@ def test_columns(path: Path) -> None:
 
 
 def test_blocks_cover_all_rows_once(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("invert.batch.reading._MAX_BLOCK", 3)
+    monkeypatch.setattr("invert.hdf5.reading._MAX_BLOCK", 3)
     with Latents(path) as latents:
         blocks = list(latents.blocks())
         assert [(first, len(values["w"])) for first, values in blocks] == [(0, 3), (3, 3), (6, 1)]

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from invert.batch.journal import Journal, open_journal
-from invert.batch.locking import lock_output
-from invert.batch.pack import pack
+from invert.hdf5.pack import pack
+from invert.store.journal import Journal, open_journal
+from invert.store.locks import lock_output
 from tests.batch.batch_case import check, make_entry, make_manifest
 
 MANIFEST = make_manifest(noise="none", images=False)
@@ -39,7 +39,7 @@ def pack_alone(out: Path) -> tuple[float, int]:
     """Return the seconds, and the kB at most, of the process that packs."""
     start = time.perf_counter()
     child = subprocess.Popen(
-        [sys.executable, "-m", "invert.batch.packing", out], stdin=subprocess.PIPE, stdout=subprocess.DEVNULL
+        [sys.executable, "-m", "invert.hdf5.packing", out], stdin=subprocess.PIPE, stdout=subprocess.DEVNULL
     )
     _, status, usage = os.wait4(child.pid, 0)
     child.returncode = os.waitstatus_to_exitcode(status)

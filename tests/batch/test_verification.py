@@ -9,10 +9,10 @@ import h5py
 import numpy as np
 import pytest
 
-from invert.batch.layout import attributes, content_digest, row_digest
-from invert.batch.reading import Latents, LatentsError
-from invert.batch.verification import verify
 from invert.errors import NumericError
+from invert.hdf5.reading import Latents, LatentsError
+from invert.hdf5.schema import attributes, content_digest, row_digest
+from invert.hdf5.verification import verify
 from tests.batch.batch_case import check, make_entries, make_manifest, write_batch
 
 MANIFEST = make_manifest()

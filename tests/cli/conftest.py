@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from invert.cli import main
+from invert.cli.main import main
 
 ROOT = Path(__file__).parent.parent.parent
 

@@ -28,7 +28,7 @@ def cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPa
 @pytest.fixture(scope="module")
 def case(tmp_path_factory: pytest.TempPathFactory, network: Path) -> Path:
     """A folder with a network, its calibration, and the pictures that it was made with; not to be changed."""
-    from invert.cli import main
+    from invert.cli.main import main
 
     folder = tmp_path_factory.mktemp("case")
     shutil.copy(network, folder / "net.pkl")
@@ -203,7 +203,7 @@ def test_naming_the_preset_of_the_calibration_changes_nothing(attribute: Invert,
 
 
 def test_swapped_damaged_and_later_calibrations(attribute: Invert, case: Path, tmp_path: Path) -> None:
-    from generator.checkpoint import save_network
+    from generator.files.checkpoint import save_network
     from tests.golden_data import load_networks
 
     other = tmp_path / "other.safetensors"
@@ -231,7 +231,7 @@ def test_swapped_damaged_and_later_calibrations(attribute: Invert, case: Path, t
 
 
 def test_without_a_calibration(attribute: Invert, case: Path, tmp_path: Path) -> None:
-    from generator.checkpoint import save_network
+    from generator.files.checkpoint import save_network
     from tests.golden_data import load_networks
 
     other = tmp_path / "other.safetensors"

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from invert import __version__
-from invert.cli import cli, main
+from invert.cli.main import cli, main
 from tests.cli.conftest import ROOT, Invert, Result
 
 COMMANDS = sorted(cli.commands)
@@ -63,7 +63,7 @@ def test_a_bug_is_one_line_unless_debugging(invert: Invert, network: Path, monke
     def broken(_path: object) -> None:
         raise ZeroDivisionError("a\nb")
 
-    monkeypatch.setattr("generator.loaders.inspect", broken)
+    monkeypatch.setattr("generator.files.reading.inspect", broken)
     result = invert("info", network)
     assert result.code == 1
     (line,) = result.err.splitlines()
@@ -90,7 +90,7 @@ def test_other_endings(
     def raising(_path: object) -> None:
         raise error
 
-    monkeypatch.setattr("generator.loaders.inspect", raising)
+    monkeypatch.setattr("generator.files.reading.inspect", raising)
     result = invert("info", network)
     assert result.code == code
     assert f"invert: error: {message}" in result.err

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from generator.ops import _build
-from generator.ops._sources import Recipe, Unit
+from generator.ops.native import build
+from generator.ops.native.recipes import Recipe, Unit
 from invert.commands import doctor as command
 from tests.cli.conftest import Invert, Result
 
@@ -22,8 +22,8 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     source = tmp_path / "tiny.cpp"
     source.write_text('extern "C" const char* invert_cpu_isa() { return "tiny"; }\n')
     unit = Unit(str(source), "tiny.o", "cxx", ("-fPIC",))
-    monkeypatch.setattr(_build, "_recipe", lambda target: Recipe(f"tiny_{target}", (unit,), (), ("-shared",)))
-    monkeypatch.setattr(_build, "_state", {})
+    monkeypatch.setattr(build, "_recipe", lambda target: Recipe(f"tiny_{target}", (unit,), (), ("-shared",)))
+    monkeypatch.setattr(build, "_state", {})
     monkeypatch.setenv("INVERT_CACHE", str(tmp_path / "cache"))
     for name in ("INVERT_NATIVE", "CXX"):
         monkeypatch.delenv(name, raising=False)
@@ -48,7 +48,7 @@ def test_shows_everything_without_building(invert: Invert, cache: Path) -> None:
 def test_json(invert: Invert, cache: Path) -> None:
     import torch
 
-    from invert.perceptual import NETS
+    from invert.projection.perceptual import NETS
 
     result = invert("doctor", "--json")
     facts = record(result)
@@ -96,9 +96,9 @@ def test_build_while_another_process_builds(invert: Invert, cache: Path, monkeyp
     assert invert("doctor", "--build").code == 0
     (lock,) = cache.glob("*.lock")
     shutil.rmtree(lock.with_suffix(""))
-    monkeypatch.setattr(_build, "_state", {})
-    real = _build.ensure
-    monkeypatch.setattr(_build, "ensure", lambda *a, **k: real(*a, **{**k, "timeout": 0.1}))
+    monkeypatch.setattr(build, "_state", {})
+    real = build.ensure
+    monkeypatch.setattr(build, "ensure", lambda *a, **k: real(*a, **{**k, "timeout": 0.1}))
     with lock.open() as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         result = invert("doctor", "--build")

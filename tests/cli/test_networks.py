@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from generator.loaders import load
+from generator.files.reading import load
 from tests.cli.conftest import ROOT, Invert
 
 
@@ -38,7 +38,7 @@ def test_info_counts_every_parameter(invert: Invert, network: Path) -> None:
 
 
 def test_info_needs_no_torch(network: Path) -> None:
-    run = f"import sys; from invert.cli import main; code = main(['info', {str(network)!r}])"
+    run = f"import sys; from invert.cli.main import main; code = main(['info', {str(network)!r}])"
     program = f"{run}; sys.exit(code or 'torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, timeout=60)
     assert (done.returncode, done.stderr) == (0, "")

@@ -5,8 +5,9 @@ import json
 
 import pytest
 
-from invert.output import Output, message
-from invert.progress import Progress
+from invert.cli.output import Output
+from invert.cli.progress import Progress
+from invert.cli.text import message
 
 
 class Terminal(io.StringIO):

@@ -14,11 +14,11 @@ import numpy.typing as npt
 import pytest
 from PIL import Image
 
-from generator.checkpoint import save_network
+from generator.files.checkpoint import save_network
 from generator.networks import Generator
-from invert import options
-from invert.archive import read_projection
+from invert.cli import options
 from invert.durable import exclusive_lock
+from invert.store.npz import read_projection
 from tests.cli.conftest import ROOT, Invert
 from tests.golden_data import load_networks
 

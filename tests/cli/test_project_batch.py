@@ -15,7 +15,7 @@ import numpy.typing as npt
 import pytest
 from PIL import Image
 
-from invert.batch.locking import lock_output
+from invert.store.locks import lock_output
 from tests.cli.batch_case import QUICK, entries, leftovers, start, write_pictures
 from tests.cli.conftest import ROOT, Invert, Result
 
@@ -41,7 +41,7 @@ def project(invert: Invert, network: Path, out: Path) -> Invert:
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory, network: Path) -> Path:
     """A finished file with noise and pictures, not to be changed; pictures/bad.png has no result."""
-    from invert.cli import main
+    from invert.cli.main import main
 
     folder = tmp_path_factory.mktemp("finished")
     write_pictures(folder / "pictures", 6)
@@ -59,7 +59,7 @@ def pixels(path: Path) -> npt.NDArray[np.uint8]:
 
 def rewritten(source: Path, target: Path, **changes: str) -> Path:
     """Project the pictures of a finished file again, with other things kept."""
-    from invert.cli import main
+    from invert.cli.main import main
 
     network = str(Path("tests/golden/nvidia_ada.pkl"))
     arguments = [*QUICK, "--network", ROOT / network, "--out", target, "--quiet", source.parent / "pictures"]
@@ -235,7 +235,7 @@ def test_options_of_a_file_without_one(invert: Invert, pictures: Path, tmp_path:
 
 
 def test_a_second_process_hears_at_once(network: Path, pictures: Path, out: Path) -> None:
-    program = "import sys; from invert.cli import main; print(main(sys.argv[1:]), 'torch' in sys.modules)"
+    program = "import sys; from invert.cli.main import main; print(main(sys.argv[1:]), 'torch' in sys.modules)"
     arguments = ["project", *QUICK, "--network", network, "--out", out, pictures]
     with lock_output(out):
         done = subprocess.run(

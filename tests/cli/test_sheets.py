@@ -10,11 +10,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from generator.checkpoint import save_network
-from generator.loaders import LoadedNetwork, load
+from generator.files.checkpoint import save_network
+from generator.files.reading import LoadedNetwork, load
 from tests.cli.conftest import Invert
 from tests.golden_data import load_networks
-from tests.sheets.conftest import loaded as loaded  # a fixture
 from tests.sheets.sheet_case import write_h5, write_npz
 from tests.sheets.test_layout import places
 
@@ -316,8 +315,9 @@ def test_projections_of_a_conditional_network_need_no_class(invert: Invert, tmp_
 
 
 def test_a_network_without_noise_inputs(invert: Invert, tmp_path: Path) -> None:
-    from generator.config import GeneratorConfig, MappingConfig, SynthesisConfig
+    from generator.config import GeneratorConfig
     from generator.networks import Generator
+    from generator.stylegan2.config import MappingConfig, SynthesisConfig
 
     synthesis = SynthesisConfig(8, 16, img_channels=1, channel_base=64, channel_max=8, use_noise=False)
     path = tmp_path / "plain.safetensors"

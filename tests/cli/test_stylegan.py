@@ -10,11 +10,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from generator.checkpoint import save_network
-from generator.config import GeneratorConfig, MappingConfig, StyleGANSynthesisConfig
-from generator.loaders import load
+from generator.config import GeneratorConfig
+from generator.files.checkpoint import save_network
+from generator.files.reading import load
 from generator.networks import Generator
-from invert.archive import read_projection
+from generator.stylegan.config import StyleGANSynthesisConfig
+from generator.stylegan2.config import MappingConfig
+from invert.store.npz import read_projection
 from tests.cli.conftest import Invert
 from tests.golden_data import GOLDEN
 

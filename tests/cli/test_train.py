@@ -19,8 +19,8 @@ import pytest
 import torch
 from PIL import Image
 
-from generator.loaders import load
-from generator.trainer import Trainer
+from generator.files.reading import load
+from generator.training.trainer import Trainer
 from invert.durable import exclusive_lock
 from tests.cli.conftest import ROOT, Invert, Result
 from tests.cli.train_case import SMALL, assert_same_end, images_seen, log, newest_state, visible, write_pictures
@@ -48,7 +48,7 @@ def train(invert: Invert, pictures: Path, run: Path) -> Invert:
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory, pictures: Path) -> Path:
     """A run of 13 steps, not to be changed."""
-    from invert.cli import main
+    from invert.cli.main import main
 
     folder = tmp_path_factory.mktemp("finished") / "run"
     threads = torch.get_num_threads()
@@ -138,8 +138,8 @@ def test_what_the_log_says(finished: Path) -> None:
 
 def test_logged_losses_are_the_trainers(train: Invert, run: Path, pictures: Path) -> None:
     """The first tick's means, with the penalty R1 as it enters the loss: times gamma / 2."""
-    from generator.train_config import TrainConfig
-    from invert.datasets.pictures import open_pictures
+    from generator.training.config import TrainConfig
+    from invert.datasets.images import open_pictures
 
     assert train("--kimg", 0.04, "--gamma", 3).code == 0
     settings = json.loads((run / "settings.json").read_text())["settings"]
@@ -283,7 +283,9 @@ def test_folders_of_others_are_refused(train: Invert, run: Path) -> None:
 def test_a_run_in_use(run: Path, pictures: Path) -> None:
     """Another process is told at once: before torch is loaded, which takes seconds."""
     run.mkdir()
-    code = "import sys; from invert.cli import main; c = main(sys.argv[1:]); print('torch' in sys.modules); sys.exit(c)"
+    code = (
+        "import sys; from invert.cli.main import main; c = main(sys.argv[1:])\nprint('torch' in sys.modules)\nexit(c)"
+    )
     command = [sys.executable, "-c", code, "train", "--data", pictures, "--out", run, *SMALL]
     with exclusive_lock(run / ".lock"):
         began = time.monotonic()
@@ -299,7 +301,7 @@ def test_a_run_in_use(run: Path, pictures: Path) -> None:
 
 def test_help_and_wrong_usage_load_no_torch() -> None:
     for arguments in (["--help"], ["--data", ".", "--out", "nowhere", "--set", "x=1"], ["--what"]):
-        code = "import sys; from invert.cli import main; main(sys.argv[1:]); sys.exit('torch' in sys.modules)"
+        code = "import sys; from invert.cli.main import main; main(sys.argv[1:]); sys.exit('torch' in sys.modules)"
         command = [sys.executable, "-c", code, "train", *arguments]
         assert subprocess.run(command, cwd=ROOT, capture_output=True, timeout=60, check=False).returncode == 0
 

@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from generator.loaders import load
-from generator.train_config import TrainConfig
-from generator.train_presets import PRESETS
-from invert.training.choices import GROWTH, LENGTHS
+from generator.files.reading import load
+from generator.training.config import TrainConfig
+from generator.training.presets import PRESETS
+from invert.commands.train import GROWTH, LENGTHS
 from tests.cli.conftest import Invert
 from tests.cli.train_case import assert_same_end, log, newest_state, visible, write_pictures
 

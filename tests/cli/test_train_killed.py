@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 import torch
 
-from generator.trainer import Trainer
-from generator.training_state import state_from_bytes
-from invert.training.log import TickLog
-from invert.training.run_folder import RunFolder
+from generator.training.state import state_from_bytes
+from generator.training.trainer import Trainer
+from invert.runs.folder import RunFolder
+from invert.runs.log import TickLog
 from tests.cli.conftest import Invert
 from tests.cli.train_case import SMALL, assert_same_end, images_seen, log, newest_state, start, visible, write_pictures
 
@@ -40,7 +40,7 @@ def train(invert: Invert, pictures: Path, run: Path) -> Invert:
 @pytest.fixture(scope="module")
 def uninterrupted(tmp_path_factory: pytest.TempPathFactory, pictures: Path) -> Callable[..., Path]:
     """Return the folder of a run with these settings that nothing disturbed, not to be changed."""
-    from invert.cli import main
+    from invert.cli.main import main
 
     made: dict[tuple[Any, ...], Path] = {}
 

@@ -7,8 +7,12 @@ from pathlib import Path
 import pytest
 
 from tests.cli.conftest import Invert
-from tests.training.test_report import blank_figures as blank_figures  # a fixture
-from tests.training.test_report import record, snapshot, whole_run, write_run
+from tests.training.test_report import (
+    record,
+    snapshot,
+    whole_run,
+    write_run,
+)
 
 
 @pytest.fixture

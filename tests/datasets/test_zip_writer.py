@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from invert.datasets import zip_writer
-from invert.datasets.picture_zip import PictureZip
+from invert.datasets.image_zip import PictureZip
 from invert.datasets.zip_writer import ZipWriter
 
 Files = dict[str, bytes]

@@ -5,8 +5,8 @@ from typing import Any
 
 import numpy as np
 
-from generator.loaders.pickle_reader import interpret
-from generator.loaders.vocabularies import NVIDIA
+from generator.files.pickles.reader import interpret
+from generator.files.pickles.vocabularies import NVIDIA
 from tests.loaders import emitter
 from tests.loaders.writers import GOLDEN, Arrays, tf_network
 

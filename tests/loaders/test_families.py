@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from generator.errors import NetworkFileError
-from generator.loaders import LoadedNetwork, inspect, load
+from generator.files.reading import LoadedNetwork, inspect, load
 from tests.loaders import emitter, writers
 from tests.loaders.writers import Arrays, golden
 

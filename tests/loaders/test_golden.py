@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from generator.loaders import load
+from generator.files.reading import load
 from tests.golden_data import GOLDEN
 
 TOLERANCE = 1e-4

@@ -11,10 +11,11 @@ import numpy as np
 import pytest
 
 from generator.errors import NetworkFileError
-from generator.loaders.dispatch import read_state
+from generator.files.reading import read_state
 from tests.golden_data import GOLDEN
 from tests.loaders import writers
-from tests.loaders.hostile import Hostile, corpus
+from tests.loaders.hostile import corpus
+from tests.loaders.hostile_case import Hostile
 
 ROOT = Path(__file__).parents[2]
 

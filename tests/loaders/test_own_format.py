@@ -7,18 +7,14 @@ from pathlib import Path
 import pytest
 import torch
 
-from generator.checkpoint import network_bytes, save_loaded, save_network
-from generator.config import (
-    ARCHITECTURES,
-    DiscriminatorConfig,
-    GeneratorConfig,
-    MappingConfig,
-    SynthesisConfig,
-)
+from generator.config import GeneratorConfig
 from generator.errors import NetworkFileError
-from generator.loaders import inspect, load
-from generator.loaders.shapes import discriminator_shapes, generator_shapes
-from generator.networks import Discriminator, Generator
+from generator.files.checkpoint import network_bytes, save_loaded, save_network
+from generator.files.reading import inspect, load
+from generator.networks import Generator
+from generator.shapes import discriminator_shapes, generator_shapes
+from generator.stylegan2.config import ARCHITECTURES, DiscriminatorConfig, MappingConfig, SynthesisConfig
+from generator.stylegan2.discriminator import Discriminator
 from tests.golden_data import GOLDEN
 from tests.loaders import writers
 
@@ -166,9 +162,9 @@ def test_the_hash_is_of_the_bytes_that_were_read(tmp_path: Path, monkeypatch: py
     content = (GOLDEN / "nvidia_tf.pkl").read_bytes()
     path.write_bytes(content)
     expected = inspect(path).sha256
-    from generator.loaders import dispatch
+    from generator.files import reading
 
-    original = dispatch.read_state
+    original = reading.read_state
 
     def replaced(data: memoryview) -> object:
         other = tmp_path / "other"
@@ -176,6 +172,6 @@ def test_the_hash_is_of_the_bytes_that_were_read(tmp_path: Path, monkeypatch: py
         os.replace(other, path)
         return original(data)
 
-    monkeypatch.setattr(dispatch, "read_state", replaced)
+    monkeypatch.setattr(reading, "read_state", replaced)
     assert inspect(path).sha256 == expected
     assert path.read_bytes() == b"other"

@@ -10,10 +10,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from generator.errors import NetworkFileError
-from generator.loaders.dispatch import read_state
-from generator.loaders.pickle_reader import Vocabulary, interpret
-from generator.loaders.records import ArrayRecord, DtypeRecord, ModuleRecord, NetworkRecord, plain
-from generator.loaders.vocabularies import NVIDIA
+from generator.files.pickles.machine import Vocabulary
+from generator.files.pickles.reader import interpret
+from generator.files.pickles.records import ArrayRecord, DtypeRecord, ModuleRecord, NetworkRecord, plain
+from generator.files.pickles.vocabularies import NVIDIA
+from generator.files.reading import read_state
 from tests.golden_data import GOLDEN
 from tests.loaders import emitter, hostile_pickles, writers
 from tests.loaders.emitter import Call, Global, New, Raw

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 import torch
 
-from generator.config import StyleGANSynthesisConfig
 from generator.errors import NetworkFileError
-from generator.loaders import LoadedNetwork, inspect, load
+from generator.files.reading import LoadedNetwork, inspect, load
+from generator.stylegan.config import StyleGANSynthesisConfig
 from tests.golden_data import GOLDEN
 from tests.loaders.stylegan_writer import Parts, drop, put, stylegan
 

@@ -8,9 +8,9 @@ import pytest
 import torch
 
 from generator.errors import NetworkFileError
-from generator.loaders.pickle_reader import Interpretation
-from generator.loaders.records import NamespaceRecord
-from generator.loaders.torch_file import read_stream, read_zip
+from generator.files.pickles.reader import Interpretation
+from generator.files.pickles.records import NamespaceRecord
+from generator.files.pickles.torch_file import read_stream, read_zip
 
 DTYPES = [
     torch.float32, torch.float16, torch.bfloat16, torch.float64,

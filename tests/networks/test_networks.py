@@ -4,20 +4,13 @@ import json
 import pytest
 import torch
 
-from generator.config import (
-    ARCHITECTURES,
-    DiscriminatorConfig,
-    GeneratorConfig,
-    MappingConfig,
-    SynthesisConfig,
-    config_e,
-    config_f,
-    from_dict,
-    to_dict,
-)
+from generator.config import GeneratorConfig, config_e, config_f, from_dict, to_dict
 from generator.errors import ConfigError
 from generator.layers import ModulatedConv2d, freeze, minibatch_standard_deviation
-from generator.networks import Discriminator, Generator, MappingNetwork
+from generator.mapping import MappingNetwork
+from generator.networks import Generator
+from generator.stylegan2.config import ARCHITECTURES, DiscriminatorConfig, MappingConfig, SynthesisConfig
+from generator.stylegan2.discriminator import Discriminator
 from tests.golden_data import NETWORKS, load_networks, relative_error
 
 TOLERANCE = 1e-4

@@ -13,10 +13,6 @@ from torch.nn import functional
 from generator.config import (
     STYLEGAN_CONFIGURATIONS,
     GeneratorConfig,
-    MappingConfig,
-    StyleGANDiscriminatorConfig,
-    StyleGANSynthesisConfig,
-    SynthesisConfig,
     config_stylegan,
     discriminator_from_dict,
     from_dict,
@@ -24,9 +20,13 @@ from generator.config import (
 )
 from generator.errors import ConfigError
 from generator.layers import freeze
-from generator.losses import r1_penalty
-from generator.networks import Generator, StyleGANDiscriminator, StyleGANSynthesisNetwork, make_discriminator
-from generator.networks.style_layer import StyleLayer, instance_norm
+from generator.networks import Generator, make_discriminator
+from generator.stylegan.config import StyleGANDiscriminatorConfig, StyleGANSynthesisConfig
+from generator.stylegan.discriminator import StyleGANDiscriminator
+from generator.stylegan.layers import StyleLayer, instance_norm
+from generator.stylegan.synthesis import StyleGANSynthesisNetwork
+from generator.stylegan2.config import MappingConfig, SynthesisConfig
+from generator.training.losses import r1_penalty
 
 
 def small(**changes: Any) -> StyleGANSynthesisConfig:

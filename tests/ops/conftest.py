@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from generator.ops import _build
-from generator.ops._compile import cuda_home
+from generator.ops.native import build
+from generator.ops.native.compile import cuda_home
 
 _FIXTURES = {"kernels", "native", "native_cuda"}
 
@@ -27,12 +27,12 @@ def native_cache(tmp_path_factory: pytest.TempPathFactory) -> str:
     return os.environ.get("INVERT_CACHE") or str(tmp_path_factory.mktemp("native"))
 
 
-def _ensure(cache: str, *, cuda: bool) -> _build.NativeStatus:
+def _ensure(cache: str, *, cuda: bool) -> build.NativeStatus:
     # Only for this call: the other tests run with native kernels switched off.
     with pytest.MonkeyPatch.context() as patch:
         patch.delenv("INVERT_NATIVE", raising=False)
         patch.setenv("INVERT_CACHE", cache)
-        status = _build.ensure(cuda=cuda, retry=True)
+        status = build.ensure(cuda=cuda, retry=True)
     library = status.cuda if cuda else status.cpu
     if library.code == "no-compiler":
         pytest.skip(f"no native kernels: {library.reason}")
@@ -41,13 +41,13 @@ def _ensure(cache: str, *, cuda: bool) -> _build.NativeStatus:
 
 
 @pytest.fixture(scope="session")
-def native(native_cache: str) -> _build.NativeStatus:
+def native(native_cache: str) -> build.NativeStatus:
     """Build and load the CPU library."""
     return _ensure(native_cache, cuda=False)
 
 
 @pytest.fixture(scope="session")
-def native_cuda(native: _build.NativeStatus, native_cache: str) -> _build.NativeStatus:
+def native_cuda(native: build.NativeStatus, native_cache: str) -> build.NativeStatus:
     """Build and load the CUDA library; no GPU is needed for that."""
     if torch.version.cuda is None:
         pytest.skip("torch is built without CUDA")

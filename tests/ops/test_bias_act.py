@@ -1,8 +1,8 @@
 import pytest
 import torch
 
-from generator.config import ACTIVATIONS
-from generator.ops import bias_act, default_gain
+from generator.ops.bias_act import bias_act, default_gain
+from generator.settings import ACTIVATIONS
 from tests.golden_data import Arrays
 
 GOLDEN = Arrays("bias_act")

@@ -5,7 +5,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from generator.ops import averaging_kernel, conv_average2d, upsample_conv2d, upsampling_kernel
+from generator.ops.box_conv import averaging_kernel, conv_average2d, upsample_conv2d, upsampling_kernel
 
 
 def repeated(x: Tensor, weight: Tensor) -> Tensor:

@@ -16,11 +16,11 @@ from typing import Any
 import pytest
 import torch
 
-from generator.ops import _build, _compile, _sources
-from generator.ops._build import NativeStatus, ensure, kernels_hash, status
-from generator.ops._cache import NativeError, cache_folder
 from generator.ops._library import NAMESPACE
-from generator.ops._sources import Recipe, Unit, ninja_text
+from generator.ops.native import build, compile, recipes
+from generator.ops.native.build import NativeStatus, ensure, kernels_hash, status
+from generator.ops.native.cache import NativeError, cache_folder
+from generator.ops.native.recipes import Recipe, Unit, ninja_text
 
 ROOT = Path(__file__).parent.parent.parent
 SOURCE = 'extern "C" const char* invert_cpu_isa() { return "tiny"; }\n'
@@ -47,15 +47,15 @@ from pathlib import Path
 from generator.ops import _build
 from generator.ops._sources import Recipe, Unit, ninja_text
 unit = Unit(sys.argv[1], "tiny.o", "cxx", ("-fPIC",))
-_build._recipe = lambda target: Recipe(f"tiny_{target}", (unit,), (), ("-shared",))
+build._recipe = lambda target: Recipe(f"tiny_{target}", (unit,), (), ("-shared",))
 if "as-nobody" in sys.argv and os.geteuid() == 0:
     os.setgroups([])
     os.setresgid(65534, 65534, 65534)
     os.setresuid(65534, 65534, 65534)
 print("ready", flush=True)
 sys.stdin.readline()
-result = _build.ensure(on_message=lambda text: print("message:", text, flush=True), timeout=30)
-print("result:", result.cpu.code or "loaded", _build.kernels_hash(), flush=True)
+result = build.ensure(on_message=lambda text: print("message:", text, flush=True), timeout=30)
+print("result:", result.cpu.code or "loaded", build.kernels_hash(), flush=True)
 """
 
 
@@ -79,7 +79,7 @@ class Tiny:
     def ensure(self, **settings: Any) -> NativeStatus:
         """Call `ensure` as a new process would; `told` has what it said this time."""
         self.told.clear()
-        self._monkeypatch.setattr(_build, "_state", {})
+        self._monkeypatch.setattr(build, "_state", {})
         return ensure(on_message=self.told.append, **settings)
 
     @property
@@ -110,8 +110,8 @@ class Tiny:
 @pytest.fixture
 def tiny(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Tiny:
     tiny = Tiny(tmp_path, monkeypatch)
-    monkeypatch.setattr(_build, "_recipe", tiny.recipe)
-    monkeypatch.setattr(_build, "_state", {})
+    monkeypatch.setattr(build, "_recipe", tiny.recipe)
+    monkeypatch.setattr(build, "_state", {})
     monkeypatch.setenv("INVERT_CACHE", str(tiny.cache))
     monkeypatch.setenv("CXX", str(tiny.compiler))
     monkeypatch.delenv("INVERT_NATIVE", raising=False)
@@ -184,11 +184,11 @@ def test_nothing_happens_before_it_is_wanted(tiny: Tiny) -> None:
 
 @needs_compiler
 def test_where_torch_lies_gives_no_other_library(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    here = _sources.digest(_sources.cpu_recipe(), "1")
-    monkeypatch.setattr(_sources, "torch_folder", lambda: tmp_path / "torch")
-    assert f"-L{tmp_path / 'torch' / 'lib'}" in _sources.cpu_recipe().link
-    assert _sources.digest(_sources.cpu_recipe(), "1") == here
-    assert _sources.digest(_sources.cpu_recipe(), "2") != here
+    here = recipes.digest(recipes.cpu_recipe(), "1")
+    monkeypatch.setattr(recipes, "torch_folder", lambda: tmp_path / "torch")
+    assert f"-L{tmp_path / 'torch' / 'lib'}" in recipes.cpu_recipe().link
+    assert recipes.digest(recipes.cpu_recipe(), "1") == here
+    assert recipes.digest(recipes.cpu_recipe(), "2") != here
 
 
 def test_other_sources_flags_or_compilers_give_another_library(tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -196,7 +196,7 @@ def test_other_sources_flags_or_compilers_give_another_library(tiny: Tiny, monke
     tiny.compiler.write_text(tiny.compiler.read_text().replace("compiler 1", "compiler 2"))
     hashes.add(tiny.ensure().cpu.hash)
     recipe = tiny.recipe("cpu").with_flags("-DMORE")
-    monkeypatch.setattr(_build, "_recipe", lambda target: recipe)
+    monkeypatch.setattr(build, "_recipe", lambda target: recipe)
     hashes.add(tiny.ensure().cpu.hash)
     monkeypatch.setattr(torch, "__version__", "2.99.0")
     hashes.add(tiny.ensure().cpu.hash)
@@ -504,17 +504,17 @@ def test_cuda_compiler_that_does_not_fit(
 
 
 def test_both_libraries_are_in_the_hash(monkeypatch: pytest.MonkeyPatch) -> None:
-    loaded = {name: _build.LibraryStatus(hash=name * 2, path=Path(name)) for name in ("cuda", "cpu")}
-    monkeypatch.setattr(_build, "_state", loaded)
+    loaded = {name: build.LibraryStatus(hash=name * 2, path=Path(name)) for name in ("cuda", "cpu")}
+    monkeypatch.setattr(build, "_state", loaded)
     assert kernels_hash() == "native-cpucpu+cudacuda"
 
 
 def test_cuda_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CUDA_HOME", str(tmp_path))
-    assert _compile.cuda_home() == tmp_path
+    assert compile.cuda_home() == tmp_path
     monkeypatch.delenv("CUDA_HOME")
     monkeypatch.setenv("PATH", str(tmp_path))
-    assert _compile.cuda_home() == Path("/usr/local/cuda")
+    assert compile.cuda_home() == Path("/usr/local/cuda")
 
 
 def test_messages_are_one_line() -> None:

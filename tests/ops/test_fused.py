@@ -4,8 +4,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from generator.ops import bias_act, conv_tail, lpips_tail, modulate, normalise_features
 from generator.ops._library import portable
+from generator.ops.bias_act import bias_act
+from generator.ops.conv_tail import conv_tail
+from generator.ops.lpips_tail import lpips_tail, normalise_features
+from generator.ops.modulate import modulate
 
 
 def leaf(*shape: int) -> Tensor:

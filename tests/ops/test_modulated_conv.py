@@ -1,8 +1,8 @@
 import pytest
 import torch
 
-from generator.ops import modulated_conv2d, setup_filter
-from generator.ops.modulated_conv import filtered_conv2d
+from generator.ops.modulated_conv import filtered_conv2d, modulated_conv2d
+from generator.ops.upfirdn2d import setup_filter
 from tests.golden_data import Arrays
 
 GOLDEN = Arrays("modulated_conv2d")
@@ -59,7 +59,7 @@ def test_differentiable_twice(form: str, up: int, demodulate: bool) -> None:
 def test_filtered_convolution_equals_its_slow_definition(up: int, down: int, kernel: int, flip: bool) -> None:
     from torch.nn import functional
 
-    from generator.ops import upfirdn2d
+    from generator.ops.upfirdn2d import upfirdn2d
 
     torch.manual_seed(1)
     x = torch.randn([2, 3, 8, 8], dtype=torch.float64)

@@ -7,8 +7,12 @@ import torch
 from torch import Tensor
 from torch.autograd import gradcheck, gradgradcheck
 
-from generator.config import ACTIVATIONS
-from generator.ops import bias_act, conv_tail, lpips_tail, modulate, normalise_features, setup_filter, upfirdn2d
+from generator.ops.bias_act import bias_act
+from generator.ops.conv_tail import conv_tail
+from generator.ops.lpips_tail import lpips_tail, normalise_features
+from generator.ops.modulate import modulate
+from generator.ops.upfirdn2d import setup_filter, upfirdn2d
+from generator.settings import ACTIVATIONS
 from tests.golden_data import Arrays
 
 pytestmark = pytest.mark.usefixtures("kernels")

@@ -3,9 +3,9 @@
 import pytest
 import torch
 
-from generator.config import ACTIVATIONS
-from generator.ops import setup_filter
 from generator.ops._library import portable
+from generator.ops.upfirdn2d import setup_filter
+from generator.settings import ACTIVATIONS
 from tests.ops.native_case import DTYPES, SHAPES, Case, compare
 
 pytestmark = pytest.mark.usefixtures("isa")

@@ -6,8 +6,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from generator.ops import conv_tail, lpips_tail, modulate, setup_filter, upfirdn2d
 from generator.ops._library import layout_of
+from generator.ops.conv_tail import conv_tail
+from generator.ops.lpips_tail import lpips_tail
+from generator.ops.modulate import modulate
+from generator.ops.upfirdn2d import setup_filter, upfirdn2d
 from tests.ops.native_case import Case
 
 pytestmark = pytest.mark.usefixtures("isa")

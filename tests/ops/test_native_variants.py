@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from generator.ops._build import NativeStatus
-from generator.ops._compile import compile_library, find_toolchain
 from generator.ops._library import NAMESPACE, OPERATORS
-from generator.ops._sources import Recipe, Unit, cpu_recipe
+from generator.ops.native.build import NativeStatus
+from generator.ops.native.compile import compile_library, find_toolchain
+from generator.ops.native.recipes import Recipe, Unit, cpu_recipe
 
 TESTS = Path(__file__).parent
 EMULATION = TESTS / "emulated_cuda"

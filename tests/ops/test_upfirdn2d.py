@@ -3,7 +3,7 @@ import pytest
 import scipy.signal
 import torch
 
-from generator.ops import setup_filter, upfirdn2d
+from generator.ops.upfirdn2d import setup_filter, upfirdn2d
 from tests.golden_data import Arrays
 
 GOLDEN = Arrays("upfirdn2d")

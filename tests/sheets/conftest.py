@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from generator.loaders import LoadedNetwork, load
+from generator.files.reading import LoadedNetwork, load
 
 
 @pytest.fixture(scope="session")

@@ -6,10 +6,10 @@ from typing import Any
 
 import numpy as np
 
-from generator.loaders import LoadedNetwork
-from invert.archive import encode_arrays
-from invert.images import Target
-from invert.projection import Projection
+from generator.files.reading import LoadedNetwork
+from invert.images.target import Target
+from invert.projection.projector import Projection
+from invert.store.npz import encode_arrays
 from tests.batch.batch_case import make_entries, make_manifest, write_batch
 
 

@@ -7,9 +7,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from invert.sheets.interpolation import interpolate, slerp
+from invert.sheets.interpolation import Strip, interpolate, slerp
 from invert.sheets.sources import Source
-from invert.sheets.strip import Strip
 
 
 def vectors(count: int, size: int = 16) -> list[Tensor]:

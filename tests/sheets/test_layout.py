@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 
 from invert.errors import UsageError
-from invert.sheets.drawing import fitting_scale, hold_size
-from invert.sheets.layout import Grid, Legend, draw_sheet, enlarge, heat, to_rgb
+from invert.sheets.layout import Grid, Legend, draw_sheet, enlarge, fitting_scale, heat, hold_size, to_rgb
 
 
 def picture(seed: int, channels: int = 3, side: int = 8) -> Any:

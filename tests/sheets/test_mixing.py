@@ -5,14 +5,12 @@ import pytest
 import torch
 from torch import Tensor
 
-from generator.loaders import LoadedNetwork
-from invert.sampling import draw_picture
-from invert.sheets.drawing import Draw
-from invert.sheets.layout import Grid
-from invert.sheets.mixing import mix_styles, mixing_grid, range_text
+from generator.files.reading import LoadedNetwork
+from invert.projection.latents import draw_picture
+from invert.sheets.layout import Draw, Grid
+from invert.sheets.mixing import mix_styles, mixing_grid, range_text, truncation_grid
 from invert.sheets.references import parse_references
 from invert.sheets.sources import Source, find_sources
-from invert.sheets.truncation import truncation_grid
 
 
 @pytest.fixture

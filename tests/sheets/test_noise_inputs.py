@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 import torch
 
-from generator.config import GeneratorConfig, MappingConfig, SynthesisConfig
-from generator.loaders import LoadedNetwork
+from generator.config import GeneratorConfig
+from generator.files.reading import LoadedNetwork
 from generator.networks import Generator
+from generator.stylegan2.config import MappingConfig, SynthesisConfig
 from invert.sheets.noise_inputs import (
     Spread,
     draw_with_noise,

@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 import torch
 
-from generator.loaders import LoadedNetwork
-from invert.batch.reading import open_latents
+from generator.files.reading import LoadedNetwork
 from invert.errors import NoInputError, UsageError
+from invert.hdf5.reading import open_latents
 from invert.sheets.references import parse_references
 from invert.sheets.sources import Source, find_sources
 from tests.sheets.sheet_case import write_h5, write_npz
@@ -163,7 +163,7 @@ def test_a_bomb(find: Find, w: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPa
     path.write_bytes(member(path.read_bytes(), "step_loss", npy(np.zeros(1 << 20, np.float32))))
     assert path.stat().st_size < 1 << 16
     assert len(find(path)) == 1
-    monkeypatch.setattr("invert.archive.MAX_BYTES", 1 << 20)
+    monkeypatch.setattr("invert.store.npz.MAX_BYTES", 1 << 20)
     with pytest.raises(NoInputError, match=r"is no projection, or damaged"):
         find(path)
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from invert.batch.names import in_shard, name_key
 from invert.batch.slurm import ArrayEvent, run_array
+from invert.store.names import in_shard, name_key
 from tests.image_factory import encode, picture, save
 from tests.slurm.test_slurm import job_number, until
 

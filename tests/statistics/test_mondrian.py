@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from scipy import special
 
-from invert.statistics.mondrian import Bins
+from invert.statistics.bins import Bins
 from invert.statistics.thresholds import Threshold, neyman_pearson
 
 RATE, DEVIATION = 0.05, 0.5

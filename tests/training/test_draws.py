@@ -8,13 +8,14 @@ import pytest
 import torch
 from torch import Tensor
 
-from generator.config import DiscriminatorConfig, GeneratorConfig, MappingConfig, SynthesisConfig
-from generator.data import picture_order, stream_seed
-from generator.draws import Draws, RandomSource
+from generator.config import GeneratorConfig
 from generator.errors import ConfigError
 from generator.layers import minibatch_standard_deviation
-from generator.networks import Discriminator
-from generator.partition import micro_batches
+from generator.stylegan2.config import DiscriminatorConfig, MappingConfig, SynthesisConfig
+from generator.stylegan2.discriminator import Discriminator
+from generator.training.draws import Draws, RandomSource
+from generator.training.images import picture_order, stream_seed
+from generator.training.processes import micro_batches
 
 SIZES = {"b4.conv1": 4, "b8.conv0": 8, "b8.conv1": 8}
 

@@ -9,15 +9,15 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from generator.checkpoint import network_bytes
 from generator.config import GeneratorConfig, from_dict, to_dict
 from generator.errors import ConfigError
-from generator.growth import blend_reals, drawing_part, is_used, styles_at
-from generator.loaders import load
+from generator.files.checkpoint import network_bytes
+from generator.files.reading import load
 from generator.networks import Generator, make_discriminator
-from generator.train_config import TrainConfig
-from generator.trainer import Trainer
-from generator.training_state import state_bytes, state_from_bytes
+from generator.training.config import TrainConfig
+from generator.training.growth import blend_reals, drawing_part, is_used, styles_at
+from generator.training.state import state_bytes, state_from_bytes
+from generator.training.trainer import Trainer
 from tests.training.training_case import ArrayPictures, is_same, largest_difference, parameters, tiny
 
 STYLEGAN = {"generator_architecture": "stylegan", "discriminator_architecture": "stylegan"}

@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 
 from generator.errors import ConfigError
-from generator.growth_schedule import GrowthSchedule, parse_by_resolution
-from generator.train_config import TrainConfig
-from generator.train_presets import PRESETS
+from generator.training.config import TrainConfig
+from generator.training.growth import GrowthSchedule, parse_by_resolution
+from generator.training.presets import PRESETS
 from tests.training.training_case import tiny
 
 

@@ -10,9 +10,14 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from generator.config import GeneratorConfig, MappingConfig, SynthesisConfig
-from generator.draws import Draws
-from generator.losses import (
+from generator import mapping
+from generator.config import GeneratorConfig
+from generator.networks import Generator
+from generator.stylegan2 import synthesis
+from generator.stylegan2.config import MappingConfig, SynthesisConfig
+from generator.stylegan2.discriminator import Discriminator
+from generator.training.draws import Draws
+from generator.training.losses import (
     critic_loss,
     discriminator_logistic_loss,
     generator_logistic_loss,
@@ -22,8 +27,7 @@ from generator.losses import (
     path_lengths,
     r1_penalty,
 )
-from generator.networks import Discriminator, Generator, mapping, synthesis_stylegan2
-from generator.objectives import DiscriminatorObjective, GeneratorObjective, draw_images
+from generator.training.objectives import DiscriminatorObjective, GeneratorObjective, draw_images
 from tests.golden_data import NETWORKS, load_networks
 
 LOGITS = [-1e30, -1e4, -800.0, -30.0, -1.5, 0.0, 1e-9, 2.0, 30.0, 800.0, 1e4, 1e30]
@@ -111,7 +115,7 @@ class _Doubled:
 @pytest.fixture
 def in_float64(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], tuple[Any, Generator, Discriminator]]]:
     """Load a golden network whose layers all work in float64."""
-    monkeypatch.setattr(synthesis_stylegan2, "torch", _Doubled())
+    monkeypatch.setattr(synthesis, "torch", _Doubled())
     monkeypatch.setattr(mapping, "torch", _Doubled())
 
     def build(name: str) -> tuple[Any, Generator, Discriminator]:

@@ -7,15 +7,15 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from generator.config import GeneratorConfig, MappingConfig, SynthesisConfig
-from generator.data import picture_order
-from generator.draws import RandomSource
-from generator.ema import ema_beta, update_ema
+from generator.config import GeneratorConfig
 from generator.networks import Generator
-from generator.objectives import draw_images
-from generator.optimiser import adam, adam_state, load_adam_state
-from generator.train_config import TrainConfig
-from generator.trainer import Trainer
+from generator.stylegan2.config import MappingConfig, SynthesisConfig
+from generator.training.config import TrainConfig
+from generator.training.draws import RandomSource
+from generator.training.images import picture_order
+from generator.training.objectives import draw_images
+from generator.training.optimiser import adam, adam_state, ema_beta, load_adam_state, update_ema
+from generator.training.trainer import Trainer
 from tests.training.training_case import ArrayPictures, largest_difference, parameters, tiny, train
 
 

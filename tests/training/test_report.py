@@ -10,13 +10,16 @@ from typing import Any
 import numpy as np
 import pytest
 
-from invert import figures
 from invert.errors import NoInputError
-from invert.images import to_png_bytes
-from invert.training.history import read_history
-from invert.training.report import MAX_GRIDS, training_report
-from tests.test_page import Browse, Reader, Visit
-from tests.test_page import browse as browse  # a fixture
+from invert.images.decoding import to_png_bytes
+from invert.report import curves
+from invert.runs.history import read_history
+from invert.runs.report import MAX_GRIDS, training_report
+from tests.test_page import (
+    Browse,
+    Reader,
+    Visit,  # a fixture
+)
 
 HOSTILE = "<img src=x onerror=alert(1)>\"'&\u202e\x00\ud800"
 
@@ -55,9 +58,9 @@ def blank_figures(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatc
     """Draw nothing, except where a test asks for `real_figures`."""
     if "real_figures" in request.fixturenames:
         return
-    blank = figures.Drawing(sheet(0), sheet(1))
-    monkeypatch.setattr(figures, "draw_curves", lambda *_, **__: blank)
-    monkeypatch.setattr(figures, "draw_shares", lambda *_, **__: blank)
+    blank = curves.Drawing(sheet(0), sheet(1))
+    monkeypatch.setattr(curves, "draw_curves", lambda *_, **__: blank)
+    monkeypatch.setattr(curves, "draw_shares", lambda *_, **__: blank)
 
 
 @functools.cache
@@ -400,7 +403,7 @@ def test_long_lists_and_values_are_cut(tmp_path: Path) -> None:
 
 
 def test_a_very_long_log(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("invert.training.history.MAX_TICKS", 100)
+    monkeypatch.setattr("invert.runs.history.MAX_TICKS", 100)
     folder = write_run(tmp_path, [record(k, 4000) for k in range(4, 4001, 4)], pictures=False)
     history = read_history(folder)
     images = [tick.images for tick in history.ticks]
@@ -408,7 +411,7 @@ def test_a_very_long_log(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     assert (images[0], images[-1]) == (4000, 4_000_000)
     assert images == sorted(set(images))
     assert "not every tick is drawn" in show(folder).text
-    monkeypatch.setattr("invert.training.history.MAX_LOG", 1000)
+    monkeypatch.setattr("invert.runs.history.MAX_LOG", 1000)
     with pytest.raises(NoInputError, match=r"over the 0\.001 MB limit"):
         read_history(folder)
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from generator.networks import Generator
-from generator.resolution_usage import resolution_shares
+from generator.training.resolution_shares import resolution_shares
 from tests.training.training_case import tiny
 
 SIZES = (4, 8, 16)

@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 import torch
 
-from generator.training_state import state_bytes
+from generator.training.state import state_bytes
 from invert.errors import BusyError, OutputError, UsageError
-from invert.training.log import TickLog
-from invert.training.run_folder import RunFolder, lock_run, open_run, record_of
+from invert.runs.folder import RunFolder, lock_run, open_run, record_of
+from invert.runs.log import TickLog
 
 DATA = {"path": "a", "fingerprint": "f" * 64, "pictures": 3}
 

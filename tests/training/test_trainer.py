@@ -10,11 +10,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from generator.config import ARCHITECTURES
 from generator.errors import ConfigError
-from generator.networks import Discriminator
-from generator.trainer import RECORDED, Trainer
-from generator.training_state import state_bytes, state_from_bytes
+from generator.stylegan2.config import ARCHITECTURES
+from generator.stylegan2.discriminator import Discriminator
+from generator.training.state import state_bytes, state_from_bytes
+from generator.training.trainer import RECORDED, Trainer
 from tests.training.training_case import ArrayPictures, is_same, largest_difference, parameters, tiny, train, trained
 
 LABELLED: dict[str, Any] = {"classes": 3}

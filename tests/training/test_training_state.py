@@ -7,10 +7,10 @@ import torch
 from safetensors.torch import save
 from torch import Tensor
 
-from generator.checkpoint import network_bytes
 from generator.errors import NetworkFileError
+from generator.files.checkpoint import network_bytes
 from generator.networks import Generator
-from generator.training_state import state_bytes, state_from_bytes
+from generator.training.state import state_bytes, state_from_bytes
 from tests.training.training_case import is_same, tiny, trained
 
 

@@ -8,12 +8,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from generator.train_config import TrainConfig
-from generator.trainer import Trainer
+from generator.training.config import TrainConfig
+from generator.training.trainer import Trainer
 
 
 class ArrayPictures:
-    """Random pictures; implements `generator.data.Pictures`, and notes which were asked for."""
+    """Random pictures; implements `generator.training.images.Pictures`, and notes which were asked for."""
 
     def __init__(self, size: int = 40, resolution: int = 16, channels: int = 3, classes: int = 0) -> None:
         rng = np.random.RandomState(size)

@@ -1,0 +1,123 @@
+"""Read this project's own network files: safetensors with the settings in one metadata entry."""
+
+import json
+import math
+from typing import Any, Final
+
+import numpy as np
+
+from generator.config import GeneratorConfig, discriminator_from_dict, from_dict
+from generator.errors import ConfigError, NetworkFileError
+from generator.files.pickles.records import escaped
+from generator.files.state import LoadedState
+from generator.files.weights import Weight, check_shapes, to_float32
+from generator.shapes import discriminator_shapes, generator_shapes
+
+__all__ = ["FAMILY", "FORMAT", "METADATA_KEY", "VERSION", "read"]
+
+FORMAT: Final = "invert-network"
+FAMILY: Final = "invert"
+VERSION: Final = 1
+METADATA_KEY: Final = "invert"  # one entry only: the library does not keep the order of several
+MAX_HEADER: Final = 1 << 22
+
+
+def read(data: memoryview) -> LoadedState:
+    """Turn a file into a network.
+
+    Raises:
+        NetworkFileError: The file is damaged, or not one of this project's.
+    """
+    header, begin = _header(data)
+    metadata = header.pop("__metadata__", None)
+    text = metadata.get(METADATA_KEY) if isinstance(metadata, dict) else None
+    if not isinstance(text, str):
+        first = ", ".join(escaped(name)[:60] for name in sorted(header)[:3]) or "none"
+        raise NetworkFileError(f"this is a safetensors file of another model (its first tensors: {first})")
+    about = _json(text.encode(), 8)
+    if about.get("format") != FORMAT or about.get("version") != VERSION:
+        raise NetworkFileError(f"unsupported: it is not version {VERSION} of the format '{FORMAT}'; update invert")
+    weights = _weights(data, header, begin)
+    parts = {prefix: _part(weights, prefix) for prefix in ("G.", "D.")}
+    if len(parts["G."]) + len(parts["D."]) != len(weights):
+        raise NetworkFileError("damaged: it holds tensors that belong to no network")
+    try:
+        generator = from_dict(GeneratorConfig, about["generator"])
+        found = about.get("discriminator")
+        discriminator = None if found is None else discriminator_from_dict(found)
+    except (ConfigError, KeyError, TypeError, ValueError) as error:
+        raise NetworkFileError(f"damaged: its settings are not a network's: {escaped(str(error))}") from None
+    check_shapes(parts["G."], generator_shapes(generator), frozenset())
+    check_shapes(parts["D."], {} if discriminator is None else discriminator_shapes(discriminator), frozenset())
+    source, family, settings = about.get("source_sha256"), about.get("family"), about.get("settings")
+    return LoadedState(
+        generator_config=generator,
+        generator_state=to_float32(parts["G."])[0],
+        discriminator_config=discriminator,
+        discriminator_state=None if discriminator is None else to_float32(parts["D."])[0],
+        family=family if isinstance(family, str) else FAMILY,
+        settings=settings if isinstance(settings, dict) else {},
+        source_sha256=source if isinstance(source, str) else None,
+    )
+
+
+def _header(data: memoryview) -> tuple[dict[str, Any], int]:
+    """Return the JSON header and where the tensors begin."""
+    length = int.from_bytes(data[:8], "little")
+    if length > MAX_HEADER:
+        raise NetworkFileError(f"this is a safetensors file of another model (a header of {length} bytes)", 0)
+    if 8 + length > len(data):
+        raise NetworkFileError("damaged or cut off: the safetensors header is not complete", 8)
+    return _json(bytes(data[8 : 8 + length]), 8), 8 + length
+
+
+def _json(text: bytes, offset: int) -> dict[str, Any]:
+    try:
+        value = json.loads(text, object_pairs_hook=_unique)
+    except (ValueError, RecursionError):
+        raise NetworkFileError("damaged: the safetensors header is not valid JSON", offset) from None
+    if not isinstance(value, dict):
+        raise NetworkFileError("damaged: the safetensors header is not an object", offset)
+    return value
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    result = dict(pairs)
+    if len(result) != len(pairs):
+        raise ValueError("duplicate key")
+    return result
+
+
+def _weights(data: memoryview, header: dict[str, Any], begin: int) -> dict[str, Weight]:
+    """Return the tensors, which must be float32 and fill the file without gap or overlap."""
+    places: list[tuple[int, int, str, tuple[int, ...]]] = []
+    for name, entry in header.items():
+        known = isinstance(entry, dict) and entry.get("dtype") == "F32"
+        shape, span = (_sizes(entry.get(key)) if known else None for key in ("shape", "data_offsets"))
+        if shape is None or span is None or len(span) != 2:
+            raise NetworkFileError(f"damaged: tensor '{escaped(name)}' is not described as float32 numbers", 8)
+        places.append((span[0], span[1], name, shape))
+    weights: dict[str, Weight] = {}
+    position = 0
+    for start, end, name, shape in sorted(places):
+        if start != position or end - start != 4 * math.prod(shape) or begin + end > len(data):
+            raise NetworkFileError(
+                f"damaged or cut off: tensor '{escaped(name)}' is not where it should be", begin + start
+            )
+        array = np.frombuffer(data[begin + start : begin + end], dtype="<f4") if end > start else np.empty(0, "<f4")
+        weights[name] = Weight(array.reshape(shape), name, "float32")
+        position = end
+    if begin + position != len(data):
+        raise NetworkFileError("damaged: the tensors do not fill the file", begin + position)
+    return weights
+
+
+def _sizes(value: object) -> tuple[int, ...] | None:
+    """Return a short list of sizes as a tuple; None if it is not one."""
+    if not isinstance(value, list) or len(value) > 8:
+        return None
+    return tuple(value) if all(type(size) is int and 0 <= size < 1 << 40 for size in value) else None
+
+
+def _part(weights: dict[str, Weight], prefix: str) -> dict[str, Weight]:
+    return {name.removeprefix(prefix): item for name, item in weights.items() if name.startswith(prefix)}

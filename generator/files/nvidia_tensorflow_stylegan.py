@@ -1,0 +1,129 @@
+"""Networks of the TensorFlow code of the first StyleGAN: versions 2 and 3, and StyleGAN2's configuration A."""
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+import numpy as np
+
+from generator.errors import NetworkFileError
+from generator.files.state import LoadedState, Part, assemble
+from generator.files.tensorflow_names import DROPPED, Translation, tensorflow_mapping
+from generator.files.tensorflow_names_stylegan import stylegan_discriminator, stylegan_synthesis
+from generator.files.tensorflow_networks import claims_of, group_size, number, put, taps, top_resolution, word
+from generator.files.weights import Weight
+from generator.settings import MAX_RESOLUTION
+from generator.tensors import Hints
+
+__all__ = ["FAMILY", "read"]
+
+FAMILY: Final = "stylegan-tensorflow"
+_NAME: Final = "StyleGAN"
+_BLUR: Final = (1.0, 2.0, 1.0)
+# From which resolution up each value of 'fused_scale' runs a transposed convolution.
+_FUSED_FROM: Final = {"auto": 128, True: 8, False: 2 * MAX_RESOLUTION}
+# What the published code draws with unless it is told otherwise.
+_TRUNCATION: Final = {"truncation_psi": 0.7, "truncation_cutoff": 8}
+
+Variables = Mapping[str, Weight]
+
+
+def read(
+    parts: Mapping[str, Variables],
+    critic: Variables,
+    kwargs: Mapping[str, Mapping[str, Any]],
+    settings: dict[str, Any],
+    warnings: list[str],
+) -> LoadedState:
+    """Turn the arrays of a file into a network.
+
+    Args:
+        parts: Arrays of the averaged generator ("") and its components "mapping" and "synthesis".
+        critic: Those of the discriminator.
+        kwargs: Settings of "Gs" and "D".
+        settings, warnings: For `LoadedState`; the defaults for truncation are added.
+
+    Raises:
+        NetworkFileError: They do not fit together, or to a StyleGAN.
+    """
+    settings = {**settings, "Gs": _TRUNCATION | settings["Gs"]}
+    return assemble(
+        _generator(parts, kwargs["Gs"]),
+        _discriminator(critic, kwargs["D"]),
+        family=FAMILY,
+        settings=settings,
+        warnings=(*warnings, *_growth(parts)),
+    )
+
+
+def _generator(parts: Mapping[str, Variables], kwargs: Mapping[str, Any]) -> Part:
+    weights: dict[str, Weight] = {}
+    for name, item in parts[""].items():
+        own: dict[str, Translation] = {"lod": DROPPED, "dlatent_avg": ("mapping.w_avg", "same")}
+        put(weights, item, own.get(name), _NAME)
+    for name, item in parts["mapping"].items():
+        put(weights, item, tensorflow_mapping(name), _NAME)
+    resolution, fused_from = top_resolution(parts["synthesis"]), _fused_from(kwargs)
+    for name, item in parts["synthesis"].items():
+        put(weights, item, stylegan_synthesis(name, resolution, fused_from), _NAME)
+    if kwargs.get("normalize_latents", True) is not True:
+        raise NetworkFileError("unsupported: a mapping network that does not normalise its latents")
+    beta = number(kwargs, "dlatent_avg_beta", 0.995)
+    hints = _hints(
+        kwargs,
+        normalisation=_normalisation(kwargs),
+        mapping_activation=word(kwargs, "mapping_nonlinearity"),
+        lr_multiplier=number(kwargs, "mapping_lrmul", 0.01),
+        w_avg_beta=0.995 if beta is None else beta,
+        claims=_claims(kwargs),
+    )
+    return Part(weights, hints)
+
+
+def _discriminator(variables: Variables, kwargs: Mapping[str, Any]) -> Part:
+    weights: dict[str, Weight] = {}
+    resolution = top_resolution(variables)
+    for name, item in variables.items():
+        put(weights, item, stylegan_discriminator(name, resolution), _NAME)
+    labels = kwargs.get("label_size", 0)
+    group, features = group_size(kwargs)
+    claims = _claims(kwargs) | {"mbstd_channels": features if group > 1 else 0}
+    hints = _hints(kwargs, mbstd_group_size=group if group > 1 else None, claims=claims)
+    return Part(weights, hints, c_dim=labels if type(labels) is int and labels > 0 else None)
+
+
+def _claims(kwargs: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the settings that tensors must agree with; not the widths, as files count 'fmap_base' in two ways."""
+    claims = claims_of(kwargs)
+    return {key: value for key, value in claims.items() if key not in ("channel_base", "channel_max")}
+
+
+def _hints(kwargs: Mapping[str, Any], **others: Any) -> Hints:
+    """Return what both networks' settings have in common, and the others."""
+    if kwargs.get("use_wscale", True) is not True:
+        raise NetworkFileError("unsupported: weights without an equalised learning rate (its setting 'use_wscale')")
+    activation, blur = word(kwargs, "nonlinearity"), taps(kwargs, "blur_filter", _BLUR)
+    return Hints(stylegan=True, activation=activation, resample_filter=blur, **others)
+
+
+def _fused_from(kwargs: Mapping[str, Any]) -> int:
+    value = kwargs.get("fused_scale", "auto")
+    if value is not True and value is not False and value != "auto":
+        raise NetworkFileError("unsupported: its setting 'fused_scale' is not true, false or 'auto'")
+    return _FUSED_FROM[value]
+
+
+def _normalisation(kwargs: Mapping[str, Any]) -> str:
+    chosen = [kwargs.get(f"use_{kind}_norm", kind == "instance") for kind in ("instance", "pixel")]
+    if any(type(value) is not bool for value in chosen) or all(chosen):
+        raise NetworkFileError("unsupported: its layers normalise over pictures and over pixels, or it cannot be told")
+    return "instance" if chosen[0] else "pixel" if chosen[1] else "none"
+
+
+def _growth(parts: Mapping[str, Variables]) -> tuple[str, ...]:
+    """Return a warning about a network that was written while it grew."""
+    item = parts[""].get("lod")
+    lod = float(item.array.reshape(-1)[0]) if item is not None and item.array.size == 1 else 0.0
+    if not np.isfinite(lod) or lod <= 0:
+        return ()
+    seen = top_resolution(parts["synthesis"]) >> min(int(np.floor(lod)), 16)
+    return (f"it was written while it grew, at {seen} px (lod {lod:.4g}); layers above may not be trained",)

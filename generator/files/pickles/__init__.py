@@ -1,0 +1,3 @@
+"""Pickles and PyTorch archives as plain records: nothing in a file is ever run."""
+
+__all__: list[str] = []

@@ -1,0 +1,150 @@
+"""What the records of TensorFlow networks hold, whatever the architecture: components, settings, variables."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any, Final
+
+from generator.errors import NetworkFileError
+from generator.files.pickles.records import NetworkRecord, escaped
+from generator.files.tensorflow_names import DROPPED, Translation, translate
+from generator.files.weights import Intake, Weight
+
+__all__ = [
+    "claims_of",
+    "components_of",
+    "group_size",
+    "number",
+    "own_variables",
+    "put",
+    "settings_of",
+    "state_of",
+    "taps",
+    "top_resolution",
+    "word",
+]
+
+MAX_COMPONENTS: Final = 16
+
+# their setting -> ours, for those that the tensors must agree with
+_CLAIMS: Final = {
+    "architecture": "architecture",
+    "dlatent_size": "w_dim",
+    "fmap_max": "channel_max",
+    "label_size": "c_dim",
+    "latent_size": "z_dim",
+    "mapping_layers": "num_layers",
+    "num_channels": "img_channels",
+    "resolution": "img_resolution",
+    "use_noise": "use_noise",
+    "use_styles": "use_styles",
+}
+
+
+def state_of(network: object) -> dict[Any, Any]:
+    """Return the state of a record of a network."""
+    if not isinstance(network, NetworkRecord) or network.state is None:
+        raise NetworkFileError("damaged: a TensorFlow network without its state")
+    return network.state
+
+
+def settings_of(network: Mapping[Any, Any]) -> dict[str, Any]:
+    """Return the settings of a network, with those of its components where it has none itself."""
+    result: dict[str, Any] = {}
+    for _, state in components_of(network):
+        kwargs = state.get("static_kwargs")
+        if not isinstance(kwargs, dict) or not all(isinstance(key, str) for key in kwargs):
+            raise NetworkFileError("damaged: a TensorFlow network without its settings")
+        result = kwargs | result
+    return result
+
+
+def components_of(network: Mapping[Any, Any]) -> Iterator[tuple[str, Mapping[Any, Any]]]:
+    """Yield a network and its components: mapping and synthesis. They have none themselves."""
+    yield "", network
+    # version 2 leaves an empty list out
+    components = network.get("components", {} if network.get("version") == 2 else None)
+    if not isinstance(components, dict) or len(components) > MAX_COMPONENTS:
+        raise NetworkFileError("damaged: a TensorFlow network without its list of components")
+    for name, component in components.items():
+        if not isinstance(name, str) or state_of(component).get("components"):
+            raise NetworkFileError("unsupported: a TensorFlow network whose components have components")
+        yield name, state_of(component)
+
+
+def own_variables(network: Mapping[Any, Any], intake: Intake) -> dict[str, Weight]:
+    """Return the arrays of one network, without its components', by their names."""
+    variables = network.get("variables")
+    if not isinstance(variables, list):
+        raise NetworkFileError("damaged: a TensorFlow network without its list of variables")
+    weights: dict[str, Weight] = {}
+    for pair in variables:
+        if not isinstance(pair, tuple | list) or len(pair) != 2 or not isinstance(pair[0], str):
+            raise NetworkFileError("damaged: a variable of a TensorFlow network is not a name and an array")
+        if pair[0] in weights:
+            raise NetworkFileError(f"damaged: it holds '{escaped(pair[0])}' twice")
+        weights[pair[0]] = intake.weight(pair[1], pair[0])
+    return weights
+
+
+def put(weights: dict[str, Weight], item: Weight, translation: Translation, architecture: str = "StyleGAN2") -> None:
+    """Add a weight under our name."""
+    if translation is None:
+        raise NetworkFileError(f"unsupported: it holds '{escaped(item.source)}', which {architecture} does not have")
+    if translation == DROPPED:
+        return
+    name, transform = translation
+    if name in weights:
+        raise NetworkFileError(f"damaged: '{escaped(item.source)}' and another variable are the same tensor")
+    weights[name] = translate(item, transform)
+
+
+def top_resolution(variables: Mapping[str, Weight]) -> int:
+    """Return the largest r of the names `{r}x{r}/...`."""
+    sizes = (name.split("x", 1)[0] for name in variables)
+    return max((int(size) for size in sizes if size.isascii() and size.isdigit() and len(size) < 7), default=0)
+
+
+def claims_of(kwargs: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the settings that tensors must agree with, under our names."""
+    claims = {ours: kwargs[theirs] for theirs, ours in _CLAIMS.items() if theirs in kwargs}
+    if kwargs.get("fmap_decay", 1) != 1 or kwargs.get("fmap_min", 1) != 1:
+        claims.pop("channel_max", None)
+    elif type(kwargs.get("fmap_base", 0)) is int and "fmap_base" in kwargs:
+        claims["channel_base"] = 2 * kwargs["fmap_base"]  # theirs counts from the resolution above
+    else:
+        claims.pop("channel_max", None)
+    return claims
+
+
+def group_size(kwargs: Mapping[str, Any]) -> tuple[int, int]:
+    """Return the group size and the number of features of the minibatch standard deviation."""
+    features = number(kwargs, "mbstd_num_features", 1)
+    group = number(kwargs, "mbstd_group_size", 4)
+    if type(group) is not int or type(features) is not int:
+        raise NetworkFileError("unsupported: a minibatch standard deviation whose sizes are not integers")
+    return group, features
+
+
+def number(kwargs: Mapping[str, Any], key: str, default: float | None) -> Any:
+    """Return a setting that is a number, or None."""
+    value = kwargs.get(key, default)
+    if value is not None and type(value) not in (int, float):
+        raise NetworkFileError(f"unsupported: its setting '{key}' is not a number")
+    return value
+
+
+def word(kwargs: Mapping[str, Any], key: str) -> str:
+    """Return a setting that names an activation."""
+    value = kwargs.get(key, "lrelu")
+    if not isinstance(value, str):
+        raise NetworkFileError(f"unsupported: its setting '{key}' is not a name")
+    return value
+
+
+def taps(kwargs: Mapping[str, Any], key: str, default: tuple[float, ...]) -> tuple[float, ...]:
+    """Return the taps of a filter; None stands for one tap, which changes nothing."""
+    value = kwargs.get(key, default)
+    if value is None:
+        return (1.0,)
+    if not isinstance(value, list | tuple) or len(value) > 16 or any(type(tap) not in (int, float) for tap in value):
+        raise NetworkFileError(f"unsupported: its setting '{key}' is not a short list of numbers")
+    return tuple(float(tap) for tap in value)

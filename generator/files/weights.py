@@ -1,0 +1,157 @@
+"""Weights on their way from a file to our own networks: checked against shapes, turned into float32."""
+
+import hashlib
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from generator.errors import NetworkFileError
+from generator.files.pickles.records import Array, ArrayRecord, TensorRecord, escaped
+
+__all__ = ["Intake", "Shape", "Weight", "check_shapes", "digest", "resample_taps", "shapes_of", "to_float32"]
+
+Shape = tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Weight:
+    """A tensor under our name: a view of the file's bytes, the name it has in the file, its stored type."""
+
+    array: Array
+    source: str
+    kind: str
+
+
+class Intake:
+    """Take tensors out of a file's records, never more bytes of them than the file has.
+
+    Args:
+        file_size: That number. One storage may be the memory of any number of tensors; a network never shares any.
+    """
+
+    def __init__(self, file_size: int) -> None:
+        self.left = file_size
+
+    def weight(self, record: object, source: str) -> Weight:
+        """Take the array out of a tensor or array record; `source` is its name in the file.
+
+        Raises:
+            NetworkFileError: It is neither, or the file shares its bytes with too many others.
+        """
+        if isinstance(record, bool | int | float):  # a 0-d array is pickled as a numpy scalar
+            return Weight(np.asarray(record, np.float32), source, "float32")
+        if not isinstance(record, TensorRecord | ArrayRecord):
+            raise NetworkFileError(f"damaged: '{escaped(source)}' is a {type(record).__name__}, not a tensor")
+        self.left -= record.nbytes
+        if self.left < 0:
+            raise NetworkFileError("refused: its weights together are larger than the file")
+        return Weight(record.array(), source, record.kind)
+
+
+def shapes_of(weights: Mapping[str, Weight]) -> dict[str, Shape]:
+    """Return the shape of every weight."""
+    return {name: item.array.shape for name, item in weights.items()}
+
+
+def check_shapes(weights: Mapping[str, Weight], expected: Mapping[str, Shape], optional: frozenset[str]) -> None:
+    """Compare the weights with what the architecture implies.
+
+    Raises:
+        NetworkFileError: One is missing, unknown or of another shape; it is named, with both shapes.
+    """
+    for name, item in weights.items():
+        if name not in expected:
+            raise NetworkFileError(
+                f"unsupported: it holds '{escaped(item.source)}', which its architecture does not have"
+            )
+        if item.array.shape != expected[name]:
+            found = f"'{escaped(item.source)}' has shape {item.array.shape}"
+            alias = "" if item.source.endswith(name) else f" (as {name})"
+            raise NetworkFileError(f"damaged: {found}, its architecture needs {expected[name]}{alias}")
+    for name, shape in expected.items():
+        if name not in weights and name not in optional:
+            raise NetworkFileError(f"damaged: it lacks '{name}', of shape {shape}")
+
+
+def to_float32(weights: Mapping[str, Weight]) -> tuple[dict[str, Array], list[str]]:
+    """Copy checked weights out of the file as float32, sorted by name.
+
+    Returns:
+        The arrays, and a warning for each other type that was converted.
+
+    Raises:
+        NetworkFileError: A weight is not a floating-point number, or not finite.
+    """
+    state: dict[str, Array] = {}
+    kinds: Counter[str] = Counter()
+    for name in sorted(weights):
+        item = weights[name]
+        if item.array.dtype.kind != "f":
+            raise NetworkFileError(f"damaged: '{escaped(item.source)}' holds {item.kind}, not floating-point numbers")
+        with np.errstate(over="ignore", invalid="ignore"):
+            state[name] = np.array(item.array, dtype=np.float32, order="C", copy=True)
+        if not np.isfinite(state[name]).all():
+            raise NetworkFileError(
+                f"damaged: '{escaped(item.source)}' holds numbers that are not finite (NaN or infinity)"
+            )
+        kinds[item.kind] += item.kind != "float32"
+    return state, [
+        f"{count} {kind} tensors were converted to float32" for kind, count in sorted(kinds.items()) if count
+    ]
+
+
+def resample_taps(kernels: Mapping[str, Array]) -> tuple[float, ...]:
+    """Return the taps of the one resampling filter that all layers share.
+
+    Args:
+        kernels: Filter buffers `[n, n]` or `[n]` by name, scaled in any way.
+
+    Raises:
+        NetworkFileError: They differ, or are not the outer product of one symmetric row of taps.
+    """
+    rows: Array | None = None
+    for name, kernel in kernels.items():
+        taps = _row(name, kernel)
+        if rows is not None and (len(rows) != len(taps) or not np.allclose(rows, taps, atol=1e-5)):
+            raise NetworkFileError(
+                f"unsupported: the resampling filter '{escaped(name)}' differs from that of other layers"
+            )
+        rows = taps if rows is None else rows
+    if rows is None:
+        return (1.0, 3.0, 3.0, 1.0)
+    small = np.abs(rows[rows != 0]).min()
+    whole = np.round(rows / small)
+    return tuple(float(tap) for tap in (whole if np.allclose(rows / small, whole, atol=1e-4) else rows))
+
+
+def _row(name: str, kernel: Array) -> Array:
+    """Reduce a filter to one row of taps that sums to one."""
+    bad = NetworkFileError(
+        f"unsupported: the resampling filter '{escaped(name)}' is not an outer product of one row of taps"
+    )
+    if kernel.dtype.kind != "f" or not 1 <= kernel.size <= 256 or not np.isfinite(kernel).all():
+        raise bad
+    kernel = kernel.astype(np.float64)
+    if abs(kernel.sum()) < 1e-6:
+        raise bad
+    kernel = kernel / kernel.sum()
+    if kernel.ndim == 1:
+        return kernel
+    if kernel.ndim != 2 or kernel.shape[0] != kernel.shape[1]:
+        raise bad
+    taps: Array = kernel.sum(axis=0)
+    if not np.allclose(np.outer(taps, taps), kernel, atol=1e-6):
+        raise bad
+    return taps
+
+
+def digest(state: Mapping[str, Array]) -> str:
+    """Return the SHA-256 of names, shapes and little-endian float32 values: the same whatever file they came in."""
+    sha256 = hashlib.sha256()
+    for name in sorted(state):
+        array = np.asarray(state[name], dtype="<f4")
+        sha256.update(f"{name} {array.dtype.str} {'x'.join(map(str, array.shape))}\n".encode())
+        sha256.update(array.tobytes())
+    return sha256.hexdigest()

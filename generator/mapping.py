@@ -1,0 +1,85 @@
+"""The mapping network z, c -> w.
+
+References: Karras et al. 2019, section 2 (mapping, truncation in W); Karras et al. 2020 for conditional networks.
+"""
+
+import torch
+from torch import Tensor, nn
+
+from generator.errors import ConfigError
+from generator.layers import EqualizedLinear, normalize_second_moment
+from generator.ops.bias_act import default_gain
+from generator.stylegan2.config import MappingConfig
+
+__all__ = ["MappingNetwork"]
+
+
+class MappingNetwork(nn.Module):
+    """Map normalised latents, and labels where the network has them, to intermediate latents.
+
+    Args:
+        config: Its settings.
+        track_average: Keep a running mean `w_avg` for truncation.
+        gain_in_weight: Put the activation's gain into the weights' constant (StyleGAN), not on the output (StyleGAN2).
+    """
+
+    w_avg: Tensor
+
+    def __init__(self, config: MappingConfig, track_average: bool = True, *, gain_in_weight: bool = False) -> None:
+        super().__init__()
+        self.config = config
+        hidden = config.layer_dim or config.w_dim
+        width = config.z_dim
+        if config.c_dim and config.label_mode == "embed":
+            embed_dim = config.embed_dim or config.w_dim
+            self.embed = EqualizedLinear(config.c_dim, embed_dim)
+            width += embed_dim
+        elif config.c_dim:
+            self.label_matrix = nn.Parameter(torch.randn([config.c_dim, config.z_dim]))
+            width += config.z_dim
+        if config.num_layers == 0 and width != config.w_dim:
+            raise ConfigError(f"a mapping network without layers needs w_dim {width}, not {config.w_dim}")
+        for i in range(config.num_layers):
+            out = config.w_dim if i == config.num_layers - 1 else hidden
+            layer = EqualizedLinear(
+                width,
+                out,
+                activation=config.activation,
+                lr_multiplier=config.lr_multiplier,
+                weight_gain=default_gain(config.activation) if gain_in_weight else None,
+            )
+            self.add_module(f"fc{i}", layer)
+            width = out
+        if track_average:
+            self.register_buffer("w_avg", torch.zeros([config.w_dim]))
+
+    def _embed(self, z: Tensor, c: Tensor | None) -> Tensor:
+        config = self.config
+        if not config.c_dim:
+            return normalize_second_moment(z)
+        if c is None or c.shape != (len(z), config.c_dim):
+            given = "none" if c is None else str(tuple(c.shape))
+            raise ValueError(f"this network takes labels of shape {(len(z), config.c_dim)}, given: {given}")
+        c = c.to(torch.float32)
+        if config.label_mode == "concat":
+            return normalize_second_moment(torch.cat([z, c @ self.label_matrix], dim=1))
+        y = normalize_second_moment(self.embed(c))
+        return torch.cat([normalize_second_moment(z), y], dim=1) if config.z_dim else y
+
+    def forward(self, z: Tensor, c: Tensor | None = None) -> Tensor:
+        """Map z `[N, z_dim]` and labels `[N, c_dim]` to w `[N, w_dim]`.
+
+        Raises:
+            ValueError: z or c has the wrong shape for this network.
+        """
+        if z.ndim != 2 or z.shape[1] != self.config.z_dim:
+            raise ValueError(f"z has shape {tuple(z.shape)}, this network takes [N, {self.config.z_dim}]")
+        x = self._embed(z.to(torch.float32), c)
+        for i in range(self.config.num_layers):
+            x = self.get_submodule(f"fc{i}")(x)
+        return x
+
+    @torch.no_grad()
+    def update_average(self, w_mean: Tensor) -> None:
+        """Move `w_avg` towards the mean w `[w_dim]` of one minibatch."""
+        self.w_avg.copy_(w_mean.lerp(self.w_avg, self.config.w_avg_beta))

@@ -1,0 +1,185 @@
+"""What the native libraries are built from and how: compilers, flags and files, as data. Nothing here builds."""
+
+import hashlib
+import importlib.util
+import platform
+import shlex
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+__all__ = [
+    "Recipe",
+    "Unit",
+    "cpu_recipe",
+    "csrc_folder",
+    "cuda_recipe",
+    "digest",
+    "ninja_text",
+    "torch_folder",
+]
+
+# The stable ABI of torch 2.10: one library serves that version and later ones.
+_TARGET = "-DTORCH_TARGET_VERSION=0x020a000000000000"
+# Compilers may neither contract multiplications and additions nor align loops by their addresses: an element's value
+# must not depend on where in memory it lies. (errno and traps are not looked at.)
+_ARITHMETIC = (
+    "-ffp-contract=off",
+    "-fno-math-errno",
+    "-fno-trapping-math",
+    "-fopenmp-simd",
+    "--param=vect-max-peeling-for-alignment=0",
+)
+_COMMON = ("-std=c++17", "-O3", "-fPIC", "-fvisibility=hidden", "-Wall", "-Wextra")
+_AVX2 = ("-mavx2", "-mfma", "-mf16c")
+_AVX512 = (*_AVX2, "-mavx512f", "-mavx512bw", "-mavx512dq", "-mavx512vl", "-mprefer-vector-width=512")
+_INSTRUCTION_SETS: dict[str, tuple[str, ...]] = {"baseline": (), "avx2": _AVX2, "avx512": _AVX512}
+
+_OPERATORS = ("bias_act", "conv_tail", "lpips_tail", "upfirdn2d")
+_ARCHITECTURES = ("80", "90")
+
+
+@dataclass(frozen=True)
+class Unit:
+    """One call of a compiler: `source` (under `csrc`) to `object`."""
+
+    source: str
+    object: str
+    compiler: str  # "cxx" or "nvcc"
+    flags: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """All that makes one library, apart from the compilers' names."""
+
+    name: str
+    units: tuple[Unit, ...]
+    include: tuple[Path, ...]
+    link: tuple[str, ...]
+    extra: tuple[str, ...] = field(default=())  # for every compiler call and the link, such as a sanitizer
+
+    @property
+    def file_name(self) -> str:
+        """Name of the library's file."""
+        return f"{self.name}.so"
+
+    def with_flags(self, *flags: str) -> "Recipe":
+        """Return the same recipe with more flags for the compiler and the linker."""
+        return replace(self, extra=(*self.extra, *flags))
+
+
+def csrc_folder() -> Path:
+    """Return the folder of the sources: inside an installed package, beside it in a checkout."""
+    package = Path(__file__).resolve().parent.parent
+    installed = package / "csrc"
+    return installed if installed.is_dir() else package.parent / "csrc"
+
+
+def torch_folder() -> Path:
+    """Return where torch is installed, without importing it.
+
+    Raises:
+        ModuleNotFoundError: It is not.
+    """
+    spec = importlib.util.find_spec("torch")
+    if spec is None or spec.origin is None:
+        raise ModuleNotFoundError("torch is not installed")
+    return Path(spec.origin).parent
+
+
+def cpu_recipe() -> Recipe:
+    """Return how the CPU library is built: every operator once per instruction set, and what torch sees once."""
+    x86 = platform.machine().lower() in ("x86_64", "amd64")
+    sets = _INSTRUCTION_SETS if x86 else {"baseline": ()}
+    flags = (*_COMMON, *_ARITHMETIC)
+    units = [
+        Unit(f"cpu/{name}.cpp", f"{name}.{isa}.o", "cxx", (*flags, *isa_flags, f"-DINVERT_ISA={isa}"))
+        for isa, isa_flags in sets.items()
+        for name in _OPERATORS
+    ]
+    units += [Unit(f"binding/{name}.cpp", f"{name}.o", "cxx", (*_COMMON, _TARGET)) for name in _OPERATORS]
+    units += [Unit(f"cpu/{name}.cpp", f"{name}.o", "cxx", (*flags, _TARGET)) for name in ("dispatch", "parallel")]
+    torch = torch_folder()
+    return Recipe("invert_cpu", tuple(units), (torch / "include",), ("-shared", f"-L{torch / 'lib'}", "-ltorch_cpu"))
+
+
+def cuda_recipe(cuda_home: Path, architectures: Iterable[str] = _ARCHITECTURES) -> Recipe:
+    """Return how the CUDA library is built: machine code for `architectures` and, for later ones, PTX of the last.
+
+    Args:
+        cuda_home: The CUDA toolkit, such as /usr/local/cuda.
+        architectures: Compute capabilities without the dot.
+    """
+    codes = list(architectures)
+    targets = [f"-gencode=arch=compute_{code},code=sm_{code}" for code in codes]
+    targets.append(f"-gencode=arch=compute_{codes[-1]},code=compute_{codes[-1]}")
+    device = ("-std=c++17", "-O3", "-Xcompiler=-fPIC,-fvisibility=hidden", "-DINVERT_ISA=cuda", *targets)
+    units = [Unit(f"cuda/{name}.cu", f"{name}.cu.o", "nvcc", device) for name in _OPERATORS]
+    host = (*_COMMON, _TARGET, "-DUSE_CUDA", "-DINVERT_CUDA")
+    units += [Unit(f"binding/{name}.cpp", f"{name}.o", "cxx", host) for name in _OPERATORS]
+    torch = torch_folder()
+    link = ("-shared", f"-L{torch / 'lib'}", f"-L{cuda_home / 'lib64'}", "-ltorch_cuda", "-ltorch_cpu", "-lcudart")
+    return Recipe("invert_cuda", tuple(units), (torch / "include", cuda_home / "include"), link)
+
+
+def digest(recipe: Recipe, *more: str) -> str:
+    """Return a hash of everything the library depends on: sources, flags, and `more` (the compilers' versions).
+
+    Where torch is installed is left out: the same kernels in another environment are the same in a run record.
+    """
+    link = tuple(flag for flag in recipe.link if not flag.startswith("-L"))
+    state = hashlib.sha256(repr((recipe.name, recipe.units, link, recipe.extra, more)).encode())
+    folder = csrc_folder()
+    for path in sorted(folder.glob("*/*")):
+        if path.suffix in (".h", ".cpp", ".cu"):
+            state.update(f"{path.relative_to(folder).as_posix()} {path.stat().st_size}\n".encode())
+            state.update(path.read_bytes())
+    return state.hexdigest()[:16]
+
+
+def ninja_text(recipe: Recipe, cxx: str = "c++", nvcc: str = "nvcc") -> str:
+    """Return a ninja file that builds the library in the folder it is run in.
+
+    Args:
+        recipe: From `cpu_recipe` or `cuda_recipe`.
+        cxx: The C++ compiler.
+        nvcc: The CUDA compiler, used where a unit asks for it.
+    """
+    folder = csrc_folder()
+    include = " ".join(f"-isystem {_argument(path)}" for path in recipe.include)
+    extra = " ".join(map(_argument, recipe.extra))
+    lines = [
+        "ninja_required_version = 1.3",
+        f"cxx = {_word(cxx)}",
+        f"nvcc = {_word(nvcc)}",
+        "rule cxx",
+        f"  command = $cxx -MMD -MF $out.d $flags {extra} {include} -c $in -o $out",
+        "  depfile = $out.d",
+        "rule nvcc",
+        f"  command = $nvcc -MD -MF $out.d $flags {include} -c $in -o $out",
+        "  depfile = $out.d",
+        "rule link",
+        f"  command = $cxx {extra} $in -o $out $flags",
+    ]
+    for unit in recipe.units:
+        lines += [
+            f"build {unit.object}: {unit.compiler} {_word(folder / unit.source)}",
+            f"  flags = {' '.join(map(_argument, unit.flags))}",
+        ]
+    lines += [
+        f"build {recipe.file_name}: link {' '.join(unit.object for unit in recipe.units)}",
+        f"  flags = {' '.join(map(_argument, recipe.link))}",
+        f"default {recipe.file_name}",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _argument(text: object) -> str:
+    """Write one argument of a command as the shell and ninja read it."""
+    return shlex.quote(str(text)).replace("$", "$$")
+
+
+def _word(text: object) -> str:
+    """Escape for a ninja file (paths with spaces, colons or dollars)."""
+    return str(text).replace("$", "$$").replace(" ", "$ ").replace(":", "$:")

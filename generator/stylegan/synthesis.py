@@ -1,0 +1,120 @@
+"""The StyleGAN synthesis network w -> picture, which can be grown.
+
+References: Karras et al. 2019, figure 1 (b) and section 2; Karras et al. 2018, section 2 (progressive growing).
+"""
+
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from generator.layers import EqualizedConv2d, EqualizedLinear
+from generator.noise_inputs import NoiseInput, NoiseInputs
+from generator.ops.bias_act import default_gain
+from generator.stages import check_growth
+from generator.stylegan.config import StyleGANSynthesisConfig
+from generator.stylegan.layers import StyleLayer
+
+__all__ = ["StyleGANSynthesisNetwork"]
+
+
+class StyleGANSynthesisBlock(nn.Module):
+    """The two layers at one resolution, and its tRGB layer; at 4 px the first of them works on the input."""
+
+    def __init__(self, config: StyleGANSynthesisConfig, resolution: int) -> None:
+        super().__init__()
+        out = config.widths[resolution]
+        self.first, self.second = "input" if resolution == 4 else "conv0", "conv1"
+        if resolution > 4:
+            self.conv0 = StyleLayer(config, config.widths[resolution // 2], resolution, up=True)
+        else:
+            if config.input == "constant":
+                self.const = nn.Parameter(torch.ones([out, 4, 4]))
+            else:
+                # The factor 1/4 is that of Progressive GAN's first layer (Karras et al. 2018).
+                gain = default_gain(config.activation) / 4
+                self.dense = EqualizedLinear(config.w_dim, out * 16, bias=None, weight_gain=gain)
+            self.input = StyleLayer(config, None, resolution)
+        self.conv1 = StyleLayer(config, out, resolution)
+        if config.growing or resolution == config.img_resolution:
+            self.torgb = EqualizedConv2d(out, config.img_channels, 1)
+
+    def start(self, w: Tensor, dtype: torch.dtype) -> Tensor:
+        """Return what the first layer works on, `[N, C, 4, 4]`, for w `[N, w_dim]`."""
+        if hasattr(self, "const"):
+            return self.const[None].to(dtype).expand(len(w), -1, -1, -1)
+        made: Tensor = self.dense(w).reshape(len(w), -1, 4, 4).to(dtype)
+        return made
+
+    def forward(self, x: Tensor, ws: Tensor, noise: dict[str, Tensor | None]) -> Tensor:
+        for i, name in enumerate((self.first, self.second)):
+            x = self.get_submodule(name)(x, ws[:, i], noise.get(name))
+        return x
+
+
+class StyleGANSynthesisNetwork(NoiseInputs):
+    """Draw pictures from one style per layer.
+
+    Args:
+        config: Its settings.
+    """
+
+    def __init__(self, config: StyleGANSynthesisConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.num_ws = config.num_ws
+        self.noise_sizes = {}
+        for resolution in config.widths:
+            block = StyleGANSynthesisBlock(config, resolution)
+            self.add_module(f"b{resolution}", block)
+            if config.use_noise:
+                self.noise_sizes |= {f"b{resolution}.{name}": resolution for name in (block.first, block.second)}
+
+    def forward(
+        self,
+        ws: Tensor,
+        noise: NoiseInput = "const",
+        rng: torch.Generator | None = None,
+        dtype: torch.dtype = torch.float32,
+        *,
+        resolution: int | None = None,
+        alpha: float | None = None,
+    ) -> Tensor:
+        """Draw float32 `[N, img_channels, r, r]` in about [-1, 1] from styles `[N, num_ws, w_dim]`.
+
+        Args:
+            ws: Styles; those of layers above `resolution` are not looked at.
+            noise, rng: See `noise_maps`; maps of layers above `resolution` may be left out.
+            dtype: Type of the feature maps; styles, noise and the picture stay float32.
+            resolution: r, while the network grows; default, and without `config.growing` only, the last one.
+            alpha: How far the layers at `resolution` have faded in, in [0, 1]: the picture is that share of
+                their tRGB, and for the rest that of half the resolution, each pixel repeated. Default: as
+                `config.alpha` says of the last resolution, 1 of the others.
+
+        Raises:
+            ValueError: The styles, the noise, the resolution or alpha do not fit this network.
+
+        Reference: Karras et al. 2018, figure 2 (fading in).
+        """
+        config = self.config
+        top = config.img_resolution if resolution is None else resolution
+        if ws.ndim != 3 or ws.shape[1:] != (self.num_ws, config.w_dim):
+            raise ValueError(f"styles of shape {tuple(ws.shape)} are not [N, {self.num_ws}, {config.w_dim}]")
+        alpha = check_growth(config, top, alpha)
+        maps = self.noise_maps(noise, len(ws), rng, top)
+        styles = ws if config.use_styles else ws.expand(-1, config.num_layers, -1)
+        x = self._block(4).start(ws[:, 0], dtype)
+        below = x
+        for i, r in enumerate(r for r in config.widths if r <= top):
+            below = x
+            own = {name.removeprefix(f"b{r}."): value for name, value in maps.items() if name.startswith(f"b{r}.")}
+            x = self._block(r)(x, styles[:, 2 * i : 2 * i + 2], own)
+        image: Tensor = self._block(top).torgb(x).to(torch.float32)
+        if alpha == 1:
+            return image
+        older = self._block(top // 2).torgb(below).to(torch.float32)
+        return functional.interpolate(older, scale_factor=2).lerp(image, alpha)
+
+    def _block(self, resolution: int) -> StyleGANSynthesisBlock:
+        return cast(StyleGANSynthesisBlock, self.get_submodule(f"b{resolution}"))

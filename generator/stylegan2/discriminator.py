@@ -1,0 +1,162 @@
+"""The StyleGAN2 discriminator.
+
+References: Karras et al. 2020, figure 7 ("skip" and "resnet" discriminators); Karras et al. 2018, section 2
+(progressive growing).
+"""
+
+import math
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from generator.layers import EqualizedConv2d, EqualizedLinear, minibatch_standard_deviation
+from generator.mapping import MappingNetwork
+from generator.ops.upfirdn2d import setup_filter, upfirdn2d
+from generator.stages import check_growth
+from generator.stylegan2.config import DiscriminatorConfig, MappingConfig
+
+__all__ = ["Discriminator"]
+
+
+def _from_rgb(config: DiscriminatorConfig, resolution: int) -> EqualizedConv2d:
+    # The published networks clamp every convolution but the last block's view of the picture.
+    return EqualizedConv2d(
+        config.img_channels,
+        config.widths[resolution],
+        1,
+        activation=config.activation,
+        conv_clamp=config.conv_clamp if resolution > 4 else None,
+    )
+
+
+class DiscriminatorBlock(nn.Module):
+    """Two convolutions at one resolution, the second halving it."""
+
+    resample_filter: Tensor
+
+    def __init__(self, config: DiscriminatorConfig, resolution: int) -> None:
+        super().__init__()
+        self.architecture = config.architecture
+        self.register_buffer("resample_filter", setup_filter(config.resample_filter, separable=False), persistent=False)
+        width, below = config.widths[resolution], config.widths[resolution // 2]
+        if resolution == config.img_resolution or self.architecture == "skip" or config.growing:
+            self.fromrgb = _from_rgb(config, resolution)
+        self.conv0 = EqualizedConv2d(width, width, 3, activation=config.activation, conv_clamp=config.conv_clamp)
+        self.conv1 = EqualizedConv2d(
+            width,
+            below,
+            3,
+            activation=config.activation,
+            down=2,
+            resample_filter=config.resample_filter,
+            conv_clamp=config.conv_clamp,
+        )
+        if self.architecture == "resnet":
+            self.skip = EqualizedConv2d(width, below, 1, bias=False, down=2, resample_filter=config.resample_filter)
+
+    def forward(self, x: Tensor | None, image: Tensor) -> tuple[Tensor, Tensor]:
+        if x is None or self.architecture == "skip":
+            y = self.fromrgb(image)
+            x = y if x is None else x + y
+            if self.architecture == "skip":
+                taps = self.resample_filter.shape[-1]
+                before, after = (taps - 1) // 2, (taps - 2) // 2
+                padding = (before, after, before, after)
+                image = upfirdn2d(image, self.resample_filter, down=2, padding=padding)
+        if self.architecture != "resnet":
+            return self.conv1(self.conv0(x)), image
+        y = self.skip(x, gain=math.sqrt(0.5))
+        return y + self.conv1(self.conv0(x), gain=math.sqrt(0.5)), image
+
+
+class DiscriminatorEpilogue(nn.Module):
+    """Minibatch deviation, a convolution and two dense layers at 4 px."""
+
+    def __init__(self, config: DiscriminatorConfig, outputs: int) -> None:
+        super().__init__()
+        self.config = config
+        width = config.widths[4]
+        if config.architecture == "skip" or config.growing or config.img_resolution == 4:
+            self.fromrgb = _from_rgb(config, 4)
+        self.conv = EqualizedConv2d(
+            width + config.mbstd_channels, width, 3, activation=config.activation, conv_clamp=config.conv_clamp
+        )
+        self.fc = EqualizedLinear(width * 16, width, activation=config.activation)
+        self.out = EqualizedLinear(width, outputs)
+
+    def forward(self, x: Tensor | None, image: Tensor) -> Tensor:
+        if x is None or self.config.architecture == "skip":
+            y = self.fromrgb(image)
+            x = y if x is None else x + y
+        if self.config.mbstd_channels:
+            x = minibatch_standard_deviation(x, self.config.mbstd_group_size, self.config.mbstd_channels)
+        x = self.fc(self.conv(x).flatten(1))
+        out: Tensor = self.out(x)
+        return out
+
+
+class Discriminator(nn.Module):
+    """Score pictures: positive for real.
+
+    Args:
+        config: Its settings.
+    """
+
+    def __init__(self, config: DiscriminatorConfig) -> None:
+        super().__init__()
+        self.config = config
+        for resolution in reversed(config.widths):
+            if resolution > 4:
+                self.add_module(f"b{resolution}", DiscriminatorBlock(config, resolution))
+        outputs = 1
+        if config.c_dim and config.label_mode == "select":
+            outputs = config.c_dim
+        elif config.c_dim:
+            outputs = config.cmap_dim or config.widths[4]
+            mapping = MappingConfig(
+                z_dim=0,
+                c_dim=config.c_dim,
+                w_dim=outputs,
+                num_layers=config.mapping_layers,
+                activation=config.activation,
+                lr_multiplier=config.mapping_lr_multiplier,
+            )
+            self.mapping = MappingNetwork(mapping, track_average=False)
+        self.b4 = DiscriminatorEpilogue(config, outputs)
+
+    def forward(self, image: Tensor, c: Tensor | None = None, *, alpha: float = 1.0) -> Tensor:
+        """Score pictures `[N, img_channels, r, r]` with labels `[N, c_dim]`: logits `[N, 1]`.
+
+        While the network grows r may be any of its resolutions, and `alpha` is how far the layers there have faded
+        in; see `StyleGANDiscriminator`.
+
+        Raises:
+            ValueError: The pictures, the labels or alpha do not fit this network.
+        """
+        config = self.config
+        top = image.shape[-1] if config.growing else config.img_resolution
+        if image.shape[1:] != (config.img_channels, top, top):
+            size = f"[N, {config.img_channels}, {top}, {top}]"
+            raise ValueError(f"pictures of shape {tuple(image.shape)} are not {size}")
+        check_growth(config, top, alpha)
+        if config.c_dim and (c is None or c.shape != (len(image), config.c_dim)):
+            raise ValueError(f"this network takes labels of shape {(len(image), config.c_dim)}")
+        x: Tensor | None = None
+        features = image
+        for resolution in reversed(config.widths):
+            if 4 < resolution <= top:
+                x, features = self.get_submodule(f"b{resolution}")(x, features)
+            if resolution == top and alpha != 1:
+                older = cast(nn.Module, self.get_submodule(f"b{top // 2}").fromrgb)(functional.avg_pool2d(image, 2))
+                x = torch.lerp(older, cast(Tensor, x), alpha)
+        scores: Tensor = self.b4(x, features)
+        if not config.c_dim or c is None:
+            return scores
+        if config.label_mode == "select":
+            return (scores * c.to(scores.dtype)).sum(dim=1, keepdim=True)
+        # Projection of the mapped label on the features (Miyato & Koyama 2018).
+        label = self.mapping(torch.empty([len(image), 0], device=image.device), c)
+        projected: Tensor = (scores * label).sum(dim=1, keepdim=True) / math.sqrt(scores.shape[1])
+        return projected

@@ -1,0 +1,160 @@
+"""The StyleGAN2 synthesis network w -> picture.
+
+References: Karras et al. 2020, figure 2 (layer), figure 7 ("skip" and "resnet" generators); Karras et al. 2018,
+section 2 (progressive growing).
+"""
+
+import math
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from generator.layers import EqualizedConv2d, ModulatedConv2d, ToRGB
+from generator.noise_inputs import NoiseInput, NoiseInputs
+from generator.ops.upfirdn2d import setup_filter, upfirdn2d
+from generator.stages import check_growth
+from generator.stylegan2.config import SynthesisConfig
+
+__all__ = ["SynthesisNetwork"]
+
+
+class SynthesisBlock(nn.Module):
+    """All layers at one resolution: a learned constant at 4 px, an upsampling pair of layers above."""
+
+    resample_filter: Tensor
+
+    def __init__(self, config: SynthesisConfig, resolution: int) -> None:
+        super().__init__()
+        out = config.widths[resolution]
+        self.is_first = resolution == 4
+        self.architecture = config.architecture
+        self.register_buffer("resample_filter", setup_filter(config.resample_filter, separable=False), persistent=False)
+
+        def layer(channels: int, up: int) -> ModulatedConv2d:
+            return ModulatedConv2d(
+                channels,
+                out,
+                config.w_dim,
+                resolution,
+                up=up,
+                activation=config.activation,
+                use_noise=config.use_noise,
+                demodulate=config.demodulate,
+                resample_filter=config.resample_filter,
+                conv_clamp=config.conv_clamp,
+            )
+
+        if self.is_first:
+            self.const = nn.Parameter(torch.randn([out, 4, 4]))
+        else:
+            below = config.widths[resolution // 2]
+            self.conv0 = layer(below, 2)
+            if self.architecture == "resnet":
+                self.skip = EqualizedConv2d(below, out, 1, bias=False, up=2, resample_filter=config.resample_filter)
+        self.conv1 = layer(out, 1)
+        if self.architecture == "skip" or config.growing or resolution == config.img_resolution:
+            self.torgb = ToRGB(out, config.img_channels, config.w_dim, config.conv_clamp)
+
+    def _features(self, x: Tensor | None, ws: Tensor, noise: dict[str, Tensor | None], dtype: torch.dtype) -> Tensor:
+        if x is None:
+            start = self.const[None].to(dtype).expand(len(ws), -1, -1, -1)
+            out: Tensor = self.conv1(start, ws[:, 0], noise["conv1"])
+            return out
+        if self.architecture != "resnet":
+            x = self.conv0(x, ws[:, 0], noise["conv0"])
+            out = self.conv1(x, ws[:, 1], noise["conv1"])
+            return out
+        # Both branches scaled to keep the sum's variance (section 4, residual networks).
+        y = self.skip(x, gain=math.sqrt(0.5))
+        x = self.conv0(x, ws[:, 0], noise["conv0"])
+        x = self.conv1(x, ws[:, 1], noise["conv1"], gain=math.sqrt(0.5))
+        total: Tensor = y + x
+        return total
+
+    def forward(
+        self,
+        x: Tensor | None,
+        image: Tensor | None,
+        ws: Tensor,
+        noise: dict[str, Tensor | None],
+        dtype: torch.dtype,
+        draws: bool,
+    ) -> tuple[Tensor, Tensor | None]:
+        x = self._features(x, ws, noise, dtype)
+        if image is not None:
+            image = upfirdn2d(image, self.resample_filter, up=2, padding=self._upsample_padding, gain=4)
+        if draws:
+            y = self.torgb(x, ws[:, -1]).to(torch.float32)
+            image = y if image is None else image + y
+        return x, image
+
+    @property
+    def _upsample_padding(self) -> tuple[int, int, int, int]:
+        taps = self.resample_filter.shape[-1]
+        before, after = (taps + 1) // 2, (taps - 2) // 2
+        return before, after, before, after
+
+
+class SynthesisNetwork(NoiseInputs):
+    """Draw pictures from one style per layer.
+
+    Args:
+        config: Its settings.
+    """
+
+    def __init__(self, config: SynthesisConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.num_ws = config.num_ws
+        for resolution in config.widths:
+            self.add_module(f"b{resolution}", SynthesisBlock(config, resolution))
+        self.noise_sizes = {}
+        if config.use_noise:
+            for resolution in config.widths:
+                for layer in ("conv0", "conv1") if resolution > 4 else ("conv1",):
+                    self.noise_sizes[f"b{resolution}.{layer}"] = resolution
+
+    def forward(
+        self,
+        ws: Tensor,
+        noise: NoiseInput = "const",
+        rng: torch.Generator | None = None,
+        dtype: torch.dtype = torch.float32,
+        *,
+        resolution: int | None = None,
+        alpha: float | None = None,
+    ) -> Tensor:
+        """Draw float32 `[N, img_channels, r, r]` in about [-1, 1] from styles `[N, num_ws, w_dim]`.
+
+        `dtype` is the type of the feature maps; styles, noise and the sum of the pictures stay float32.
+        `resolution` r and `alpha` are those of a network that grows; see `StyleGANSynthesisNetwork`.
+
+        Raises:
+            ValueError: The styles, the noise, the resolution or alpha do not fit this network.
+        """
+        config = self.config
+        if ws.ndim != 3 or ws.shape[1:] != (self.num_ws, config.w_dim):
+            raise ValueError(f"styles of shape {tuple(ws.shape)} are not [N, {self.num_ws}, {config.w_dim}]")
+        top = config.img_resolution if resolution is None else resolution
+        alpha = check_growth(config, top, alpha)
+        maps = self.noise_maps(noise, len(ws), rng, top)
+        x: Tensor | None = None
+        image: Tensor | None = None
+        older: Tensor | None = None
+        start = 0
+        for r in (r for r in config.widths if r <= top):
+            # conv layers take a style each; torgb shares the next block's first (figure 2 of the skip generator)
+            count = 2 if r == 4 else 3
+            block_noise = {layer: maps.get(f"b{r}.{layer}") for layer in ("conv0", "conv1")}
+            styles = ws[:, start : start + count]
+            draws = config.architecture == "skip" or r == top or (alpha < 1 and r == top // 2)
+            # a network that grows fades from one picture to the next, where the skip generator sums them
+            older, below = image, image if config.architecture == "skip" else None
+            x, image = self.get_submodule(f"b{r}")(x, below, styles, block_noise, dtype, draws)
+            start += count - 1
+        if image is None:  # unreachable: the last block always draws
+            raise RuntimeError("the synthesis network drew nothing")
+        if alpha == 1 or older is None:
+            return image
+        return functional.interpolate(older, scale_factor=2).lerp(image, alpha)

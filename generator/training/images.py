@@ -1,0 +1,104 @@
+"""Training pictures: what the trainer asks of a data set, and in which order it sees them."""
+
+import hashlib
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from generator.training.config import TrainConfig
+from generator.training.growth import Stage, blend_reals
+
+__all__ = ["Pictures", "RealPictures", "picture_order", "stream_seed"]
+
+
+class Pictures(Protocol):
+    """A data set, in memory or read on demand.
+
+    Attributes:
+        resolution: Side in pixels.
+        channels: 1 or 3.
+        labels: Class of each picture, `[N]`, or None.
+        classes: How many classes there are; 0 without labels.
+        fingerprint: Changes when the pictures do; a training run is tied to it.
+    """
+
+    resolution: int
+    channels: int
+    labels: NDArray[np.int64] | None
+    classes: int
+    fingerprint: str
+
+    def __len__(self) -> int: ...
+
+    def read(self, indices: Sequence[int]) -> NDArray[np.uint8]:
+        """Return the pictures of these indices, `[n, C, R, R]`."""
+        ...
+
+
+def stream_seed(*key: int | str) -> int:
+    """Return a seed for `torch.Generator` that belongs to `key` alone (63 bits of its SHA-256)."""
+    text = "/".join(map(str, key)).encode()
+    return int.from_bytes(hashlib.sha256(text).digest()[:8], "little") >> 1
+
+
+@lru_cache(maxsize=2)
+def _permutation(size: int, seed: int, epoch: int) -> NDArray[np.int64]:
+    return np.random.Generator(np.random.PCG64(stream_seed("epoch", seed, epoch))).permutation(size)
+
+
+def picture_order(size: int, seed: int, first: int, count: int) -> list[int]:
+    """Return which of `size` pictures are the `first`-th and the following `count` ones that training sees.
+
+    Each pass over the data has its own order. It depends on nothing but the arguments, so a run that is taken up
+    again goes on with the next picture.
+    """
+    return [int(_permutation(size, seed, i // size)[i % size]) for i in range(first, first + count)]
+
+
+class RealPictures:
+    """What the discriminator is shown of a data set.
+
+    Args:
+        config: Of the run.
+        pictures: The data set.
+        device: Where the pictures are wanted.
+    """
+
+    def __init__(self, config: TrainConfig, pictures: Pictures, device: torch.device) -> None:
+        self._config, self._pictures, self._device = config, pictures, device
+
+    def read(self, first: int, batch: int, mine: Sequence[int]) -> Tensor:
+        """Return pictures `[n, C, R, R]`, uint8.
+
+        Args:
+            first: Pictures seen before the step. batch: Pictures in the step.
+            mine: Which of the step's pictures.
+        """
+        config = self._config
+        order = picture_order(len(self._pictures), config.seed, first, batch)
+        pixels = self._pictures.read([order[index] for index in mine])
+        if config.mirror:
+            turned = [bool(stream_seed("mirror", config.seed, first + index) & 1) for index in mine]
+            pixels = np.where(np.array(turned)[:, None, None, None], pixels[..., ::-1], pixels)
+        return torch.from_numpy(np.ascontiguousarray(pixels))
+
+    def to_images(self, pixels: Tensor, stage: Stage) -> Tensor:
+        """Return uint8 pictures as float32 `[n, C, r, r]` in [-1, 1], as the networks of a stage see them."""
+        images = pixels.to(self._device).to(torch.float32) / 127.5 - 1
+        images = blend_reals(images, stage.resolution, stage.alpha)
+        # the channels innermost are the fastest
+        return images.contiguous(memory_format=torch.channels_last)
+
+    def labels(self, first: int, batch: int, part: Sequence[int]) -> Tensor | None:
+        """Return the labels `[n, classes]` of pictures of a step, or None."""
+        config = self._config
+        if not config.classes or self._pictures.labels is None:
+            return None
+        order = picture_order(len(self._pictures), config.seed, first, batch)
+        labels = torch.from_numpy(self._pictures.labels[[order[index] for index in part]]).to(self._device)
+        return nn.functional.one_hot(labels, config.classes).float()

@@ -1,0 +1,205 @@
+"""What each network minimises on one (micro-)batch, as modules, so that a data-parallel wrapper sees one forward pass.
+
+References: Karras et al. 2020, section 3.1 (lazy regularisation), section 3.2 and appendix B; Gulrajani et al. 2017 and
+Karras et al. 2018, appendix A.1 (WGAN-GP).
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from generator.networks import AnyDiscriminator, Generator
+from generator.training.draws import Draws
+from generator.training.growth import styles_at
+from generator.training.losses import (
+    critic_loss,
+    discriminator_logistic_loss,
+    generator_logistic_loss,
+    gradient_penalty,
+    interpolate,
+    path_length_penalty,
+    path_lengths,
+    r1_penalty,
+)
+
+__all__ = ["AdversarialLoss", "DiscriminatorObjective", "GeneratorObjective", "draw_images"]
+
+Statistics = dict[str, Tensor]
+
+
+@dataclass(frozen=True)
+class AdversarialLoss:
+    """Which loss the two networks play for.
+
+    Attributes:
+        name: "logistic" or "wgan-gp".
+        penalty, drift: Weights of WGAN-GP's gradient penalty and of its drift term.
+    """
+
+    name: str = "logistic"
+    penalty: float = 10.0
+    drift: float = 0.001
+
+    @property
+    def is_wgan(self) -> bool:
+        """Whether it is WGAN-GP."""
+        return self.name == "wgan-gp"
+
+
+def draw_images(
+    generator: Generator, draws: Draws, resolution: int | None = None, alpha: float | None = None
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Return pictures `[N, C, r, r]`, the styles they were drawn from, and w of the first latents `[N, w_dim]`.
+
+    The styles are those of the layers that have a part in pictures of a resolution, `[N, L, w_dim]`. `resolution`
+    and `alpha` are those of a network that grows.
+    """
+    labels = draws.labels
+    w = generator.mapping(draws.z[:, 0], labels)
+    ws = generator.broadcast(w)
+    if bool((draws.crossover < generator.num_ws).any()):
+        second = generator.broadcast(generator.mapping(draws.z[:, 1], labels))
+        layers = torch.arange(generator.num_ws, device=w.device)
+        ws = torch.where((layers < draws.crossover[:, None])[:, :, None], ws, second)
+    else:
+        ws = ws.clone()  # gradients of each layer's styles need a tensor of their own
+    used = ws
+    if resolution is not None:
+        count = styles_at(generator.num_ws, resolution)
+        used = ws[:, :count]
+        ws = torch.cat([used, ws[:, count:]], dim=1)
+    return generator.synthesis(ws, draws.noise, resolution=resolution, alpha=alpha), used, w
+
+
+def _touch(network: nn.Module) -> Tensor:
+    """Return 0 as a function of all parameters that are trained.
+
+    A regulariser does not reach some of them (the last bias changes no gradient). Data-parallel training and Adam
+    want a gradient for each, be it zero.
+    """
+    trained = [parameter for parameter in network.parameters() if parameter.requires_grad]
+    return 0 * torch.stack([parameter.sum() for parameter in trained]).sum()
+
+
+class GeneratorObjective(nn.Module):
+    """The generator's loss, its path length penalty, or both at once.
+
+    Args:
+        generator: Trained.
+        discriminator: Only asked; not part of this module.
+        loss: What they play for.
+    """
+
+    def __init__(
+        self, generator: Generator, discriminator: AnyDiscriminator, loss: AdversarialLoss | None = None
+    ) -> None:
+        super().__init__()
+        self.generator = generator
+        self._discriminator = [discriminator]
+        self._loss = loss or AdversarialLoss()
+
+    def forward(
+        self,
+        draws: Draws,
+        average: Tensor,
+        adversarial: bool,
+        weight: float,
+        resolution: int | None = None,
+        alpha: float = 1.0,
+    ) -> tuple[Tensor, Statistics]:
+        """Return the mean loss of a batch, and what is worth recording of it.
+
+        Args:
+            draws: What the pictures are drawn from.
+            average: The running average path length, a scalar.
+            adversarial: Whether the adversarial loss is in it.
+            weight: Of the path length penalty; 0: it is not in it.
+            resolution, alpha: Of networks that grow.
+        """
+        images, ws, w = draw_images(self.generator, draws, resolution, alpha)
+        loss = images.new_zeros([])
+        found: Statistics = {}
+        if adversarial:
+            logits = self._discriminator[0](images, draws.labels, alpha=alpha)
+            losses = -logits if self._loss.is_wgan else generator_logistic_loss(logits)
+            loss = loss + losses.mean()
+            found["generator"] = losses.detach().mean()
+            found["w_mean"] = w.detach().mean(dim=0)
+        if weight:
+            if draws.y is None:
+                raise ValueError("the path length needs draws with y")
+            lengths = path_lengths(images, ws, draws.y)
+            penalties = path_length_penalty(lengths, average)
+            loss = loss + weight * penalties.mean() + _touch(self.generator)
+            found["path_length"] = penalties.detach().mean()
+            found["length"] = lengths.detach().mean()
+        return loss, found
+
+
+class DiscriminatorObjective(nn.Module):
+    """The discriminator's loss, its R1 penalty, or both at once.
+
+    Args:
+        discriminator: Trained.
+        generator: Only asked; not part of this module.
+        loss: What they play for.
+    """
+
+    def __init__(
+        self, discriminator: AnyDiscriminator, generator: Generator, loss: AdversarialLoss | None = None
+    ) -> None:
+        super().__init__()
+        self.discriminator = discriminator
+        self._generator = [generator]
+        self._loss = loss or AdversarialLoss()
+
+    def forward(
+        self,
+        draws: Draws | None,
+        real: Tensor,
+        labels: Tensor | None,
+        weight: float,
+        resolution: int | None = None,
+        alpha: float = 1.0,
+    ) -> tuple[Tensor, Statistics]:
+        """Return the mean loss of a batch, and what is worth recording of it.
+
+        Args:
+            draws: What the generated pictures are drawn from; None: the adversarial loss is not in it.
+            real: Pictures of the data set, `[N, C, r, r]`. labels: Theirs, or None.
+            weight: Of |grad D|^2, gamma / 2 times the interval; 0: the penalty is not in it.
+            resolution, alpha: Of networks that grow.
+        """
+        loss = real.new_zeros([])
+        found: Statistics = {}
+        real = real.detach().requires_grad_(bool(weight))
+        real_logits = self.discriminator(real, labels, alpha=alpha)
+        if draws is not None:
+            with torch.no_grad():
+                fake, _, _ = draw_images(self._generator[0], draws, resolution, alpha)
+            fake_logits = self.discriminator(fake, draws.labels, alpha=alpha)
+            if self._loss.is_wgan:
+                losses = critic_loss(real_logits, fake_logits, self._loss.drift)
+                penalty = self._gradient_penalty(real, fake, draws, labels, alpha)
+                loss = loss + self._loss.penalty * penalty
+                found["gradient_penalty"] = penalty.detach()
+            else:
+                losses = discriminator_logistic_loss(real_logits, fake_logits)
+            loss = loss + losses.mean()
+            found["discriminator"] = losses.detach().mean()
+            found["real"], found["fake"] = real_logits.detach().mean(), fake_logits.detach().mean()
+        if weight:
+            penalties = r1_penalty(real_logits, real)
+            loss = loss + weight * penalties.mean() + _touch(self.discriminator)
+            found["r1"] = penalties.detach().mean()
+        return loss, found
+
+    def _gradient_penalty(
+        self, real: Tensor, fake: Tensor, draws: Draws, labels: Tensor | None, alpha: float
+    ) -> Tensor:
+        if draws.epsilon is None:
+            raise ValueError("the gradient penalty needs draws with epsilon")
+        between = interpolate(real, fake, draws.epsilon)
+        # of a conditional network, between two classes there is none: the real picture's is taken
+        return gradient_penalty(self.discriminator(between, labels, alpha=alpha), between).mean()

@@ -1,0 +1,129 @@
+"""The processes that train together: one, or those that torchrun started."""
+
+import inspect
+import os
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Any
+
+import numpy as np
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+
+from generator.errors import ConfigError
+
+__all__ = ["World", "join_world", "micro_batches", "own_parts"]
+
+
+@dataclass(frozen=True)
+class World:
+    """This process among those that train together.
+
+    Attributes:
+        rank: 0 .. size - 1; only rank 0 writes files. size: How many processes.
+        device: Where this process computes.
+    """
+
+    rank: int = 0
+    size: int = 1
+    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
+
+    def wrap(self, module: nn.Module) -> nn.Module:
+        """Let gradients of a module be averaged over the processes."""
+        if self.size == 1:
+            return module
+        # Buffers are equal everywhere by construction. torch 2.15 renamed the argument.
+        known = inspect.signature(DistributedDataParallel.__init__).parameters
+        silent = "forward_sync_buffers" if "forward_sync_buffers" in known else "broadcast_buffers"
+        # The layout of a 1x1 weight is ambiguous, and DDP remarks on it once per process.
+        warnings.filterwarnings("ignore", message="Grad strides do not match bucket view strides")
+        arguments: dict[str, Any] = {silent: False}
+        return DistributedDataParallel(module, **arguments)
+
+    def mean(self, tensors: Sequence[Tensor]) -> list[Tensor]:
+        """Return each tensor averaged over the processes, all in one message."""
+        if self.size == 1:
+            return list(tensors)
+        flat = torch.cat([tensor.flatten() for tensor in tensors])
+        dist.all_reduce(flat)
+        parts = torch.split(flat / self.size, [tensor.numel() for tensor in tensors])
+        return [part.reshape(tensor.shape) for part, tensor in zip(parts, tensors, strict=True)]
+
+    def agree(self, value: Any) -> Any:
+        """Return what rank 0 has, as plain types."""
+        if self.size == 1:
+            return value
+        box = [value]
+        dist.broadcast_object_list(box, src=0)
+        return box[0]
+
+
+@contextmanager
+def join_world(kind: str, timeout: timedelta = timedelta(minutes=30)) -> Iterator[World]:
+    """Join the processes that torchrun started, or be alone.
+
+    Args:
+        kind: "cpu" (gloo) or "cuda" (nccl, one device per process).
+        timeout: How long to wait for the others before giving up.
+    """
+    if int(os.environ.get("WORLD_SIZE", "1")) == 1:
+        yield World(device=torch.device(kind))
+        return
+    device = torch.device("cpu")
+    if kind == "cuda":
+        device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
+        torch.cuda.set_device(device)
+    dist.init_process_group("nccl" if kind == "cuda" else "gloo", timeout=timeout)
+    try:
+        yield World(dist.get_rank(), dist.get_world_size(), device)
+    finally:
+        dist.destroy_process_group()
+
+
+def micro_batches(batch: int, group_size: int | None, size: int) -> list[list[int]]:
+    """Cut a batch into micro-batches that hold whole minibatch-deviation groups.
+
+    Groups are defined on the whole batch: pictures i, i + batch / group, i + 2 batch / group ... A micro-batch
+    takes consecutive groups, in the order in which the layer will find the same groups again.
+
+    Args:
+        batch: Pictures in the whole batch.
+        group_size: Pictures in a group; None: there are no groups.
+        size: Pictures in a micro-batch.
+
+    Raises:
+        ConfigError: `size` is not a whole number of groups, or not a part of the batch.
+    """
+    group = min(group_size or 1, batch)
+    if batch % size or size % group:
+        raise ConfigError(
+            f"a batch of {batch} cannot be cut into parts of {size}: a part must divide it and hold whole"
+            f" minibatch-deviation groups of {group}"
+        )
+    indices = np.arange(batch).reshape(group, batch // group)
+    return [part.flatten().tolist() for part in np.split(indices, batch // size, axis=1)]
+
+
+def own_parts(batch: int, group_size: int | None, micro_batch: int | None, world: World) -> list[list[int]]:
+    """Return the micro-batches of a process, as indices in the whole batch.
+
+    Args:
+        batch, group_size: As of `micro_batches`.
+        micro_batch: Pictures at a time; None: the process's whole share.
+        world: The processes.
+
+    Raises:
+        ConfigError: The batch cannot be cut and shared so.
+    """
+    if batch % world.size:
+        raise ConfigError(f"a batch of {batch} cannot be shared by {world.size} processes")
+    parts = micro_batches(batch, group_size, micro_batch or batch // world.size)
+    if len(parts) % world.size:
+        raise ConfigError(f"micro-batches of {micro_batch} cannot be shared by {world.size} processes")
+    own: list[list[int]] = np.array_split(np.array(parts), world.size)[world.rank].tolist()
+    return own

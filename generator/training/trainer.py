@@ -1,0 +1,315 @@
+"""The training loop. It owns no files: it yields after every step, and gives and takes its state as tensors.
+
+Reference: Karras et al. 2020, section 3.1 (lazy regularisation), appendix B (training details).
+"""
+
+import contextlib
+import copy
+import math
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+
+import torch
+from torch import Tensor, nn
+
+from generator.errors import ConfigError
+from generator.networks import AnyDiscriminator, Generator, make_discriminator
+from generator.training.config import TrainConfig
+from generator.training.draws import RandomSource
+from generator.training.growth import Stage, drawing_part, require_used_gradients
+from generator.training.images import Pictures, RealPictures, stream_seed
+from generator.training.objectives import AdversarialLoss, DiscriminatorObjective, GeneratorObjective
+from generator.training.optimiser import adam, adam_state, ema_beta, load_adam_state, set_learning_rate, update_ema
+from generator.training.processes import World, own_parts
+from generator.training.spectral import add_spectral_norm, plain_buffers, plain_weights, update_spectral_norm
+
+__all__ = ["RECORDED", "Trainer", "check_fit", "new_networks"]
+
+
+def check_fit(config: TrainConfig, pictures: Pictures) -> None:
+    """Hold a data set against the settings.
+
+    Raises:
+        ConfigError: They do not fit.
+    """
+    wanted = (config.resolution, config.channels)
+    if (pictures.resolution, pictures.channels) != wanted:
+        has = f"{pictures.resolution} px and {pictures.channels} channels"
+        raise ConfigError(f"the pictures have {has}, the network {config.resolution} px and {config.channels}")
+    if config.classes and (pictures.labels is None or pictures.classes != config.classes):
+        raise ConfigError(f"the network has {config.classes} classes, the pictures {pictures.classes}")
+    if not len(pictures):
+        raise ConfigError("there are no pictures to train on")
+
+
+def new_networks(config: TrainConfig, device: torch.device) -> tuple[Generator, AnyDiscriminator, Generator]:
+    """Return the generator, the discriminator and the generator's average, as they begin."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(stream_seed("start", config.seed))
+        generator = Generator(config.generator_config())
+        discriminator = make_discriminator(config.discriminator_config())
+        average = copy.deepcopy(generator).eval().requires_grad_(False)
+        if "g" in config.spectral_norm:
+            add_spectral_norm(generator)
+            update_ema(average, plain_weights(generator), {}, 0.0)
+        if "d" in config.spectral_norm:
+            add_spectral_norm(discriminator)
+    for network in (generator, discriminator, average):
+        network.to(device).to(memory_format=torch.channels_last)
+    return generator, discriminator, average
+
+
+RECORDED = ("generator", "discriminator", "real", "fake", "r1", "path_length")
+"""What is averaged over the steps of a tick: losses, mean logits, and the two penalties without their weights."""
+
+_Objective = Callable[[int], tuple[Tensor, dict[str, Tensor]]]
+
+
+class Trainer:
+    """A generator and a discriminator in training.
+
+    Args:
+        config: How.
+        pictures: What on.
+        micro_batch: Pictures that one process works on at a time; None: its whole share. Saves memory and changes
+            results by rounding alone.
+        world: The processes that train together.
+
+    Attributes:
+        average: The averaged generator (EMA), under the names of a plain network.
+        images: Pictures seen. step: Steps done.
+        stage: What the next step trains.
+        path_length_average: The `a` of equation 5.
+
+    Raises:
+        ConfigError: The pictures, the micro-batch or the number of processes do not fit the settings.
+    """
+
+    def __init__(
+        self, config: TrainConfig, pictures: Pictures, *, micro_batch: int | None = None, world: World | None = None
+    ) -> None:
+        check_fit(config, pictures)
+        self.config, self.pictures = config, pictures
+        self.world = world or World()
+        self.device = self.world.device
+        self._schedule = config.growth_schedule()
+        group = config.mbstd_group_size if config.mbstd_channels else None
+        batches = {self._schedule.batch_at(resolution) for resolution in self._schedule.resolutions}
+        self._parts_of = {batch: own_parts(batch, group, micro_batch, self.world) for batch in batches}
+        self.generator, self.discriminator, self.average = new_networks(config, self.device)
+        loss = AdversarialLoss(config.loss, config.gradient_penalty, config.drift)
+        self._recorded = (*RECORDED, "gradient_penalty") if loss.is_wgan else RECORDED
+        self._objectives = (
+            GeneratorObjective(self.generator, self.discriminator, loss),
+            DiscriminatorObjective(self.discriminator, self.generator, loss),
+        )
+        self._lazy_g = config.path_length_interval if config.lazy and config.path_length_weight else None
+        self._lazy_d = config.r1_interval if config.lazy and config.r1_gamma else None
+        self._g_adam = adam(self.generator, config, config.learning_rate, self._lazy_g)
+        self._d_adam = adam(self.discriminator, config, config.discriminator_learning_rate, self._lazy_d)
+        self._real = RealPictures(config, pictures, self.device)
+        self._random = RandomSource(
+            config.seed,
+            config.generator_config(),
+            self.average.synthesis.noise_sizes,
+            style_mixing=config.style_mixing,
+            classes=pictures.labels if config.classes else None,
+            device=self.device,
+        )
+        self.images = self.step = 0
+        self.path_length_average = torch.zeros([], device=self.device)
+        self._sums = torch.zeros([len(self._recorded), 2], dtype=torch.float64, device=self.device)
+        self._trained_layers: tuple[int, bool] | None = None
+        self._enter(self._schedule.at(0))
+
+    def run(self, images: int) -> Iterator[int]:
+        """Train until so many pictures were seen; yields that number after every step."""
+        with ThreadPoolExecutor(1) as reader:
+            ahead: Future[Tensor] | None = None
+            while self.images < images:
+                real = ahead.result() if ahead is not None else self._read(self.images)
+                ahead = reader.submit(self._read, self.images + self.stage.batch)
+                self._step(real)
+                yield self.images
+
+    def losses(self) -> dict[str, float | None]:
+        """Return the mean of each of `RECORDED`, with WGAN-GP of its penalty too, since `reset_losses`.
+
+        None where there was nothing to average.
+        """
+        return {
+            name: total / count if count else None
+            for name, (total, count) in zip(self._recorded, self._sums.tolist(), strict=True)
+        }
+
+    def reset_losses(self) -> None:
+        """Begin new means."""
+        self._sums.zero_()
+
+    def drawing(self) -> Generator:
+        """Return a network that draws what the average draws now: the average, or the part of it that has grown."""
+        if not self.config.growing:
+            return self.average
+        return drawing_part(self.average, self.stage.resolution, self.stage.alpha)
+
+    def is_finite(self) -> bool:
+        """Whether all weights and losses are numbers."""
+        tensors = [*self.generator.parameters(), *self.discriminator.parameters(), *self.average.parameters()]
+        norms = torch.stack(torch._foreach_norm([tensor.detach() for tensor in tensors], math.inf))
+        return bool(norms.isfinite().all()) and bool(self._sums.isfinite().all())
+
+    def state(self) -> dict[str, Tensor]:
+        """Return everything that the next step depends on."""
+        state = {
+            "images": torch.tensor(self.images),
+            "step": torch.tensor(self.step),
+            "path_length_average": self.path_length_average,
+            "losses": self._sums,
+        }
+        for prefix, network, optimiser in self._trained():
+            state |= {f"{prefix}.{name}": value.detach() for name, value in network.state_dict().items()}
+            state |= {f"adam.{prefix}.{name}": value for name, value in adam_state(network, optimiser).items()}
+        state |= {f"EMA.{name}": value.detach() for name, value in self.average.state_dict().items()}
+        return state
+
+    def load_state(self, state: dict[str, Tensor]) -> None:
+        """Go on from what `state` returned, in a trainer with the same settings.
+
+        Raises:
+            ConfigError: It is the state of another kind of run.
+        """
+        try:
+            for prefix, network, optimiser in self._trained():
+                network.load_state_dict(_part(state, prefix))
+                load_adam_state(network, optimiser, _part(state, f"adam.{prefix}"))
+            self.average.load_state_dict(_part(state, "EMA"))
+            self.images, self.step = int(state["images"]), int(state["step"])
+            self.path_length_average.copy_(state["path_length_average"])
+            self._sums.copy_(state["losses"])
+            self._enter(self._schedule.at(self.images))
+        except (KeyError, RuntimeError) as error:
+            raise ConfigError(f"the saved state does not fit these settings ({str(error).splitlines()[0]})") from error
+
+    def _trained(self) -> list[tuple[str, nn.Module, torch.optim.Adam]]:
+        return [("G", self.generator, self._g_adam), ("D", self.discriminator, self._d_adam)]
+
+    def _read(self, images: int) -> Tensor:
+        """Return this process's share of the training pictures of the step that begins when so many were seen."""
+        batch = self._schedule.at(images).batch
+        return self._real.read(images, batch, [index for part in self._parts_of[batch] for index in part])
+
+    def _enter(self, stage: Stage) -> None:
+        """Be ready for a step of a stage."""
+        self.stage, self._parts = stage, self._parts_of[stage.batch]
+        set_learning_rate(self._g_adam, stage.learning_rate, self._lazy_g)
+        set_learning_rate(self._d_adam, stage.discriminator_learning_rate, self._lazy_d)
+        trained = (stage.resolution, stage.alpha < 1)
+        if trained != self._trained_layers:
+            self._trained_layers = trained
+            for network in (self.generator, self.discriminator):
+                require_used_gradients(network, self.config.growing, stage.resolution, stage.alpha)
+            # A data-parallel wrapper wants to know beforehand which parameters will have gradients.
+            self._generate, self._discriminate = map(self.world.wrap, self._objectives)
+
+    def _step(self, real: Tensor) -> None:
+        """Train both networks on one batch: generator, path length, discriminator, R1."""
+        config = self.config
+        images = torch.split(self._real.to_images(real, self.stage), [len(part) for part in self._parts])
+        update_spectral_norm(self.generator)
+        found: dict[str, Tensor] = {}
+
+        self.discriminator.requires_grad_(False)
+        path_due = bool(config.path_length_weight) and self.step % config.path_length_interval == 0
+        if config.lazy:
+            found |= self._train_generator("G", True, 0.0)
+            if path_due:
+                weight = config.path_length_weight * config.path_length_interval
+                found |= self._train_generator("path length", False, weight)
+        else:
+            found |= self._train_generator("G", True, config.path_length_weight)
+        require_used_gradients(self.discriminator, config.growing, self.stage.resolution, self.stage.alpha)
+
+        update_spectral_norm(self.discriminator)
+        half_gamma = config.r1_gamma / 2
+        if config.lazy:
+            found |= self._train_discriminator(images, True, 0.0)
+            if half_gamma and self.step % config.r1_interval == 0:
+                found |= self._train_discriminator(images, False, half_gamma * config.r1_interval)
+        else:
+            found |= self._train_discriminator(images, True, half_gamma)
+
+        self.images += self.stage.batch
+        self.step += 1
+        self._finish(found)
+        before, after = self.stage, self._schedule.at(self.images)
+        if after.resolution != before.resolution:
+            # As the public code does: what Adam knows of the gradients is of other pictures, at another rate.
+            self._g_adam.state.clear()
+            self._d_adam.state.clear()
+        self._enter(after)
+
+    def _train_generator(self, phase: str, adversarial: bool, weight: float) -> dict[str, Tensor]:
+        def objective(part: int) -> tuple[Tensor, dict[str, Tensor]]:
+            resolution, alpha = self.stage.resolution, self.stage.alpha
+            draws = self._random.draw(
+                phase, self.step, self._parts[part], path_length=bool(weight), resolution=resolution
+            )
+            result: tuple[Tensor, dict[str, Tensor]] = self._generate(
+                draws, self.path_length_average, adversarial, weight, resolution, alpha
+            )
+            return result
+
+        return self._descend(self._generate, self._g_adam, objective)
+
+    def _train_discriminator(self, images: Sequence[Tensor], adversarial: bool, weight: float) -> dict[str, Tensor]:
+        def objective(part: int) -> tuple[Tensor, dict[str, Tensor]]:
+            indices = self._parts[part]
+            resolution, alpha = self.stage.resolution, self.stage.alpha
+            draws = None
+            if adversarial:
+                wgan = self.config.loss == "wgan-gp"
+                draws = self._random.draw("D", self.step, indices, interpolates=wgan, resolution=resolution)
+            labels = self._real.labels(self.images, self.stage.batch, indices)
+            result: tuple[Tensor, dict[str, Tensor]] = self._discriminate(
+                draws, images[part], labels, weight, resolution, alpha
+            )
+            return result
+
+        return self._descend(self._discriminate, self._d_adam, objective)
+
+    def _descend(self, module: nn.Module, optimiser: torch.optim.Adam, objective: _Objective) -> dict[str, Tensor]:
+        """Take one step of Adam along the gradient of the mean over all micro-batches; return the statistics' means."""
+        optimiser.zero_grad(set_to_none=True)
+        parts = len(self._parts)
+        totals: dict[str, Tensor] = {}
+        for part in range(parts):
+            # Gradients travel between processes once, with the last micro-batch.
+            silent = self.world.size > 1 and part < parts - 1
+            with module.no_sync() if silent else contextlib.nullcontext():  # type: ignore[operator]
+                loss, found = objective(part)
+                (loss / parts).backward()  # type: ignore[no-untyped-call]
+            for name, value in found.items():
+                totals[name] = totals.get(name, 0) + value / parts
+        optimiser.step()
+        return totals
+
+    def _finish(self, found: dict[str, Tensor]) -> None:
+        """Share what was found among the processes; update the running averages."""
+        config = self.config
+        found = dict(zip(found, self.world.mean(list(found.values())), strict=True))
+        for row, name in enumerate(self._recorded):
+            if name in found:
+                self._sums[row, 0] += found[name]
+                self._sums[row, 1] += 1
+        if "length" in found:
+            # Appendix B keeps one average per device; here all processes share it. It moves after the step, so that
+            # every micro-batch is held against the same constant.
+            self.path_length_average.lerp_(found["length"], 1 - config.path_length_decay)
+        self.generator.mapping.update_average(found["w_mean"])
+        warmup = config.ema_warmup or None
+        beta = ema_beta(config.ema_half_life_kimg * 1000, self.stage.batch, self.images, warmup)
+        update_ema(self.average, plain_weights(self.generator), plain_buffers(self.generator), beta)
+
+
+def _part(state: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    return {name.removeprefix(f"{prefix}."): value for name, value in state.items() if name.startswith(f"{prefix}.")}

@@ -1,0 +1,269 @@
+"""Measure pictures against a network: project them and keep what the projection says, a small file per picture.
+
+    WORK/settings.json            method, run and network: what all measurements have in common
+    WORK/<population>/<key>.json  a picture's measurement; key is the sha256 of its name
+
+It is a batch (`invert.batch.work`) whose results are evidence instead of latents.
+"""
+
+import contextlib
+import hashlib
+import json
+import math
+import shutil
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+from invert.attribution.evidence import EVIDENCE_VERSION, FEATURES
+from invert.batch.images import Listed
+from invert.batch.preparation import Preparation
+from invert.batch.work import Done, Event, PictureStore
+from invert.batch.workers import run_workers
+from invert.durable import ensure_folder, write_atomic
+from invert.errors import NoInputError, UsageError
+from invert.projection.config import differing_keys, method_digest
+from invert.store.names import check_name, name_key
+
+if TYPE_CHECKING:
+    from generator.files.reading import LoadedNetwork
+    from invert.attribution.evidence import EvidenceMeter
+    from invert.projection.projector import Projection
+
+__all__ = [
+    "Measurement",
+    "MeasurementStore",
+    "MeasuringPreparation",
+    "attribution_method",
+    "begin_measurements",
+    "clear_measurements",
+    "measure_population",
+    "measurement_of",
+    "read_measurement",
+]
+
+Record = dict[str, Any]
+FORMAT = "invert measurements"
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """What is known of one picture after its projection into one network.
+
+    Attributes:
+        name: As in a batch; see `invert.batch.images`.
+        file_sha256, pixel_sha256: As in `invert.images.target.Target`.
+        status: As in `invert.projection.projector.Projection`. upsampled: The picture is smaller than the network's.
+        evidence: By name, see `invert.attribution.evidence.FEATURES`.
+    """
+
+    name: bytes
+    file_sha256: str
+    pixel_sha256: str
+    status: str
+    upsampled: bool
+    evidence: Mapping[str, float] = field(repr=False)
+
+    @property
+    def distance(self) -> float:
+        """LPIPS after the last step."""
+        return math.exp(self.evidence["lpips"])
+
+    @property
+    def complexity(self) -> float:
+        """Of the picture."""
+        return self.evidence["complexity"]
+
+    def to_record(self) -> Record:
+        """Return it as JSON types; what could not be measured is null."""
+        evidence = {name: value if math.isfinite(value) else None for name, value in self.evidence.items()}
+        return {
+            "name": self.name.hex(),
+            "file_sha256": self.file_sha256,
+            "pixel_sha256": self.pixel_sha256,
+            "status": self.status,
+            "upsampled": self.upsampled,
+            "evidence": evidence,
+        }
+
+    @classmethod
+    def from_record(cls, record: Mapping[str, Any]) -> Self:
+        """Read it back.
+
+        Raises:
+            ValueError, KeyError, TypeError: It is no such record.
+        """
+        evidence = {name: _number(record["evidence"][name]) for name in FEATURES}
+        if not math.isfinite(evidence["lpips"]) or record["status"] not in ("ok", "diverged"):
+            raise ValueError("no measurement")
+        return cls(
+            check_name(bytes.fromhex(record["name"])),
+            str(record["file_sha256"]),
+            str(record["pixel_sha256"]),
+            record["status"],
+            bool(record["upsampled"]),
+            evidence,
+        )
+
+
+def _number(value: Any) -> float:
+    if value is None:
+        return math.nan
+    if type(value) not in (int, float) or not math.isfinite(value):
+        raise ValueError("no number")
+    return float(value)
+
+
+def attribution_method(method: Mapping[str, Any]) -> Record:
+    """Return the method record of measurements: that of the projection, and how the evidence is read off it."""
+    return {**method, "evidence_version": EVIDENCE_VERSION}
+
+
+def measurement_of(name: bytes, projection: "Projection", meter: "EvidenceMeter") -> Measurement:
+    """Return what a projection measures."""
+    target = projection.target
+    return Measurement(
+        name, target.file_sha256, target.pixel_sha256, projection.status, target.upsampled, meter.measure(projection)
+    )
+
+
+class MeasurementStore(PictureStore):
+    """The measurements of one population in a work folder, or in memory alone.
+
+    Args:
+        meter: Measures projections; None where nothing new is measured.
+        folder: Of the population; None keeps everything in memory.
+    """
+
+    def __init__(self, meter: "EvidenceMeter | None", folder: Path | None = None) -> None:
+        self._meter, self._folder = meter, folder
+        self._kept: dict[bytes, Measurement] = {}
+
+    def finished(self, name: bytes, file_sha256: str) -> Measurement | None:
+        """Return the measurement of a picture of this very file; None when it is to be done, or damaged."""
+        found = self.get(name)
+        return found if found is not None and found.file_sha256 == file_sha256 else None
+
+    def has_entry(self, name: bytes) -> bool:
+        """Tell whether there is a measurement."""
+        return self.get(name) is not None
+
+    def get(self, name: bytes) -> Measurement | None:
+        """Return the measurement of a picture, of whatever file."""
+        if name not in self._kept and self._folder is not None:
+            found = read_measurement(self._folder, name)
+            if found is not None:
+                self._kept[name] = found
+        return self._kept.get(name)
+
+    def fail(self, name: bytes, code: str, reason: str) -> None:
+        """Nothing is kept of a picture without a result: it is tried again."""
+
+    def keep(self, name: bytes, projection: "Projection") -> None:
+        """Measure a projection and keep what is found.
+
+        Raises:
+            OutputError: It cannot be written.
+        """
+        if self._meter is None:
+            raise TypeError("a store without a meter cannot measure")
+        self.put(measurement_of(name, projection, self._meter))
+
+    def put(self, found: Measurement) -> None:
+        """Keep a measurement.
+
+        Raises:
+            OutputError: It cannot be written.
+        """
+        if self._folder is not None:
+            write_atomic(self._folder / f"{name_key(found.name)}.json", _with_checksum(found.to_record()))
+        self._kept[found.name] = found
+
+
+def _with_checksum(record: Record) -> bytes:
+    text = json.dumps(record, sort_keys=True, allow_nan=False)
+    return f"{hashlib.sha256(text.encode()).hexdigest()} {text}\n".encode()
+
+
+def read_measurement(folder: Path, name: bytes) -> Measurement | None:
+    """Return the measurement of a picture that a folder keeps; None when it is not there, or damaged."""
+    try:
+        content = (folder / f"{name_key(name)}.json").read_bytes()
+        digest, _, text = content.rstrip(b"\n").partition(b" ")
+        if hashlib.sha256(text).hexdigest().encode() != digest:
+            return None
+        found = Measurement.from_record(json.loads(text))
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        return None
+    return found if found.name == name else None
+
+
+def begin_measurements(work: Path, method: Record, run: Record) -> None:
+    """Begin a work folder, or take up one with the same settings; for who holds its lock.
+
+    Raises:
+        UsageError: It was begun with other settings. OutputError: It cannot be written.
+    """
+    path = work / "settings.json"
+    settings = {"format": FORMAT, "method": method, "method_digest": method_digest(method), "run": run}
+    try:
+        before = json.loads(path.read_bytes())
+        differing = differing_keys(dict(before["method"]), method) + differing_keys(dict(before["run"]), run)
+    except FileNotFoundError:
+        ensure_folder(work)
+        write_atomic(path, json.dumps(settings, indent=1).encode() + b"\n")
+        return
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+        raise NoInputError("is damaged or was not written by this program", path=path) from error
+    if differing:
+        reason = f"was begun with other settings ({'; '.join(differing)})"
+        raise UsageError(
+            reason, path=work, advice="Use the same settings, or remove the folder.", code="settings-differ"
+        )
+
+
+def clear_measurements(work: Path) -> None:
+    """Remove a work folder that is not needed any more."""
+    shutil.rmtree(work, ignore_errors=True)
+
+
+@dataclass(frozen=True)
+class MeasuringPreparation(Preparation):
+    """All that a process needs to measure pictures. `out` is the folder of the population."""
+
+    def open_store(self, loaded: "LoadedNetwork") -> MeasurementStore:
+        """Return a store with a meter of its own."""
+        from invert.attribution.evidence import EvidenceMeter
+
+        ensure_folder(self.out)
+        meter = EvidenceMeter(loaded.generator, class_index=self.config.class_index, device=self.config.device)
+        return MeasurementStore(meter, self.out)
+
+
+def measure_population(
+    preparation: MeasuringPreparation, pictures: Sequence[Listed], workers: int, on_event: Callable[[Event], None]
+) -> tuple[list[Measurement], int]:
+    """Measure pictures, those that are measured already excepted.
+
+    Args:
+        preparation: `out` is the folder of the population in a work folder.
+        workers: Processes. on_event: Called with each event of the batch.
+
+    Returns:
+        The measurements in the order of the pictures, and how many pictures have none.
+    """
+    if workers == 1:
+        events = preparation()(pictures)
+    else:
+        ensure_folder(preparation.out)
+        events = run_workers(workers, preparation, pictures)
+    done = set()
+    with contextlib.closing(events):  # type: ignore[type-var]
+        for event in events:
+            on_event(event)
+            if isinstance(event, Done):
+                done.add(event.name)
+    found = [read_measurement(preparation.out, picture.name) for picture in pictures if picture.name in done]
+    kept = [one for one in found if one is not None]
+    return kept, len(pictures) - len(kept)

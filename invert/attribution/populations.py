@@ -1,0 +1,95 @@
+"""Fresh samples of a network as picture files: 8-bit PNG, like any picture that is held against it."""
+
+import dataclasses
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+import torch
+
+from generator.networks import Generator
+from invert.attribution.calibration import Calibration
+from invert.attribution.measurements import MeasurementStore
+from invert.batch.images import Listed, read_picture
+from invert.durable import ensure_folder, write_atomic
+from invert.errors import ImageError, UsageError
+from invert.images.decoding import ImagePolicy, to_png_bytes
+from invert.projection.config import differing_keys
+from invert.projection.latents import class_label, draw_picture, seed_latent
+
+__all__ = ["FIRST_SEED", "SAMPLES_VERSION", "SAMPLE_NOISE", "check_same", "draw_samples", "take_over"]
+
+SAMPLES_VERSION = 2  # raised when a seed gives another picture
+
+FIRST_SEED = 1_000_000_000
+"""Far from the seeds that people draw with: what is calibrated on must not be what is judged."""
+
+SAMPLE_NOISE = "stored and random noise maps in turn"
+"""Programs draw with the maps in the file or with fresh ones: pictures of both kinds are the network's own."""
+
+
+def draw_samples(generator: Generator, folder: Path, count: int, class_index: int | None = None) -> Iterator[Path]:
+    """Draw samples without truncation and write them, those that are there already excepted; yield their paths.
+
+    Even ones have the noise maps that the network stores, odd ones random maps.
+
+    Args:
+        generator: The network. folder: Where they go.
+        count: How many, from seed `FIRST_SEED` on; seeds are those of `invert generate`.
+        class_index: Class of a conditional network; None takes the classes in turn.
+
+    Raises:
+        OutputError: A file cannot be written.
+    """
+    ensure_folder(folder)
+    mapping = generator.config.mapping
+    for number in range(count):
+        seed = FIRST_SEED + number
+        path = folder / f"seed{seed}.png"
+        if not path.exists():
+            chosen = class_index
+            if chosen is None and mapping.c_dim:
+                chosen = number // 2 % mapping.c_dim  # each class with both kinds of noise
+            with torch.inference_mode():
+                ws = generator.mapping_ws(seed_latent(seed, mapping.z_dim), class_label(chosen, mapping.c_dim))
+            noise = "random" if number % 2 else "const"
+            write_atomic(path, to_png_bytes(draw_picture(generator, ws, noise, seed)))
+        yield path
+
+
+def check_same(earlier: Calibration, path: Path, method: dict[str, object], run: dict[str, object]) -> None:
+    """Refuse a calibration whose numbers would not be those of this method and run.
+
+    Raises:
+        UsageError: They differ; the message has the keys.
+    """
+    differing = differing_keys(dict(earlier.method), method) + differing_keys(dict(earlier.run), run)
+    if differing:
+        reason = f"was made with other settings ({'; '.join(differing)})"
+        raise UsageError(reason, path=path, advice="Use the same, or leave out --from.", code="settings-differ")
+
+
+def take_over(
+    earlier: Calibration, pictures: Iterable[Listed], folder: Path, generator: Generator, policy: ImagePolicy
+) -> int:
+    """Write the measurements of those pictures that an earlier calibration has; return how many.
+
+    Args:
+        earlier: Of the same method and run, see `check_same`.
+        pictures: Of a population. folder: Of its measurements.
+        generator, policy: As for projecting the pictures.
+
+    Raises:
+        OutputError: One cannot be written.
+    """
+    known = {one.pixel_sha256: one for part in (earlier.own, *earlier.others) for one in part.measurements}
+    store = MeasurementStore(None, folder)
+    synthesis, taken = generator.config.synthesis, 0
+    for picture in pictures:
+        target = read_picture(picture, synthesis.img_resolution, synthesis.img_channels, policy)
+        if isinstance(target, ImageError) or target.pixel_sha256 not in known or target.upsampled:
+            continue
+        if store.finished(picture.name, target.file_sha256) is None:
+            found = known[target.pixel_sha256]
+            store.put(dataclasses.replace(found, name=picture.name, file_sha256=target.file_sha256))
+        taken += 1
+    return taken

@@ -1,0 +1,3 @@
+"""What people look at of verdicts: rows, charts and pages."""
+
+__all__: list[str] = []

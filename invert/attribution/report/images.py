@@ -1,0 +1,119 @@
+"""Figures of the report of `invert attribute`: pictures beside their reconstructions, and places in histograms."""
+
+import math
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from invert.attribution.calibration import Calibration
+from invert.attribution.verdict import Finding, Reading, Verdict
+from invert.images.decoding import to_png_bytes
+from invert.report import histograms
+from invert.report.page import Figure, Gallery
+from invert.report.theme import Drawing
+
+__all__ = ["AMPLIFIED", "SHOWN", "Places", "draw_all_places", "picture_gallery", "readings", "shown_value"]
+
+AMPLIFIED = 4
+"""Factor of the differences in a difference map."""
+
+SHOWN = 256
+"""Pixels that a larger picture is reduced to in a report."""
+
+Array = npt.NDArray[np.uint8]
+Places = dict[tuple[int, str], Drawing]
+"""Of one picture, by number of the network and score."""
+
+
+def readings(finding: Finding) -> Iterator[tuple[str, Reading]]:
+    """Return the readings that a report shows, by score: that which decides, then the paper's where it is another."""
+    for score in dict.fromkeys((finding.deciding, "lpips")):
+        reading = finding.lpips if score == "lpips" else finding.evidence
+        if reading is not None:
+            yield score, reading
+
+
+def shown_value(score: str, value: float) -> float:
+    """Return a score as people know it: LPIPS as the distance, of which the score is the logarithm."""
+    return math.exp(min(value, 100.0)) if score == "lpips" else value
+
+
+def draw_all_places(calibrations: Sequence[Calibration | None], verdicts: Sequence[Verdict | None]) -> list[Places]:
+    """Draw the place of each picture among the pictures of each network's calibration that it is held against.
+
+    Args:
+        calibrations: Of each network. verdicts: Of each picture.
+    """
+    groups: dict[tuple[int, str, int], dict[int, histograms.Place]] = defaultdict(dict)
+    for picture, verdict in enumerate(verdicts):
+        pairs = zip(calibrations, verdict.findings, strict=True) if verdict is not None else ()
+        for network, (calibration, finding) in enumerate(pairs):
+            if calibration is not None:
+                index = int(calibration.bins.index(finding.measurement.complexity))
+                for score, reading in readings(finding):
+                    place = histograms.Place(shown_value(score, reading.score), shown_value(score, reading.threshold))
+                    groups[network, score, index][picture] = place
+    found: list[Places] = [{} for _ in verdicts]
+    for (network, score, _), places in groups.items():
+        first = verdicts[next(iter(places))]
+        calibration = calibrations[network]
+        if first is not None and calibration is not None:
+            complexity = first.findings[network].measurement.complexity
+            drawn = _draw_places(calibration, score, complexity, list(places.values()))
+            for picture, drawing in zip(places, drawn, strict=True):
+                found[picture][network, score] = drawing
+    return found
+
+
+def _draw_places(
+    calibration: Calibration, score: str, complexity: float, places: Sequence[histograms.Place]
+) -> list[Drawing]:
+    populations = {"of its own": calibration.scores(score, calibration.own, "threshold")}
+    populations |= {f"of {name}": scores for name, scores in calibration.negatives(score, complexity).items()}
+    if score == "lpips":
+        populations = {name: np.exp(np.minimum(scores, 100.0)) for name, scores in populations.items()}
+    label = "LPIPS distance" if score == "lpips" else f"{score} score, lower is more like the network"
+    return histograms.draw_places(populations, places, x_label=label, log=score == "lpips")
+
+
+def picture_gallery(network: str, target: Array, reconstruction: Array, distance: float) -> Gallery:
+    """Show a picture, what a network makes of it, and where the two differ.
+
+    Args:
+        network: Its name.
+        target, reconstruction: uint8 [H, W, C].
+        distance: LPIPS between them.
+    """
+    figures = [
+        _figure(target, "The picture", "The picture as the network is given it"),
+        _figure(
+            reconstruction,
+            f"What {network} makes of the picture",
+            f"Best reconstruction by {network}, distance {distance:.4f}",
+        ),
+    ]
+    difference = np.abs(target.astype(np.int16) - reconstruction)
+    amplified = np.minimum(AMPLIFIED * _with_opacity(difference), 255).astype(np.uint8)
+    caption = f"Difference, {AMPLIFIED} times; black is none"
+    figures.append(_figure(amplified, f"Where picture and reconstruction by {network} differ", caption))
+    return Gallery(figures, small=True)
+
+
+def _with_opacity(difference: npt.NDArray[np.int16]) -> npt.NDArray[np.int16]:
+    """Show differences in opacity as grey ones: they would not be seen otherwise."""
+    return np.maximum(difference[..., :3], difference[..., 3:]) if difference.shape[-1] == 4 else difference
+
+
+def _figure(array: Array, alt: str, caption: str) -> Figure:
+    if array.shape[-1] == 4:
+        # On black, as pictures for networks without opacity are laid: a light and a dark page show the same.
+        opacity = array[..., 3:].astype(np.uint16)
+        array = ((array[..., :3] * opacity + 127) // 255).astype(np.uint8)
+    if max(array.shape[:2]) > SHOWN:
+        image = Image.fromarray(array[..., 0] if array.shape[-1] == 1 else array)
+        image.thumbnail((SHOWN, SHOWN), Image.Resampling.BOX, reducing_gap=None)
+        array = np.asarray(image)
+    return Figure(to_png_bytes(array), alt, caption, pixels=True)

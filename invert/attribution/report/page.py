@@ -1,0 +1,186 @@
+"""The report of `invert attribute` as one HTML page: for each picture the verdict, what it rests on, what it is worth.
+
+Reference: the StyleGAN2 paper (Karras et al. 2020, section 5.1, figure 10) for the histograms of distances.
+"""
+
+import json
+import os
+import shlex
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from invert.attribution.calibration import Calibration
+from invert.attribution.report.images import Places, draw_all_places, picture_gallery, readings
+from invert.attribution.report.summary import (
+    MAX_PICTURES,
+    SCORE_NAMES,
+    ReportNetwork,
+    ReportPicture,
+    heading,
+    lead,
+    numbers,
+    summary_table,
+)
+from invert.attribution.verdict import Finding, Outcome, Reading, Verdict, rate_sentence, ratio_sentence
+from invert.errors import display_path
+from invert.report.page import Block, Figure, Gallery, Paragraph, Section, Table, render
+from invert.report.theme import Drawing
+
+__all__ = ["MAX_PICTURES", "ReportNetwork", "ReportPicture", "attribution_report"]
+
+_MAX_LISTED = 12  # pictures that the list of links names
+_MAX_LINE = 1500  # characters of the command in a paragraph
+_LEGEND = (
+    "A score is lower for what is more like the network's own pictures; below the threshold its rule fires. The "
+    "paper's rule looks at the LPIPS distance alone, the evidence score also at what else the projection shows. p0 is "
+    "the share of others' pictures that measure as low: small speaks for the network. p1 is the share of the network's "
+    "own that measure as high: small speaks against it."
+)
+
+
+def attribution_report(
+    networks: Sequence[ReportNetwork],
+    pictures: Sequence[ReportPicture],
+    *,
+    command: str,
+    settings: Mapping[str, Any],
+    software: Mapping[str, Any],
+    rate: float | None = None,
+) -> bytes:
+    """Return the page; the same arguments give the same bytes.
+
+    Args:
+        networks, pictures: In the order asked.
+        command: That gives the same verdicts again, for a shell.
+        settings, software: Values by name: method and run records, versions.
+        rate: Of false attributions; default each calibration's.
+    """
+    rates = [_rate(network, len(networks), rate) for network in networks]
+    shown = pictures[:MAX_PICTURES]
+    places = draw_all_places([network.calibration for network in networks], [one.verdict for one in shown])
+    sections = [Section("Summary", list(_summary(networks, pictures, rates)))]
+    for number, picture in enumerate(shown):
+        blocks = list(_picture(networks, picture, rates, places[number]))
+        sections.append(Section(heading(number, picture), blocks, listed=len(pictures) <= _MAX_LISTED))
+    sections += [
+        Section("Networks and calibrations", list(_networks(networks))),
+        Section("Settings", [_values(settings)]),
+        Section("Software", [_values(software)]),
+        Section("To repeat", list(_command(command))),
+    ]
+    title = f"Attribution: {', '.join(network.name for network in networks)}"
+    return render(title, sections, lead=lead(pictures))
+
+
+def _rate(network: ReportNetwork, share: int, rate: float | None) -> str:
+    if network.calibration is None:
+        return f"There is no calibration of {network.name}: what a distance is worth is not known."
+    return rate_sentence(network.calibration, network.name, rate=rate, share=share)
+
+
+def _summary(
+    networks: Sequence[ReportNetwork], pictures: Sequence[ReportPicture], rates: Sequence[str]
+) -> Iterator[Block]:
+    yield summary_table(networks, pictures, first=2)
+    if len(pictures) > MAX_PICTURES:
+        more = len(pictures) - MAX_PICTURES
+        yield Paragraph(f"The first {MAX_PICTURES} pictures have a section each; {more} more are only in this table.")
+    yield from map(Paragraph, (*rates, _LEGEND))
+
+
+def _picture(
+    networks: Sequence[ReportNetwork], picture: ReportPicture, rates: Sequence[str], places: Places
+) -> Iterator[Block]:
+    if not picture.targets:
+        yield Paragraph(f"Not read: {picture.plain}.", notice=True)
+        return
+    yield _verdict(picture.verdict)
+    if picture.plain:
+        yield Paragraph(f"The paper's rule with the threshold that was given: {picture.plain}.")
+    answers = zip(networks, picture.targets, picture.reconstructions, picture.distances, rates, strict=True)
+    for number, (network, target, reconstruction, distance, rate) in enumerate(answers):
+        yield picture_gallery(network.name, target, reconstruction, distance)
+        if picture.verdict is not None and network.calibration is not None:
+            finding = picture.verdict.findings[number]
+            yield from _finding(finding, network.calibration, number, places, len(networks) > 1)
+        yield Paragraph(rate)
+    yield Paragraph(f"sha256 of the file: {picture.file_sha256}")
+
+
+def _verdict(verdict: Verdict | None) -> Paragraph:
+    if verdict is None:
+        return Paragraph("No verdict: not every network has a calibration.", notice=True)
+    return Paragraph(
+        f"Verdict: {verdict.text}.",
+        notice=verdict.outcome is Outcome.CANNOT_TELL,
+        main=verdict.outcome is not Outcome.CANNOT_TELL,
+    )
+
+
+def _finding(finding: Finding, calibration: Calibration, number: int, places: Places, several: bool) -> Iterator[Block]:
+    if several:
+        because = f": {finding.reason}" if finding.reason else ""
+        yield Paragraph(f"{finding.network} alone, by the {SCORE_NAMES[finding.deciding]}: {finding.outcome}{because}.")
+    shown = list(readings(finding))
+    if shown:
+        yield Gallery([_place(finding, score, reading, places[number, score]) for score, reading in shown])
+        rows = [(SCORE_NAMES[score], *numbers(score, one), f"{one.ratio_high:.0f}") for score, one in shown]
+        yield Table(rows, (f"against {finding.network}", "value", "threshold", "p0", "p1", "ratio", "largest ratio"))
+    ratio = ratio_sentence(finding, calibration)
+    if ratio:
+        yield Paragraph(ratio)
+
+
+def _place(finding: Finding, score: str, reading: Reading, drawing: Drawing) -> Figure:
+    value, threshold, *_ = numbers(score, reading)
+    what = SCORE_NAMES[score]
+    role = "This score decides" if score == finding.deciding else "The paper's rule, for comparison"
+    side = "below" if reading.below else "not below"
+    return Figure(
+        drawing.light,
+        f"Histograms of the {what} of {finding.network}'s own pictures and of others, and this picture's place",
+        f"{what[0].upper()}{what[1:]} {value}, {side} the threshold {threshold} set by {reading.population}. {role}.",
+        drawing.dark,
+    )
+
+
+def _networks(networks: Sequence[ReportNetwork]) -> Iterator[Block]:
+    for network in networks:
+        rows = [("file", display_path(network.path)), ("sha256", network.sha256)]
+        calibration = network.calibration
+        if calibration is None:
+            yield Table([*rows, ("calibration", "none")], caption=network.name)
+            continue
+        where = "-" if network.calibration_path is None else display_path(network.calibration_path)
+        rows += [("calibration", where), ("method digest", calibration.digest), ("made by invert", calibration.tool)]
+        rows += [(name, _value(value)) for name, value in vars(calibration.settings).items()]
+        yield Table(rows, caption=network.name)
+        populations = [
+            (one.name, one.source, str(len(one.measurements)), str(one.left_out), one.sha256)
+            for one in (calibration.own, *calibration.others)
+        ]
+        header = ("population", "source", "pictures", "left out", "sha256 of their pixel hashes")
+        yield Table(populations, header, f"Pictures that the calibration of {network.name} was made with")
+
+
+def _values(values: Mapping[str, Any]) -> Table:
+    return Table([(str(name), _value(value)) for name, value in values.items()])
+
+
+def _value(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value, default=os.fsdecode)
+
+
+def _command(command: str) -> Iterator[Block]:
+    """Show the command; what is too long for a paragraph goes on in the next, as a shell takes it."""
+    line = ""
+    for word in map(shlex.quote, shlex.split(command)):
+        if line and len(line) + len(word) > _MAX_LINE:
+            yield Paragraph(f"{line} \\", code=True)
+            line = ""
+        line = f"{line} {word}".lstrip()
+    yield Paragraph(line, code=True)
+    yield Paragraph(
+        "The same networks, calibrations and pictures, known by their hashes above, give the same verdicts. The same "
+        "settings, versions and kind of processor give the same numbers."
+    )

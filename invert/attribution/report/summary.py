@@ -1,0 +1,157 @@
+"""What the report of `invert attribute` is made from, and its table of all pictures."""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from invert.attribution.calibration import Calibration
+from invert.attribution.report.images import shown_value
+from invert.attribution.verdict import Finding, Outcome, Reading, Verdict
+from invert.errors import display_path
+from invert.report.page import Table
+
+__all__ = [
+    "MAX_PICTURES",
+    "SCORE_NAMES",
+    "ReportNetwork",
+    "ReportPicture",
+    "heading",
+    "lead",
+    "numbers",
+    "summary_table",
+]
+
+MAX_PICTURES = 200
+"""Pictures with a section of their own; all are in the table."""
+
+SCORE_NAMES = {"lpips": "LPIPS distance", "evidence": "evidence score"}
+_COLUMNS = ("picture", "verdict", "network", "distance", "paper's rule", "score", "threshold", "p0", "p1", "ratio")
+
+Array = npt.NDArray[np.uint8]
+
+
+@dataclass(frozen=True, eq=False)
+class ReportNetwork:
+    """A network that the pictures were held against.
+
+    Args:
+        name: As shown. path, sha256: Of its file.
+        calibration, calibration_path: If there is one.
+    """
+
+    name: str
+    path: Path
+    sha256: str
+    calibration: Calibration | None
+    calibration_path: Path | None
+
+
+@dataclass(frozen=True, eq=False)
+class ReportPicture:
+    """A picture, and what came out.
+
+    Args:
+        path, file_sha256: Of its file.
+        targets: uint8 [H, W, C] as each network is given it; none if the picture could not be read.
+        verdict: None without calibrations.
+        reconstructions: uint8 [H, W, C] by each network. distances: LPIPS to them.
+        plain: What the paper's rule with a given threshold says, or why the picture could not be read.
+    """
+
+    path: Path
+    file_sha256: str
+    targets: Sequence[Array]
+    verdict: Verdict | None
+    reconstructions: Sequence[Array]
+    distances: Sequence[float]
+    plain: str = ""
+
+
+def heading(number: int, picture: ReportPicture) -> str:
+    """Return the heading of a picture's section, counted from 0."""
+    return f"{number + 1}. {display_path(picture.path)}"
+
+
+def lead(pictures: Sequence[ReportPicture]) -> str:
+    """Say how many pictures came out how."""
+    counts = Counter(map(_outcome, pictures))
+    order = [*map(str, Outcome), "no verdict", "not read"]
+    listed = ", ".join(f"{counts[outcome]} {outcome}" for outcome in order if counts[outcome])
+    return f"{len(pictures)} picture{'s'[: len(pictures) != 1]}: {listed}"
+
+
+def _outcome(picture: ReportPicture) -> str:
+    if not picture.targets:
+        return "not read"
+    return "no verdict" if picture.verdict is None else str(picture.verdict.outcome)
+
+
+def summary_table(networks: Sequence[ReportNetwork], pictures: Sequence[ReportPicture], first: int) -> Table:
+    """Return the table of all pictures, a row for each network.
+
+    Args:
+        networks, pictures: In the order asked.
+        first: Number of the first picture's section.
+    """
+    rows: list[tuple[str, ...]] = []
+    leads_to: list[int] = []
+    for number, picture in enumerate(pictures):
+        cells = _cells(networks, picture)
+        rows += [(heading(number, picture), _verdict(picture), *row) for row in cells]
+        leads_to += [first + number if number < MAX_PICTURES else 0] * len(cells)
+    kept = [column for column in range(len(_COLUMNS)) if column not in _left_out(networks)]
+    return Table(
+        [[row[column] for column in kept] for row in rows],
+        [_COLUMNS[column] for column in kept],
+        _caption(networks),
+        leads_to,
+    )
+
+
+def _left_out(networks: Sequence[ReportNetwork]) -> set[int]:
+    """Return the columns that would say nothing: one network's name, and the distance as the score that decides."""
+    by_evidence = any(n.calibration is not None and n.calibration.settings.score != "lpips" for n in networks)
+    needless = {"network": len(networks) == 1, "score": not by_evidence}
+    return {_COLUMNS.index(name) for name, is_needless in needless.items() if is_needless}
+
+
+def _verdict(picture: ReportPicture) -> str:
+    verdict = picture.verdict
+    return verdict.text if verdict is not None and verdict.outcome is Outcome.ATTRIBUTED else _outcome(picture)
+
+
+def _caption(networks: Sequence[ReportNetwork]) -> str:
+    decide = [SCORE_NAMES[n.calibration.settings.score] for n in networks if n.calibration is not None]
+    distance = "Distance: LPIPS between picture and reconstruction."
+    scores = " and ".join(dict.fromkeys(decide))
+    return f"{distance} Threshold, p0, p1 and likelihood ratio: of the {scores}." if decide else distance
+
+
+def _cells(networks: Sequence[ReportNetwork], picture: ReportPicture) -> list[tuple[str, ...]]:
+    """Return a picture's rows from the network's name on."""
+    if not picture.targets:
+        return [("-",) * (len(_COLUMNS) - 2)]
+    findings = picture.verdict.findings if picture.verdict is not None else [None] * len(networks)
+    return [
+        (network.name, f"{distance:.4f}", *_reading_cells(finding))
+        for network, distance, finding in zip(networks, picture.distances, findings, strict=True)
+    ]
+
+
+def _reading_cells(finding: Finding | None) -> tuple[str, ...]:
+    if finding is None or finding.reading is None:
+        return ("-",) * 6
+    rule = "-" if finding.lpips is None else "below" if finding.lpips.below else "not below"
+    return (rule, *numbers(finding.deciding, finding.reading))
+
+
+def numbers(score: str, reading: Reading) -> tuple[str, ...]:
+    """Return value, threshold, p0, p1 and likelihood ratio as text."""
+    digits = 4 if score == "lpips" else 2
+    value, threshold = (f"{shown_value(score, number):.{digits}f}" for number in (reading.score, reading.threshold))
+    ratio = f"{reading.ratio:.0f}" if reading.ratio >= 10 else f"{reading.ratio:.2g}"
+    return value, threshold, f"{reading.p0:.2g}", f"{reading.p1:.2g}", ratio

@@ -1,0 +1,55 @@
+"""A batch that is finished, when the same command comes again: what has changed since, and how it is taken up."""
+
+import hashlib
+from collections.abc import Iterable
+from pathlib import Path
+
+from invert.batch.images import Listed, read_picture
+from invert.errors import ImageError
+from invert.hdf5.reading import open_latents
+from invert.images.decoding import ImagePolicy
+from invert.store.journal import Journal
+
+__all__ = ["changed_pictures", "restore"]
+
+
+def changed_pictures(out: Path, pictures: Iterable[Listed], policy: ImagePolicy) -> list[Path]:
+    """Return the pictures that a finished file does not have, has of another content, or failed and can now be read.
+
+    A file that is not there any more, or cannot be read this time, counts as unchanged: its result stays.
+
+    Raises:
+        LatentsError: The file is damaged.
+    """
+    with open_latents(out) as latents:
+        side, channels = latents.manifest.side, latents.manifest.channels
+        known = dict(zip(latents.names, latents.column("sha256").tolist(), strict=True))
+        failed = {failure.name for _, failure in latents.failures}
+    found = []
+    for picture in pictures:
+        if picture.name in known:
+            if _sha256(picture.path) not in (None, known[picture.name].decode("ascii", "replace")):
+                found.append(picture.path)
+        elif picture.name not in failed or not isinstance(read_picture(picture, side, channels, policy), ImageError):
+            found.append(picture.path)
+    return found
+
+
+def restore(journal: Journal, out: Path) -> None:
+    """Put the pictures of a finished file back into a journal of the same settings.
+
+    Raises:
+        LatentsError: The file is damaged. OutputError: The journal cannot be written.
+    """
+    with open_latents(out) as latents:
+        for entry in latents.rows():
+            if not journal.has_entry(entry.name):
+                journal.save(entry)
+
+
+def _sha256(path: Path) -> str | None:
+    try:
+        with open(path, "rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError:
+        return None

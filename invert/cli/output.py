@@ -1,0 +1,102 @@
+"""What the command line writes: results to stdout, progress and messages to stderr."""
+
+import contextlib
+import json
+import os
+import sys
+from collections.abc import Mapping
+from types import TracebackType
+from typing import IO, Any, Self
+
+import click
+
+from invert.cli.progress import Bar, BatchProgress, DrawingProgress, Progress, TrainingProgress
+from invert.cli.text import message
+
+__all__ = ["Output", "guard_streams", "message"]
+
+
+def guard_streams() -> None:
+    """Make both streams safe to write to: closed ones go nowhere, characters they lack are escaped."""
+    for name in ("stdout", "stderr"):
+        stream: IO[str] | None = getattr(sys, name)
+        if stream is None:
+            # Otherwise the first file that is opened gets descriptor 1 or 2, and messages land in it.
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115
+        elif hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
+
+
+class Output:
+    """Results and messages of one command.
+
+    Args:
+        as_json: Write JSON Lines to stdout instead of text for people.
+        quiet: No progress and no notes; results, warnings and errors stay.
+    """
+
+    def __init__(self, *, as_json: bool = False, quiet: bool = False) -> None:
+        self._json = as_json
+        self._quiet = quiet
+        self._progress: Bar | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._progress is not None:
+            self._progress.close()
+
+    def progress(self, pictures: int, batch: int, steps: int) -> Progress:
+        """Start the one bar of this command."""
+        self._progress = progress = Progress(pictures, batch, steps, self._quiet)
+        return progress
+
+    def training_progress(self, done: int, total: int) -> TrainingProgress:
+        """Start the one bar of a training run."""
+        self._progress = progress = TrainingProgress(done, total, self._quiet)
+        return progress
+
+    def batch_progress(self, pictures: int) -> BatchProgress:
+        """Start the one bar of a batch."""
+        self._progress = progress = BatchProgress(pictures, self._quiet)
+        return progress
+
+    def drawing_progress(self, pictures: int) -> DrawingProgress:
+        """Start the one bar of pictures that are drawn."""
+        self._progress = progress = DrawingProgress(pictures, self._quiet)
+        return progress
+
+    def event(self, record: Mapping[str, Any]) -> None:
+        """Write a record that only programs want: with --json."""
+        if self._json:
+            self.result(record)
+
+    def result(self, record: Mapping[str, Any], *lines: str) -> None:
+        """Write one result to stdout: the record with --json, the lines for people without."""
+        # ASCII only: a surrogate, which stands for a byte that is not UTF-8, survives as an escape.
+        texts = [json.dumps(record, allow_nan=False)] if self._json else lines
+        with self._aside():
+            for text in texts:
+                click.echo(text)
+
+    def note(self, text: str) -> None:
+        """Say on stderr what was decided; not with --quiet."""
+        if not self._quiet:
+            with self._aside():
+                message("note", text)
+
+    def warning(self, text: str) -> None:
+        """Say on stderr what the user should know."""
+        with self._aside():
+            message("warning", text)
+
+    def error(self, text: str) -> None:
+        """Say on stderr what failed."""
+        with self._aside():
+            message("error", text)
+
+    def _aside(self) -> contextlib.AbstractContextManager[None]:
+        return contextlib.nullcontext() if self._progress is None else self._progress.hidden()

@@ -1,0 +1,178 @@
+"""What the commands that draw sheets share: the latents a user names, the network, what draws, what is written."""
+
+import math
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from invert.cli import options
+from invert.cli.output import Output
+from invert.cli.progress import DrawingProgress
+from invert.durable import ensure_folder, write_atomic
+from invert.errors import UsageError
+from invert.images.decoding import to_png_bytes
+from invert.sheets.references import Reference, Seed, parse_references
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from generator.files.reading import LoadedNetwork
+    from generator.networks import Generator
+    from invert.sheets.layout import Draw
+    from invert.sheets.sources import Source
+
+__all__ = [
+    "LATENT",
+    "LATENTS",
+    "cutoff",
+    "drawer",
+    "find",
+    "hold_outputs",
+    "load_network",
+    "noise",
+    "out",
+    "psi",
+    "scale",
+    "scale_for",
+    "write_picture",
+]
+
+psi = click.option(
+    "--psi", default=1.0, show_default=True, help="Truncation of all latents towards the mean w: 1 none, 0 the mean."
+)
+cutoff = click.option("--cutoff", type=click.IntRange(min=0), metavar="L", help="Truncate only the L coarsest layers.")
+noise = click.option(
+    "--noise",
+    default="const",
+    show_default=True,
+    type=click.Choice(["const", "random", "none"]),
+    help="Noise maps: those stored in the network, fresh ones for each seed, or none. Never those of a projection.",
+)
+scale = click.option(
+    "--scale",
+    type=click.IntRange(1, 64),
+    metavar="K",
+    help="Draw each pixel of the network as K x K.  [default: 128 px a picture, or more]",
+)
+
+
+def out(*, required: bool) -> Callable[[Any], Any]:
+    """Return the --out option."""
+    return click.option(
+        "--out",
+        "-o",
+        required=required,
+        metavar="FILE.png",
+        type=click.Path(dir_okay=False, path_type=Path),
+        help="The sheet.",
+    )
+
+
+class _Latents(click.ParamType[tuple[Reference, ...]]):
+    """Seeds and projections; see `parse_references`."""
+
+    name = "latents"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[Reference, ...]:
+        if isinstance(value, tuple):
+            return value
+        try:
+            return parse_references(str(value))
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
+
+
+class _Latent(click.ParamType[Reference]):
+    """One seed or projection."""
+
+    name = "latent"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Reference:
+        if isinstance(value, Reference):
+            return value
+        found = LATENTS.convert(value, param, ctx)
+        if len(found) != 1:
+            self.fail(f"{value!r} is {len(found)} latents, one is asked for", param, ctx)
+        return found[0]
+
+
+LATENTS = _Latents()
+LATENT = _Latent()
+
+
+def hold_outputs(paths: Sequence[Path], suffix: str, overwrite: bool) -> None:
+    """Hold the names of files that will be written against their kind, and against what is there.
+
+    Raises:
+        UsageError: One has another suffix, or exists and may not be written over.
+    """
+    for path in paths:
+        if path.suffix.lower() != suffix:
+            raise UsageError(f"does not end in {suffix}", path=path, advice=f"Name a {suffix} file.")
+        if path.exists() and not overwrite:
+            raise UsageError("exists already", path=path, advice="Add --overwrite, or choose another name.")
+
+
+def load_network(path: Path, psi: float, cutoff: int | None, output: Output) -> "LoadedNetwork":
+    """Load a network in evaluation mode, and hold the truncation against it.
+
+    Raises:
+        NetworkError: See `invert.cli.options.load_network`.
+        UsageError: psi is no finite number, or the network has fewer layers than are to be truncated.
+    """
+    if not math.isfinite(psi):
+        raise UsageError(f"--psi {psi} is not a finite number")
+    loaded = options.load_network(path, output)
+    loaded.generator.eval()
+    if cutoff is not None and cutoff > loaded.generator.num_ws:
+        raise UsageError(f"--cutoff {cutoff}: the network has {loaded.generator.num_ws} styles")
+    return loaded
+
+
+def find(
+    references: Sequence[Reference], loaded: "LoadedNetwork", class_index: int | None, output: Output
+) -> "list[Source]":
+    """Return the latents that were named; see `invert.sheets.sources.find_sources`."""
+    from invert.sheets.sources import find_sources
+
+    # A projection has its class in its w.
+    needs_class = any(isinstance(reference, Seed) for reference in references)
+    options.check_class(loaded.generator.config.mapping.c_dim, class_index, required=needs_class)
+    return find_sources(references, loaded, class_index, output.warning)
+
+
+def drawer(
+    generator: "Generator", noise: str, progress: DrawingProgress, psi: float = 1.0, cutoff: int | None = None
+) -> "Draw":
+    """Return what draws and counts a picture of truncated styles, as `invert generate` does."""
+    import torch
+
+    from invert.projection.latents import draw_picture
+
+    def draw(ws: torch.Tensor, seed: int) -> "NDArray[np.uint8]":
+        with torch.inference_mode():
+            picture = draw_picture(generator, generator.truncate(ws, psi, cutoff), noise, seed)
+        progress.step()
+        return picture
+
+    return draw
+
+
+def scale_for(generator: "Generator", given: int | None) -> int:
+    """Return by which factor pictures are enlarged."""
+    from invert.sheets.layout import fitting_scale
+
+    return given or fitting_scale(generator.config.synthesis.img_resolution)
+
+
+def write_picture(path: Path, picture: "NDArray[np.uint8]") -> None:
+    """Write a PNG, whole or not at all.
+
+    Raises:
+        OutputError: It cannot be written.
+    """
+    ensure_folder(path.parent)
+    write_atomic(path, to_png_bytes(picture))

@@ -1,0 +1,211 @@
+"""Training pictures for `generator.training.images`: a folder, a zip or an IDX file that needs no conversion."""
+
+import hashlib
+import json
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from invert.datasets.labelling import check_labels, unlabelled
+from invert.datasets.source import Source
+from invert.datasets.sources import open_source
+from invert.datasets.uniformity import Uniformity
+from invert.errors import ImageError, NoInputError, UsageError
+
+__all__ = ["TrainingPictures", "open_pictures"]
+
+_CONVERT = "Run 'invert dataset' on it first, with"
+
+_Cache = NDArray[np.uint8]
+
+
+class TrainingPictures:
+    """Pictures of one size and number of channels; implements `generator.training.images.Pictures`.
+
+    Attributes:
+        path: Where they come from.
+        resolution: Side in pixels.
+        channels: 1 or 3.
+        labels: int64 [N], the class of each picture, or None.
+        classes: How many classes there are; 0 without labels.
+        class_names: Names of the classes, where they are known.
+        fingerprint: sha256 of the names, sizes and, where the source has them, checksums of the pictures, and of
+            their labels.
+        left_out: How many pictures could not be used.
+    """
+
+    def __init__(
+        self, source: Source, used: Sequence[int], resolution: int, channels: int, left_out: int, cache: _Cache | None
+    ) -> None:
+        self.path = source.path
+        self.resolution = resolution
+        self.channels = channels
+        self.left_out = left_out
+        self.labels: NDArray[np.int64] | None = None
+        self.classes = 0
+        self.class_names: tuple[str, ...] | None = None
+        if source.labels is not None:
+            self.labels = np.array([source.labels.of[source.names[index]] for index in used], np.int64)
+            self.class_names = source.labels.classes
+            self.classes = len(self.class_names) if self.class_names else int(self.labels.max()) + 1
+        self.fingerprint = _fingerprint(source, used, self)
+        self._source = source
+        self._used = used
+        self._cache = cache
+        if cache is not None:
+            source.close()
+
+    def __len__(self) -> int:
+        return len(self._used)
+
+    def read(self, indices: Sequence[int]) -> NDArray[np.uint8]:
+        """Return the pictures of these indices, `[n, C, R, R]`, 0 to 255. Several threads may ask at once.
+
+        Raises:
+            ImageError: A picture that is not in memory cannot be read any more, or is not of the common size.
+        """
+        if self._cache is not None:
+            return self._cache[np.asarray(indices, np.intp)]
+        shape = (self.channels, self.resolution, self.resolution)
+        pictures = np.empty((len(indices), *shape), np.uint8)
+        for position, index in enumerate(indices):
+            pictures[position] = self._decode(self._used[index])
+        return pictures
+
+    def close(self) -> None:
+        """Close the file that pictures are read from."""
+        self._source.close()
+
+    def _decode(self, index: int) -> NDArray[np.uint8]:
+        loaded = self._source.load(index, self.channels)
+        if loaded.own_channels != self.channels or loaded.image.size != (self.resolution, self.resolution):
+            reason = "it is not of the size and channels of the others"
+            raise ImageError(reason, path=self._source.where(index), code="image-changed")
+        return _planes(loaded.image)
+
+
+def open_pictures(
+    path: str | Path,
+    *,
+    resolution: int | None = None,
+    on_message: Callable[[str], None] | None = None,
+    on_progress: Callable[[int, int], None] | None = None,
+    cache_bytes: int = 2 << 30,
+) -> TrainingPictures:
+    """Open training pictures: a folder of pictures, a zip of pictures, or an IDX file of pictures.
+
+    Args:
+        path: The folder or file. Labels come from its dataset.json, or from the file of labels beside an IDX file.
+        resolution: What the side of the pictures has to be; by default any power of two from 4 to 4096.
+        on_message: Called with one line for each picture that is left out.
+        on_progress: Called with the number of pictures looked at, and of all.
+        cache_bytes: When all pictures together take at most so much memory, they are decoded now, once; otherwise
+            their headers are looked at now, and each is decoded whenever it is asked for.
+
+    Raises:
+        NoInputError: It cannot be read, or holds no picture that can be used.
+        UsageError: The pictures are not all of one square power-of-two size and one number of channels.
+    """
+    source = open_source(Path(path))
+    try:
+        return _Opening(source, on_message, on_progress).run(resolution, cache_bytes)
+    except BaseException:
+        source.close()
+        raise
+
+
+class _Opening:
+    """One look at all pictures of a source."""
+
+    def __init__(
+        self, source: Source, on_message: Callable[[str], None] | None, on_progress: Callable[[int, int], None] | None
+    ) -> None:
+        self._source = source
+        self._on_message = on_message
+        self._on_progress = on_progress
+        self._left_out = 0
+        self._used: list[int] = []
+
+    def run(self, resolution: int | None, cache_bytes: int) -> TrainingPictures:
+        source = self._source
+        check_labels(source)
+        for error in source.skipped:
+            self._leave_out(error)
+        uniformity = Uniformity()
+        cache: _Cache | None = None
+        for index in self._candidates():
+            try:
+                cache = self._take(index, uniformity, cache, cache_bytes)
+            except ImageError as error:
+                self._leave_out(error)
+        if not uniformity.holds:
+            raise uniformity.error(source.path, _CONVERT)
+        side, channels = uniformity.side, uniformity.channels
+        if side is None or channels is None:
+            raise NoInputError("it holds no picture that can be used", path=source.path, code="dataset-empty")
+        if resolution is not None and side != resolution:
+            reason = f"its pictures are {side} x {side}, not {resolution} x {resolution}"
+            advice = f"{_CONVERT} --resolution {resolution}."
+            raise UsageError(reason, path=source.path, advice=advice, code="dataset-resolution")
+        if cache is not None:
+            cache = cache[: len(self._used)]
+        return TrainingPictures(source, self._used, side, channels, self._left_out, cache)
+
+    def _candidates(self) -> Iterator[int]:
+        """Yield the pictures that have a label, if any have, and count."""
+        count = len(self._source.names)
+        for index in range(count):
+            error = unlabelled(self._source, index)
+            if error is None:
+                yield index
+            else:
+                self._leave_out(error)
+            if self._on_progress is not None:
+                self._on_progress(index + 1, count)
+
+    def _take(self, index: int, uniformity: Uniformity, cache: _Cache | None, cache_bytes: int) -> _Cache | None:
+        """Look at one picture, and decode it where all fit into memory."""
+        source = self._source
+        if self._used and (cache is None or not uniformity.holds):
+            # Not kept in memory, or for nothing: the header is enough.
+            look = source.look(index)
+            if look is not None:
+                uniformity.look(source.names[index], *look)
+                self._used.append(index)
+                return cache
+        loaded = source.load(index, None)
+        fits = uniformity.look(source.names[index], *loaded.image.size, loaded.own_channels)
+        if fits:
+            planes = _planes(loaded.image)
+            if not self._used and planes.size * len(source.names) <= cache_bytes:
+                cache = np.empty((len(source.names), *planes.shape), np.uint8)
+            if cache is not None:
+                cache[len(self._used)] = planes
+        self._used.append(index)
+        return cache
+
+    def _leave_out(self, error: ImageError | NoInputError) -> None:
+        if isinstance(error, ImageError) and error.by_rule:
+            error.advice = error.advice and "Run 'invert dataset --follow' on it first."
+        else:
+            self._left_out += 1
+        if self._on_message is not None:
+            self._on_message(str(error))
+
+
+def _planes(image: Image.Image) -> NDArray[np.uint8]:
+    """Return a picture as [C, H, W]."""
+    array = np.asarray(image)
+    return array[None] if array.ndim == 2 else array.transpose(2, 0, 1)
+
+
+def _fingerprint(source: Source, used: Sequence[int], pictures: TrainingPictures) -> str:
+    head = {"format": 1, "resolution": pictures.resolution, "channels": pictures.channels, "classes": pictures.classes}
+    digest = hashlib.sha256(json.dumps(head).encode() + b"\n")
+    for index in used:
+        digest.update(source.identity(index) + b"\n")
+    digest.update(b"" if pictures.labels is None else pictures.labels.astype("<i8").tobytes())
+    return digest.hexdigest()

@@ -1,0 +1,278 @@
+"""Picture bytes -> uint8 array: all policy on formats, size, depth, transparency, colour and orientation."""
+
+import io
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+from PIL.BmpImagePlugin import BmpImageFile
+from PIL.JpegImagePlugin import JpegImageFile
+from PIL.PngImagePlugin import PngImageFile
+from PIL.WebPImagePlugin import WebPImageFile
+
+from invert.errors import ImageError
+from invert.images.containers import FORMATS, Container, orientation, parse
+
+__all__ = ["CHANNELS", "Decoded", "ImagePolicy", "decode", "fit", "to_png_bytes"]
+
+CHANNELS = (1, 3, 4)
+POLICY_VERSION = 1
+
+_BACKGROUNDS = {"black": (0, 0, 0), "white": (255, 255, 255)}
+
+# The decoders by themselves: `Image.open` would warn, through state shared by all threads, before our own
+# limit is asked, and could hand a file to another decoder than the one that its content calls for.
+_DECODERS: dict[str, Callable[[io.BytesIO], Image.Image]] = {
+    "PNG": PngImageFile,
+    "JPEG": JpegImageFile,
+    "WEBP": WebPImageFile,
+    "BMP": BmpImageFile,
+}
+
+# What undoes each EXIF orientation (TIFF 6.0, tag 274).
+_UPRIGHT = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+
+
+@dataclass(frozen=True)
+class ImagePolicy:
+    """What is accepted, and how it becomes pixels.
+
+    Args:
+        alpha: What transparent pixels are laid on, "black" or "white"; a network of four channels keeps them.
+        max_pixels: Largest width times height that is decoded.
+        max_bytes: Largest file that is read.
+        min_size: Smallest side in pixels.
+        formats: Which of `FORMATS` are read; a file's content decides what it is, not its name.
+    """
+
+    alpha: str = "black"
+    max_pixels: int = 64_000_000
+    max_bytes: int = 256 << 20
+    min_size: int = 8
+    formats: tuple[str, ...] = FORMATS
+
+    def __post_init__(self) -> None:
+        if self.alpha not in _BACKGROUNDS:
+            raise ValueError(f"alpha is {self.alpha!r}, not one of {', '.join(_BACKGROUNDS)}")
+        if min(self.max_pixels, self.max_bytes, self.min_size) < 1:
+            raise ValueError("max_pixels, max_bytes and min_size must be at least 1")
+        if not self.formats or not set(self.formats) <= set(FORMATS):
+            raise ValueError(f"formats is {self.formats!r}, not among {', '.join(FORMATS)}")
+
+    def record(self) -> dict[str, Any]:
+        """Return what decides the pixels, as plain JSON types, for the method digest.
+
+        The limits are not in it: they decide whether a picture is read, never what is read.
+        """
+        return {
+            "version": POLICY_VERSION,
+            "alpha": self.alpha,
+            "orientation": "exif",
+            "profile": "ignored",
+            "crop": "centre",
+            "resample": "lanczos",
+        }
+
+
+@dataclass(frozen=True, eq=False)
+class Decoded:
+    """A picture in the channels asked for, upright, at its own size.
+
+    `image` is of mode L, RGB or RGBA; `size` is (width, height). `warnings` are what changes the
+    picture in a way its owner may not expect, `notes` what is only worth a record.
+    """
+
+    image: Image.Image
+    format: str
+    warnings: tuple[str, ...]
+    notes: tuple[str, ...]
+
+    @property
+    def size(self) -> tuple[int, int]:
+        return self.image.size
+
+
+@dataclass
+class _Remarks:
+    warnings: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+
+def decode(data: bytes, channels: int, policy: ImagePolicy | None = None) -> Decoded:
+    """Decode a picture file.
+
+    Args:
+        data: The whole file: PNG, JPEG, WebP or BMP.
+        channels: 1 (grey), 3 (RGB) or 4 (RGBA).
+        policy: What is accepted and how it is converted.
+
+    Raises:
+        ImageError: It is refused, cut off or damaged. Nothing else comes out, whatever the bytes.
+
+    A PNG is checked by its checksums. JPEG, WebP and BMP have none: damage in the middle of one may come out
+    as wrong pixels.
+    """
+    if channels not in CHANNELS:
+        raise ValueError(f"channels is {channels!r}, not one of {CHANNELS}")
+    policy = policy or ImagePolicy()
+    remarks = _Remarks()
+    try:
+        container = parse(data, policy.formats)
+        image = _eight_bits(_load(container, policy), container.bits, remarks)
+        image = _upright(image, container, remarks)
+        image = _to_channels(image, channels, policy, remarks)
+    except ImageError:
+        raise
+    except MemoryError as error:
+        raise ImageError("there is not enough memory to decode it", code="image-memory") from error
+    except Exception as error:
+        # Pillow raises OSError, SyntaxError, ValueError, EOFError, struct.error, zlib.error and more, and
+        # promises no list; whatever it is, this picture cannot be read and the others can.
+        raise _damaged(error) from error
+    if container.frames > 1:
+        remarks.warnings.append(f"it is an animation: the first of its {container.frames} pictures is used")
+    if container.has_profile:
+        remarks.notes.append("its colour profile is ignored")
+    return Decoded(image, container.format, tuple(remarks.warnings), tuple(remarks.notes))
+
+
+def _damaged(error: Exception) -> ImageError:
+    text = " ".join(str(error).split())[:100] or type(error).__name__
+    if "truncated" in text.lower():
+        return ImageError("the file is cut off", advice="Copy or download it again.", code="image-truncated")
+    advice = "Copy or download it again."
+    return ImageError(f"the file is damaged ({text})", advice=advice, code="image-damaged")
+
+
+def _load(container: Container, policy: ImagePolicy) -> Image.Image:
+    if container.size is not None:
+        _check_size(container.size, policy)
+    image = _DECODERS[container.format](io.BytesIO(container.data))
+    # Only the header has been read so far.
+    _check_size(image.size, policy)
+    image.load()
+    return image
+
+
+def _check_size(size: tuple[int, int], policy: ImagePolicy) -> None:
+    width, height = size
+    if width * height > policy.max_pixels:
+        raise ImageError(
+            f"{width} x {height} is {width * height / 1e6:.4g} Mpx, over the {policy.max_pixels / 1e6:.4g} Mpx limit",
+            advice="Use --max-pixels to raise it.",
+            code="image-too-large",
+        )
+    if min(width, height) < policy.min_size:
+        reason = f"{width} x {height} pixels, and each side must have at least {policy.min_size}"
+        raise ImageError(reason, code="image-too-small")
+
+
+def _eight_bits(image: Image.Image, bits: int, remarks: _Remarks) -> Image.Image:
+    """Bring samples to 8 bits, and a transparent colour, which PNG gives in the original depth, along."""
+    transparent = image.info.get("transparency")
+    if bits == 16:
+        remarks.notes.append("its 16 bits per channel are reduced to 8")
+    if image.mode == "I;16":
+        # Pillow's own conversion clips at 255. 65535 = 255 * 257, so this keeps order, black and white.
+        wide = np.asarray(image)
+        image = Image.fromarray(((wide.astype(np.uint32) + 128) // 257).astype(np.uint8))
+        if transparent is not None:
+            opaque = Image.fromarray(np.where(wide == transparent, 0, 255).astype(np.uint8))
+            image = Image.merge("LA", (image, opaque))
+    elif image.mode == "RGB" and bits == 16 and transparent is not None:
+        image.info["transparency"] = tuple(value >> 8 for value in transparent)
+    elif image.mode == "L" and bits < 8 and transparent is not None:
+        image.info["transparency"] = transparent * 255 // ((1 << bits) - 1)
+    return image
+
+
+def _upright(image: Image.Image, container: Container, remarks: _Remarks) -> Image.Image:
+    value = orientation(container.exif)
+    if value == 1:
+        return image
+    remarks.warnings.append(f"EXIF orientation {value} applied before cropping")
+    return image.transpose(_UPRIGHT[value])
+
+
+def _to_channels(image: Image.Image, channels: int, policy: ImagePolicy, remarks: _Remarks) -> Image.Image:
+    is_grey = image.mode in ("1", "L", "LA")
+    if image.mode == "CMYK":
+        remarks.warnings.append("its CMYK colours are converted to RGB without a colour profile")
+        image = image.convert("RGB")
+    if image.has_transparency_data:
+        image = image.convert("RGBA")
+    if is_grey and channels > 1:
+        remarks.warnings.append("it is grey: repeated into three channels")
+    if channels == 4:
+        return image.convert("RGBA")
+    if image.mode == "RGBA":
+        image = _lay_on_background(image, policy, remarks)
+    if channels == 3:
+        return image.convert("RGB")
+    if not is_grey and _has_colour(image.convert("RGB")):
+        remarks.warnings.append("its colours are converted to grey")
+    return image.convert("L")
+
+
+def _lay_on_background(image: Image.Image, policy: ImagePolicy, remarks: _Remarks) -> Image.Image:
+    # Dropping alpha instead would bring out whatever colour lies hidden under transparent pixels.
+    alpha = image.getchannel("A")
+    if alpha.getextrema() != (255, 255):
+        remarks.warnings.append(f"its transparent parts are laid on {policy.alpha}")
+    background = Image.new("RGB", image.size, _BACKGROUNDS[policy.alpha])
+    background.paste(image, mask=alpha)
+    return background
+
+
+def _has_colour(image: Image.Image) -> bool:
+    red, green, blue = (band.tobytes() for band in image.split())
+    return not red == green == blue
+
+
+def fit(image: Image.Image, resolution: int) -> NDArray[np.uint8]:
+    """Crop the centre square and resize it, as the official projector does: crop, then Lanczos.
+
+    Args:
+        image: Mode L, RGB or RGBA.
+        resolution: Side of the result in pixels.
+
+    Returns:
+        [resolution, resolution, channels], read-only.
+    """
+    width, height = image.size
+    side = min(width, height)
+    left, top = (width - side) // 2, (height - side) // 2
+    if width != height:
+        # Not Image.crop: it asks Pillow's own, lower limit on pixels again.
+        image = Image.fromarray(np.asarray(image)[top : top + side, left : left + side])
+    if side != resolution:
+        image = image.resize((resolution, resolution), Image.Resampling.LANCZOS)
+    array = np.array(image).reshape(resolution, resolution, -1)
+    array.flags.writeable = False
+    return array
+
+
+def to_png_bytes(array: NDArray[np.uint8]) -> bytes:
+    """Encode a picture as PNG without any metadata: the same array gives the same bytes.
+
+    Args:
+        array: uint8 [H, W], or [H, W, C] with 1, 3 or 4 channels.
+    """
+    if array.dtype != np.uint8 or array.ndim not in (2, 3) or (array.ndim == 3 and array.shape[2] not in CHANNELS):
+        raise ValueError(f"expected uint8 [H, W] or [H, W, 1 | 3 | 4], not {array.dtype} {list(array.shape)}")
+    if array.ndim == 3 and array.shape[2] == 1:
+        array = array[:, :, 0]
+    stream = io.BytesIO()
+    Image.fromarray(array).save(stream, "PNG")
+    return stream.getvalue()

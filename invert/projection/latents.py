@@ -1,0 +1,111 @@
+"""Where w lives: the centre and spread of W, and the point an optimisation starts from.
+
+Reference: Karras et al. 2020, appendix D.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from generator.networks import Generator
+from invert.images.arrays import to_uint8
+
+__all__ = [
+    "LatentStatistics",
+    "Start",
+    "class_label",
+    "draw_picture",
+    "latent_statistics",
+    "sample_w",
+    "seed_latent",
+    "start_at_centre",
+]
+
+_CHUNK = 1000  # latents mapped at once
+
+
+@dataclass(frozen=True)
+class LatentStatistics:
+    """Centre `[w_dim]` of W, and the scalar deviation sqrt(E |w - centre|^2) over all its dimensions."""
+
+    centre: Tensor
+    deviation: float
+
+
+# Of W, the targets [N, C, H, W] and the number of the restart: w [N, w_dim].
+Start = Callable[[LatentStatistics, Tensor, int], Tensor]
+
+
+def start_at_centre(statistics: LatentStatistics, targets: Tensor, restart: int) -> Tensor:
+    """Return the centre of W for each of the targets, `[N, w_dim]`."""
+    return statistics.centre.repeat(len(targets), 1)
+
+
+def latent_statistics(
+    generator: Generator, *, samples: int = 10_000, seed: int = 123, class_index: int | None = None
+) -> LatentStatistics:
+    """Map `samples` latents of a fixed seed and measure where they fall.
+
+    Args:
+        generator: Its mapping network is used.
+        samples: How many z are drawn, from numpy's RandomState as in the public code.
+        seed: Of those z; never the projection's own seed, so that distances stay comparable.
+        class_index: The class of a conditional network, or None for labels uniform over its classes.
+    """
+    w = sample_w(generator, samples, seed=seed, class_index=class_index)
+    device, w = w.device, w.to("cpu", torch.float64)
+    centre = w.mean(dim=0)
+    deviation = float((w - centre).square().sum(dim=1).mean().sqrt())
+    return LatentStatistics(centre.to(device, torch.float32), deviation)
+
+
+@torch.no_grad()
+def sample_w(generator: Generator, samples: int, *, seed: int, class_index: int | None = None) -> Tensor:
+    """Map latents of a seed: w `[samples, w_dim]`, float32; see `latent_statistics` for the arguments."""
+    config = generator.config.mapping
+    random = np.random.RandomState(seed)
+    z = torch.from_numpy(random.randn(samples, config.z_dim).astype(np.float32))
+    labels = None
+    if config.c_dim:
+        drawn = random.randint(config.c_dim, size=samples)
+        classes = drawn if class_index is None else np.full(samples, class_index)
+        labels = torch.nn.functional.one_hot(torch.from_numpy(classes), config.c_dim).to(torch.float32)
+    device = generator.mapping.w_avg.device
+    chunks = []
+    for i in range(0, samples, _CHUNK):
+        c = None if labels is None else labels[i : i + _CHUNK].to(device)
+        chunks.append(generator.mapping(z[i : i + _CHUNK].to(device), c))
+    return torch.cat(chunks).to(torch.float32)
+
+
+def seed_latent(seed: int, z_dim: int) -> Tensor:
+    """Return z `[1, z_dim]` of a seed, as in the published code: numpy.random.RandomState(seed).randn(1, z_dim).
+
+    Args:
+        seed: In 0..2^32 - 1. z_dim: Of the network.
+    """
+    return torch.from_numpy(np.random.RandomState(seed).randn(1, z_dim)).float()
+
+
+def class_label(class_index: int | None, c_dim: int) -> Tensor | None:
+    """Return the label `[1, c_dim]` of a class; None for None."""
+    if class_index is None:
+        return None
+    return torch.nn.functional.one_hot(torch.tensor([class_index]), c_dim).float()
+
+
+@torch.inference_mode()
+def draw_picture(generator: Generator, ws: Tensor, noise: str, seed: int) -> npt.NDArray[np.uint8]:
+    """Draw the picture `[H, W, C]` of styles; alone, for at another batch size its last bits would be others.
+
+    Args:
+        generator: In evaluation mode. ws: `[1, num_ws, w_dim]`.
+        noise: "const" (the maps stored in the network), "random" (fresh ones, from `seed`) or "none".
+    """
+    image = generator.synthesis(ws, noise, torch.Generator().manual_seed(seed))  # [1, C, H, W]
+    picture: npt.NDArray[np.uint8] = to_uint8(image)[0]
+    return picture

@@ -1,0 +1,72 @@
+"""Draw pictures from w and noise maps again, with the arithmetic of the projection that found them."""
+
+import itertools
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from generator import networks
+from generator.layers import freeze
+from invert.images.arrays import to_uint8
+from invert.projection.projector import random_stream, start_noise
+
+__all__ = ["Latent", "Renderer"]
+
+
+@dataclass(frozen=True, eq=False)
+class Latent:
+    """What a picture is drawn from.
+
+    Attributes:
+        w: `[w_dim]`. noise: Map `[r, r]` of each layer; empty for fresh noise.
+        seed, pixel_sha256, restart: Of the random stream that fresh noise comes from: that of the projection.
+    """
+
+    w: npt.NDArray[np.float32]
+    noise: dict[str, npt.NDArray[np.floating]]
+    seed: int
+    pixel_sha256: str
+    restart: int
+
+
+class Renderer:
+    """Draw latents in groups of the projection's batch size: at another size the last bits would be others.
+
+    Args:
+        generator: The network; it is frozen.
+        batch: Pictures in a group, the last one padded.
+        noise: The projection's noise setting, "optimise", "fixed" or "zero": what is drawn where no maps were kept.
+        device: Where to draw.
+    """
+
+    def __init__(
+        self, generator: networks.Generator, *, batch: int, noise: str, device: torch.device | str = "cpu"
+    ) -> None:
+        self.batch, self._noise, self.device = batch, noise, torch.device(device)
+        self._generator = generator.to(self.device).to(memory_format=torch.channels_last)
+        freeze(self._generator)
+
+    def draw(self, latents: Iterable[Latent]) -> Iterator[npt.NDArray[np.uint8]]:
+        """Yield a picture `[H, W, C]` for each latent.
+
+        Raises:
+            KeyError: A noise map is of a layer that the network does not have.
+        """
+        stream = iter(latents)
+        while group := list(itertools.islice(stream, self.batch)):
+            yield from self._draw(group)
+
+    @torch.no_grad()
+    def _draw(self, group: list[Latent]) -> list[npt.NDArray[np.uint8]]:
+        padded = [*group, *[group[-1]] * (self.batch - len(group))]
+        w = torch.from_numpy(np.stack([latent.w for latent in padded])).to(self.device)  # [N, w_dim]
+        streams = [random_stream(latent.seed, latent.pixel_sha256, latent.restart) for latent in padded]
+        noise = start_noise(self._generator, self._noise, streams, self.device)
+        for layer in group[0].noise:
+            maps = np.stack([latent.noise[layer] for latent in padded]).astype(np.float32)
+            noise.fill({layer: torch.from_numpy(maps).to(self.device)})
+        images = self._generator.synthesis(self._generator.broadcast(w), noise.by_layer(), dtype=torch.float32)
+        return list(to_uint8(images)[: len(group)])

@@ -1,0 +1,170 @@
+"""A bank of samples of a network, to start optimisations near their end: w and thumbnails, kept by network.
+
+Sample i of a bank is the same whatever the bank's size, so a larger one takes a smaller one up. The bank's size is part
+of the method record: another start leads to other distances.
+"""
+
+import io
+import zipfile
+import zlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from generator.networks import Generator
+from generator.ops.native.cache import NativeError, cache_folder
+from invert.durable import ensure_folder, write_atomic
+from invert.errors import OutputError
+from invert.images.arrays import to_uint8
+from invert.projection.config import BANK_VERSION, FINALISTS
+from invert.projection.latents import LatentStatistics, sample_w
+from invert.projection.perceptual import Perceptual
+
+__all__ = ["BankStart", "SampleBank", "bank_size", "load_bank", "thumbnail"]
+
+_PIECE = 500  # samples per file of the cache
+_DRAWN = 20  # samples drawn at once; divides _PIECE
+_THUMBNAIL = 64  # px at most
+_SEED = 7_000_000  # of piece 0; far from the seeds that people draw with, for a bank must not hold the exam
+_SIZES = {64: 4000, 128: 2000, 256: 1000}
+
+
+@dataclass(frozen=True, eq=False)
+class SampleBank:
+    """Samples of a network: w float32 `[M, w_dim]`, thumbnails uint8 `[M, C, t, t]`."""
+
+    w: npt.NDArray[np.float32]
+    thumbnails: npt.NDArray[np.uint8]
+
+    def nearest(self, thumbnail: npt.NDArray[np.float32], count: int) -> npt.NDArray[np.intp]:
+        """Return the rows whose thumbnails are nearest to one `[C, t, t]` by pixel distance, the nearest first."""
+        distances = np.empty(len(self.w), np.float64)
+        for first in range(0, len(self.w), _PIECE):
+            rows = slice(first, first + _PIECE)
+            difference = self.thumbnails[rows].astype(np.float32) - thumbnail
+            distances[rows] = np.square(difference).sum(axis=(1, 2, 3), dtype=np.float64)
+        return np.argsort(distances, kind="stable")[:count]
+
+
+def bank_size(resolution: int) -> int:
+    """Return how many samples a bank has unless the user says: as many as two slow cores draw in some two minutes."""
+    return next((size for side, size in _SIZES.items() if resolution <= side), _PIECE)
+
+
+def load_bank(
+    generator: Generator,
+    weights_sha256: str,
+    samples: int,
+    *,
+    class_index: int | None = None,
+    on_message: Callable[[str], None] | None = None,
+) -> SampleBank:
+    """Return a bank from the user's cache; what is missing there is drawn, piece by piece, and kept.
+
+    Args:
+        generator: The network, in evaluation mode.
+        weights_sha256: Names it in the cache.
+        samples: How many, at least 1.
+        class_index: As in `invert.projection.latents.latent_statistics`.
+        on_message: Called with a line when much has to be drawn.
+    """
+    folder = _folder(weights_sha256, class_index)
+    pieces = []
+    for number in range(-(-samples // _PIECE)):
+        path = None if folder is None else folder / f"{number:04d}.npz"
+        piece = None if path is None else _read_piece(path, generator)
+        if piece is None:
+            if on_message is not None and samples > _PIECE:
+                on_message(
+                    f"drawing samples {number * _PIECE + 1} to {(number + 1) * _PIECE} of {samples} to start from"
+                )
+            piece = _draw_piece(generator, number, class_index)
+            if path is not None:
+                _keep(path, piece)
+        pieces.append(piece)
+    w = np.concatenate([piece.w for piece in pieces])[:samples]
+    return SampleBank(w, np.concatenate([piece.thumbnails for piece in pieces])[:samples])
+
+
+def _folder(weights_sha256: str, class_index: int | None) -> Path | None:
+    try:
+        return cache_folder() / "banks" / f"{weights_sha256}-{class_index}-v{BANK_VERSION}"
+    except NativeError:  # no home: the bank lives in memory alone
+        return None
+
+
+def _read_piece(path: Path, generator: Generator) -> SampleBank | None:
+    """Return a piece of the cache; None when it is not there or damaged."""
+    side = min(_THUMBNAIL, generator.config.synthesis.img_resolution)
+    try:
+        with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as arrays:
+            w, thumbnails = arrays["w"], arrays["thumbnails"]
+    except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile, zlib.error):
+        return None
+    fits = w.dtype == np.float32 and w.shape == (_PIECE, generator.config.synthesis.w_dim)
+    channels = generator.config.synthesis.img_channels
+    fits = fits and thumbnails.dtype == np.uint8 and thumbnails.shape == (_PIECE, channels, side, side)
+    return SampleBank(w, thumbnails) if fits and np.isfinite(w).all() else None
+
+
+def _keep(path: Path, piece: SampleBank) -> None:
+    buffer = io.BytesIO()
+    np.savez(buffer, w=piece.w, thumbnails=piece.thumbnails)
+    try:
+        ensure_folder(path.parent)
+        write_atomic(path, buffer.getvalue())
+    except OutputError:
+        return  # a read-only home costs time, nothing else
+
+
+def _draw_piece(generator: Generator, number: int, class_index: int | None) -> SampleBank:
+    w = sample_w(generator, _PIECE, seed=_SEED + number, class_index=class_index)
+    thumbnails = [thumbnail(images) for images in _draw(generator, w)]
+    return SampleBank(w.cpu().numpy(), np.concatenate(thumbnails))
+
+
+@torch.no_grad()
+def _draw(generator: Generator, w: Tensor) -> Iterator[Tensor]:
+    for piece in torch.split(w, _DRAWN):
+        yield generator.synthesis(generator.broadcast(piece), "const")
+
+
+def thumbnail(images: Tensor) -> npt.NDArray[np.uint8]:
+    """Return uint8 `[N, C, t, t]` of pictures `[N, C, H, W]` in [-1, 1]: larger ones averaged down to 64 px."""
+    size = min(_THUMBNAIL, images.shape[-1])
+    if size < images.shape[-1]:
+        images = functional.interpolate(images, size=(size, size), mode="area")
+    return np.ascontiguousarray(to_uint8(images).transpose(0, 3, 1, 2))
+
+
+class BankStart:
+    """Start each picture at the sample that is nearest to it: by pixels among all, then by LPIPS among the first few.
+
+    Restart r starts at the sample in place r.
+
+    Args:
+        bank: Of the generator's own samples. generator: Frozen or not. perceptual: The distance.
+    """
+
+    def __init__(self, bank: SampleBank, generator: Generator, perceptual: Perceptual) -> None:
+        self._bank, self._generator, self._perceptual = bank, generator, perceptual
+
+    def __call__(self, statistics: LatentStatistics, targets: Tensor, restart: int) -> Tensor:
+        """Return w `[N, w_dim]` for targets `[N, C, H, W]`; no picture's depends on another's."""
+        found = [self._nearest(target[None], restart) for target in targets]
+        return torch.stack(found).to(statistics.centre)
+
+    @torch.no_grad()
+    def _nearest(self, target: Tensor, restart: int) -> Tensor:
+        rows = self._bank.nearest(thumbnail(target)[0].astype(np.float32), FINALISTS)
+        w = torch.from_numpy(self._bank.w[rows]).to(target.device)  # [16, w_dim]
+        images = self._generator.synthesis(self._generator.broadcast(w), "const")
+        features = [feature.expand(len(w), -1, -1, -1) for feature in self._perceptual.prepare(target)]
+        distances, _ = self._perceptual.distance(images, features)
+        return w[torch.argsort(distances, stable=True)[restart % len(w)]]

@@ -1,0 +1,128 @@
+"""The curves of a training run and the shares of its resolutions, as blocks of a page.
+
+Reference: Karras et al. 2020, figure 8 (shares of the resolutions).
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+
+from invert.report.page import Block, Figure, Gallery, Paragraph, Table
+from invert.runs.history import Tick
+
+__all__ = ["growth_blocks", "kimg", "loss_blocks", "score_blocks", "share_blocks"]
+
+_KIMG = "kimg (thousands of pictures seen)"
+
+
+def kimg(tick: Tick) -> str:
+    """Return how many thousand pictures were seen, as text."""
+    return f"{tick.images / 1000:,.0f}" if tick.images >= 100_000 else f"{tick.images / 1000:.4g}"
+
+
+def loss_blocks(ticks: Sequence[Tick]) -> Iterator[Block]:
+    """Show the losses, the penalties and the average path length."""
+    wgan = any("gradient_penalty" in tick.measures for tick in ticks)
+    meaning = (
+        "A critic that cannot tell real from generated pictures has the loss 0; the generator's loss has no such level."
+        if wgan
+        else "A discriminator that cannot tell real from generated pictures has the loss 2 ln 2 = 1.39 and leaves the"
+        " generator ln 2 = 0.69."
+    )
+    yield Paragraph(f"Each point is the mean over a tick. {meaning} A wide range is drawn on a logarithmic scale.")
+    adversarial = {"generator": "generator", "discriminator": "discriminator"}
+    figures = [
+        _curves(ticks, adversarial, "loss", "WGAN losses." if wgan else "Non-saturating logistic losses."),
+        _curves(ticks, {"gradient_penalty": "penalty"}, "gradient penalty", "Gradient penalty, before its weight."),
+        _curves(ticks, {"r1": "R1"}, "R1 penalty", "R1 penalty, gamma / 2 times |grad D|² on real pictures.", log=True),
+        _curves(
+            ticks,
+            {"path_length": "path length"},
+            "path length penalty",
+            "Path length penalty (|Jᵀy| - a)², before its weight.",
+            log=True,
+        ),
+        _curves(ticks, {"path_length_average": "a"}, "average a", "Running average a of the path length |Jᵀy|."),
+    ]
+    drawn = [figure for figure in figures if figure is not None]
+    yield Gallery(drawn) if drawn else Paragraph("The log has none.")
+
+
+def growth_blocks(ticks: Sequence[Tick]) -> Iterator[Block]:
+    """Show when each resolution began and was whole; nothing of a network that does not grow."""
+    first: dict[int, Tick] = {}
+    whole: dict[int, Tick] = {}
+    for tick in ticks:
+        resolution, alpha = tick.measures.get("resolution"), tick.measures.get("alpha")
+        if resolution is None or alpha is None or not 4 <= resolution < 1e5:
+            continue
+        first.setdefault(int(resolution), tick)
+        if alpha == 1:
+            whole.setdefault(int(resolution), tick)
+    if not first:
+        return
+    yield Paragraph("Progressive growing: the first tick at each resolution, and the first with its layers faded in.")
+    rows = [[f"{r} px", kimg(tick), kimg(whole[r]) if r in whole else "not yet"] for r, tick in sorted(first.items())]
+    yield Table(rows, ["resolution", "fading in from, kimg", "whole from, kimg"])
+    figure = _curves(ticks, {"alpha": "alpha"}, "alpha", "Share of the newest layers in the picture.")
+    if figure is not None:
+        yield figure
+
+
+def score_blocks(ticks: Sequence[Tick]) -> Iterator[Block]:
+    """Show what the discriminator thinks of real and of generated pictures."""
+    yield Paragraph(
+        "Mean output of the discriminator before the sigmoid, above 0 where it believes a picture real. Drifting apart"
+        " says that it wins; together at 0, that it cannot tell."
+    )
+    names = {"real": "real pictures", "fake": "generated pictures"}
+    figure = _curves(ticks, names, "score", "Scores of real and generated pictures.", level=0)
+    yield Paragraph("The log has none.") if figure is None else figure
+
+
+def _curves(
+    ticks: Sequence[Tick],
+    names: Mapping[str, str],
+    y_label: str,
+    caption: str,
+    *,
+    log: bool = False,
+    level: float | None = None,
+) -> Figure | None:
+    from invert.report.curves import Curve, draw_curves
+
+    curves, words = [], []
+    for name, label in names.items():
+        # A tick without the number (no regularised step fell into it) does not interrupt the line.
+        points = [(tick.images / 1000, tick.measures[name]) for tick in ticks if name in tick.measures]
+        if points:
+            curves.append(Curve(label, *zip(*points, strict=True)))
+            words.append(f"{label} from {points[0][1]:.3g} to {points[-1][1]:.3g}")
+    if not curves:
+        return None
+    drawing = draw_curves(curves, x_label=_KIMG, y_label=y_label, log=log, level=level)
+    return Figure(drawing.light, f"{caption} Curves over training: {'; '.join(words)}.", caption, drawing.dark)
+
+
+def share_blocks(snapshots: Sequence[Tick]) -> Iterator[Block]:
+    """Show how much each resolution's tRGB adds to what the generator draws."""
+    from invert.report.curves import draw_shares
+
+    points = [(tick, tick.shares) for tick in snapshots if tick.shares is not None]
+    if not points:
+        yield Paragraph("The log has none: they are measured at snapshots, of networks with one tRGB per resolution.")
+        return
+    yield Paragraph(
+        "How much the tRGB layer of each resolution adds to what the generator draws: its share in the sum of their"
+        " standard deviations, as in figure 8 of Karras et al. 2020, Analyzing and Improving the Image Quality of"
+        " StyleGAN. Training is expected to turn from low to high resolutions."
+    )
+    resolutions = sorted({resolution for _, shares in points for resolution in shares})
+    if len(points) > 1:
+        rows = {f"{r} px": [shares.get(r, 0.0) for _, shares in points] for r in resolutions}
+        x = [tick.images / 1000 for tick, _ in points]
+        drawing = draw_shares(x, rows, x_label=_KIMG, y_label="share of the deviation")
+        alt = "Stacked areas over training, one per resolution; the table has their ends."
+        yield Figure(drawing.light, alt, "Share of each resolution over training.", drawing.dark)
+    ends = [points[0], points[-1]][-len(points) :]
+    header = ["resolution", *(f"{kimg(tick)} kimg" for tick, _ in ends)]
+    cells = [[f"{r} px", *(f"{100 * shares.get(r, 0.0):.1f} %" for _, shares in ends)] for r in resolutions]
+    yield Table(cells, header)

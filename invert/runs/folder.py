@@ -1,0 +1,190 @@
+"""The folder of a training run: what is in it, what may go on in it, and its newest whole state."""
+
+import contextlib
+import json
+import os
+import platform
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from generator.errors import NetworkFileError
+from invert import __version__
+from invert.durable import TEMPORARY_PREFIX, ensure_folder, exclusive_lock, write_atomic
+from invert.errors import OutputError, UsageError, display_path
+from invert.projection.config import differing_keys
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+__all__ = ["NETWORK", "REALS", "SETTINGS", "RunFolder", "lock_run", "open_run", "record_of"]
+
+SETTINGS = "settings.json"
+NETWORK = "network.safetensors"
+REALS = "reals.png"
+FORMAT = "invert-training"
+VERSION = 1
+_LOCK = ".lock"
+_STATES_KEPT = 2
+_FOREIGN = "run-foreign"
+
+Record = dict[str, Any]
+
+
+def record_of(settings: Record, data: Record) -> Record:
+    """Return what ties a run together: its settings and its data."""
+    import torch
+
+    return {
+        "format": FORMAT,
+        "version": VERSION,
+        "settings": settings,
+        "data": data,
+        "software": {"invert": __version__, "torch": torch.__version__, "python": platform.python_version()},
+    }
+
+
+class RunFolder:
+    """An open training run.
+
+    Args:
+        folder: Where it is.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def write(self, name: str, content: bytes) -> None:
+        """Write one file of the run, whole or not at all."""
+        write_atomic(self.folder / name, content)
+
+    def save_state(self, images: int, content: bytes) -> None:
+        """Write a training state, and remove those before the last two."""
+        self.write(f"state-{images:012d}.safetensors", content)
+        for old in self._states()[_STATES_KEPT:]:
+            with contextlib.suppress(OSError):
+                old.unlink()
+
+    def newest_state(self) -> tuple["dict[str, Tensor] | None", list[str]]:
+        """Return the newest state that is whole, or None; and a line about each one that is not."""
+        from generator.training.state import state_from_bytes
+
+        complaints: list[str] = []
+        for path in self._states():
+            try:
+                return state_from_bytes(path.read_bytes()), complaints
+            except (NetworkFileError, OSError) as error:
+                complaints.append(f"state '{display_path(path)}': {error}. What it held is trained again.")
+        return None, complaints
+
+    def last_snapshot(self) -> str:
+        """Say where the last network of this run is."""
+        path = self.folder / NETWORK
+        return f"the last good snapshot is '{display_path(path)}'" if path.is_file() else "there is no snapshot yet"
+
+    def _states(self) -> list[Path]:
+        return sorted(self.folder.glob("state-*.safetensors"), reverse=True)
+
+
+@contextlib.contextmanager
+def lock_run(folder: Path) -> Iterator[None]:
+    """Make the folder if need be, and keep every other process out of it.
+
+    Raises:
+        BusyError: Another process trains there.
+        OutputError: The folder cannot be written.
+    """
+    ensure_folder(folder)
+    with exclusive_lock(folder / _LOCK, folder):
+        yield
+
+
+def open_run(folder: Path, record: Record, *, overwrite: bool, resume: bool) -> RunFolder:
+    """Begin a run, or go on with the one that is there.
+
+    Args:
+        folder: Locked, see `lock_run`.
+        record: As `record_of` returned.
+        overwrite: Begin again, whatever is there of an earlier run.
+        resume: There has to be a run to go on with.
+
+    Raises:
+        UsageError: The folder holds a run with other settings or data, or something else (with `overwrite` too), or,
+            with `resume`, nothing.
+    """
+    path = folder / SETTINGS
+    before = None
+    if overwrite and os.path.lexists(path):
+        _require_ours(path)
+        _clear(folder)
+    elif (before := _read(path)) is not None:
+        _require_same(before, record, path)
+    elif resume and not overwrite:
+        raise UsageError("there is no run to go on with", path=folder, advice="Leave --resume out.")
+    elif any(not name.startswith(".") for name in _listing(folder)):
+        raise UsageError("is not empty and not a training run", path=folder, advice="Choose another --out.")
+    if before is None:
+        write_atomic(path, (json.dumps(record, indent=1, sort_keys=True) + "\n").encode())
+    for name in _listing(folder):
+        # what a killed process left half written
+        if name.startswith(TEMPORARY_PREFIX):
+            with contextlib.suppress(OSError):
+                (folder / name).unlink()
+    return RunFolder(folder)
+
+
+def _listing(folder: Path) -> list[str]:
+    try:
+        return os.listdir(folder)
+    except OSError as error:
+        raise OutputError(error.strerror or str(error), path=folder) from error
+
+
+def _read(path: Path) -> Record | None:
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, RecursionError) as error:
+        advice = "Choose another --out, or begin again with --overwrite."
+        raise UsageError(f"cannot be read ({error})", path=path, advice=advice) from error
+    if not isinstance(record, dict) or record.get("format") != FORMAT:
+        raise UsageError("is not of a training run", path=path, advice="Choose another --out.", code=_FOREIGN)
+    if record.get("version") != VERSION:
+        advice = "Choose another --out, or begin again with --overwrite."
+        raise UsageError("is of a training run of another version", path=path, advice=advice)
+    return record
+
+
+def _require_ours(path: Path) -> None:
+    """Refuse to write over somebody else's settings; damaged ones are taken for ours."""
+    try:
+        _read(path)
+    except UsageError as error:
+        if error.code == _FOREIGN:
+            raise
+
+
+def _require_same(before: Record, now: Record, path: Path) -> None:
+    def tied(record: Record) -> Record:
+        data = record.get("data")
+        known = isinstance(data, Mapping)
+        return {"settings": record.get("settings"), "data": data.get("fingerprint") if known else None}  # type: ignore[union-attr]
+
+    differences = differing_keys(tied(before), tied(now))
+    if differences:
+        advice = "Use the same settings and data, choose another --out, or begin again with --overwrite."
+        reason = f"this run was begun with other settings: {'; '.join(differences)}"
+        raise UsageError(reason, path=path.parent, advice=advice)
+
+
+def _clear(folder: Path) -> None:
+    """Remove what an earlier run wrote, and nothing else; its settings stay until the new ones replace them."""
+    events = "tensorboard/events.out.tfevents*"
+    patterns = ("state-*.safetensors", "network*.safetensors", "fakes-*.png", "log.jsonl", events, REALS)
+    for pattern in patterns:
+        for path in folder.glob(pattern):
+            try:
+                path.unlink()
+            except OSError as error:
+                raise OutputError(error.strerror or str(error), path=path) from error

@@ -1,0 +1,249 @@
+"""Read back what a training run wrote: settings, log and pictures. None of it is trusted or has to be complete."""
+
+import json
+import math
+import os
+import re
+import stat
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from invert.errors import NoInputError
+from invert.images.decoding import ImagePolicy, decode
+from invert.runs.folder import FORMAT, SETTINGS, VERSION
+from invert.runs.log import LOG
+
+__all__ = ["Tick", "TrainingHistory", "has_file", "read_history", "read_picture"]
+
+MAX_SETTINGS = 1 << 20
+MAX_LOG = 100_000_000
+MAX_LINE = 1 << 16
+MAX_PICTURE = 16 << 20
+MAX_TICKS = 20_000
+"""Of more, every second one of the older is left out, over and over."""
+
+_GROUPS = {
+    "losses": ("generator", "discriminator", "r1", "gradient_penalty", "path_length"),
+    "scores": ("real", "fake"),
+    "": ("path_length_average", "seconds", "images_per_second", "resolution", "alpha"),
+}
+_DAMAGE = (ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError)
+_MAX_IMAGES = 10**12
+_PLAIN_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}", re.ASCII)
+_RESOLUTION = re.compile(r"[1-9][0-9]{0,4}", re.ASCII)
+_PNG_ONLY = ImagePolicy(formats=("PNG",), min_size=1, max_bytes=MAX_PICTURE)
+
+
+@dataclass(frozen=True)
+class Tick:
+    """A record of the log.
+
+    Attributes:
+        images: Pictures seen.
+        measures: Those that it has of generator, discriminator, r1, gradient_penalty, path_length (losses), real, fake
+            (scores), path_length_average, seconds, images_per_second, resolution, alpha; they need not be finite.
+        shares: Share of each resolution's tRGB in the output's deviation, coarsest first, with the sum 1; or None.
+        fakes: What the log calls the grid of samples, be that a fit name or not; or None.
+    """
+
+    images: int
+    measures: Mapping[str, float]
+    shares: Mapping[int, float] | None
+    fakes: str | None
+
+
+@dataclass(frozen=True)
+class TrainingHistory:
+    """What a run wrote.
+
+    Attributes:
+        settings, data, software: Of settings.json, values of any JSON type.
+        ticks: In the order of images, each with more than the one before; one at least.
+        snapshots: Those ticks that have shares or a grid of samples.
+        thinned: Whether ticks were left out because there are so many.
+    """
+
+    settings: Mapping[str, Any]
+    data: Mapping[str, Any]
+    software: Mapping[str, Any]
+    ticks: tuple[Tick, ...]
+    snapshots: tuple[Tick, ...]
+    thinned: bool
+
+
+def read_history(folder: Path) -> TrainingHistory:
+    """Read the settings and the log of a run, be it finished or not.
+
+    Raises:
+        NoInputError: They are missing, damaged or not of a training run, or nothing was logged yet.
+    """
+    record = _read_settings(folder)
+    all_ticks, snapshots = _Thinned(), _Thinned()
+    for tick in _read_log(folder):
+        all_ticks.add(tick)
+        # A run taken up again may have done some of its work twice: the later record counts.
+        snapshots.drop_from(tick.images)
+        if tick.shares is not None or tick.fakes is not None:
+            snapshots.add(tick)
+    if not all_ticks.ticks:
+        raise _nothing_yet(folder / LOG)
+    return TrainingHistory(
+        settings=record["settings"],
+        data=record["data"],
+        software=record["software"],
+        ticks=tuple(all_ticks.ticks),
+        snapshots=tuple(snapshots.ticks),
+        thinned=all_ticks.thinned or snapshots.thinned,
+    )
+
+
+def has_file(folder: Path, name: str) -> bool:
+    """Tell whether a run has a file of this name: a plain name, and neither a link nor a device."""
+    try:
+        return _PLAIN_NAME.fullmatch(name) is not None and stat.S_ISREG(os.lstat(folder / name).st_mode)
+    except OSError:
+        return False
+
+
+def read_picture(folder: Path, name: str) -> bytes:
+    """Return a PNG of a run as it is, after decoding it once to see that it is whole.
+
+    Args:
+        folder: The run.
+        name: What the log calls it; anything but the plain name of a regular file in the folder is refused.
+
+    Raises:
+        NoInputError, ImageError: It is missing, damaged, too large or something else.
+    """
+    path = folder / name
+    if _PLAIN_NAME.fullmatch(name) is None:
+        raise NoInputError("is not a plain file name", path=name, code="run-name")
+    with _open(path, MAX_PICTURE) as file:
+        data = file.read(MAX_PICTURE)  # should it have grown since, it is cut off
+    decode(data, 3, _PNG_ONLY)
+    return data
+
+
+class _Thinned:
+    """Ticks in the order of images: the first, the last, and not too many between."""
+
+    def __init__(self) -> None:
+        self.ticks: list[Tick] = []
+        self.thinned = False
+
+    def drop_from(self, images: int) -> None:
+        while self.ticks and self.ticks[-1].images >= images:
+            self.ticks.pop()
+
+    def add(self, tick: Tick) -> None:
+        self.drop_from(tick.images)
+        self.ticks.append(tick)
+        if len(self.ticks) > MAX_TICKS:
+            del self.ticks[1:-1:2]
+            self.thinned = True
+
+
+def _read_settings(folder: Path) -> dict[str, Any]:
+    path = folder / SETTINGS
+    try:
+        with _open(path, MAX_SETTINGS) as file:
+            record = json.loads(file.read(MAX_SETTINGS))
+    except NoInputError as error:
+        if error.code == "run-missing":
+            error.advice = "Name the folder of a training run."
+        raise
+    except (ValueError, RecursionError) as error:
+        raise NoInputError("is damaged", path=path, code="run-settings") from error
+    if not isinstance(record, dict) or record.get("format") != FORMAT:
+        raise NoInputError("is not of a training run", path=path, code="run-settings")
+    if record.get("version") != VERSION:
+        reason = f"is in another version of its format than {VERSION}, which this program reads"
+        raise NoInputError(reason, path=path, code="run-version")
+    for name in ("settings", "data", "software"):
+        if not isinstance(record.setdefault(name, {}), dict):
+            raise NoInputError("is damaged", path=path, code="run-settings")
+    return record
+
+
+def _read_log(folder: Path) -> Iterator[Tick]:
+    path = folder / LOG
+    try:
+        file = _open(path, MAX_LOG)
+    except NoInputError as error:
+        raise (_nothing_yet(path) if error.code == "run-missing" else error) from error
+    with file:
+        number = 0
+        # Bounded by the size that the file had when it was opened, for a run may go on writing to it.
+        left = os.fstat(file.fileno()).st_size
+        while left > 0 and (line := file.readline(min(left, MAX_LINE + 1))):
+            left -= len(line)
+            number += 1
+            try:
+                tick = _tick(line)
+            except _DAMAGE as error:
+                # Only the last line has no end: the run is writing it, or was killed while it did.
+                if left == 0 and not line.endswith(b"\n"):
+                    return
+                advice = "Remove the line to see the rest."
+                raise NoInputError(f"line {number} is damaged", path=path, advice=advice, code="run-log") from error
+            yield tick
+
+
+def _tick(line: bytes) -> Tick:
+    if len(line) > MAX_LINE:
+        raise ValueError("the line is too long")
+    record = json.loads(line)
+    images, fakes, shares = record["images"], record.get("fakes"), record.get("resolution_shares")
+    if type(images) is not int or not 0 <= images <= _MAX_IMAGES:
+        raise ValueError("images is not a number of pictures")
+    if not isinstance(fakes, str | None):
+        raise TypeError("fakes is not a name")
+    measures = {}
+    for group, names in _GROUPS.items():
+        values = record.get(group) if group else record
+        found = {} if values is None else {name: values.get(name) for name in names}
+        measures.update({name: _number(value) for name, value in found.items() if value is not None})
+    return Tick(images, measures, None if shares is None else _shares(shares), fakes)
+
+
+def _shares(values: Any) -> Mapping[int, float] | None:
+    if not isinstance(values, dict) or len(values) > 16 or not all(map(_RESOLUTION.fullmatch, values)):
+        raise ValueError("resolution_shares are not shares by resolution")
+    shares = {int(name): _number(value) for name, value in values.items()}
+    total = sum(shares.values())
+    # A network that draws nothing, or no numbers, has no shares.
+    if not (0 < total < math.inf and min(shares.values()) >= 0):
+        return None
+    return {resolution: shares[resolution] / total for resolution in sorted(shares)}
+
+
+def _number(value: Any) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise TypeError("not a number")
+    return float(value)
+
+
+def _open(path: Path, limit: int) -> BinaryIO:
+    """Open a regular file that is no link and not over a limit; never wait on a pipe."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
+    except FileNotFoundError as error:
+        raise NoInputError("there is no such file", path=path, code="run-missing") from error
+    except OSError as error:
+        reason = "it is a link" if os.path.islink(path) else error.strerror or str(error)
+        raise NoInputError(reason, path=path, code="run-unreadable") from error
+    file = os.fdopen(descriptor, "rb")
+    status = os.fstat(descriptor)
+    if stat.S_ISREG(status.st_mode) and status.st_size <= limit:
+        return file
+    file.close()
+    if stat.S_ISREG(status.st_mode):
+        reason = f"has {status.st_size / 1e6:.4g} MB, over the {limit / 1e6:.4g} MB limit"
+        raise NoInputError(reason, path=path, code="run-large")
+    raise NoInputError("it is not a regular file", path=path, code="run-unreadable")
+
+
+def _nothing_yet(path: Path) -> NoInputError:
+    return NoInputError("nothing is logged yet", path=path, advice="Wait for the first tick.", code="run-empty")

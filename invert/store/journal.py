@@ -1,0 +1,289 @@
+"""The journal of a batch: each finished picture is a file of its own at once, so that nothing done is ever lost.
+
+    with lock_output(out, shard) as lock:           # before anything heavy is imported
+        done = finished_output(out)                 # an output of before; compare its manifest
+        journal = begin_journal(lock, manifest)     # refuses a work folder made with other settings
+        journal.finished(name, file_sha256) or journal.save(entry) or journal.fail(name, code, reason)
+        journal.complete(pictures, shard)
+        pack(lock)                                  # of `invert.hdf5.pack`
+
+Processes that a lock's holder starts use `join_journal(out)`.
+"""
+
+import contextlib
+import json
+import os
+import time
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+from invert.durable import ensure_folder, exclusive_lock, write_atomic
+from invert.errors import BusyError, NoInputError, OutputError, UsageError, display_path
+from invert.store.locks import OutputLock, Shard, WorkFolder, lock_output, read_manifest
+from invert.store.manifest import Manifest
+from invert.store.names import check_name, in_shard, name_key
+from invert.store.result import (
+    Entry,
+    EntryError,
+    Failure,
+    Summary,
+    encode,
+    encode_failure,
+    entry_of,
+    read_failure,
+    summary,
+)
+
+if TYPE_CHECKING:
+    from invert.projection.projector import Projection
+
+__all__ = [
+    "Counts",
+    "FinishedOutput",
+    "Journal",
+    "begin_journal",
+    "finished_output",
+    "join_journal",
+    "open_journal",
+]
+
+_WAIT = 0.05  # seconds, for another shard that is writing the manifest
+_WAITS = 100
+
+_FRESH = "Use the same settings, another --out, or --overwrite to start afresh."
+
+
+class Counts(NamedTuple):
+    """How many pictures have a result, and how many have failed for good."""
+
+    finished: int
+    failed: int
+
+
+class Journal:
+    """The pictures of one output, on their way.
+
+    A picture's NAME is its path relative to the folder that the user named, or the path as named; bytes, with "/"
+    between the components.
+
+    Made by `begin_journal` or `join_journal`. Its methods may be called by several threads and processes at once.
+
+    Attributes:
+        manifest: What all pictures have in common.
+    """
+
+    def __init__(self, work: WorkFolder, manifest: Manifest, on_warning: Callable[[str], None] | None = None) -> None:
+        self.manifest = manifest
+        self._work = work
+        self._on_warning = on_warning or (lambda _: None)
+
+    def finished(self, name: bytes, file_sha256: str) -> Summary | None:
+        """Return the entry of a picture that is done, intact and of the same file; None when it is to be done."""
+        path = self._work.entry(name_key(name))
+        try:
+            found = summary(path.read_bytes(), self.manifest)
+        except FileNotFoundError:
+            return None
+        except (OSError, EntryError) as error:
+            reason = error.strerror if isinstance(error, OSError) else error
+            self._on_warning(f"entry '{display_path(path)}': {reason}; the picture is done again")
+            return None
+        return found if found.name == name and found.file_sha256 == file_sha256 else None
+
+    def save(self, entry: Entry) -> Summary:
+        """Keep a finished picture; what an earlier run knows of it is replaced.
+
+        Raises:
+            OutputError: It cannot be written. EntryError: It does not go with the manifest.
+        """
+        key = name_key(check_name(entry.name))
+        write_atomic(self._work.entry(key), encode(entry, self.manifest))
+        # In this order: where both are there, the entry counts.
+        self._unlink(self._work.failure(key))
+        return entry
+
+    def keep(self, name: bytes, projection: "Projection") -> None:
+        """Keep a projection; see `save`."""
+        self.save(entry_of(name, projection))
+
+    def fail(self, name: bytes, code: str, reason: str) -> None:
+        """Keep that a picture has no result; an earlier result of it, from another file, is dropped.
+
+        Raises:
+            OutputError: It cannot be written.
+        """
+        key = name_key(check_name(name))
+        self._unlink(self._work.entry(key))
+        write_atomic(self._work.failure(key), encode_failure(Failure(name, code, reason)))
+
+    def has_entry(self, name: bytes) -> bool:
+        """Tell whether a picture has a result, of whatever file."""
+        return self._work.entry(name_key(name)).exists()
+
+    def drop_failures(self, names: Iterable[bytes], shard: Shard | None = None) -> None:
+        """Forget the failures of pictures that are not there any more; results are never dropped.
+
+        Args:
+            names: Of the pictures that are there. shard: Look at this share of the pictures only.
+
+        Raises:
+            OutputError: Something cannot be removed.
+        """
+        for key in self._work.keys("failures") - {name_key(name) for name in names}:
+            failure = read_failure(self._work.failure(key))
+            if failure is None or in_shard(failure.name, shard):
+                self._unlink(self._work.failure(key))
+
+    def gone(self, names: Iterable[bytes]) -> int:
+        """Return how many pictures have a result but are not among these: their files are not there any more."""
+        return len(self._work.keys("entries") - {name_key(name) for name in names})
+
+    def counts(self) -> Counts:
+        """Count files, without looking into them; those of other shards too."""
+        entries, failures = self._work.keys("entries"), self._work.keys("failures")
+        return Counts(len(entries), len(failures - entries))
+
+    def complete(self, pictures: int, shard: Shard | None = None) -> None:
+        """Note that this run, or this shard, has been through all its pictures.
+
+        Raises:
+            OutputError: It cannot be written.
+        """
+        write_atomic(self._work.part(shard or (1, 1)), json.dumps({"pictures": pictures}).encode() + b"\n")
+
+    def _unlink(self, path: Path) -> None:
+        try:
+            path.unlink(missing_ok=True)
+        except OSError as error:
+            raise OutputError(f"cannot be removed, {error.strerror or error}", path=path) from error
+
+
+def begin_journal(
+    lock: OutputLock,
+    manifest: Manifest,
+    *,
+    overwrite: bool = False,
+    on_warning: Callable[[str], None] | None = None,
+) -> Journal:
+    """Begin the journal of an output, or take it up again.
+
+    Args:
+        lock: The output. manifest: What all its pictures have in common.
+        overwrite: Discard what an earlier run left in the work folder. An output that exists stays until packing.
+        on_warning: Called with a line for each entry that is damaged and has to be done again.
+
+    Raises:
+        UsageError: The work folder was begun with other settings or is damaged; or the output exists, nothing
+            was begun, and `overwrite` is not set.
+        OutputError: The work folder cannot be written.
+    """
+    work = lock.work
+    if overwrite:
+        _discard(lock)
+    with _patient_lock(work.locks / "manifest.lock", lock.out):
+        before = read_manifest(work)
+        if before is None:
+            if not overwrite and os.path.lexists(work.target):
+                raise _output_usage("exists already", lock.out, "output-exists")
+            write_atomic(work.manifest, manifest.to_bytes())
+    changes = [] if before is None else before.changes_to(manifest)
+    if changes:
+        raise _output_usage(f"was begun with other settings ({'; '.join(changes)})", lock.out, "settings-differ")
+    for folder in ("entries", "failures", "parts"):
+        ensure_folder(work.path / folder)
+    try:
+        # It may be given more pictures than those that it had been through.
+        work.part(lock.shard or (1, 1)).unlink(missing_ok=True)
+    except OSError as error:
+        raise OutputError(f"cannot be written, {error.strerror or error}", path=work.path) from error
+    return Journal(work, manifest, on_warning)
+
+
+def join_journal(out: Path, on_warning: Callable[[str], None] | None = None) -> Journal:
+    """Return the journal of an output for a process that was started by the one which holds the lock.
+
+    Raises:
+        UsageError: The work folder is damaged. NoInputError: Nothing was begun.
+    """
+    work = WorkFolder(out)
+    manifest = read_manifest(work)
+    if manifest is None:
+        raise NoInputError("nothing was begun", path=out, code="nothing-begun")
+    return Journal(work, manifest, on_warning)
+
+
+@contextlib.contextmanager
+def open_journal(
+    out: Path,
+    manifest: Manifest,
+    *,
+    shard: Shard | None = None,
+    overwrite: bool = False,
+    on_warning: Callable[[str], None] | None = None,
+) -> Iterator[Journal]:
+    """Lock an output and begin its journal at once; see `lock_output` and `begin_journal`."""
+    with lock_output(out, shard) as lock:
+        yield begin_journal(lock, manifest, overwrite=overwrite, on_warning=on_warning)
+
+
+def _discard(lock: OutputLock) -> None:
+    if not lock.exclusive:
+        advice = f"Remove the folder '{display_path(lock.work.path)}' and the output first."
+        raise UsageError("--overwrite does not go with shards, which would remove each other's work", advice=advice)
+    try:
+        lock.work.clear()
+    except OSError as error:
+        reason = f"an earlier result cannot be removed, {error.strerror or error}"
+        raise OutputError(reason, path=lock.work.path) from error
+
+
+@dataclass(frozen=True)
+class FinishedOutput:
+    """An output that an earlier run finished."""
+
+    manifest: Manifest
+    pictures: int
+    failures: int
+
+
+def finished_output(out: Path) -> FinishedOutput | None:
+    """Return what the file `out` holds, or None when there is none.
+
+    Raises:
+        UsageError: It is damaged, or was not written by this program.
+    """
+    if not os.path.lexists(out):
+        return None
+    from invert.hdf5.reading import open_latents
+
+    try:
+        with open_latents(out) as latents:
+            return FinishedOutput(latents.manifest, len(latents), latents.failure_count)
+    except NoInputError as error:
+        raise _output_usage(f"exists already, but {error.reason}", out, "output-foreign") from error
+
+
+class _OutputUsageError(UsageError):
+    """What is in the place of the output does not go with the command."""
+
+    what = "output"
+
+
+def _output_usage(reason: str, path: Path, code: str) -> UsageError:
+    return _OutputUsageError(reason, path=path, advice=_FRESH, code=code)
+
+
+@contextlib.contextmanager
+def _patient_lock(path: Path, output: Path) -> Iterator[None]:
+    with contextlib.ExitStack() as stack:
+        for attempt in range(_WAITS):
+            try:
+                stack.enter_context(exclusive_lock(path, output))
+                break
+            except BusyError:
+                if attempt == _WAITS - 1:
+                    raise
+                time.sleep(_WAIT)
+        yield

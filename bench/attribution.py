@@ -1,8 +1,8 @@
-"""How well network A's pictures are told from others: the tables of bench/attribution.md.
+"""How well network A's images are told from others: the tables of bench/attribution.md.
 
     python -m bench.attribution [--count 300] [--work runs/attribution]
 
-The calibration is the one in data/networks; C's pictures, and those of the training set, had no part in it. Everything
+The calibration is the one in data/networks; C's images, and those of the training set, had no part in it. Everything
 that is measured is kept in the work folder, so that the same command goes on where it was stopped.
 """
 
@@ -40,7 +40,7 @@ from invert.attribution.perturbations import apply, parse_perturbations
 from invert.attribution.report.evaluation import overview_table, tables
 from invert.attribution.score import EvidenceScore
 from invert.attribution.settings import OWN, SCORES
-from invert.batch.images import Listed, list_pictures
+from invert.batch.images import Listed, list_images
 from invert.durable import ensure_folder, write_atomic
 from invert.images.decoding import ImagePolicy, to_png_bytes
 from invert.projection.config import ProjectConfig, config_of, method_record, with_defaults
@@ -76,16 +76,16 @@ class Bench:
     def measure(
         self, method: str, config: ProjectConfig, population: str, count: int, folder: Path | None = None
     ) -> list[Measurement]:
-        """Measure the first pictures of a population under a method, and count the processor time that it takes."""
+        """Measure the first images of a population under a method, and count the processor time that it takes."""
         source = folder or self.work / "populations" / "test" / population
-        listed = list(list_pictures([source]))[:count]
+        listed = list(list_images([source]))[:count]
         out = self.work / "measured" / method / population
         sha256 = self.loaded.provenance.sha256
         begin_measurements(out.parent, attribution_method(method_record(config, sha256, ImagePolicy().record())), {})
-        kept = [one for picture in listed if (one := self._kept(out, picture)) is not None]
+        kept = [one for image in listed if (one := self._kept(out, image)) is not None]
         if len(kept) == len(listed):
             return kept
-        # A batch goes to one process: few pictures are shared out all the same.
+        # A batch goes to one process: few images are shared out all the same.
         processes = os.cpu_count() or 1
         batch = min(BATCH, max(1, len(listed) // processes))
         config = dataclasses.replace(config, batch=batch)
@@ -93,8 +93,8 @@ class Bench:
         started = processor_seconds()
         found, failed = measure_population(preparation, listed, processes, lambda _: None)
         if failed:
-            raise RuntimeError(f"{failed} pictures of {population} could not be measured")
-        # The last batch is filled up, and the filling costs as much as pictures do.
+            raise RuntimeError(f"{failed} images of {population} could not be measured")
+        # The last batch is filled up, and the filling costs as much as images do.
         places = -(-(len(found) - len(kept)) // batch) * batch
         time = {"places": places, "seconds": processor_seconds() - started}
         write_atomic(ensure_folder(self.work / "times" / method) / f"{population}.json", json.dumps(time).encode())
@@ -102,13 +102,13 @@ class Bench:
         return found
 
     @staticmethod
-    def _kept(folder: Path, picture: Listed) -> Measurement | None:
-        found = read_measurement(folder, picture.name)
-        is_same = found is not None and hashlib.sha256(picture.path.read_bytes()).hexdigest() == found.file_sha256
+    def _kept(folder: Path, image: Listed) -> Measurement | None:
+        found = read_measurement(folder, image.name)
+        is_same = found is not None and hashlib.sha256(image.path.read_bytes()).hexdigest() == found.file_sha256
         return found if is_same else None
 
     def own(self, method: str, config: ProjectConfig, count: int) -> list[Measurement]:
-        """Measure own pictures as the calibration has them: half with stored, half with random noise maps."""
+        """Measure own images as the calibration has them: half with stored, half with random noise maps."""
         return [one for name in (OWN, RANDOM) for one in self.measure(method, config, name, count // 2)]
 
     def seconds(self, method: str) -> float:
@@ -118,7 +118,7 @@ class Bench:
         return sum(one["seconds"] for one in times) / places if places else math.nan
 
     def share(self, parts: int) -> int:
-        """Return how many pictures of a population a slow measurement takes: one part, but no fewer than four."""
+        """Return how many images of a population a slow measurement takes: one part, but no fewer than four."""
         return max(self.count // parts, 4)
 
     def say(self, *lines: str) -> None:
@@ -140,14 +140,14 @@ def processor_seconds() -> float:
 
 
 def clean(bench: Bench) -> None:
-    """Add the tables of the calibrated verdict on pictures as they are."""
+    """Add the tables of the calibrated verdict on images as they are."""
     own = bench.own("verdict", bench.base, 2 * bench.count)
     measured = {name: bench.measure("verdict", bench.base, name, bench.count) for name in OTHERS}
     measured |= {name: bench.measure("verdict", bench.base, name, bench.share(5)) for name in TRUNCATED}
     bench.say("## Verdicts of the calibration that ships with the project")
     bench.say(
-        f"{bench.count} pictures of each, twice as many own ones: half drawn with the noise maps in the file, half",
-        "with random ones. It was made with real pictures and B's; C and the training pictures had no part in it.",
+        f"{bench.count} images of each, twice as many own ones: half drawn with the noise maps in the file, half",
+        "with random ones. It was made with real images and B's; C and the training images had no part in it.",
         "Steps and noise of the method were chosen on the first 100 of each (60 of own ones with random maps) alone.",
         "Intervals are 95 %. Not thresholds but ranks are compared in the columns of AUC and TPR.",
     )
@@ -159,7 +159,7 @@ def clean(bench: Bench) -> None:
     rows = [
         (name, *(str(attributed(bench.calibration, score, found)) for score in SCORES)) for name, found in kinds.items()
     ]
-    bench.table(Table(rows, ("own pictures with", *SCORES), "Own pictures attributed, by kind"))
+    bench.table(Table(rows, ("own images with", *SCORES), "Own images attributed, by kind"))
     single(bench, {OWN: own, **measured})
 
 
@@ -177,7 +177,7 @@ def single(bench: Bench, measured: Measured) -> None:
 def chance(bench: Bench) -> None:
     """Add what another seed of the optimiser changes."""
     count = bench.share(15)
-    bench.say("## Another seed", f"{count} pictures of each, measured again with other random numbers.")
+    bench.say("## Another seed", f"{count} images of each, measured again with other random numbers.")
     rows = []
     for name in (OWN, RANDOM, "B"):
         found = [
@@ -191,7 +191,7 @@ def chance(bench: Bench) -> None:
             within, between = np.sqrt(np.mean((first - second) ** 2) / 2), first.std()
             rho = float(spearmanr(first, second).statistic)
             rows.append((name, score, f"{within:.3f}", f"{between:.3f}", f"{rho:.2f}", f"{changed} of {len(first)}"))
-    header = ("pictures of", "score", "deviation within", "between pictures", "rank correlation", "crossed")
+    header = ("images of", "score", "deviation within", "between images", "rank correlation", "crossed")
     bench.table(Table(rows, header))
 
 
@@ -207,7 +207,7 @@ def folds(found: Measured, features: Sequence[str], fitted: Sequence[str]) -> di
 
 
 def methods(bench: Bench) -> None:
-    """Add the comparison of steps, starts, backbones, noise and restarts, the slow ones on fewer pictures."""
+    """Add the comparison of steps, starts, backbones, noise and restarts, the slow ones on fewer images."""
     base = bench.base
     free = dataclasses.replace(base, noise="optimise")
     cases = {
@@ -230,11 +230,11 @@ def methods(bench: Bench) -> None:
     bench.say("## Steps, starts, backbones, noise, restarts")
     bench.say(
         f"The method that ships is `verdict`: {base.steps} steps from the best of a bank of samples, the noise maps",
-        "fixed to those in the network's file; the others differ from it as they are called. n pictures of each",
+        "fixed to those in the network's file; the others differ from it as they are called. n images of each",
         "population, twice as many own ones, half of them drawn with random noise maps. Evidence is cross-validated in",
-        "two folds, fitted on own, real and B's pictures; curve is the distances alone, small uses four numbers:",
-        f"{', '.join(SMALL)}. Rates that n pictures cannot show, and times that were not kept, are left out. Seconds",
-        "are of one processor while both are at work, start-up included: the fewer pictures, the more of it each has.",
+        "two folds, fitted on own, real and B's images; curve is the distances alone, small uses four numbers:",
+        f"{', '.join(SMALL)}. Rates that n images cannot show, and times that were not kept, are left out. Seconds",
+        "are of one processor while both are at work, start-up included: the fewer images, the more of it each has.",
         *(["Not measured: " + "; ".join(bench.without)] if bench.without else []),
     )
     rows: list[tuple[str, ...]] = []
@@ -254,7 +254,7 @@ def methods(bench: Bench) -> None:
         for score, values in scores.items():
             label = (name, str(count), _known(seconds)) if score == "lpips" else ("", "", "")
             rows.append((*label, score, *_separation(values, seconds)))
-    header = ("method", "n", "s per picture", "score", "AUC real", "AUC B", "AUC C")
+    header = ("method", "n", "s per image", "score", "AUC real", "AUC B", "AUC C")
     header += ("TPR at 5 % FPR: real", "B", "C", "TPR at 1 % FPR: real", "B", "C", "B, random noise", "B at 1 %, per s")
     bench.table(Table(rows, header))
 
@@ -282,21 +282,21 @@ def _known(value: float) -> str:
 def perturbed(bench: Bench) -> None:
     """Add what a little processing does to misses and mistakes."""
     count = bench.share(10)
-    bench.say("## Perturbed pictures")
+    bench.say("## Perturbed images")
     bench.say(
-        f"{count} pictures of each population, half of the own ones with random noise maps; threshold and score are",
-        "those of clean pictures.",
+        f"{count} images of each population, half of the own ones with random noise maps; threshold and score are",
+        "those of clean images.",
     )
     evaluations: list[Evaluation] = []
     for key in ("none", *PERTURBATIONS):
         found = {}
-        for population, pictures in {OWN: count // 2, RANDOM: count // 2, "real": count, "B": count}.items():
+        for population, images in {OWN: count // 2, RANDOM: count // 2, "real": count, "B": count}.items():
             folder = bench.work / "populations" / "test" / population
             if key == "none":
-                found[population] = bench.measure("verdict", bench.base, population, pictures)
+                found[population] = bench.measure("verdict", bench.base, population, images)
             else:
-                folder = perturbed_folder(bench, folder, key, pictures)
-                found[population] = bench.measure(f"perturbed {key}", bench.base, population, pictures, folder)
+                folder = perturbed_folder(bench, folder, key, images)
+                found[population] = bench.measure(f"perturbed {key}", bench.base, population, images, folder)
         others = {name: found[name] for name in ("real", "B")}
         evaluations.append(evaluate(bench.calibration, found[OWN] + found[RANDOM], others, perturbation=key))
     bench.table(overview_table(evaluations))
@@ -309,7 +309,7 @@ def perturbed(bench: Bench) -> None:
 
 
 def perturbed_folder(bench: Bench, source: Path, key: str, count: int) -> Path:
-    """Write perturbed copies of the first pictures of a folder."""
+    """Write perturbed copies of the first images of a folder."""
     folder = ensure_folder(bench.work / "populations" / key.replace(":", "-") / source.name)
     (perturbation,) = parse_perturbations(key)
     for path in sorted(source.iterdir())[:count]:
@@ -326,7 +326,7 @@ SECTIONS = {"clean": clean, "methods": methods, "chance": chance, "perturbed": p
 def main() -> None:
     """Measure everything and write the file."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--count", type=int, default=300, help="pictures of each population; slow methods take a share")
+    parser.add_argument("--count", type=int, default=300, help="images of each population; slow methods take a share")
     parser.add_argument("--work", type=Path, default=Path("runs/attribution"))
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "attribution.md")
     parser.add_argument("--fashion-mnist", type=Path, default=FASHION_MNIST)

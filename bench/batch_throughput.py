@@ -1,9 +1,9 @@
-"""Pictures per hour of `invert project --out FILE.h5` at 32 px, whole commands, beside the plain way one at a time.
+"""Images per hour of `invert project --out FILE.h5` at 32 px, whole commands, beside the plain way one at a time.
 
-    python -m bench.batch_throughput [--pictures 256] [--steps 300]
+    python -m bench.batch_throughput [--images 256] [--steps 300]
 
-Network A, paper's preset. Plain: the step as the public projectors make it, one picture after the other, in one process
-that is already running. Slow ways do a share of the pictures; their speed is over those. Memory is the largest sum of
+Network A, paper's preset. Plain: the step as the public projectors make it, one image after the other, in one process
+that is already running. Slow ways do a share of the images; their speed is over those. Memory is the largest sum of
 resident memory of the command's processes, read four times a second.
 """
 
@@ -26,7 +26,7 @@ from generator.files.reading import load
 from invert.projection.perceptual import Perceptual
 
 NETWORK = Path(__file__).parent.parent / "data" / "networks" / "A.safetensors"
-# precision, batch, processes, threads of each, share of the pictures
+# precision, batch, processes, threads of each, share of the images
 WAYS = [
     ("float32", 1, 1, 2, 32),
     ("float32", 8, 1, 2, 8),
@@ -42,10 +42,10 @@ WAYS = [
 
 
 def plain_seconds(steps: int) -> float:
-    """Return the seconds of one picture done the plain way, from 40 of its steps."""
+    """Return the seconds of one image done the plain way, from 40 of its steps."""
     prepare_kernels(False)
     generator = load(NETWORK).generator
-    # The network's pictures are grey: LPIPS repeats them.
+    # The network's images are grey: LPIPS repeats them.
     pixels = torch.rand([1, 1, 32, 32], generator=torch.Generator().manual_seed(0)) * 2 - 1
     step = plain(generator, Perceptual(), pixels)
     for index in range(5):
@@ -56,22 +56,22 @@ def plain_seconds(steps: int) -> float:
     return (time.perf_counter() - started) / 40 * steps
 
 
-def write_pictures(folder: Path, count: int) -> None:
-    """Write real pictures and their mirror images, or whatever sample pictures there are, over and over with a mark."""
+def write_images(folder: Path, count: int) -> None:
+    """Write real images and their mirror images, or whatever sample images there are, over and over with a mark."""
     samples = sorted((NETWORK.parent.parent / "samples").glob("*/*.png"))
     for index in range(count):
         array = np.asarray(Image.open(samples[index % len(samples)]).convert("L")).copy()
-        array[0, 0] = index % 256  # each another picture
+        array[0, 0] = index % 256  # each another image
         array[0, 1] = index // 256
         Image.fromarray(array).save(folder / f"{index:05d}.png")
 
 
-def run(pictures: int, steps: int, precision: str, batch: int, workers: int, threads: int) -> dict[str, float]:
-    """Run one command; return pictures per hour and the peak of memory in GiB."""
+def run(images: int, steps: int, precision: str, batch: int, workers: int, threads: int) -> dict[str, float]:
+    """Run one command; return images per hour and the peak of memory in GiB."""
     with tempfile.TemporaryDirectory() as name:
-        folder = Path(name) / "pictures"
+        folder = Path(name) / "images"
         folder.mkdir()
-        write_pictures(folder, pictures)
+        write_images(folder, images)
         command = [sys.executable, "-m", "invert", "project", str(folder), "--network", str(NETWORK), "-q"]
         command += ["--out", str(Path(name) / "a.h5"), "--steps", str(steps), "--batch", str(batch)]
         command += ["--workers", str(workers), "--threads", str(threads), "--precision", precision]
@@ -83,7 +83,7 @@ def run(pictures: int, steps: int, precision: str, batch: int, workers: int, thr
             time.sleep(0.25)
         if process.returncode:
             raise RuntimeError(f"{command} ended with {process.returncode}")
-        return {"per_hour": pictures / (time.perf_counter() - started) * 3600, "peak": peak / 2**30}
+        return {"per_hour": images / (time.perf_counter() - started) * 3600, "peak": peak / 2**30}
 
 
 def resident(pid: int) -> int:
@@ -101,7 +101,7 @@ def resident(pid: int) -> int:
 def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--pictures", type=int, default=256)
+    parser.add_argument("--images", type=int, default=256)
     parser.add_argument("--steps", type=int, default=300)
     parser.add_argument("--measure", nargs=1, metavar="STEPS", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
@@ -109,16 +109,16 @@ def main() -> None:
         print(json.dumps({"seconds": plain_seconds(int(arguments.measure[0]))}))
         return
     slow = 3600 / measure_apart("bench.batch_throughput", [str(arguments.steps)])["seconds"]
-    print(f"{arguments.pictures} pictures of 32 px, {arguments.steps} steps; {torch.get_num_threads()} processors.\n")
-    print("| precision | batch | workers x threads | pictures | images per hour | of plain | of batch 1 | peak GiB |")
+    print(f"{arguments.images} images of 32 px, {arguments.steps} steps; {torch.get_num_threads()} processors.\n")
+    print("| precision | batch | workers x threads | images | images per hour | of plain | of batch 1 | peak GiB |")
     print("|---|---|---|---|---|---|---|---|")
     print(f"| plain | 1 | 1 x {torch.get_num_threads()} | 1 | {slow:.0f} | 1.0 | | |", flush=True)
     first = 0.0
     for precision, batch, workers, threads, share in WAYS:
-        pictures = max(arguments.pictures // share, batch * workers)
-        found = run(pictures, arguments.steps, precision, batch, workers, threads)
+        images = max(arguments.images // share, batch * workers)
+        found = run(images, arguments.steps, precision, batch, workers, threads)
         first = first or found["per_hour"]
-        way = f"{precision} | {batch} | {workers} x {threads} | {pictures}"
+        way = f"{precision} | {batch} | {workers} x {threads} | {images}"
         values = f"{found['per_hour']:.0f} | {found['per_hour'] / slow:.1f} | {found['per_hour'] / first:.1f}"
         print(f"| {way} | {values} | {found['peak']:.1f} |", flush=True)
 

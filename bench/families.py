@@ -1,8 +1,8 @@
-"""Training runs side by side: what each has cost and what it draws, as a table and a picture.
+"""Training runs side by side: what each has cost and what it draws, as a table and an image.
 
     python -m bench.families runs/stylegan runs/stylegan2 --real fashion32-test.zip --out docs/families.png
 
-The distance is made as by `bench.sample_quality`, against the first --count real pictures.
+The distance is made as by `bench.sample_quality`, against the first --count real images.
 """
 
 import argparse
@@ -16,7 +16,7 @@ from PIL import Image
 from bench.sample_quality import drawn_features, frechet_distance, real_features
 from generator.files.reading import load
 from invert.images.arrays import contact_sheet
-from invert.projection.latents import draw_picture, seed_latent
+from invert.projection.latents import draw_image, seed_latent
 from invert.projection.perceptual import Perceptual
 
 SEEDS = range(40)
@@ -25,11 +25,11 @@ SCALE = 2
 
 
 def grid(network: Path) -> NDArray[np.uint8]:
-    """Return the pictures of the first seeds, drawn as `invert generate` does, without truncation."""
+    """Return the images of the first seeds, drawn as `invert generate` does, without truncation."""
     generator = load(network).generator.eval()
     ws = [generator.mapping_ws(seed_latent(seed, generator.config.mapping.z_dim)) for seed in SEEDS]
-    pictures = [draw_picture(generator, w, "const", seed) for w, seed in zip(ws, SEEDS, strict=True)]
-    return contact_sheet(pictures, COLUMNS).repeat(SCALE, 0).repeat(SCALE, 1)
+    images = [draw_image(generator, w, "const", seed) for w, seed in zip(ws, SEEDS, strict=True)]
+    return contact_sheet(images, COLUMNS).repeat(SCALE, 0).repeat(SCALE, 1)
 
 
 def ticks(run: Path) -> list[dict[str, float]]:
@@ -39,16 +39,16 @@ def ticks(run: Path) -> list[dict[str, float]]:
 
 
 def main() -> None:
-    """Print the table and write the picture."""
+    """Print the table and write the image."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("runs", nargs="+", type=Path, metavar="RUN")
     parser.add_argument("--real", required=True, metavar="DATA")
-    parser.add_argument("--count", type=int, default=2000, help="pictures of each kind for the distance")
+    parser.add_argument("--count", type=int, default=2000, help="images of each kind for the distance")
     parser.add_argument("--out", type=Path, required=True)
     arguments = parser.parse_args()
     perceptual = Perceptual("vgg")
     real = real_features(perceptual, arguments.real, arguments.count)
-    print("| run | generator, parameters | pictures seen | img/s | minutes | Frechet distance |")
+    print("| run | generator, parameters | images seen | img/s | minutes | Frechet distance |")
     print("|---|---|---|---|---|---|")
     for run in arguments.runs:
         found, network = ticks(run), run / "network.safetensors"

@@ -14,7 +14,7 @@ from generator.ops.upfirdn2d import setup_filter
 
 SHAPES = ((4, 512, 512, 1), (8, 128, 128, 1), (16, 256, 256, 1), (32, 64, 64, 1), (32, 128, 64, 2), (256, 64, 64, 1))
 BATCHES = (1, 2, 8, 32)
-LIMIT = 64 * 256**2 * 2  # elements of the output; larger batches of large pictures do not fit the question
+LIMIT = 64 * 256**2 * 2  # elements of the output; larger batches of large images do not fit the question
 
 
 def once(form: str, inputs: list[torch.Tensor], up: int) -> float:

@@ -1,9 +1,9 @@
-"""The pictures that attribution is calibrated and tested on, as 8-bit PNG files; indices were fixed before any score.
+"""The images that attribution is calibrated and tested on, as 8-bit PNG files; indices were fixed before any score.
 
     python -m bench.populations runs/populations [--fashion-mnist DIR] [--test 300]
 
-Real pictures are of Fashion-MNIST (Debian package dataset-fashion-mnist), padded to 32 x 32: the networks were trained
-on its training set and have never seen its test set. `data/samples/` has pictures 0 to 31 and seeds 0 to 31.
+Real images are of Fashion-MNIST (Debian package dataset-fashion-mnist), padded to 32 x 32: the networks were trained
+on its training set and have never seen its test set. `data/samples/` has images 0 to 31 and seeds 0 to 31.
 """
 
 import argparse
@@ -17,14 +17,14 @@ from numpy.typing import NDArray
 from generator.files.reading import load
 from invert.durable import ensure_folder, write_atomic
 from invert.images.decoding import to_png_bytes
-from invert.projection.latents import draw_picture, seed_latent
+from invert.projection.latents import draw_image, seed_latent
 
 NETWORKS = Path(__file__).parent.parent / "data" / "networks"
 FASHION_MNIST = Path("/usr/share/datasets/fashion-mnist")
 
-# Calibration: real pictures of the test set, and samples of B; A's own are drawn by `invert calibrate`.
+# Calibration: real images of the test set, and samples of B; A's own are drawn by `invert calibrate`.
 CALIBRATION = {"real": ("t10k", 1000, 640), "B": ("B", 200_000, 1280)}
-# The real pictures that the two families' networks are calibrated with: the first of A's.
+# The real images that the two families' networks are calibrated with: the first of A's.
 FAMILIES = (1000, 160)
 # Tests: source, first index or seed, truncation, noise.
 TESTS = {
@@ -40,19 +40,19 @@ TESTS = {
 
 
 def fashion(folder: Path, part: str) -> NDArray[np.uint8]:
-    """Return the pictures of "t10k" or "train", uint8 `[N, 28, 28]`."""
+    """Return the images of "t10k" or "train", uint8 `[N, 28, 28]`."""
     data = gzip.decompress((folder / f"{part}-images-idx3-ubyte.gz").read_bytes())
     return np.frombuffer(data, np.uint8, offset=16).reshape(-1, 28, 28)
 
 
 def write_real(folder: Path, source: Path, part: str, first: int, count: int) -> None:
-    """Write real pictures."""
+    """Write real images."""
     ensure_folder(folder)
-    pictures = fashion(source, part)
+    images = fashion(source, part)
     for index in range(first, first + count):
         path = folder / f"{index:05d}.png"
         if not path.exists():
-            write_atomic(path, to_png_bytes(np.pad(pictures[index], 2)[:, :, None]))
+            write_atomic(path, to_png_bytes(np.pad(images[index], 2)[:, :, None]))
 
 
 @torch.inference_mode()
@@ -64,8 +64,8 @@ def write_samples(folder: Path, network: str, first: int, count: int, psi: float
         path = folder / f"seed{seed}.png"
         if not path.exists():
             z = seed_latent(seed, generator.config.mapping.z_dim)
-            picture = draw_picture(generator, generator.mapping_ws(z, truncation_psi=psi), noise, seed)
-            write_atomic(path, to_png_bytes(picture))
+            image = draw_image(generator, generator.mapping_ws(z, truncation_psi=psi), noise, seed)
+            write_atomic(path, to_png_bytes(image))
 
 
 def write_populations(folder: Path, source: Path, test: int, *, calibration: bool = True) -> None:
@@ -89,7 +89,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path)
     parser.add_argument("--fashion-mnist", type=Path, default=FASHION_MNIST)
-    parser.add_argument("--test", type=int, default=300, help="pictures of each test population")
+    parser.add_argument("--test", type=int, default=300, help="images of each test population")
     arguments = parser.parse_args()
     write_populations(arguments.folder, arguments.fashion_mnist, arguments.test)
 

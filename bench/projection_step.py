@@ -1,6 +1,6 @@
 """Time one projection step beside the same step done the plain way, in one run.
 
-The plain way is how the public projectors do it: weights per picture and one grouped convolution, the
+The plain way is how the public projectors do it: weights per image and one grouped convolution, the
 target's features computed again at every step, contiguous layout, one tensor per noise map.
 """
 
@@ -146,9 +146,9 @@ def product_speed() -> float:
     """
     a = torch.randn([2048, 2048])
     as_convolution = FrozenConv2d(a[:, :, None, None], padding=0)
-    picture = torch.randn([1, 2048, 32, 64]).contiguous(memory_format=torch.channels_last)
+    image = torch.randn([1, 2048, 32, 64]).contiguous(memory_format=torch.channels_last)
     with torch.no_grad():
-        ways = (lambda _: a @ a, lambda _: as_convolution(picture))
+        ways = (lambda _: a @ a, lambda _: as_convolution(image))
         return max(2 * 2048**3 / median_seconds(way, 1.0) for way in ways)
 
 
@@ -166,7 +166,7 @@ def main() -> None:
         return
     limit = product_speed()
     print(f"One projection step, milliseconds; torch {torch.__version__}, {torch.get_num_threads()} threads.")
-    print("Shares: our time per picture against the plain way at batch 1 / against that with freed memory kept too.")
+    print("Shares: our time per image against the plain way at batch 1 / against that with freed memory kept too.")
     print(f"A large float32 matrix product reaches {limit / 1e9:.0f} GFLOP/s; last columns: our float32 step's.\n")
     print(
         "| case | batch | plain | plain, memory kept | ours | share | ours, bfloat16 | share | peak GiB | GFLOP/s | |"

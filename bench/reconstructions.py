@@ -1,4 +1,4 @@
-"""Draw what projections look like and how far they stay: pairs of picture and reconstruction, and histograms.
+"""Draw what projections look like and how far they stay: pairs of image and reconstruction, and histograms.
 
     python -m bench.reconstructions real=projections/real generated=projections/generated --out figure.png
 
@@ -21,9 +21,9 @@ PAIRS = 8
 
 
 def finished(folder: Path) -> list[dict[str, Any]]:
-    """Return the finished pictures of a folder, in the order of their names."""
+    """Return the finished images of a folder, in the order of their names."""
     index = json.loads((folder / "results.json").read_text())
-    return sorted((p for p in index["pictures"] if p["status"] == "ok"), key=lambda p: str(p["name"]))
+    return sorted((p for p in index["images"] if p["status"] == "ok"), key=lambda p: str(p["name"]))
 
 
 def main() -> None:
@@ -39,14 +39,14 @@ def main() -> None:
     distances = {name: [float(p["distance"]) for p in finished(folder)] for name, folder in kinds.items()}
     for row, (name, folder) in enumerate(kinds.items()):
         cells = grid[row].subgridspec(1, PAIRS, wspace=0.08)
-        for column, picture in enumerate(finished(folder)[:PAIRS]):
+        for column, image in enumerate(finished(folder)[:PAIRS]):
             axes = figure.add_subplot(cells[column])
-            pair = np.asarray(Image.open(folder / f"{picture['name']}.png").convert("RGB"))
+            pair = np.asarray(Image.open(folder / f"{image['name']}.png").convert("RGB"))
             half = pair.shape[1] // 2
             stacked = np.concatenate([pair[:, :half], pair[:, -half:]])
             axes.imshow(stacked)
             axes.axis("off")
-            axes.set_title(f"{picture['distance']:.3f}", fontsize=9)
+            axes.set_title(f"{image['distance']:.3f}", fontsize=9)
             if column == 0:
                 axes.text(-0.12, 0.5, name, rotation=90, va="center", ha="right", transform=axes.transAxes)
     bins = np.geomspace(min(map(min, distances.values())), max(map(max, distances.values())), 25)
@@ -58,12 +58,12 @@ def main() -> None:
         axes.hist(values, bins=list(bins), color=f"C{row}", alpha=0.75)
         axes.axvline(median, color="0.25", linewidth=0.9, linestyle="--")
         axes.set_ylabel(name, rotation=0, ha="right", va="center")
-        label = f"{len(values)} pictures, median {median:.4f}"
+        label = f"{len(values)} images, median {median:.4f}"
         axes.text(0.99, 0.75, label, ha="right", va="center", fontsize=9, transform=axes.transAxes)
         axes.tick_params(labelbottom=row == len(kinds) - 1)
-        print(f"{name}: {len(values)} pictures, median distance {median:.4f}")
+        print(f"{name}: {len(values)} images, median distance {median:.4f}")
     axes.set_xscale("log")
-    axes.set_xlabel("LPIPS between picture and reconstruction")
+    axes.set_xlabel("LPIPS between image and reconstruction")
     figure.savefig(arguments.out, bbox_inches="tight")
 
 

@@ -1,9 +1,9 @@
-"""Compare how close networks' samples are to real pictures, as training networks of several widths calls for.
+"""Compare how close networks' samples are to real images, as training networks of several widths calls for.
 
     python -m bench.sample_quality --real fashion32-test.zip NETWORK...
 
 The Frechet distance between Gaussians fitted to VGG features (relu4_3 of the bundled LPIPS backbone, averaged over the
-picture): comparable within this table only. It is not FID, which has another network behind it.
+image): comparable within this table only. It is not FID, which has another network behind it.
 """
 
 import argparse
@@ -14,16 +14,16 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from generator.files.reading import load
-from invert.datasets.images import open_pictures
+from invert.datasets.images import open_images
 from invert.images.arrays import to_uint8
 from invert.projection.perceptual import Perceptual
 
 BATCH = 100
 
 
-def features(perceptual: Perceptual, pictures: Tensor) -> NDArray[np.float64]:
-    """Return `[N, 512]` features of uint8 pictures `[N, C, R, R]`."""
-    x = pictures.float() / 127.5 - 1
+def features(perceptual: Perceptual, images: Tensor) -> NDArray[np.float64]:
+    """Return `[N, 512]` features of uint8 images `[N, C, R, R]`."""
+    x = images.float() / 127.5 - 1
     x = perceptual.model.scaling_layer(x.expand(-1, 3, -1, -1))
     return perceptual.model.net(x).relu4_3.mean(dim=[2, 3]).double().numpy()
 
@@ -39,10 +39,10 @@ def frechet_distance(a: NDArray[np.float64], b: NDArray[np.float64]) -> float:
 
 @torch.inference_mode()
 def real_features(perceptual: Perceptual, data: str, count: int) -> NDArray[np.float64]:
-    """Return the features of the first pictures of a data set."""
-    pictures = open_pictures(data)
-    chunks = [range(first, min(first + BATCH, count)) for first in range(0, min(count, len(pictures)), BATCH)]
-    return np.concatenate([features(perceptual, torch.from_numpy(pictures.read(chunk))) for chunk in chunks])
+    """Return the features of the first images of a data set."""
+    images = open_images(data)
+    chunks = [range(first, min(first + BATCH, count)) for first in range(0, min(count, len(images)), BATCH)]
+    return np.concatenate([features(perceptual, torch.from_numpy(images.read(chunk))) for chunk in chunks])
 
 
 @torch.inference_mode()
@@ -63,13 +63,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("networks", nargs="+", metavar="NETWORK")
     parser.add_argument("--real", required=True, metavar="DATA")
-    parser.add_argument("--count", type=int, default=5000, help="pictures of each kind")
+    parser.add_argument("--count", type=int, default=5000, help="images of each kind")
     arguments = parser.parse_args()
     perceptual = Perceptual("vgg")
-    count = min(arguments.count, len(open_pictures(arguments.real)) // 2)
+    count = min(arguments.count, len(open_images(arguments.real)) // 2)
     real = real_features(perceptual, arguments.real, 2 * count)
-    print(f"{count} pictures of each kind\n\n| network | Frechet distance |\n|---|---|")
-    print(f"| real against other real pictures | {frechet_distance(real[::2], real[1::2]):.2f} |", flush=True)
+    print(f"{count} images of each kind\n\n| network | Frechet distance |\n|---|---|")
+    print(f"| real against other real images | {frechet_distance(real[::2], real[1::2]):.2f} |", flush=True)
     for name in arguments.networks:
         print(f"| {name} | {frechet_distance(drawn_features(perceptual, name, count), real[::2]):.2f} |", flush=True)
 

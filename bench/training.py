@@ -1,6 +1,6 @@
-"""Pictures per second of training, all of it, beside the plain way: 32 px as the shipped networks, 256 px as config E.
+"""Images per second of training, all of it, beside the plain way: 32 px as the shipped networks, 256 px as config E.
 
-Whole cycles of the lazy regularisers (16 steps) with data, optimiser and averaging. Plain: weights per picture and one
+Whole cycles of the lazy regularisers (16 steps) with data, optimiser and averaging. Plain: weights per image and one
 grouped convolution, portable operators, contiguous layout.
 """
 
@@ -21,7 +21,7 @@ from generator.training.trainer import Trainer
 from invert.projection.allocator import keep_freed_memory
 
 WAYS = ("plain", "ours")
-# resolution, preset, changes, pictures at a time, steps that are timed
+# resolution, preset, changes, images at a time, steps that are timed
 CASES = {
     "32 px, small (shipped recipe)": (32, 1, "small", {}, None, 48),
     "32 px, stylegan-small": (32, 1, "stylegan-small", {}, None, 48),
@@ -31,7 +31,7 @@ CASES = {
 
 
 class Noise:
-    """Pictures of noise: what they show does not matter here."""
+    """Images of noise: what they show does not matter here."""
 
     labels = None
     classes = 0
@@ -82,7 +82,7 @@ def main() -> None:
             keep_freed_memory()
         print(json.dumps({"speed": images_per_second(case, way)}))
         return
-    print(f"Training, pictures per second; {torch.get_num_threads()} threads.\n")
+    print(f"Training, images per second; {torch.get_num_threads()} threads.\n")
     print("| case | plain | ours | ratio |")
     print("|---|---|---|---|")
     for case in CASES:

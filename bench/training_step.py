@@ -1,6 +1,6 @@
 """Time one generator and one discriminator pass, forward and backward, beside the plain way, with and without R1.
 
-32 px, batch 32, channel_base 1024, channel_max 128. Plain: weights per picture and one grouped convolution, portable
+32 px, batch 32, channel_base 1024, channel_max 128. Plain: weights per image and one grouped convolution, portable
 operators, contiguous layout.
 """
 

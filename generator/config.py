@@ -59,13 +59,13 @@ def config_stylegan(img_resolution: int = 1024, img_channels: int = 3, row: str 
     """Return the generator of one row of table 1 of Karras et al. 2019; F is StyleGAN.
 
     Args:
-        img_resolution, img_channels: Of the pictures.
+        img_resolution, img_channels: Of the images.
         row: "a" progressive growing as it was; "b" with the blur of its bilinear sampling; "c" with mapping network
             and styles; "d" without the traditional input; "e" with noise inputs; "f" the same network, trained with
             mixing regularisation.
 
     Raises:
-        ConfigError: There is no such row, or no such picture.
+        ConfigError: There is no such row, or no such image.
     """
     require(len(row) == 1 and row in STYLEGAN_CONFIGURATIONS, f"table 1 has rows a to f, not {row!r}")
     styled = row >= "c"

@@ -87,11 +87,11 @@ def normalize_second_moment(x: Tensor) -> Tensor:
 
 
 def minibatch_standard_deviation(x: Tensor, group_size: int | None, channels: int) -> Tensor:
-    """Append the deviation within groups of pictures as `channels` constant feature maps.
+    """Append the deviation within groups of images as `channels` constant feature maps.
 
     Args:
         x: `[N, C, H, W]`.
-        group_size: Pictures in a group; None takes the whole batch. A smaller batch is one group.
+        group_size: Images in a group; None takes the whole batch. A smaller batch is one group.
         channels: How many maps, each averaged over its share of the channels.
 
     Returns:
@@ -106,7 +106,7 @@ def minibatch_standard_deviation(x: Tensor, group_size: int | None, channels: in
     group = n if group_size is None else min(group_size, n)
     if group and n % group:
         raise ValueError(f"a batch of {n} is not a whole number of minibatch-deviation groups of {group}")
-    # Pictures i, i + n/group, i + 2 n/group ... form a group, as in the published networks.
+    # Images i, i + n/group, i + 2 n/group ... form a group, as in the published networks.
     y = x.reshape(max(group, 1), -1, channels, c // channels, h, w)
     y = y - y.mean(dim=0)
     y = (y.square().mean(dim=0) + 1e-8).sqrt().mean(dim=[2, 3, 4])  # [N / group, channels]
@@ -314,10 +314,10 @@ class ModulatedConv2d(Foldable):
 
 
 class ToRGB(Foldable):
-    """Modulated 1x1 convolution to picture channels, without demodulation.
+    """Modulated 1x1 convolution to image channels, without demodulation.
 
     Args:
-        in_channels: I. out_channels: Picture channels. w_dim: Size of w.
+        in_channels: I. out_channels: Image channels. w_dim: Size of w.
         conv_clamp: Limit on the output's absolute value, or None.
     """
 

@@ -30,7 +30,7 @@ class NoiseInputs(nn.Module):
         """Return the noise `[batch or 1, 1, r, r]` of every layer (None: no noise) that `noise` stands for.
 
         Args:
-            noise: "const" (the stored maps), "random" (fresh for each picture, from `rng`), "none", or maps
+            noise: "const" (the stored maps), "random" (fresh for each image, from `rng`), "none", or maps
                 `[N or 1, 1, r, r]` by name.
             batch: N.
             rng: Source of random noise, on the CPU; default torch's global one.

@@ -14,7 +14,7 @@ __all__ = [
     "MAX_LAYERS",
     "MAX_RESOLUTION",
     "check_growth",
-    "check_picture",
+    "check_image",
     "check_taps",
     "is_left_out",
     "later",
@@ -32,7 +32,7 @@ MAX_LAYERS = 32
 MAX_DIM = 8192
 
 
-class _Pictures(Protocol):
+class _Images(Protocol):
     """What the settings of synthesis networks and discriminators have in common."""
 
     @property
@@ -65,8 +65,8 @@ def require_finite(name: str, value: float | None) -> None:
     require(value is None or (math.isfinite(value) and value > 0), f"{name} is {value!r}, not a positive number")
 
 
-def check_picture(config: _Pictures) -> None:
-    """Hold the size of the pictures and the widths of the feature maps."""
+def check_image(config: _Images) -> None:
+    """Hold the size of the images and the widths of the feature maps."""
     resolution = config.img_resolution
     require_size("img_resolution", resolution, 4, MAX_RESOLUTION)
     require(resolution & (resolution - 1) == 0, f"img_resolution is {resolution}, not a power of two")

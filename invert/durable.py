@@ -31,7 +31,7 @@ __all__ = [
 ]
 
 TEMPORARY_PREFIX = ".invert-"
-"""Unfinished files start so: hidden, therefore never read as pictures, and safe to delete after a crash."""
+"""Unfinished files start so: hidden, therefore never read as images, and safe to delete after a crash."""
 
 _NO_SPACE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _NO_PERMISSION = {errno.EACCES, errno.EPERM}

@@ -123,7 +123,7 @@ class NoInputError(InvertError):
 
 
 class ImageError(InvertError):
-    """One picture cannot be used: skipped among several (exit 3 at the end), fatal when it is the only one."""
+    """One image cannot be used: skipped among several (exit 3 at the end), fatal when it is the only one."""
 
     exit_code = ExitCode.NO_INPUT
     code = "image"

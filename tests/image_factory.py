@@ -1,4 +1,4 @@
-"""Make picture files for tests: plain ones, and hostile ones that no encoder writes."""
+"""Make image files for tests: plain ones, and hostile ones that no encoder writes."""
 
 import io
 import os
@@ -21,7 +21,7 @@ from invert.images import target as images
 MAGIC = b"\x89PNG\r\n\x1a\n"
 
 
-def picture(height: int = 16, width: int = 16, channels: int = 3, seed: int = 0) -> NDArray[np.uint8]:
+def image(height: int = 16, width: int = 16, channels: int = 3, seed: int = 0) -> NDArray[np.uint8]:
     """Return uint8 noise [H, W, C], or [H, W] for one channel."""
     shape = (height, width) if channels == 1 else (height, width, channels)
     return np.random.default_rng(seed).integers(0, 256, shape, dtype=np.uint8)
@@ -109,7 +109,7 @@ def jpeg_of_scans(side: int, count: int) -> bytes:
 def webp_of_canvas(width: int, height: int) -> bytes:
     """Return an extended WebP whose header claims a canvas of this size."""
     body = b"\0\0\0\0" + (width - 1).to_bytes(3, "little") + (height - 1).to_bytes(3, "little")
-    inner = encode(picture(), "WEBP")[12:]
+    inner = encode(image(), "WEBP")[12:]
     payload = b"WEBP" + b"VP8X" + struct.pack("<I", 10) + body + inner
     return b"RIFF" + struct.pack("<I", len(payload)) + payload
 

@@ -22,7 +22,7 @@ def blurred(radius: float) -> np.ndarray:
 
 @pytest.mark.parametrize("channels", [1, 3])
 @pytest.mark.parametrize("value", [0, 128, 255])
-def test_flat_pictures(channels: int, value: int) -> None:
+def test_flat_images(channels: int, value: int) -> None:
     found = complexity(np.full([32, 32, channels], value, dtype=np.uint8))
     assert (found["entropy2d"], found["gradient"], found["homogeneity"]) == (0, 0, 1)
     assert not math.copysign(1, found["entropy2d"]) < 0
@@ -113,7 +113,7 @@ def test_turning_over_changes_no_content() -> None:
 
 
 @pytest.mark.parametrize("channels", [1, 3])
-def test_file_a_picture_came_in_plays_no_role(channels: int) -> None:
+def test_file_a_image_came_in_plays_no_role(channels: int) -> None:
     array = blurred(1)[:, :, :channels]
     expected = complexity(array)
     for form, options in (("PNG", {"compress_level": 0}), ("PNG", {"compress_level": 9}), ("BMP", {}), ("TIFF", {})):
@@ -135,6 +135,6 @@ def test_file_a_picture_came_in_plays_no_role(channels: int) -> None:
     ],
     ids=lambda array: f"{array.dtype}{list(array.shape)}",
 )
-def test_what_is_not_a_picture(array: np.ndarray) -> None:
+def test_what_is_not_a_image(array: np.ndarray) -> None:
     with pytest.raises(ValueError, match="expected uint8"):
         complexity(array)

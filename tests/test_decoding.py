@@ -9,7 +9,7 @@ from PIL import Image
 
 from invert.images.containers import orientation
 from tests import image_factory as factory
-from tests.image_factory import chunk, encode, exif, picture, png, read_bytes
+from tests.image_factory import chunk, encode, exif, image, png, read_bytes
 
 # Depth
 
@@ -42,7 +42,7 @@ def test_grey_of_few_bits_reaches_black_and_white(tmp_path: Path, bits: int) -> 
 # Transparency
 
 
-def transparent_pictures() -> dict[str, bytes]:
+def transparent_images() -> dict[str, bytes]:
     """Files that all show red on the left and transparent green on the right."""
     array = factory.hidden_colour()
     index = np.repeat(np.arange(2, dtype=np.uint8), 8)[None].repeat(16, 0)
@@ -57,17 +57,17 @@ def transparent_pictures() -> dict[str, bytes]:
     }
 
 
-@pytest.mark.parametrize("kind", transparent_pictures())
+@pytest.mark.parametrize("kind", transparent_images())
 def test_transparent_parts_become_black_and_hidden_colour_stays_hidden(tmp_path: Path, kind: str) -> None:
-    target = read_bytes(tmp_path, transparent_pictures()[kind])
+    target = read_bytes(tmp_path, transparent_images()[kind])
     assert (target.array[:, :8] == (255, 0, 0)).all()
     assert (target.array[:, 8:] == 0).all()
     assert "its transparent parts are laid on black" in target.warnings
 
 
-@pytest.mark.parametrize("kind", transparent_pictures())
+@pytest.mark.parametrize("kind", transparent_images())
 def test_four_channels_keep_transparency(tmp_path: Path, kind: str) -> None:
-    target = read_bytes(tmp_path, transparent_pictures()[kind], channels=4)
+    target = read_bytes(tmp_path, transparent_images()[kind], channels=4)
     assert target.array.shape == (16, 16, 4)
     assert (target.array[:, :8] == (255, 0, 0, 255)).all()
     assert (target.array[:, 8:, 3] == 0).all()
@@ -103,7 +103,7 @@ def test_transparent_grey_becomes_black_at_every_depth(tmp_path: Path, kind: str
 
 
 def test_opaque_alpha_needs_no_warning(tmp_path: Path) -> None:
-    source = picture(channels=4)
+    source = image(channels=4)
     source[..., 3] = 255
     target = read_bytes(tmp_path, encode(source))
     np.testing.assert_array_equal(target.array, source[..., :3])
@@ -114,7 +114,7 @@ def test_opaque_alpha_needs_no_warning(tmp_path: Path) -> None:
 
 
 def test_grey_into_colour_and_colour_into_grey(tmp_path: Path) -> None:
-    grey, colour = picture(channels=1), picture()
+    grey, colour = image(channels=1), image()
     target = read_bytes(tmp_path, encode(grey))
     np.testing.assert_array_equal(target.array, np.repeat(grey[..., None], 3, 2))
     assert target.warnings == ("it is grey: repeated into three channels",)
@@ -127,14 +127,14 @@ def test_grey_into_colour_and_colour_into_grey(tmp_path: Path) -> None:
 
 
 def test_grey_stored_as_colour_loses_nothing_and_warns_of_nothing(tmp_path: Path) -> None:
-    grey = picture(channels=1)
+    grey = image(channels=1)
     target = read_bytes(tmp_path, encode(np.repeat(grey[..., None], 3, 2)), channels=1)
     np.testing.assert_array_equal(target.array[..., 0], grey)
     assert target.warnings == ()
 
 
 def test_palette_is_looked_up(tmp_path: Path) -> None:
-    palette = bytes(picture(1, 256, 3, seed=1).ravel())
+    palette = bytes(image(1, 256, 3, seed=1).ravel())
     index = np.arange(256, dtype=np.uint8).reshape(16, 16)
     target = read_bytes(tmp_path, png(16, 16, 8, 3, index.tobytes(), before=chunk(b"PLTE", palette)))
     assert target.array.tobytes() == palette
@@ -155,7 +155,7 @@ def test_cmyk_jpeg_shows_its_colours_and_not_their_inverse(tmp_path: Path, marke
 
 
 def test_colour_profile_is_ignored_with_a_note(tmp_path: Path) -> None:
-    source = picture()
+    source = image()
     for data in (
         encode(source, icc_profile=b"profile" * 20),
         encode(source, "WEBP", lossless=True, icc_profile=b"profile" * 20),
@@ -187,7 +187,7 @@ ORIENTED = {
 @pytest.mark.parametrize("value", ORIENTED)
 @pytest.mark.parametrize("order", ["<", ">"])
 def test_all_orientations_give_the_same_target(tmp_path: Path, value: int, order: str) -> None:
-    upright = picture(17, 24)
+    upright = image(17, 24)
     stored = np.ascontiguousarray(ORIENTED[value](upright))
     rows, (height, width) = stored.tobytes(), stored.shape[:2]
     block = chunk(b"eXIf", exif(value, order))
@@ -229,7 +229,7 @@ def test_jpeg_orientation_is_applied(tmp_path: Path) -> None:
 )
 def test_senseless_exif_is_ignored(tmp_path: Path, block: bytes) -> None:
     assert orientation(block) == 1
-    source = picture()
+    source = image()
     target = read_bytes(tmp_path, png(16, 16, 8, 2, source.tobytes(), before=chunk(b"eXIf", block)))
     np.testing.assert_array_equal(target.array, source)
     assert target.warnings == ()
@@ -240,18 +240,18 @@ def test_senseless_exif_is_ignored(tmp_path: Path, block: bytes) -> None:
 # Animations
 
 
-def test_first_picture_of_an_animation(tmp_path: Path) -> None:
-    first, second = Image.fromarray(picture(seed=1)), Image.fromarray(picture(seed=2))
+def test_first_image_of_an_animation(tmp_path: Path) -> None:
+    first, second = Image.fromarray(image(seed=1)), Image.fromarray(image(seed=2))
     for kind, options in (("PNG", {}), ("WEBP", {"lossless": True})):
         data = encode(first, kind, save_all=True, append_images=[second, first], **options)
         target = read_bytes(tmp_path, data)
         np.testing.assert_array_equal(target.array, np.asarray(first))
-        assert target.warnings == ("it is an animation: the first of its 3 pictures is used",)
+        assert target.warnings == ("it is an animation: the first of its 3 images is used",)
 
 
 @pytest.mark.parametrize("frames", [0, 1, 0xFFFFFFFF])
 def test_senseless_animation_header_does_not_matter(tmp_path: Path, frames: int) -> None:
-    source = picture()
+    source = image()
     control = chunk(b"acTL", struct.pack(">II", frames, 0))
     for extra in (control, control + control, control + chunk(b"fcTL", b"\xff" * 26)):
         data = png(16, 16, 8, 2, source.tobytes(), before=extra)

@@ -42,7 +42,7 @@ def test_exit_codes_are_what_the_documentation_says() -> None:
         (errors.UsageError("--steps is -1"), "--steps is -1"),
         (errors.UsageError("--steps is -1", advice="Use 1 or more."), "--steps is -1. Use 1 or more."),
         (errors.InvertError("it is odd", path="x"), "file 'x': it is odd"),
-        (errors.NoInputError("there is no picture", path="dir"), "input 'dir': there is no picture"),
+        (errors.NoInputError("there is no image", path="dir"), "input 'dir': there is no image"),
         (
             errors.NetworkError("cut off", path=b"x.pkl", advice="Copy it again."),
             "network 'x.pkl': cut off. Copy it again.",

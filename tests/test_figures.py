@@ -1,4 +1,4 @@
-"""Figures over training: the same numbers give the same picture, and no numbers break them."""
+"""Figures over training: the same numbers give the same image, and no numbers break them."""
 
 import io
 import math

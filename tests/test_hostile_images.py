@@ -18,7 +18,7 @@ from PIL import Image
 from invert.errors import ExitCode, ImageCode, ImageError
 from invert.images import target as images
 from tests import image_factory as factory
-from tests.image_factory import chunk, encode, exif, picture, png, read_bytes, refusal, save
+from tests.image_factory import chunk, encode, exif, image, png, read_bytes, refusal, save
 
 CODES = set(get_args(ImageCode))
 
@@ -29,7 +29,7 @@ CODES = set(get_args(ImageCode))
         (b"", "image-empty", "empty"),
         (b"<!DOCTYPE html><p>not found", "image-format", "web page"),
         (b"just some text", "image-unrecognised", "not a PNG, JPEG, WebP or BMP"),
-        (b"BMW builds cars, not pictures", "image-unrecognised", "not a PNG"),
+        (b"BMW builds cars, not images", "image-unrecognised", "not a PNG"),
         (bytes(1000), "image-unrecognised", "not a PNG"),
         (b"version https://git-lfs.github.com/spec/v1\n", "image-format", "Git LFS pointer"),
         (b"II*\0" + bytes(100), "image-format", "TIFF"),
@@ -42,7 +42,7 @@ CODES = set(get_args(ImageCode))
         (b"PK\x03\x04" + bytes(100), "image-format", "zip"),
     ],
 )
-def test_what_is_not_a_picture_is_named(tmp_path: Path, data: bytes, code: str, says: str) -> None:
+def test_what_is_not_a_image_is_named(tmp_path: Path, data: bytes, code: str, says: str) -> None:
     error = refusal(tmp_path, data)
     assert error.code == code
     assert says in str(error)
@@ -51,23 +51,23 @@ def test_what_is_not_a_picture_is_named(tmp_path: Path, data: bytes, code: str, 
 
 @pytest.mark.parametrize("kind", ["TIFF", "GIF", "TGA", "ICO", "PPM", "SGI", "DDS", "JPEG2000"])
 def test_other_formats_are_refused_though_the_decoder_knows_them(tmp_path: Path, kind: str) -> None:
-    assert refusal(tmp_path, encode(picture(), kind)).code in ("image-format", "image-unrecognised")
+    assert refusal(tmp_path, encode(image(), kind)).code in ("image-format", "image-unrecognised")
 
 
 def test_a_format_can_be_switched_off(tmp_path: Path) -> None:
-    data = encode(picture(), "BMP")
+    data = encode(image(), "BMP")
     assert read_bytes(tmp_path, data).array.shape == (16, 16, 3)
     assert refusal(tmp_path, data, formats=("PNG",)).code == "image-format"
 
 
 def test_run_length_bitmaps_are_refused(tmp_path: Path) -> None:
-    broken = bytearray(encode(Image.fromarray(picture()).quantize(16), "BMP"))
+    broken = bytearray(encode(Image.fromarray(image()).quantize(16), "BMP"))
     broken[30] = 1
     assert refusal(tmp_path, bytes(broken)).code == "image-format"
 
 
 def complete_files() -> dict[str, bytes]:
-    source = picture(64, 64)
+    source = image(64, 64)
     return {
         "PNG": encode(source),
         "JPEG": encode(source, "JPEG"),
@@ -91,12 +91,12 @@ def test_a_file_cut_off_anywhere_is_refused(kind: str) -> None:
 
 
 def test_png_without_its_end_is_refused(tmp_path: Path) -> None:
-    error = refusal(tmp_path, encode(picture())[:-12])
+    error = refusal(tmp_path, encode(image())[:-12])
     assert error.code == "image-truncated"
 
 
 def test_damaged_png_is_noticed_wherever_the_damage_is() -> None:
-    data = encode(picture())
+    data = encode(image())
     for position in range(8, len(data)):
         broken = bytearray(data)
         broken[position] ^= 0x10
@@ -141,12 +141,12 @@ def test_fuzz(data: st.DataObject) -> None:
 
 
 SMALL_FILES = {
-    "PNG": encode(Image.fromarray(picture()).quantize(16), transparency=bytes(range(16))),
-    "JPEG": encode(picture(), "JPEG", exif=exif(6)),
+    "PNG": encode(Image.fromarray(image()).quantize(16), transparency=bytes(range(16))),
+    "JPEG": encode(image(), "JPEG", exif=exif(6)),
     "progressive JPEG": encode(Image.new("CMYK", (16, 16)), "JPEG", progressive=True),
-    "WebP": encode(picture(channels=4), "WEBP", exif=exif(6)),
-    "lossless WebP": encode(picture(), "WEBP", lossless=True),
-    "BMP": encode(Image.fromarray(picture()).quantize(16), "BMP"),
+    "WebP": encode(image(channels=4), "WEBP", exif=exif(6)),
+    "lossless WebP": encode(image(), "WEBP", lossless=True),
+    "BMP": encode(Image.fromarray(image()).quantize(16), "BMP"),
 }
 
 
@@ -182,7 +182,7 @@ def test_fuzz_png_headers(
 
 
 def test_unexpected_errors_of_the_decoder_become_one_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    data = encode(picture())
+    data = encode(image())
     for raised, code in (
         (ValueError("Decompressed data too large"), "image-damaged"),
         (struct.error("unpack"), "image-damaged"),
@@ -202,17 +202,17 @@ def test_unexpected_errors_of_the_decoder_become_one_error(tmp_path: Path, monke
 
 @pytest.mark.parametrize(("width", "height"), [(1, 1), (1, 5000), (5000, 1), (7, 7), (7, 100)])
 def test_tiny_and_extreme_shapes_are_refused(tmp_path: Path, width: int, height: int) -> None:
-    error = refusal(tmp_path, encode(picture(height, width)))
+    error = refusal(tmp_path, encode(image(height, width)))
     assert error.code == "image-too-small"
     assert f"{width} x {height} pixels, and each side must have at least 8" in str(error)
 
 
 def test_smallest_side_is_a_setting(tmp_path: Path) -> None:
-    assert read_bytes(tmp_path, encode(picture(1, 1)), min_size=1).array.shape == (16, 16, 3)
+    assert read_bytes(tmp_path, encode(image(1, 1)), min_size=1).array.shape == (16, 16, 3)
 
 
 def test_pixel_limit_is_checked_before_decoding(tmp_path: Path) -> None:
-    data = encode(picture(40, 50))
+    data = encode(image(40, 50))
     error = refusal(tmp_path, data, max_pixels=1999)
     assert error.code == "image-too-large"
     assert str(error).endswith("over the 0.001999 Mpx limit. Use --max-pixels to raise it.")
@@ -220,7 +220,7 @@ def test_pixel_limit_is_checked_before_decoding(tmp_path: Path) -> None:
 
 
 def test_size_limit_on_files(tmp_path: Path) -> None:
-    data = encode(picture())
+    data = encode(image())
     assert refusal(tmp_path, data, max_bytes=len(data) - 1).code == "image-too-large"
     assert read_bytes(tmp_path, data, max_bytes=len(data)).array.shape == (16, 16, 3)
 
@@ -243,7 +243,7 @@ print(int(re.search(r"VmHWM:\\s*(\\d+)", pathlib.Path("/proc/self/status").read_
 
 
 def test_bombs_cost_neither_memory_nor_time(tmp_path: Path) -> None:
-    jpeg = encode(picture(), "JPEG")
+    jpeg = encode(image(), "JPEG")
     bombs = {
         "12000.png": (factory.png_bomb(12000), "image-too-large"),
         "20000.png": (factory.png_bomb(20000), "image-too-large"),
@@ -252,8 +252,8 @@ def test_bombs_cost_neither_memory_nor_time(tmp_path: Path) -> None:
         "scans.jpg": (factory.jpeg_of_scans(64, 5000), "image-bomb"),
         "blocks.png": (factory.MAGIC + chunk(b"IHDR", bytes(13)) + chunk(b"teXt") * 300_000, "image-bomb"),
         "fill.jpg": (jpeg[:2] + b"\xff" * 2_000_000 + jpeg[2:], "image-bomb"),
-        # Text and profiles are never unpacked, so these are as good as any picture.
-        **{f"{kind}.png": (data, "read") for kind, data in factory.text_bombs(picture()).items()},
+        # Text and profiles are never unpacked, so these are as good as any image.
+        **{f"{kind}.png": (data, "read") for kind, data in factory.text_bombs(image()).items()},
     }
     paths = [save(tmp_path, data, name) for name, (data, _) in bombs.items()]
     result = subprocess.run(
@@ -270,14 +270,14 @@ def test_bombs_cost_neither_memory_nor_time(tmp_path: Path) -> None:
 
 
 def test_pixels_beside_a_text_bomb_are_read(tmp_path: Path) -> None:
-    source = picture()
+    source = image()
     for data in factory.text_bombs(source, 8 << 20).values():
         np.testing.assert_array_equal(read_bytes(tmp_path, data).array, source)
 
 
 @pytest.mark.parametrize("keyword", ["transparency", "bbox", "exif", "interlace", "icc_profile"])
 def test_text_cannot_pose_as_a_header(tmp_path: Path, keyword: str) -> None:
-    source = picture()
+    source = image()
     text = chunk(b"tEXt", keyword.encode() + b"\x001")
     target = read_bytes(tmp_path, png(16, 16, 8, 2, source.tobytes(), before=text))
     np.testing.assert_array_equal(target.array, source)
@@ -289,7 +289,7 @@ def test_threads_read_alike_and_leave_no_trace(tmp_path: Path) -> None:
     import warnings
 
     path = save(
-        tmp_path, factory.with_segment(encode(picture(64, 64), "JPEG"), 0xE1, b"Exif\0\0" + b"II*\0\x08\0\0\0\xff")
+        tmp_path, factory.with_segment(encode(image(64, 64), "JPEG"), 0xE1, b"Exif\0\0" + b"II*\0\x08\0\0\0\xff")
     )
     expected = images.read(path, 16, 3).pixel_sha256
     filters, limit = list(warnings.filters), Image.MAX_IMAGE_PIXELS

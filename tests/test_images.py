@@ -1,4 +1,4 @@
-"""Pictures become targets as documented: values, files, names."""
+"""Images become targets as documented: values, files, names."""
 
 import hashlib
 import os
@@ -14,14 +14,14 @@ from PIL import Image
 
 from invert.errors import ImageError
 from invert.images import target as images
-from tests.image_factory import encode, picture, read_bytes, run_unprivileged, save
+from tests.image_factory import encode, image, read_bytes, run_unprivileged, save
 
 # Values
 
 
 @pytest.mark.parametrize(("kind", "options"), [("PNG", {}), ("BMP", {}), ("WEBP", {"lossless": True})])
-def test_lossless_pictures_keep_every_pixel(tmp_path: Path, kind: str, options: dict[str, object]) -> None:
-    source = picture()
+def test_lossless_images_keep_every_pixel(tmp_path: Path, kind: str, options: dict[str, object]) -> None:
+    source = image()
     target = read_bytes(tmp_path, encode(source, kind, **options))
     np.testing.assert_array_equal(target.array, source)
     assert target.warnings == ()
@@ -30,7 +30,7 @@ def test_lossless_pictures_keep_every_pixel(tmp_path: Path, kind: str, options: 
 
 
 def test_pixels_are_in_minus_one_to_one_channels_first(tmp_path: Path) -> None:
-    source = picture()
+    source = image()
     source[0, 0], source[0, 1] = (0, 0, 0), (255, 255, 255)
     pixels = read_bytes(tmp_path, encode(source)).pixels
     assert tuple(pixels.shape) == (1, 3, 16, 16)
@@ -42,7 +42,7 @@ def test_pixels_are_in_minus_one_to_one_channels_first(tmp_path: Path) -> None:
 
 
 def test_reading_needs_no_torch(tmp_path: Path) -> None:
-    path = save(tmp_path, encode(picture()))
+    path = save(tmp_path, encode(image()))
     program = (
         "import sys, invert.images.target, invert.durable\n"
         "invert.images.target.read(sys.argv[1], 16, 3)\n"
@@ -59,41 +59,41 @@ def test_jpeg_is_close_and_its_rows_are_not_mixed_up(tmp_path: Path) -> None:
 
 
 def test_crop_and_resize_follow_the_official_order(tmp_path: Path) -> None:
-    source = picture(51, 70)
+    source = image(51, 70)
     target = read_bytes(tmp_path, encode(source))
-    image = Image.fromarray(source)
-    size = min(image.size)
+    opened = Image.fromarray(source)
+    size = min(opened.size)
     box = ((70 - size) // 2, (51 - size) // 2, (70 + size) // 2, (51 + size) // 2)
-    expected = np.asarray(image.crop(box).resize((16, 16), Image.Resampling.LANCZOS))
+    expected = np.asarray(opened.crop(box).resize((16, 16), Image.Resampling.LANCZOS))
     np.testing.assert_array_equal(target.array, expected)
     assert target.original_size == (70, 51)
     assert target.warnings == ("70 x 51 is not square: the 51 x 51 in the centre are kept",)
 
 
 def test_odd_crop_is_exact_when_nothing_is_resized(tmp_path: Path) -> None:
-    source = picture(16, 21)
+    source = image(16, 21)
     np.testing.assert_array_equal(read_bytes(tmp_path, encode(source)).array, source[:, 2:18])
 
 
-def test_small_picture_is_enlarged_and_marked(tmp_path: Path) -> None:
-    target = read_bytes(tmp_path, encode(picture(12, 12)))
+def test_small_image_is_enlarged_and_marked(tmp_path: Path) -> None:
+    target = read_bytes(tmp_path, encode(image(12, 12)))
     assert target.upsampled
     assert target.array.shape == (16, 16, 3)
     assert "12 x 12 is enlarged to the network's 16 x 16" in target.warnings
 
 
 def test_hashes(tmp_path: Path) -> None:
-    source = picture()
+    source = image()
     data = encode(source)
     target = read_bytes(tmp_path, data)
     assert target.file_sha256 == hashlib.sha256(data).hexdigest()
     assert target.pixel_sha256 == hashlib.sha256(b"uint8 16x16x3\n" + source.tobytes()).hexdigest()
-    tall, wide = picture(8, 32), picture(32, 8).reshape(8, 32, 3).reshape(32, 8, 3)
+    tall, wide = image(8, 32), image(32, 8).reshape(8, 32, 3).reshape(32, 8, 3)
     assert images.pixel_sha256(tall) != images.pixel_sha256(wide)
 
 
 def test_targets_cannot_be_changed_by_accident(tmp_path: Path) -> None:
-    target = read_bytes(tmp_path, encode(picture()))
+    target = read_bytes(tmp_path, encode(image()))
     with pytest.raises(ValueError, match="read-only"):
         target.array[0] = 0
 
@@ -102,7 +102,7 @@ def test_targets_cannot_be_changed_by_accident(tmp_path: Path) -> None:
 
 
 def test_wrong_extension_is_read_by_content_with_a_note(tmp_path: Path) -> None:
-    source = picture()
+    source = image()
     target = images.read(save(tmp_path, encode(source), "x.jpg"), 16, 3)
     np.testing.assert_array_equal(target.array, source)
     assert target.notes == ("it is called .jpg but is PNG",)
@@ -129,7 +129,7 @@ def test_special_files_are_refused_at_once(tmp_path: Path, kind: str, monkeypatc
 
 @pytest.mark.timeout(5)
 def test_pipe_that_replaces_a_file_at_the_last_moment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    path = save(tmp_path, encode(picture()))
+    path = save(tmp_path, encode(image()))
     real_open = os.open
 
     def swap(name: object, flags: int, *rest: object) -> int:
@@ -154,7 +154,7 @@ def test_missing_dangling_and_changing_files(tmp_path: Path, monkeypatch: pytest
         with pytest.raises(ImageError) as caught:
             images.read(tmp_path / name, 16, 3)
         assert caught.value.code == code
-    path = save(tmp_path, encode(picture()))
+    path = save(tmp_path, encode(image()))
     found = list(images.scan([tmp_path]))
     assert path in found
     path.unlink()
@@ -164,7 +164,7 @@ def test_missing_dangling_and_changing_files(tmp_path: Path, monkeypatch: pytest
 
 
 def test_file_that_grows_while_it_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    path = save(tmp_path, encode(picture()))
+    path = save(tmp_path, encode(image()))
     real_fstat, calls = os.fstat, []
 
     def fstat(descriptor: int) -> os.stat_result:
@@ -181,8 +181,8 @@ def test_file_that_grows_while_it_is_read(tmp_path: Path, monkeypatch: pytest.Mo
 
 
 def test_hash_shows_that_a_file_changed_since(tmp_path: Path) -> None:
-    before = read_bytes(tmp_path, encode(picture(seed=1)))
-    after = read_bytes(tmp_path, encode(picture(seed=2)))
+    before = read_bytes(tmp_path, encode(image(seed=1)))
+    after = read_bytes(tmp_path, encode(image(seed=2)))
     assert before.path == after.path
     assert before.file_sha256 != after.file_sha256
     assert before.pixel_sha256 != after.pixel_sha256
@@ -209,9 +209,9 @@ def test_file_and_folder_without_permission_are_reported() -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         folder.chmod(0o755)
-        save(folder, encode(picture()), "a.png").chmod(0)
+        save(folder, encode(image()), "a.png").chmod(0)
         (folder / "b").mkdir(0)
-        save(folder, encode(picture()), "c.png")
+        save(folder, encode(image()), "c.png")
         result = run_unprivileged(NOBODY_CHILD, name)
     lines = result.stdout.splitlines()
     assert lines[0].startswith("image-unreadable")
@@ -247,7 +247,7 @@ NAMES = [
 
 
 def test_names_of_all_kinds_are_read_and_keep_their_bytes(tmp_path: Path) -> None:
-    data = encode(picture())
+    data = encode(image())
     folder = os.fsencode(tmp_path)
     for name in NAMES:
         Path(os.fsdecode(os.path.join(folder, name))).write_bytes(data)
@@ -306,12 +306,12 @@ def test_policy_is_validated(wrong: dict[str, object]) -> None:
 
 def test_channels_are_validated() -> None:
     with pytest.raises(ValueError, match="channels is 2"):
-        images.decode(encode(picture()), 2)
+        images.decode(encode(image()), 2)
 
 
 @pytest.mark.parametrize("channels", [1, 3, 4])
 def test_png_bytes_round_trip_and_repeat(tmp_path: Path, channels: int) -> None:
-    source = picture(channels=channels).reshape(16, 16, channels)
+    source = image(channels=channels).reshape(16, 16, channels)
     data = images.to_png_bytes(source)
     assert data == images.to_png_bytes(source.copy())
     np.testing.assert_array_equal(read_bytes(tmp_path, data, channels=channels).array, source)

@@ -23,14 +23,14 @@ def test_the_papers_pyramid_keeps_the_variance_of_white_noise() -> None:
     assert float(halved.var()) == pytest.approx(1, abs=0.02)
 
 
-def test_pictures_and_maps_add_up_separately() -> None:
+def test_images_and_maps_add_up_separately() -> None:
     noise = NoiseMaps(SIZES, 3, torch.device("cpu"))
     noise.draw([torch.Generator().manual_seed(i) for i in range(3)])
     expected = sum(autocorrelation(value, 2.0) for value in noise.by_layer().values())
     torch.testing.assert_close(noise.autocorrelation(2.0), expected)
 
 
-def test_each_picture_draws_from_its_own_stream() -> None:
+def test_each_image_draws_from_its_own_stream() -> None:
     noise = NoiseMaps(SIZES, 2, torch.device("cpu"))
     noise.draw([torch.Generator().manual_seed(i) for i in (7, 8)])
     alone = NoiseMaps(SIZES, 1, torch.device("cpu"))
@@ -52,7 +52,7 @@ def test_normalise_and_a_constant_map() -> None:
     torch.testing.assert_close(large.square().mean(dim=[2, 3]), torch.ones([2, 1]))
 
 
-def test_fill_takes_one_map_or_one_for_each_picture() -> None:
+def test_fill_takes_one_map_or_one_for_each_image() -> None:
     noise = NoiseMaps(SIZES, 2, torch.device("cpu"))
     noise.fill({"b4.conv1": torch.full([4, 4], 2.0), "b8.conv0": torch.arange(2.0)[:, None, None].expand(2, 8, 8)})
     assert float(noise.by_layer()["b4.conv1"].min()) == 2

@@ -189,7 +189,7 @@ def test_figures_are_inside_the_page() -> None:
 @pytest.mark.parametrize(
     ("width", "shown", "kind"), [(32, 512, "pixels"), (200, 400, "pixels"), (384, 384, "grid"), (2048, 2048, "large")]
 )
-def test_small_pictures_are_enlarged_by_a_whole_factor(width: int, shown: int, kind: str) -> None:
+def test_small_images_are_enlarged_by_a_whole_factor(width: int, shown: int, kind: str) -> None:
     page = Reader(example(Figure(png(width, 16), "grid", pixels=True)))
     (image,) = page.all("img")
     assert (image["width"], image["height"]) == (str(shown), str(16 * shown // width))

@@ -44,7 +44,7 @@ def test_weights_are_the_published_ones(perceptual: Perceptual) -> None:
     assert float(perceptual.distance(identical, perceptual.prepare(identical))[0]) < 1e-9
 
 
-def test_black_pictures_have_a_finite_gradient(perceptual: Perceptual) -> None:
+def test_black_images_have_a_finite_gradient(perceptual: Perceptual) -> None:
     with torch.no_grad():
         bias = perceptual.model.net.slice1[0].bias.clone()
         perceptual.model.net.slice1[0].bias.fill_(-1e3)  # every feature of the first layer is zero
@@ -69,7 +69,7 @@ def test_grey_is_repeated_and_alpha_left_out(perceptual: Perceptual) -> None:
     torch.testing.assert_close(perceptual.distance(four, perceptual.prepare(other))[0], expected)
 
 
-def test_large_pictures_are_averaged_down_to_256(perceptual: Perceptual) -> None:
+def test_large_images_are_averaged_down_to_256(perceptual: Perceptual) -> None:
     torch.manual_seed(0)
     x, y = torch.rand([2, 1, 3, 512, 512]) * 2 - 1
     halves = [torch.nn.functional.avg_pool2d(image, 2) for image in (x, y)]

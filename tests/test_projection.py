@@ -37,8 +37,8 @@ def target(seed: int, resolution: int = 32, channels: int = 3) -> Target:
     digest = hashlib.sha256(array.tobytes()).hexdigest()
     return Target(
         array=array,
-        name=f"picture{seed}",
-        path=Path(f"picture{seed}.png"),
+        name=f"image{seed}",
+        path=Path(f"image{seed}.png"),
         file_sha256=digest,
         pixel_sha256=digest,
         original_size=(resolution, resolution),
@@ -144,7 +144,7 @@ def test_golden_guided(kind: str, form: str) -> None:
 
 @pytest.mark.parametrize("kind", ["paper", "official_code"])
 def test_golden(kind: str) -> None:
-    """The whole golden run, with its own arithmetic: weights per picture, the plain formula of the distance.
+    """The whole golden run, with its own arithmetic: weights per image, the plain formula of the distance.
 
     In a process of its own, where no other test has loaded native kernels, which round differently.
     """
@@ -204,8 +204,8 @@ def test_global_random_state_is_neither_used_nor_changed(alex: Perceptual) -> No
     assert np.array_equal(states[1], np.random.get_state()[1])
 
 
-def test_a_generated_picture_comes_back(alex: Perceptual) -> None:
-    """The whole loop lowers the distance of a picture that the network drew from a latent near the centre."""
+def test_a_generated_image_comes_back(alex: Perceptual) -> None:
+    """The whole loop lowers the distance of an image that the network drew from a latent near the centre."""
     generator = tiny()
     with torch.no_grad():
         image = generator(torch.randn([1, 4], generator=torch.Generator().manual_seed(5)))
@@ -280,11 +280,11 @@ def test_records_say_what_happens(alex: Perceptual) -> None:
         *[(1, restart, step, 1) for restart in (0, 1) for step in (0, 1)],
     ]
     names = [record.target.name for record in records if isinstance(record, Projection)]
-    assert names == ["picture0", "picture1", "picture2"]
+    assert names == ["image0", "image1", "image2"]
 
 
 class Exploding:
-    """Losses that become infinite for picture 1 from a given call on."""
+    """Losses that become infinite for image 1 from a given call on."""
 
     def __init__(self, at: int) -> None:
         self.calls, self.at = 0, at
@@ -297,7 +297,7 @@ class Exploding:
 
 
 @pytest.mark.parametrize("at", [0, 3])
-def test_a_diverging_picture_keeps_its_best_state_and_leaves_the_others_alone(at: int) -> None:
+def test_a_diverging_image_keeps_its_best_state_and_leaves_the_others_alone(at: int) -> None:
     def run(objective: object) -> tuple[Optimisation, np.ndarray]:
         noise = NoiseMaps({}, 2, torch.device("cpu"))
         statistics = LatentStatistics(torch.zeros([3]), 1.0)
@@ -360,7 +360,7 @@ def test_a_class_the_network_lacks(alex: Perceptual) -> None:
             Projector(generator, alex, ProjectConfig(class_index=7, lpips="alex"), batch=1)
 
 
-def test_streams_depend_on_seed_picture_and_restart() -> None:
+def test_streams_depend_on_seed_image_and_restart() -> None:
     draws = {
         float(torch.randn([1], generator=random_stream(*key)))
         for key in ((0, "a", 0), (1, "a", 0), (0, "b", 0), (0, "a", 1))

@@ -7,7 +7,7 @@ import pytest
 
 from invert.errors import ImageError
 from invert.images import target as images
-from tests.image_factory import encode, picture, save
+from tests.image_factory import encode, image, save
 
 
 def codes_and_names(items: object) -> list[tuple[str, str]]:
@@ -23,7 +23,7 @@ def tree(folder: Path, *names: str) -> None:
         (folder / name).touch()
 
 
-def test_scan_takes_pictures_in_a_fixed_order(tmp_path: Path) -> None:
+def test_scan_takes_images_in_a_fixed_order(tmp_path: Path) -> None:
     tree(tmp_path, "b.PNG", "a/z.jpg", "a/b.webp", "c.jpeg", "B.bmp", "notes.txt", "é.png", "a.png", "x.tiff", "x.gif")
     found = [path.relative_to(tmp_path).as_posix() for path in images.scan([tmp_path]) if isinstance(path, Path)]
     assert found == ["B.bmp", "a/b.webp", "a/z.jpg", "a.png", "b.PNG", "c.jpeg", "é.png"]
@@ -80,7 +80,7 @@ def test_scan_ends_where_links_run_in_circles(tmp_path: Path) -> None:
 
 @pytest.mark.timeout(10)
 def test_scan_cannot_be_multiplied_by_links(tmp_path: Path) -> None:
-    """Each of 30 folders links twice to the next: 2^30 ways to one picture."""
+    """Each of 30 folders links twice to the next: 2^30 ways to one image."""
     root = tmp_path / "root"
     root.mkdir()
     for index in range(30):
@@ -182,7 +182,7 @@ def test_scan_of_100000_names_streams_and_asks_nothing_per_file(
 
 
 def test_same_content_and_same_name_are_both_kept(tmp_path: Path) -> None:
-    data = encode(picture())
+    data = encode(image())
     for folder in "ab":
         (tmp_path / folder).mkdir()
         save(tmp_path / folder, data)

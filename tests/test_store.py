@@ -15,7 +15,7 @@ from invert.errors import BusyError, NoInputError, OutputError, UsageError
 from invert.images.target import Target, pixel_sha256, safe_name
 from invert.projection.config import ProjectConfig, method_digest, method_record
 from invert.projection.projector import Projection
-from invert.store.folder import FolderStore, known_pictures, open_folder
+from invert.store.folder import FolderStore, known_images, open_folder
 from invert.store.npz import read_projection
 
 RUN = {"seed": 0, "batch": 1, "threads": 1}
@@ -83,12 +83,12 @@ def test_what_is_saved_is_read_back(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("channels", [1, 3, 4])
-def test_picture_shows_target_and_reconstruction(tmp_path: Path, channels: int) -> None:
+def test_image_shows_target_and_reconstruction(tmp_path: Path, channels: int) -> None:
     save(tmp_path, target(channels=channels))
-    with Image.open(tmp_path / "shirt.png") as image:
-        picture = np.asarray(image).reshape(4, 8, channels)
-    assert (picture[:, :4] == 7).all()
-    assert (picture[:, 4:] == 200).all()
+    with Image.open(tmp_path / "shirt.png") as opened:
+        image = np.asarray(opened).reshape(4, 8, channels)
+    assert (image[:, :4] == 7).all()
+    assert (image[:, 4:] == 200).all()
 
 
 def test_index_lists_everything(tmp_path: Path) -> None:
@@ -101,12 +101,12 @@ def test_index_lists_everything(tmp_path: Path) -> None:
     assert index["method_digest"] == method_digest(method())
     assert index["runs"] == [RUN]
     assert index["failures"] == [{"code": "image-truncated", "path": "bad.png"}]
-    (picture,) = index["pictures"]
-    assert picture["name"] == "shirt"
-    assert picture["distance"] == 0.25
-    assert picture["warnings"] == ["a warning"]
-    assert picture["run"] == 0
-    assert picture["npz_sha256"] == hashlib.sha256((tmp_path / "shirt.npz").read_bytes()).hexdigest()
+    (image,) = index["images"]
+    assert image["name"] == "shirt"
+    assert image["distance"] == 0.25
+    assert image["warnings"] == ["a warning"]
+    assert image["run"] == 0
+    assert image["npz_sha256"] == hashlib.sha256((tmp_path / "shirt.npz").read_bytes()).hexdigest()
 
 
 def test_same_results_give_the_same_bytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -117,7 +117,7 @@ def test_same_results_give_the_same_bytes(tmp_path: Path, monkeypatch: pytest.Mo
         assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
 
 
-def test_finished_pictures_are_known_wherever_they_lie(tmp_path: Path) -> None:
+def test_finished_images_are_known_wherever_they_lie(tmp_path: Path) -> None:
     save(tmp_path, target("first/shirt.png"))
     with open_folder(tmp_path, method(), RUN) as store:
         assert store.finished(target("second/shirt.png")) is not None
@@ -145,16 +145,16 @@ def test_damaged_results_are_made_again(tmp_path: Path, damage: str) -> None:
 
 
 def test_clashing_names_get_a_hash(tmp_path: Path) -> None:
-    pictures = [target("a/shirt.png"), target("b/shirt.png", 8), target("shirt.jpg", 9), target("SHIRT.png", 10)]
-    save(tmp_path, *pictures)
-    stems = {f"shirt-{one.file_sha256[:8]}" for one in pictures[1:3]} | {
+    images = [target("a/shirt.png"), target("b/shirt.png", 8), target("shirt.jpg", 9), target("SHIRT.png", 10)]
+    save(tmp_path, *images)
+    stems = {f"shirt-{one.file_sha256[:8]}" for one in images[1:3]} | {
         "shirt",
-        f"SHIRT-{pictures[3].file_sha256[:8]}",
+        f"SHIRT-{images[3].file_sha256[:8]}",
     }
     assert {path.stem for path in tmp_path.glob("*.npz")} == stems
     before = visible(tmp_path)
     with open_folder(tmp_path, method(), RUN) as store:
-        assert all(store.finished(one) for one in reversed(pictures))
+        assert all(store.finished(one) for one in reversed(images))
     assert visible(tmp_path) == before
 
 
@@ -201,9 +201,9 @@ def test_leftovers_of_a_killed_run_are_taken_over(tmp_path: Path) -> None:
         lambda index: b"[]",
         lambda index: json.dumps({**index, "format": "other"}).encode(),
         lambda index: json.dumps({**index, "runs": []}).encode(),
-        lambda index: json.dumps({**index, "pictures": [1]}).encode(),
-        lambda index: json.dumps({**index, "pictures": [{**index["pictures"][0], "name": "../mine"}]}).encode(),
-        lambda index: json.dumps({**index, "pictures": [{**index["pictures"][0], "name": 7}]}).encode(),
+        lambda index: json.dumps({**index, "images": [1]}).encode(),
+        lambda index: json.dumps({**index, "images": [{**index["images"][0], "name": "../mine"}]}).encode(),
+        lambda index: json.dumps({**index, "images": [{**index["images"][0], "name": 7}]}).encode(),
         lambda index: json.dumps({**index, "version": 99}).encode(),
     ],
     ids=["empty", "list", "foreign", "no runs", "no entry", "climbs out", "no name", "newer"],
@@ -239,16 +239,16 @@ def test_names_that_are_not_text(tmp_path: Path) -> None:
 
 
 def test_long_names(tmp_path: Path) -> None:
-    pictures = [target("ü" * 125 + suffix, shade) for shade, suffix in enumerate((".png", ".jpg"))]
-    save(tmp_path, *pictures)
+    images = [target("ü" * 125 + suffix, shade) for shade, suffix in enumerate((".png", ".jpg"))]
+    save(tmp_path, *images)
     assert len(list(tmp_path.glob("*.npz"))) == 2
 
 
-def test_own_pictures_are_known(tmp_path: Path) -> None:
-    assert known_pictures(tmp_path) == set()
+def test_own_images_are_known(tmp_path: Path) -> None:
+    assert known_images(tmp_path) == set()
     save(tmp_path, target())
     (tmp_path / "other.png").touch()
-    assert known_pictures(tmp_path) == {Path(os.path.realpath(tmp_path)) / "shirt.png"}
+    assert known_images(tmp_path) == {Path(os.path.realpath(tmp_path)) / "shirt.png"}
 
 
 @pytest.mark.parametrize("data", [b"", b"PK\x03\x04", b"\x93NUMPY", b"hello"])

@@ -115,7 +115,7 @@ def _fused_from(kwargs: Mapping[str, Any]) -> int:
 def _normalisation(kwargs: Mapping[str, Any]) -> str:
     chosen = [kwargs.get(f"use_{kind}_norm", kind == "instance") for kind in ("instance", "pixel")]
     if any(type(value) is not bool for value in chosen) or all(chosen):
-        raise NetworkFileError("unsupported: its layers normalise over pictures and over pixels, or it cannot be told")
+        raise NetworkFileError("unsupported: its layers normalise over images and over pixels, or it cannot be told")
     return "instance" if chosen[0] else "pixel" if chosen[1] else "none"
 
 

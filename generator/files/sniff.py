@@ -16,11 +16,11 @@ _DOWNLOAD: Final = "download the network itself again"
 
 # What else is found under the name of a network, by how it begins.
 _OTHERS: Final = (
-    (rb"\x89PNG\r\n\x1a\n", "a PNG picture; give the network with --network and the picture as IMAGE"),
-    (rb"\xff\xd8\xff", "a JPEG picture; give the network with --network and the picture as IMAGE"),
+    (rb"\x89PNG\r\n\x1a\n", "a PNG image; give the network with --network and the image as IMAGE"),
+    (rb"\xff\xd8\xff", "a JPEG image; give the network with --network and the image as IMAGE"),
     (
         rb"GIF8[79]a|RIFF....WEBP|BM|II\*\0|MM\0\*",
-        "a picture; give the network with --network and the picture as IMAGE",
+        "an image; give the network with --network and the image as IMAGE",
     ),
     (rb"version https://git-lfs", "a Git-LFS pointer, not the file it stands for; fetch that with 'git lfs pull'"),
     (

@@ -131,4 +131,4 @@ def _check_pair(generator: GeneratorConfig, discriminator: DiscriminatorSettings
     if (drawn.img_resolution, drawn.img_channels) != (seen.img_resolution, seen.img_channels):
         draws = f"{drawn.img_channels} x {drawn.img_resolution} px"
         sees = f"{seen.img_channels} x {seen.img_resolution} px"
-        raise NetworkFileError(f"damaged: its generator draws {draws} pictures, its discriminator takes {sees}")
+        raise NetworkFileError(f"damaged: its generator draws {draws} images, its discriminator takes {sees}")

@@ -29,7 +29,7 @@ def stylegan_synthesis(name: str, resolution: int, turned_from: int) -> Translat
 
     Args:
         name: The variable.
-        resolution: Of the pictures.
+        resolution: Of the images.
         turned_from: From this resolution up the kernels of `Conv0_up` are stored turned by 180 degrees. TensorFlow
             upsampled and convolved there in one transposed convolution, which convolves; below it repeated the
             pixels and ran the ordinary one, which correlates. Both took the weights as they are.

@@ -39,8 +39,8 @@ def conv_tail(
 
     Args:
         x: `[N, C, H, W]`, any floating type, contiguous or channels-last (which is kept).
-        scale: Factor per picture and channel (demodulation), `[N, C]`, or None.
-        noise: `[N, 1, H, W]`, or `[1, 1, H, W]` shared by all pictures, or None.
+        scale: Factor per image and channel (demodulation), `[N, C]`, or None.
+        noise: `[N, 1, H, W]`, or `[1, 1, H, W]` shared by all images, or None.
         strength: Factor on the noise, one element, or None for one.
         b: Bias `[C]`, or None.
         act: One of `generator.config.ACTIVATIONS`.

@@ -1,4 +1,4 @@
-"""The end of LPIPS: distance between a picture's features and stored target features, in one pass.
+"""The end of LPIPS: distance between an image's features and stored target features, in one pass.
 
 Reference: Zhang et al. 2018, section 3, equation 1.
 """

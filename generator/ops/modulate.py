@@ -1,4 +1,4 @@
-"""Scale each picture's channels by its styles, with both gradients from one pass.
+"""Scale each image's channels by its styles, with both gradients from one pass.
 
 Reference: Karras et al. 2020, equation 1, applied to the activations.
 """
@@ -14,7 +14,7 @@ __all__ = ["modulate"]
 
 
 def modulate(x: Tensor, styles: Tensor) -> Tensor:
-    """Multiply each channel of each picture by its style.
+    """Multiply each channel of each image by its style.
 
     Args:
         x: `[N, C, H, W]`, any floating type, contiguous or channels-last (which is kept).

@@ -23,7 +23,7 @@ _EPSILON = 1e-8
 
 # The fixed rule which form runs, from `python -m bench.modulated_conv` on a CPU: one shared convolution takes 0.01 to
 # 0.84 of the other's time with frozen weights, and 0.03 to 1.07 with trained ones from batch 2 up. (Training with one
-# picture at a time, 0.79 to 1.30, is not worth a rule.) On CUDA nothing has been measured yet.
+# image at a time, 0.79 to 1.30, is not worth a rule.) On CUDA nothing has been measured yet.
 DEFAULT_FORM = "shared"
 
 
@@ -51,7 +51,7 @@ def filtered_conv2d(
     groups: int = 1,
     flip_weight: bool = True,
 ) -> Tensor:
-    """Convolve with filtered up- or downsampling, without making the picture with the inserted zeros.
+    """Convolve with filtered up- or downsampling, without making the image with the inserted zeros.
 
     Args:
         x: `[N, C, H, W]`.
@@ -59,7 +59,7 @@ def filtered_conv2d(
         f: Dense low-pass filter `[k, k]` from `setup_filter` (sum one), or None.
         up: Upsampling factor before the convolution.
         down: Downsampling factor after it.
-        padding: Padding with respect to the upsampled picture.
+        padding: Padding with respect to the upsampled image.
         groups: As in `torch.nn.functional.conv2d`.
         flip_weight: True correlates as `conv2d` does, False convolves.
 
@@ -168,19 +168,19 @@ def modulated_conv2d(
     weight_energy: Tensor | None = None,
     form: str = DEFAULT_FORM,
 ) -> Tensor:
-    """Convolve each picture with the weight scaled by its own styles and normalised again.
+    """Convolve each image with the weight scaled by its own styles and normalised again.
 
     Args:
         x: `[N, I, H, W]`.
         weight: `[O, I, kh, kw]`.
-        styles: One factor per picture and input channel, `[N, I]`.
+        styles: One factor per image and input channel, `[N, I]`.
         up: Upsampling factor. down: Downsampling factor.
-        padding: Padding with respect to the upsampled picture.
+        padding: Padding with respect to the upsampled image.
         resample_filter: Dense low-pass filter from `setup_filter`.
         demodulate: Divide by the expected deviation of the output (equation 3).
         flip_weight: True correlates as `conv2d` does, False convolves.
         weight_energy: `weight.square().sum([2, 3])` where the caller has it already (frozen weights).
-        form: "per_sample" (weights per picture, one grouped convolution) or "shared" (scale the
+        form: "per_sample" (weights per image, one grouped convolution) or "shared" (scale the
             activations before and after one convolution); both are the same linear map.
 
     Returns:

@@ -1,4 +1,4 @@
-"""Upsample, pad, filter and downsample pictures in one step.
+"""Upsample, pad, filter and downsample images in one step.
 
 Reference: Karras et al. 2020, appendix B ("bilinear filtering" in all up- and downsampling); Zhang 2019.
 """
@@ -66,7 +66,7 @@ def upfirdn2d(
     """Insert zeros, pad, convolve with `f`, keep every `down`-th sample.
 
     Args:
-        x: Pictures `[N, C, H, W]`, any floating type, contiguous or channels-last (which is kept).
+        x: Images `[N, C, H, W]`, any floating type, contiguous or channels-last (which is kept).
         f: Filter `[k]` (separable) or `[kh, kw]` from `setup_filter`, or None for the identity.
         up: Upsampling factor, one or (x, y).
         down: Downsampling factor, one or (x, y).
@@ -78,7 +78,7 @@ def upfirdn2d(
         `[N, C, (H * up_y + y0 + y1 - kh) // down_y + 1, ...]`. Differentiable any number of times in `x`.
 
     Raises:
-        ValueError: The padded picture is smaller than the filter, or a factor is below one.
+        ValueError: The padded image is smaller than the filter, or a factor is below one.
     """
     up_x, up_y = _pair(up)
     down_x, down_y = _pair(down)
@@ -86,13 +86,13 @@ def upfirdn2d(
     if min(up_x, up_y, down_x, down_y) < 1:
         raise ValueError(f"up {up} and down {down} must be at least one")
     if x.ndim != 4:
-        raise ValueError(f"pictures have four dimensions [N, C, H, W], not shape {tuple(x.shape)}")
+        raise ValueError(f"images have four dimensions [N, C, H, W], not shape {tuple(x.shape)}")
     if f is None:
         f = torch.ones([1, 1], dtype=torch.float32, device=x.device)
     height = x.shape[2] * up_y + y0 + y1 - (f.shape[0] - 1)
     width = x.shape[3] * up_x + x0 + x1 - (f.shape[-1] - 1)
     if height < 1 or width < 1:
-        raise ValueError(f"a {tuple(x.shape[2:])} picture, padded by {padding}, is smaller than its filter")
+        raise ValueError(f"a {tuple(x.shape[2:])} image, padded by {padding}, is smaller than its filter")
     op = torch.ops.invert.upfirdn2d
     if f.ndim == 2:
         y: Tensor = op(x, f, up_x, up_y, down_x, down_y, x0, x1, y0, y1, flip_filter, gain)

@@ -6,7 +6,7 @@ from generator.settings import (
     MAX_CHANNELS,
     MAX_DIM,
     check_growth,
-    check_picture,
+    check_image,
     check_taps,
     later,
     require,
@@ -24,14 +24,14 @@ NORMALISATIONS = ("instance", "pixel", "none")
 
 def _check(config: "StyleGANSynthesisConfig | StyleGANDiscriminatorConfig") -> None:
     require(config.family == FAMILY, f"family is {config.family!r}, not {FAMILY!r}")
-    check_picture(config)
+    check_image(config)
     check_taps("blur_filter", config.blur_filter)
     require(config.activation in NONLINEARITIES, f"activation {config.activation!r} is not one of {NONLINEARITIES}")
 
 
 @dataclass(frozen=True)
 class StyleGANSynthesisConfig:
-    """The StyleGAN synthesis network w -> picture, and what its paper leaves out one by one (table 1).
+    """The StyleGAN synthesis network w -> image, and what its paper leaves out one by one (table 1).
 
     Attributes:
         channel_base, channel_max, channels: Widths, as of `SynthesisConfig`.
@@ -74,7 +74,7 @@ class StyleGANSynthesisConfig:
         check_growth(self.growing, self.alpha, self.img_resolution)
         require(
             self.use_styles or self.input == "latent",
-            "a constant input without styles draws one picture whatever w is: use_styles, or input 'latent'",
+            "a constant input without styles draws one image whatever w is: use_styles, or input 'latent'",
         )
 
     @property
@@ -100,7 +100,7 @@ class StyleGANSynthesisConfig:
 
 @dataclass(frozen=True)
 class StyleGANDiscriminatorConfig:
-    """The StyleGAN discriminator picture, c -> logit: that of progressive growing, with a blur before downsampling.
+    """The StyleGAN discriminator image, c -> logit: that of progressive growing, with a blur before downsampling.
 
     Labels select one of `c_dim` outputs (Mescheder et al. 2018). `growing` as of the generator, with fRGB layers.
     `mbstd_group_size` None takes the whole batch.

@@ -74,7 +74,7 @@ class StyleGANDiscriminatorBlock(nn.Module):
 
 
 class StyleGANDiscriminator(nn.Module):
-    """Score pictures: positive for real.
+    """Score images: positive for real.
 
     Args:
         config: Its settings.
@@ -87,23 +87,23 @@ class StyleGANDiscriminator(nn.Module):
             self.add_module(f"b{resolution}", StyleGANDiscriminatorBlock(config, resolution))
 
     def forward(self, image: Tensor, c: Tensor | None = None, *, alpha: float = 1.0) -> Tensor:
-        """Score pictures `[N, img_channels, r, r]` with labels `[N, c_dim]`: logits `[N, 1]`.
+        """Score images `[N, img_channels, r, r]` with labels `[N, c_dim]`: logits `[N, 1]`.
 
         Args:
-            image: Pictures. While the network grows r may be any of its resolutions, else it is the last one.
+            image: Images. While the network grows r may be any of its resolutions, else it is the last one.
             c: Labels of a conditional network.
             alpha: How far the layers at r have faded in, in [0, 1]: that share of what they see, and for the rest
-                what the fRGB layer at r / 2 sees in the picture, each 2 x 2 pixels averaged.
+                what the fRGB layer at r / 2 sees in the image, each 2 x 2 pixels averaged.
 
         Raises:
-            ValueError: The pictures, the labels or alpha do not fit this network.
+            ValueError: The images, the labels or alpha do not fit this network.
 
         Reference: Karras et al. 2018, figure 2 (fading in).
         """
         config = self.config
         top = image.shape[-1]
         if image.ndim != 4 or image.shape[1:] != (config.img_channels, top, top):
-            raise ValueError(f"pictures of shape {tuple(image.shape)} are not [N, {config.img_channels}, r, r]")
+            raise ValueError(f"images of shape {tuple(image.shape)} are not [N, {config.img_channels}, r, r]")
         check_growth(config, top, alpha)
         if config.c_dim and (c is None or c.shape != (len(image), config.c_dim)):
             raise ValueError(f"this network takes labels of shape {(len(image), config.c_dim)}")

@@ -109,7 +109,7 @@ class StyleLayer(Foldable):
         dtype = x.dtype
         if noise is not None:
             x = x + (noise * self.noise_strength[:, None, None]).to(dtype)
-        # Statistics over a whole picture are taken in float32 at least, whatever the feature maps are.
+        # Statistics over a whole image are taken in float32 at least, whatever the feature maps are.
         y = self._normalise(bias_act(x, self.bias, act=self.activation, gain=1.0).to(sum_dtype(x)))
         if self.affine is not None:
             # Equation 1: y_s * normalised x + y_b, with the scale counted from one.

@@ -1,4 +1,4 @@
-"""The StyleGAN synthesis network w -> picture, which can be grown.
+"""The StyleGAN synthesis network w -> image, which can be grown.
 
 References: Karras et al. 2019, figure 1 (b) and section 2; Karras et al. 2018, section 2 (progressive growing).
 """
@@ -54,7 +54,7 @@ class StyleGANSynthesisBlock(nn.Module):
 
 
 class StyleGANSynthesisNetwork(NoiseInputs):
-    """Draw pictures from one style per layer.
+    """Draw images from one style per layer.
 
     Args:
         config: Its settings.
@@ -86,9 +86,9 @@ class StyleGANSynthesisNetwork(NoiseInputs):
         Args:
             ws: Styles; those of layers above `resolution` are not looked at.
             noise, rng: See `noise_maps`; maps of layers above `resolution` may be left out.
-            dtype: Type of the feature maps; styles, noise and the picture stay float32.
+            dtype: Type of the feature maps; styles, noise and the image stay float32.
             resolution: r, while the network grows; default, and without `config.growing` only, the last one.
-            alpha: How far the layers at `resolution` have faded in, in [0, 1]: the picture is that share of
+            alpha: How far the layers at `resolution` have faded in, in [0, 1]: the image is that share of
                 their tRGB, and for the rest that of half the resolution, each pixel repeated. Default: as
                 `config.alpha` says of the last resolution, 1 of the others.
 

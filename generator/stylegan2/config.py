@@ -8,7 +8,7 @@ from generator.settings import (
     MAX_DIM,
     MAX_LAYERS,
     check_growth,
-    check_picture,
+    check_image,
     check_taps,
     later,
     require,
@@ -58,7 +58,7 @@ class MappingConfig:
 
 
 def _check_image(config: "SynthesisConfig | DiscriminatorConfig") -> None:
-    check_picture(config)
+    check_image(config)
     require(config.architecture in ARCHITECTURES, f"architecture {config.architecture!r} is not in {ARCHITECTURES}")
     require(config.activation in ACTIVATIONS, f"activation {config.activation!r} is not one of {ACTIVATIONS}")
     check_taps("resample_filter", config.resample_filter)
@@ -68,7 +68,7 @@ def _check_image(config: "SynthesisConfig | DiscriminatorConfig") -> None:
 
 @dataclass(frozen=True)
 class SynthesisConfig:
-    """The StyleGAN2 synthesis network w -> picture.
+    """The StyleGAN2 synthesis network w -> image.
 
     Feature maps at resolution r have min(channel_base // r, channel_max) channels, unless `channels`
     lists them one by one from 4 px upwards. `growing` puts a tRGB layer at every resolution of an "orig" network
@@ -109,7 +109,7 @@ class SynthesisConfig:
 
 @dataclass(frozen=True)
 class DiscriminatorConfig:
-    """The discriminator picture, c -> logit.
+    """The discriminator image, c -> logit.
 
     `label_mode`: "project" (StyleGAN2-ADA: a mapped label times the features) or "select" (TensorFlow
     StyleGAN2: one output per class, the label picks its own). `mbstd_group_size` None takes the whole batch.

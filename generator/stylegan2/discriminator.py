@@ -21,7 +21,7 @@ __all__ = ["Discriminator"]
 
 
 def _from_rgb(config: DiscriminatorConfig, resolution: int) -> EqualizedConv2d:
-    # The published networks clamp every convolution but the last block's view of the picture.
+    # The published networks clamp every convolution but the last block's view of the image.
     return EqualizedConv2d(
         config.img_channels,
         config.widths[resolution],
@@ -98,7 +98,7 @@ class DiscriminatorEpilogue(nn.Module):
 
 
 class Discriminator(nn.Module):
-    """Score pictures: positive for real.
+    """Score images: positive for real.
 
     Args:
         config: Its settings.
@@ -127,19 +127,19 @@ class Discriminator(nn.Module):
         self.b4 = DiscriminatorEpilogue(config, outputs)
 
     def forward(self, image: Tensor, c: Tensor | None = None, *, alpha: float = 1.0) -> Tensor:
-        """Score pictures `[N, img_channels, r, r]` with labels `[N, c_dim]`: logits `[N, 1]`.
+        """Score images `[N, img_channels, r, r]` with labels `[N, c_dim]`: logits `[N, 1]`.
 
         While the network grows r may be any of its resolutions, and `alpha` is how far the layers there have faded
         in; see `StyleGANDiscriminator`.
 
         Raises:
-            ValueError: The pictures, the labels or alpha do not fit this network.
+            ValueError: The images, the labels or alpha do not fit this network.
         """
         config = self.config
         top = image.shape[-1] if config.growing else config.img_resolution
         if image.shape[1:] != (config.img_channels, top, top):
             size = f"[N, {config.img_channels}, {top}, {top}]"
-            raise ValueError(f"pictures of shape {tuple(image.shape)} are not {size}")
+            raise ValueError(f"images of shape {tuple(image.shape)} are not {size}")
         check_growth(config, top, alpha)
         if config.c_dim and (c is None or c.shape != (len(image), config.c_dim)):
             raise ValueError(f"this network takes labels of shape {(len(image), config.c_dim)}")

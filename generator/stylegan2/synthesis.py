@@ -1,4 +1,4 @@
-"""The StyleGAN2 synthesis network w -> picture.
+"""The StyleGAN2 synthesis network w -> image.
 
 References: Karras et al. 2020, figure 2 (layer), figure 7 ("skip" and "resnet" generators); Karras et al. 2018,
 section 2 (progressive growing).
@@ -97,7 +97,7 @@ class SynthesisBlock(nn.Module):
 
 
 class SynthesisNetwork(NoiseInputs):
-    """Draw pictures from one style per layer.
+    """Draw images from one style per layer.
 
     Args:
         config: Its settings.
@@ -127,7 +127,7 @@ class SynthesisNetwork(NoiseInputs):
     ) -> Tensor:
         """Draw float32 `[N, img_channels, r, r]` in about [-1, 1] from styles `[N, num_ws, w_dim]`.
 
-        `dtype` is the type of the feature maps; styles, noise and the sum of the pictures stay float32.
+        `dtype` is the type of the feature maps; styles, noise and the sum of the images stay float32.
         `resolution` r and `alpha` are those of a network that grows; see `StyleGANSynthesisNetwork`.
 
         Raises:
@@ -149,7 +149,7 @@ class SynthesisNetwork(NoiseInputs):
             block_noise = {layer: maps.get(f"b{r}.{layer}") for layer in ("conv0", "conv1")}
             styles = ws[:, start : start + count]
             draws = config.architecture == "skip" or r == top or (alpha < 1 and r == top // 2)
-            # a network that grows fades from one picture to the next, where the skip generator sums them
+            # a network that grows fades from one image to the next, where the skip generator sums them
             older, below = image, image if config.architecture == "skip" else None
             x, image = self.get_submodule(f"b{r}")(x, below, styles, block_noise, dtype, draws)
             start += count - 1

@@ -138,7 +138,7 @@ class TrainConfig:
     """How a network is trained. Resuming a run needs the same values; defaults are StyleGAN2's configuration F.
 
     Attributes:
-        resolution: Side of the pictures. channels: 1 or 3. classes: Labels of a conditional network, 0 for none.
+        resolution: Side of the images. channels: 1 or 3. classes: Labels of a conditional network, 0 for none.
         z_dim, w_dim, mapping_layers, mapping_lr_multiplier: Of the mapping network.
         channel_base, channel_max: Width of the generator: min(channel_base // r, channel_max) channels at r px.
         discriminator_channel_base, discriminator_channel_max: The same of the discriminator; 0: as the generator.
@@ -148,16 +148,16 @@ class TrainConfig:
         spectral_norm: StyleGAN2 networks whose weights are spectrally normalised: "none", "d", "g" or "gd".
         mbstd_group_size, mbstd_channels: Of the minibatch standard deviation; groups of the whole batch.
         conv_clamp: Limit on the absolute values of StyleGAN2's feature maps; 0 for none.
-        batch: Pictures per step, over all processes and micro-batches.
+        batch: Images per step, over all processes and micro-batches.
         learning_rate, discriminator_learning_rate, adam_beta1, adam_beta2, adam_epsilon: Of Adam.
         r1_gamma, r1_interval: Weight of R1, and every how many steps it is applied. It belongs to the logistic loss.
         path_length_weight, path_length_interval, path_length_decay: Of the path length regulariser; `decay` is how
             much of the average length `a` is kept. A weight of 0 turns it off.
         lazy: Apply the regularisers at their intervals; False: at every step, in the same pass as the loss.
-        style_mixing: Probability of two latents for one picture.
-        ema_half_life_kimg, ema_warmup: Of the averaged generator; warm-up as a share of the pictures seen, 0 for none.
+        style_mixing: Probability of two latents for one image.
+        ema_half_life_kimg, ema_warmup: Of the averaged generator; warm-up as a share of the images seen, 0 for none.
         w_avg_beta: Of the running mean w.
-        mirror: Show each picture mirrored half of the time.
+        mirror: Show each image mirrored half of the time.
         seed: Of everything random.
         loss: "logistic" (non-saturating) or "wgan-gp".
         gradient_penalty, drift: Weights of WGAN-GP's penalty and of its drift term.

@@ -1,6 +1,6 @@
-"""The random numbers of training, drawn for each picture of each step by itself.
+"""The random numbers of training, drawn for each image of each step by itself.
 
-A picture's numbers depend on (seed, phase, step, index in the whole batch) alone: not on how the batch is cut into
+An image's numbers depend on (seed, phase, step, index in the whole batch) alone: not on how the batch is cut into
 micro-batches or spread over processes, and not on what was drawn before. That is what makes accumulation, several
 processes and a resumed run agree with one uninterrupted process.
 """
@@ -23,15 +23,15 @@ __all__ = ["Draws", "RandomSource"]
 
 @dataclass(frozen=True)
 class Draws:
-    """What a batch of N pictures is drawn from.
+    """What a batch of N images is drawn from.
 
     Attributes:
         z: Two latents for each, `[N, 2, z_dim]`.
         crossover: Style inputs from this one on take the second latent, `[N]`; num_ws: none does.
         noise: Noise maps `[N, 1, r, r]` by layer.
         labels: `[N, c_dim]`, or None.
-        y: Noise pictures for the path length `[N, C, r, r]`, or None.
-        epsilon: Uniform in [0, 1], for interpolates of real and drawn pictures, `[N]`, or None.
+        y: Noise images for the path length `[N, C, r, r]`, or None.
+        epsilon: Uniform in [0, 1], for interpolates of real and drawn images, `[N]`, or None.
     """
 
     z: Tensor
@@ -43,14 +43,14 @@ class Draws:
 
 
 class RandomSource:
-    """Draws for the pictures of a network.
+    """Draws for the images of a network.
 
     Args:
         seed: Of the run.
         config: Of the generator.
         noise_sizes: Height of each noise map by layer, as `SynthesisNetwork.noise_sizes`.
-        style_mixing: Probability that a picture takes its styles from two latents.
-        classes: Class of each training picture; a drawn picture takes one of these at random. None: no labels.
+        style_mixing: Probability that an image takes its styles from two latents.
+        classes: Class of each training image; a drawn image takes one of these at random. None: no labels.
         device: Where the numbers are drawn.
     """
 
@@ -78,12 +78,12 @@ class RandomSource:
         interpolates: bool = False,
         resolution: int | None = None,
     ) -> Draws:
-        """Return the draws of the pictures at `indices` of the whole batch.
+        """Return the draws of the images at `indices` of the whole batch.
 
         Args:
             phase, step, indices: Whose numbers.
             path_length: Draw y too. interpolates: Draw epsilon too.
-            resolution: r of the pictures, of a network that grows; default that of the network.
+            resolution: r of the images, of a network that grows; default that of the network.
         """
         synthesis, z_dim = self._config.synthesis, self._config.mapping.z_dim
         side = synthesis.img_resolution if resolution is None else resolution

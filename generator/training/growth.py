@@ -37,7 +37,7 @@ def is_used(name: str, resolution: int, alpha: float) -> bool:
 
     Args:
         name: Of the parameter, such as "synthesis.b8.torgb.weight".
-        resolution, alpha: Of the pictures, and how far the layers there have faded in.
+        resolution, alpha: Of the images, and how far the layers there have faded in.
     """
     found = _BLOCK.search(name)
     if found is None:
@@ -55,17 +55,17 @@ def require_used_gradients(network: nn.Module, growing: bool, resolution: int, a
 
 
 def styles_at(num_ws: int, resolution: int) -> int:
-    """Return how many of a network's `num_ws` style inputs have a part in pictures of a resolution."""
+    """Return how many of a network's `num_ws` style inputs have a part in images of a resolution."""
     return min(num_ws, 2 * (resolution.bit_length() - 1) - 2)
 
 
 def blend_reals(images: Tensor, resolution: int, alpha: float) -> Tensor:
-    """Return training pictures as a network that grows sees them, so that they fade as what it draws does.
+    """Return training images as a network that grows sees them, so that they fade as what it draws does.
 
     Args:
         images: `[N, C, R, R]`.
         resolution: r, to which they are averaged (box filter).
-        alpha: Share of the details at r; for the rest the picture is that of r / 2 px, each pixel repeated.
+        alpha: Share of the details at r; for the rest the image is that of r / 2 px, each pixel repeated.
 
     Returns:
         `[N, C, r, r]`.
@@ -106,9 +106,9 @@ class Stage:
     """What one step trains.
 
     Attributes:
-        resolution: Side of the pictures that are drawn and looked at.
+        resolution: Side of the images that are drawn and looked at.
         alpha: How far the layers at that resolution have faded in, in [0, 1].
-        batch: Pictures in the step.
+        batch: Images in the step.
         learning_rate, discriminator_learning_rate: Of Adam, before lazy regularisation scales them.
     """
 
@@ -121,14 +121,14 @@ class Stage:
 
 @dataclass(frozen=True)
 class GrowthSchedule:
-    """From the pictures seen to the stage of the next step.
+    """From the images seen to the stage of the next step.
 
     The first resolution is trained for `stage_images`; each later one fades in over `fade_images` and is then
     trained for `stage_images`, the last one without end.
 
     Attributes:
         start: First resolution; that of the network: it does not grow. resolution: The network's.
-        stage_images, fade_images: Lengths in pictures; 0: none of it.
+        stage_images, fade_images: Lengths in images; 0: none of it.
         batch, learning_rate, discriminator_learning_rate: Where a resolution has none of its own.
         batches, learning_rates: By resolution; a learning rate is that of both networks.
     """
@@ -149,11 +149,11 @@ class GrowthSchedule:
         return [r for r in (4 << i for i in range(MAX_RESOLUTION.bit_length())) if self.start <= r <= self.resolution]
 
     def batch_at(self, resolution: int) -> int:
-        """Return the pictures of a step at a resolution."""
+        """Return the images of a step at a resolution."""
         return self.batches.get(resolution, self.batch)
 
     def at(self, images: int) -> Stage:
-        """Return the stage of the step that begins when so many pictures were seen."""
+        """Return the stage of the step that begins when so many images were seen."""
         period = self.stage_images + self.fade_images
         done = images - self.stage_images  # since the first fade began
         resolution, alpha = self.resolution, 1.0

@@ -1,4 +1,4 @@
-"""Training pictures: what the trainer asks of a data set, and in which order it sees them."""
+"""Training images: what the trainer asks of a data set, and in which order it sees them."""
 
 import hashlib
 from collections.abc import Sequence
@@ -13,18 +13,18 @@ from torch import Tensor, nn
 from generator.training.config import TrainConfig
 from generator.training.growth import Stage, blend_reals
 
-__all__ = ["Pictures", "RealPictures", "picture_order", "stream_seed"]
+__all__ = ["Images", "RealImages", "image_order", "stream_seed"]
 
 
-class Pictures(Protocol):
+class Images(Protocol):
     """A data set, in memory or read on demand.
 
     Attributes:
         resolution: Side in pixels.
         channels: 1 or 3.
-        labels: Class of each picture, `[N]`, or None.
+        labels: Class of each image, `[N]`, or None.
         classes: How many classes there are; 0 without labels.
-        fingerprint: Changes when the pictures do; a training run is tied to it.
+        fingerprint: Changes when the images do; a training run is tied to it.
     """
 
     resolution: int
@@ -36,7 +36,7 @@ class Pictures(Protocol):
     def __len__(self) -> int: ...
 
     def read(self, indices: Sequence[int]) -> NDArray[np.uint8]:
-        """Return the pictures of these indices, `[n, C, R, R]`."""
+        """Return the images of these indices, `[n, C, R, R]`."""
         ...
 
 
@@ -51,54 +51,54 @@ def _permutation(size: int, seed: int, epoch: int) -> NDArray[np.int64]:
     return np.random.Generator(np.random.PCG64(stream_seed("epoch", seed, epoch))).permutation(size)
 
 
-def picture_order(size: int, seed: int, first: int, count: int) -> list[int]:
-    """Return which of `size` pictures are the `first`-th and the following `count` ones that training sees.
+def image_order(size: int, seed: int, first: int, count: int) -> list[int]:
+    """Return which of `size` images are the `first`-th and the following `count` ones that training sees.
 
     Each pass over the data has its own order. It depends on nothing but the arguments, so a run that is taken up
-    again goes on with the next picture.
+    again goes on with the next image.
     """
     return [int(_permutation(size, seed, i // size)[i % size]) for i in range(first, first + count)]
 
 
-class RealPictures:
+class RealImages:
     """What the discriminator is shown of a data set.
 
     Args:
         config: Of the run.
-        pictures: The data set.
-        device: Where the pictures are wanted.
+        images: The data set.
+        device: Where the images are wanted.
     """
 
-    def __init__(self, config: TrainConfig, pictures: Pictures, device: torch.device) -> None:
-        self._config, self._pictures, self._device = config, pictures, device
+    def __init__(self, config: TrainConfig, images: Images, device: torch.device) -> None:
+        self._config, self._images, self._device = config, images, device
 
     def read(self, first: int, batch: int, mine: Sequence[int]) -> Tensor:
-        """Return pictures `[n, C, R, R]`, uint8.
+        """Return images `[n, C, R, R]`, uint8.
 
         Args:
-            first: Pictures seen before the step. batch: Pictures in the step.
-            mine: Which of the step's pictures.
+            first: Images seen before the step. batch: Images in the step.
+            mine: Which of the step's images.
         """
         config = self._config
-        order = picture_order(len(self._pictures), config.seed, first, batch)
-        pixels = self._pictures.read([order[index] for index in mine])
+        order = image_order(len(self._images), config.seed, first, batch)
+        pixels = self._images.read([order[index] for index in mine])
         if config.mirror:
             turned = [bool(stream_seed("mirror", config.seed, first + index) & 1) for index in mine]
             pixels = np.where(np.array(turned)[:, None, None, None], pixels[..., ::-1], pixels)
         return torch.from_numpy(np.ascontiguousarray(pixels))
 
     def to_images(self, pixels: Tensor, stage: Stage) -> Tensor:
-        """Return uint8 pictures as float32 `[n, C, r, r]` in [-1, 1], as the networks of a stage see them."""
+        """Return uint8 images as float32 `[n, C, r, r]` in [-1, 1], as the networks of a stage see them."""
         images = pixels.to(self._device).to(torch.float32) / 127.5 - 1
         images = blend_reals(images, stage.resolution, stage.alpha)
         # the channels innermost are the fastest
         return images.contiguous(memory_format=torch.channels_last)
 
     def labels(self, first: int, batch: int, part: Sequence[int]) -> Tensor | None:
-        """Return the labels `[n, classes]` of pictures of a step, or None."""
+        """Return the labels `[n, classes]` of images of a step, or None."""
         config = self._config
-        if not config.classes or self._pictures.labels is None:
+        if not config.classes or self._images.labels is None:
             return None
-        order = picture_order(len(self._pictures), config.seed, first, batch)
-        labels = torch.from_numpy(self._pictures.labels[[order[index] for index in part]]).to(self._device)
+        order = image_order(len(self._images), config.seed, first, batch)
+        labels = torch.from_numpy(self._images.labels[[order[index] for index in part]]).to(self._device)
         return nn.functional.one_hot(labels, config.classes).float()

@@ -24,7 +24,7 @@ __all__ = [
 
 
 def generator_logistic_loss(fake_logits: Tensor) -> Tensor:
-    """Return -log sigmoid(D(G(z))) of each picture; logits and result `[N, 1]`."""
+    """Return -log sigmoid(D(G(z))) of each image; logits and result `[N, 1]`."""
     return functional.softplus(-fake_logits)
 
 
@@ -34,7 +34,7 @@ def discriminator_logistic_loss(real_logits: Tensor, fake_logits: Tensor) -> Ten
 
 
 def r1_penalty(real_logits: Tensor, real_images: Tensor) -> Tensor:
-    """Return |grad D(x)|^2 of each picture, differentiable; weigh it with gamma / 2.
+    """Return |grad D(x)|^2 of each image, differentiable; weigh it with gamma / 2.
 
     Args:
         real_logits: `[N, 1]`, computed from `real_images`.
@@ -50,7 +50,7 @@ def r1_penalty(real_logits: Tensor, real_images: Tensor) -> Tensor:
 
 
 def path_lengths(images: Tensor, ws: Tensor, y: Tensor) -> Tensor:
-    """Return |J^T y| of each picture, differentiable, with y scaled by 1 / sqrt(HW) and the MEAN over layers.
+    """Return |J^T y| of each image, differentiable, with y scaled by 1 / sqrt(HW) and the MEAN over layers.
 
     Equation 5 has y unscaled and one w for all layers, so that |J^T y|^2 is the sum over layers. The two differ by the
     factor sqrt(layers * HW) = r sqrt(2 log2(r) - 2), and so, with a weight of 2 here and of
@@ -59,7 +59,7 @@ def path_lengths(images: Tensor, ws: Tensor, y: Tensor) -> Tensor:
     Args:
         images: `[N, C, R, R]`, drawn from `ws`.
         ws: Styles `[N, L, w_dim]` requiring gradients.
-        y: Pictures of N(0, 1) noise, `[N, C, R, R]`.
+        y: Images of N(0, 1) noise, `[N, C, R, R]`.
 
     Returns:
         `[N]`.
@@ -70,7 +70,7 @@ def path_lengths(images: Tensor, ws: Tensor, y: Tensor) -> Tensor:
 
 
 def path_length_penalty(lengths: Tensor, average: Tensor) -> Tensor:
-    """Return (|J^T y| - a)^2 of each picture, equation 5; `average` a is a constant.
+    """Return (|J^T y| - a)^2 of each image, equation 5; `average` a is a constant.
 
     Args:
         lengths: `[N]`.
@@ -93,7 +93,7 @@ def interpolate(real: Tensor, fake: Tensor, epsilon: Tensor) -> Tensor:
     """Return epsilon x + (1 - epsilon) G(z) of each pair, requiring gradients.
 
     Args:
-        real, fake: Pictures `[N, C, R, R]`. epsilon: `[N]`, drawn uniformly from [0, 1].
+        real, fake: Images `[N, C, R, R]`. epsilon: `[N]`, drawn uniformly from [0, 1].
 
     Reference: Gulrajani et al. 2017, algorithm 1.
     """
@@ -102,7 +102,7 @@ def interpolate(real: Tensor, fake: Tensor, epsilon: Tensor) -> Tensor:
 
 
 def gradient_penalty(logits: Tensor, images: Tensor) -> Tensor:
-    """Return (|grad D(x)| - 1)^2 of each picture, differentiable.
+    """Return (|grad D(x)| - 1)^2 of each image, differentiable.
 
     Args:
         logits: `[N, 1]`, computed from `images`.

@@ -50,9 +50,9 @@ class AdversarialLoss:
 def draw_images(
     generator: Generator, draws: Draws, resolution: int | None = None, alpha: float | None = None
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Return pictures `[N, C, r, r]`, the styles they were drawn from, and w of the first latents `[N, w_dim]`.
+    """Return images `[N, C, r, r]`, the styles they were drawn from, and w of the first latents `[N, w_dim]`.
 
-    The styles are those of the layers that have a part in pictures of a resolution, `[N, L, w_dim]`. `resolution`
+    The styles are those of the layers that have a part in images of a resolution, `[N, L, w_dim]`. `resolution`
     and `alpha` are those of a network that grows.
     """
     labels = draws.labels
@@ -111,7 +111,7 @@ class GeneratorObjective(nn.Module):
         """Return the mean loss of a batch, and what is worth recording of it.
 
         Args:
-            draws: What the pictures are drawn from.
+            draws: What the images are drawn from.
             average: The running average path length, a scalar.
             adversarial: Whether the adversarial loss is in it.
             weight: Of the path length penalty; 0: it is not in it.
@@ -166,8 +166,8 @@ class DiscriminatorObjective(nn.Module):
         """Return the mean loss of a batch, and what is worth recording of it.
 
         Args:
-            draws: What the generated pictures are drawn from; None: the adversarial loss is not in it.
-            real: Pictures of the data set, `[N, C, r, r]`. labels: Theirs, or None.
+            draws: What the generated images are drawn from; None: the adversarial loss is not in it.
+            real: Images of the data set, `[N, C, r, r]`. labels: Theirs, or None.
             weight: Of |grad D|^2, gamma / 2 times the interval; 0: the penalty is not in it.
             resolution, alpha: Of networks that grow.
         """
@@ -201,5 +201,5 @@ class DiscriminatorObjective(nn.Module):
         if draws.epsilon is None:
             raise ValueError("the gradient penalty needs draws with epsilon")
         between = interpolate(real, fake, draws.epsilon)
-        # of a conditional network, between two classes there is none: the real picture's is taken
+        # of a conditional network, between two classes there is none: the real image's is taken
         return gradient_penalty(self.discriminator(between, labels, alpha=alpha), between).mean()

@@ -73,9 +73,9 @@ def ema_beta(half_life: float, batch: int, images: int, warmup: float | None) ->
     """Return how much of the average is kept at one step.
 
     Args:
-        half_life: In pictures: after so many, what was in the average counts half.
-        batch: Pictures in this step.
-        images: Pictures seen so far, this step included.
+        half_life: In images: after so many, what was in the average counts half.
+        batch: Images in this step.
+        images: Images seen so far, this step included.
         warmup: The half-life is at most this share of `images`, so that the random start is soon forgotten; None: no
             warm-up.
     """

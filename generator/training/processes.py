@@ -88,13 +88,13 @@ def join_world(kind: str, timeout: timedelta = timedelta(minutes=30)) -> Iterato
 def micro_batches(batch: int, group_size: int | None, size: int) -> list[list[int]]:
     """Cut a batch into micro-batches that hold whole minibatch-deviation groups.
 
-    Groups are defined on the whole batch: pictures i, i + batch / group, i + 2 batch / group ... A micro-batch
+    Groups are defined on the whole batch: images i, i + batch / group, i + 2 batch / group ... A micro-batch
     takes consecutive groups, in the order in which the layer will find the same groups again.
 
     Args:
-        batch: Pictures in the whole batch.
-        group_size: Pictures in a group; None: there are no groups.
-        size: Pictures in a micro-batch.
+        batch: Images in the whole batch.
+        group_size: Images in a group; None: there are no groups.
+        size: Images in a micro-batch.
 
     Raises:
         ConfigError: `size` is not a whole number of groups, or not a part of the batch.
@@ -114,7 +114,7 @@ def own_parts(batch: int, group_size: int | None, micro_batch: int | None, world
 
     Args:
         batch, group_size: As of `micro_batches`.
-        micro_batch: Pictures at a time; None: the process's whole share.
+        micro_batch: Images at a time; None: the process's whole share.
         world: The processes.
 
     Raises:

@@ -1,4 +1,4 @@
-"""How much each resolution contributes to the pictures of a skip generator.
+"""How much each resolution contributes to the images of a skip generator.
 
 Reference: Karras et al. 2020, section 4.1 and figure 8.
 """

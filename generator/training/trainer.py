@@ -17,7 +17,7 @@ from generator.networks import AnyDiscriminator, Generator, make_discriminator
 from generator.training.config import TrainConfig
 from generator.training.draws import RandomSource
 from generator.training.growth import Stage, drawing_part, require_used_gradients
-from generator.training.images import Pictures, RealPictures, stream_seed
+from generator.training.images import Images, RealImages, stream_seed
 from generator.training.objectives import AdversarialLoss, DiscriminatorObjective, GeneratorObjective
 from generator.training.optimiser import adam, adam_state, ema_beta, load_adam_state, set_learning_rate, update_ema
 from generator.training.processes import World, own_parts
@@ -26,20 +26,20 @@ from generator.training.spectral import add_spectral_norm, plain_buffers, plain_
 __all__ = ["RECORDED", "Trainer", "check_fit", "new_networks"]
 
 
-def check_fit(config: TrainConfig, pictures: Pictures) -> None:
+def check_fit(config: TrainConfig, images: Images) -> None:
     """Hold a data set against the settings.
 
     Raises:
         ConfigError: They do not fit.
     """
     wanted = (config.resolution, config.channels)
-    if (pictures.resolution, pictures.channels) != wanted:
-        has = f"{pictures.resolution} px and {pictures.channels} channels"
-        raise ConfigError(f"the pictures have {has}, the network {config.resolution} px and {config.channels}")
-    if config.classes and (pictures.labels is None or pictures.classes != config.classes):
-        raise ConfigError(f"the network has {config.classes} classes, the pictures {pictures.classes}")
-    if not len(pictures):
-        raise ConfigError("there are no pictures to train on")
+    if (images.resolution, images.channels) != wanted:
+        has = f"{images.resolution} px and {images.channels} channels"
+        raise ConfigError(f"the images have {has}, the network {config.resolution} px and {config.channels}")
+    if config.classes and (images.labels is None or images.classes != config.classes):
+        raise ConfigError(f"the network has {config.classes} classes, the images {images.classes}")
+    if not len(images):
+        raise ConfigError("there are no images to train on")
 
 
 def new_networks(config: TrainConfig, device: torch.device) -> tuple[Generator, AnyDiscriminator, Generator]:
@@ -70,26 +70,26 @@ class Trainer:
 
     Args:
         config: How.
-        pictures: What on.
-        micro_batch: Pictures that one process works on at a time; None: its whole share. Saves memory and changes
+        images: What on.
+        micro_batch: Images that one process works on at a time; None: its whole share. Saves memory and changes
             results by rounding alone.
         world: The processes that train together.
 
     Attributes:
         average: The averaged generator (EMA), under the names of a plain network.
-        images: Pictures seen. step: Steps done.
+        images: Images seen. step: Steps done.
         stage: What the next step trains.
         path_length_average: The `a` of equation 5.
 
     Raises:
-        ConfigError: The pictures, the micro-batch or the number of processes do not fit the settings.
+        ConfigError: The images, the micro-batch or the number of processes do not fit the settings.
     """
 
     def __init__(
-        self, config: TrainConfig, pictures: Pictures, *, micro_batch: int | None = None, world: World | None = None
+        self, config: TrainConfig, images: Images, *, micro_batch: int | None = None, world: World | None = None
     ) -> None:
-        check_fit(config, pictures)
-        self.config, self.pictures = config, pictures
+        check_fit(config, images)
+        self.config, self.data = config, images
         self.world = world or World()
         self.device = self.world.device
         self._schedule = config.growth_schedule()
@@ -107,13 +107,13 @@ class Trainer:
         self._lazy_d = config.r1_interval if config.lazy and config.r1_gamma else None
         self._g_adam = adam(self.generator, config, config.learning_rate, self._lazy_g)
         self._d_adam = adam(self.discriminator, config, config.discriminator_learning_rate, self._lazy_d)
-        self._real = RealPictures(config, pictures, self.device)
+        self._real = RealImages(config, images, self.device)
         self._random = RandomSource(
             config.seed,
             config.generator_config(),
             self.average.synthesis.noise_sizes,
             style_mixing=config.style_mixing,
-            classes=pictures.labels if config.classes else None,
+            classes=images.labels if config.classes else None,
             device=self.device,
         )
         self.images = self.step = 0
@@ -123,7 +123,7 @@ class Trainer:
         self._enter(self._schedule.at(0))
 
     def run(self, images: int) -> Iterator[int]:
-        """Train until so many pictures were seen; yields that number after every step."""
+        """Train until so many images were seen; yields that number after every step."""
         with ThreadPoolExecutor(1) as reader:
             ahead: Future[Tensor] | None = None
             while self.images < images:
@@ -194,7 +194,7 @@ class Trainer:
         return [("G", self.generator, self._g_adam), ("D", self.discriminator, self._d_adam)]
 
     def _read(self, images: int) -> Tensor:
-        """Return this process's share of the training pictures of the step that begins when so many were seen."""
+        """Return this process's share of the training images of the step that begins when so many were seen."""
         batch = self._schedule.at(images).batch
         return self._real.read(images, batch, [index for part in self._parts_of[batch] for index in part])
 
@@ -243,7 +243,7 @@ class Trainer:
         self._finish(found)
         before, after = self.stage, self._schedule.at(self.images)
         if after.resolution != before.resolution:
-            # As the public code does: what Adam knows of the gradients is of other pictures, at another rate.
+            # As the public code does: what Adam knows of the gradients is of other images, at another rate.
             self._g_adam.state.clear()
             self._d_adam.state.clear()
         self._enter(after)

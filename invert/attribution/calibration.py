@@ -1,7 +1,7 @@
-"""What a network's own pictures and others measure, and the thresholds that follow: a calibration.
+"""What a network's own images and others measure, and the thresholds that follow: a calibration.
 
 Everything is derived from the raw measurements of named populations, so that another rate, or another rule, needs no
-new projections. Scores are lower for what is more like the network's own pictures.
+new projections. Scores are lower for what is more like the network's own images.
 
 Reference: Tong, Feng and Li 2018 (Neyman-Pearson thresholds); see `invert.statistics`.
 """
@@ -37,7 +37,7 @@ __all__ = [
     "Calibration",
     "Population",
     "make_calibration",
-    "required_pictures",
+    "required_images",
     "split_of",
 ]
 
@@ -46,11 +46,11 @@ FloatArray = npt.NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Population:
-    """Measured pictures of one origin.
+    """Measured images of one origin.
 
     Args:
-        name: OWN, or what the user called it. source: Where the pictures are from, in words.
-        measurements: Of distinct pictures, in the order of their hashes.
+        name: OWN, or what the user called it. source: Where the images are from, in words.
+        measurements: Of distinct images, in the order of their hashes.
         left_out: How many were not used: the same pixels again, too small, diverged or unreadable.
     """
 
@@ -61,25 +61,25 @@ class Population:
 
     @classmethod
     def of(cls, name: str, source: str, found: Sequence[Measurement], failed: int = 0) -> "Population":
-        """Take the usable pictures of what was measured, each content once."""
+        """Take the usable images of what was measured, each content once."""
         usable = {one.pixel_sha256: one for one in found if one.status == "ok" and not one.upsampled}
         kept = tuple(usable[key] for key in sorted(usable))
         return cls(name, source, kept, len(found) - len(kept) + failed)
 
     @property
     def sha256(self) -> str:
-        """Of the pixel hashes of its pictures, a line each."""
+        """Of the pixel hashes of its images, a line each."""
         lines = "".join(f"{one.pixel_sha256}\n" for one in self.measurements)
         return hashlib.sha256(lines.encode()).hexdigest()
 
     def part(self, split: str) -> tuple[Measurement, ...]:
-        """Return the pictures of one of `SPLITS`."""
+        """Return the images of one of `SPLITS`."""
         chosen = split_of([one.pixel_sha256 for one in self.measurements])
         return tuple(one for one, its in zip(self.measurements, chosen, strict=True) if its == split)
 
 
 def split_of(pixel_sha256: Sequence[str]) -> list[str]:
-    """Return the split of each picture of a population; names and order play no role."""
+    """Return the split of each image of a population; names and order play no role."""
     shuffled = sorted(pixel_sha256, key=lambda digest: hashlib.sha256(f"split/{digest}".encode()).digest())
     first, second = _sizes(len(shuffled))
     named = {digest: _split_at(place, first, second) for place, digest in enumerate(shuffled)}
@@ -97,8 +97,8 @@ def _split_at(place: int, first: int, second: int) -> str:
     return "fit" if place < first else "threshold" if place < second else "held-out"
 
 
-def required_pictures(settings: CalibrationSettings) -> int:
-    """Return how many pictures each population of others must have for the rate to be promised."""
+def required_images(settings: CalibrationSettings) -> int:
+    """Return how many images each population of others must have for the rate to be promised."""
     if settings.rule == "grubbs":
         return 8
     rate = settings.rate / settings.candidates
@@ -118,7 +118,7 @@ class Calibration:
         method: See `invert.attribution.measurements.attribution_method`. run: Run record of the measurements.
         network: sha256, weights_sha256, family, resolution and name of the network.
         tool: Version of this program.
-        own: The network's own samples. others: Populations of other pictures, at least one.
+        own: The network's own samples. others: Populations of other images, at least one.
         evidence: The fitted score.
     """
 
@@ -137,7 +137,7 @@ class Calibration:
         return method_digest({**self.method, "score": self.settings.score})
 
     def score(self, name: str, measurement: Measurement) -> float:
-        """Return a score of a picture; NaN where a number is missing."""
+        """Return a score of an image; NaN where a number is missing."""
         return lpips_score(measurement.evidence) if name == "lpips" else self.evidence(measurement.evidence)
 
     def scores(self, name: str, population: Population, split: str) -> FloatArray:
@@ -153,17 +153,17 @@ class Calibration:
 
     @cached_property
     def bins(self) -> Bins:
-        """Bins of complexity, cut at the quantiles of the others' pictures."""
+        """Bins of complexity, cut at the quantiles of the others' images."""
         return Bins.fit([one.complexity for p in self.others for one in p.part("threshold")], self.settings.bins)
 
     @cached_property
     def complexity_range(self) -> tuple[float, float]:
-        """Smallest and largest complexity of all its pictures."""
+        """Smallest and largest complexity of all its images."""
         values = [one.complexity for population in (self.own, *self.others) for one in population.measurements]
         return min(values), max(values)
 
     def negatives(self, name: str, complexity: float) -> dict[str, FloatArray]:
-        """Return the others' scores that a picture of this complexity is held against, by population."""
+        """Return the others' scores that an image of this complexity is held against, by population."""
         return self._in_bin(name, int(self.bins.index(complexity)))
 
     def _in_bin(self, name: str, index: int) -> dict[str, FloatArray]:
@@ -183,7 +183,7 @@ class Calibration:
         """Return the strictest threshold among those of the single populations, and whose it is.
 
         Args:
-            name: Of the score. complexity: Of the picture.
+            name: Of the score. complexity: Of the image.
             rate: Of false attributions; default that of the settings, shared among its candidates.
 
         Raises:
@@ -215,7 +215,7 @@ class Calibration:
                 return lambda scores: neyman_pearson(scores, rate, self.settings.confidence)
 
     def likelihood(self, name: str) -> tuple[LikelihoodRatio, ...]:
-        """Return the fitted likelihood ratios of own pictures against each population."""
+        """Return the fitted likelihood ratios of own images against each population."""
         if name not in self._likelihood:
             own = self.scores(name, self.own, "threshold")
             fitted = tuple(LikelihoodRatio.fit(own, self.scores(name, p, "threshold")) for p in self.others)
@@ -227,10 +227,10 @@ class Calibration:
         return {}
 
     def attributed(self, name: str, population: Population, split: str = "held-out") -> tuple[int, int]:
-        """Return how many pictures of a part are below their threshold, and of how many."""
-        pictures, scores = population.part(split), self.scores(name, population, split)
+        """Return how many images of a part are below their threshold, and of how many."""
+        images, scores = population.part(split), self.scores(name, population, split)
         below = [
-            value < self.threshold(name, one.complexity)[1].value for one, value in zip(pictures, scores, strict=True)
+            value < self.threshold(name, one.complexity)[1].value for one, value in zip(images, scores, strict=True)
         ]
         return int(sum(below)), len(below)
 
@@ -250,7 +250,7 @@ def make_calibration(
     Raises:
         UsageError: A population is too small for the rate; the message has the number that is needed.
     """
-    needed = required_pictures(settings)
+    needed = required_images(settings)
     for population in others:
         have = len(population.measurements)
         if have < needed:
@@ -279,8 +279,8 @@ def too_few(name: str, have: int, needed: int, settings: CalibrationSettings) ->
         what += f", shared by {settings.candidates} candidates,"
     per_bin = f" in each of {settings.bins} bins" if settings.bins > 1 else ""
     return UsageError(
-        f"population {name!r} has {have} usable pictures; {what} needs {least}{per_bin} for the threshold alone, "
+        f"population {name!r} has {have} usable images; {what} needs {least}{per_bin} for the threshold alone, "
         f"{needed} in all",
-        advice="Give more pictures, or a larger --fpr.",
+        advice="Give more images, or a larger --fpr.",
         code="too-few-negatives",
     )

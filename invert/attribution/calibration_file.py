@@ -95,7 +95,7 @@ def _thresholds(calibration: Calibration) -> Record:
 
 
 def _held_out(calibration: Calibration) -> Record:
-    """Return what the thresholds do on pictures that had no part in setting them."""
+    """Return what the thresholds do on images that had no part in setting them."""
     found: Record = {}
     for score in ("lpips", "evidence"):
         found[score] = {}
@@ -112,14 +112,14 @@ def _population(population: Population) -> Record:
         values = (one.evidence[name] for name in FEATURES)
         numbers = [value if math.isfinite(value) else None for value in values]
         rows.append({"pixel_sha256": one.pixel_sha256, "evidence": numbers})
-    # One line per picture: json's own indentation would give each number a line.
+    # One line per image: json's own indentation would give each number a line.
     return {
         "name": population.name,
         "source": population.source,
         "count": len(rows),
         "left_out": population.left_out,
         "sha256": population.sha256,
-        "pictures": [f"{row['pixel_sha256']} {json.dumps(row['evidence'], separators=(',', ':'))}" for row in rows],
+        "images": [f"{row['pixel_sha256']} {json.dumps(row['evidence'], separators=(',', ':'))}" for row in rows],
     }
 
 
@@ -159,7 +159,7 @@ def decode_calibration(data: bytes) -> Calibration:
 
 def _read_population(record: Mapping[str, Any]) -> Population:
     measurements = []
-    for line in record["pictures"]:
+    for line in record["images" if "images" in record else "pictures"]:
         digest, _, numbers = line.partition(" ")
         evidence = dict(zip(FEATURES, json.loads(numbers), strict=True))
         row = {

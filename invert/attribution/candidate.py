@@ -1,4 +1,4 @@
-"""One network that pictures are held against: its projector, its meter, its calibration."""
+"""One network that images are held against: its projector, its meter, its calibration."""
 
 import dataclasses
 import os
@@ -33,7 +33,7 @@ def settings_for(
     """Return the settings for a network and their method record: those of its calibration, unless others are given.
 
     Args:
-        loaded: The network. policy: What is accepted as a picture.
+        loaded: The network. policy: What is accepted as an image.
         given: Fields of `ProjectConfig` that the user named.
         calibration, calibration_path: Of the network, if there is one.
 
@@ -61,14 +61,14 @@ def settings_for(
 
 @dataclass(frozen=True, eq=False)
 class Asked:
-    """What came out for one picture and one network."""
+    """What came out for one image and one network."""
 
     measurement: Measurement
     projection: Projection
 
 
 class Candidate:
-    """A network that is asked about pictures.
+    """A network that is asked about images.
 
     Args:
         name: To be shown. path: The network's file. loaded: The network.
@@ -101,7 +101,7 @@ class Candidate:
         self._projector = build_projector(loaded, config, batch=batch, device=device, on_message=on_message)
 
     def ask(self, targets: Sequence[Target], on_step: Callable[[StepRecord], None]) -> list[Asked]:
-        """Project pictures of the network's size and measure them, in their order."""
+        """Project images of the network's size and measure them, in their order."""
         found = []
         for event in self._projector.run(targets):
             if isinstance(event, StepRecord):

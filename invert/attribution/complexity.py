@@ -1,6 +1,6 @@
-"""How complex a picture is: what makes it easy or hard to reconstruct, whoever drew it.
+"""How complex an image is: what makes it easy or hard to reconstruct, whoever drew it.
 
-Measured on decoded pixels and never on a file: the size or format of a file tells where a picture has been, and a
+Measured on decoded pixels and never on a file: the size or format of a file tells where an image has been, and a
 verdict that looked at them would judge that instead.
 """
 
@@ -14,7 +14,7 @@ from PIL import Image
 __all__ = ["PRIMARY", "complexity"]
 
 PRIMARY = "png"
-"""The measure that pictures are put into bins by."""
+"""The measure that images are put into bins by."""
 
 _ZLIB_LEVEL = 6
 _JPEG_QUALITY = 75
@@ -22,7 +22,7 @@ _LEVELS = 32
 
 
 def complexity(array: NDArray[np.uint8]) -> dict[str, float]:
-    """Measure a picture in several ways; grey is the mean of its channels.
+    """Measure an image in several ways; grey is the mean of its channels.
 
     Args:
         array: Pixels `[H, W, C]`, C of 1 or 3, H and W of 2 or more.

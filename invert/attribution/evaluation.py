@@ -1,6 +1,6 @@
-"""How well a calibration does on pictures that it has not seen: separation, rates against what was promised, verdicts.
+"""How well a calibration does on images that it has not seen: separation, rates against what was promised, verdicts.
 
-Intervals are exact where they are of counts, DeLong's and a bootstrap's for areas; pictures count as independent.
+Intervals are exact where they are of counts, DeLong's and a bootstrap's for areas; images count as independent.
 """
 
 from collections import Counter
@@ -45,18 +45,18 @@ FloatArray = npt.NDArray[np.float64]
 
 RATES = (0.01, 0.05)
 
-_LEAST = 2  # pictures of a population: with fewer there is no interval
+_LEAST = 2  # images of a population: with fewer there is no interval
 
 
 @dataclass(frozen=True)
 class Population:
-    """What came out for pictures of one origin under one score.
+    """What came out for images of one origin under one score.
 
     Attributes:
         name: Of the population; `score`: of `SCORES`.
-        scores: Of its pictures, `[n]`. attributed: How many are below the calibration's threshold.
-        auc, auc_low, auc_high: Of own pictures against these; None for the own ones themselves.
-        found: TPR at each of `RATES` of these pictures, with interval, as (tpr, low, high).
+        scores: Of its images, `[n]`. attributed: How many are below the calibration's threshold.
+        auc, auc_low, auc_high: Of own images against these; None for the own ones themselves.
+        found: TPR at each of `RATES` of these images, with interval, as (tpr, low, high).
         cllr, cllr_min: Of likelihood ratios; 1 is useless, 0 perfect.
         bootstrap: Interval of the area by another way, as (low, high).
     """
@@ -97,11 +97,11 @@ class Evaluation:
 
     Attributes:
         perturbation: Its key, or "none".
-        own: The own pictures under each score. others: The others, under each score.
+        own: The own images under each score. others: The others, under each score.
         verdicts: How many of each population got each `Outcome`.
         promised: Rate of false attributions that the calibration promises.
         rules, complexity, matched: See `invert.attribution.evaluation_rules`.
-        left_out: How many measured pictures of each population were not used; see `usable`.
+        left_out: How many measured images of each population were not used; see `usable`.
     """
 
     perturbation: str
@@ -128,7 +128,7 @@ class Evaluation:
         }
 
     def score_records(self) -> list[dict[str, Any]]:
-        """Return the score of every picture as JSON types, so that anything else can be computed from them."""
+        """Return the score of every image as JSON types, so that anything else can be computed from them."""
         named = {"perturbation": self.perturbation}
         return [
             {**named, "population": one.name, "score": one.score, "values": one.scores.tolist()}
@@ -137,12 +137,12 @@ class Evaluation:
 
 
 def scores_of(calibration: Calibration, score: str, found: Sequence[Measurement]) -> FloatArray:
-    """Return a score of each picture, `[n]`."""
+    """Return a score of each image, `[n]`."""
     return np.array([calibration.score(score, one) for one in found], np.float64)
 
 
 def usable(calibration: Calibration, found: Sequence[Measurement]) -> list[Measurement]:
-    """Return the pictures that count: those that get a score, each content once."""
+    """Return the images that count: those that get a score, each content once."""
     kept: dict[str, Measurement] = {}
     for one in found:
         if one.status == "ok" and not one.upsampled and np.isfinite([calibration.score(s, one) for s in SCORES]).all():
@@ -151,7 +151,7 @@ def usable(calibration: Calibration, found: Sequence[Measurement]) -> list[Measu
 
 
 def known(calibration: Calibration, found: Sequence[Measurement]) -> int:
-    """Return how many pictures the calibration was made with: they say little about others."""
+    """Return how many images the calibration was made with: they say little about others."""
     made_with = {
         one.pixel_sha256 for population in (calibration.own, *calibration.others) for one in population.measurements
     }
@@ -159,7 +159,7 @@ def known(calibration: Calibration, found: Sequence[Measurement]) -> int:
 
 
 def attributed(calibration: Calibration, score: str, found: Sequence[Measurement]) -> Share:
-    """Count the pictures below the calibration's threshold."""
+    """Count the images below the calibration's threshold."""
     below = _below(calibration, score, found)
     return Share(int(below.sum()), len(below))
 
@@ -176,21 +176,21 @@ def evaluate(
     *,
     perturbation: str = "none",
 ) -> Evaluation:
-    """Evaluate a calibration on measured pictures.
+    """Evaluate a calibration on measured images.
 
     Args:
-        calibration: Of the network. own: Pictures of the network, not of the calibration.
-        others: Populations of other pictures, by name.
-        perturbation: What was done to the pictures.
+        calibration: Of the network. own: Images of the network, not of the calibration.
+        others: Populations of other images, by name.
+        perturbation: What was done to the images.
 
     Raises:
-        NoInputError: A population has fewer than two usable pictures.
+        NoInputError: A population has fewer than two usable images.
     """
     measured = {OWN: own, **others}
     groups = {name: usable(calibration, found) for name, found in measured.items()}
     for name, found in groups.items():
         if len(found) < _LEAST:
-            raise NoInputError(f"population {name!r} has {len(found) or 'no'} usable picture, {_LEAST} are needed")
+            raise NoInputError(f"population {name!r} has {len(found) or 'no'} usable image, {_LEAST} are needed")
     verdicts = {}
     for name, found in groups.items():
         counts = Counter(str(judge(calibration, one, "network").outcome) for one in found)

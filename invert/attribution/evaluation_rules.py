@@ -1,4 +1,4 @@
-"""What else an evaluation asks: what other rules do, whether simple pictures are accused more, matched thresholds.
+"""What else an evaluation asks: what other rules do, whether simple images are accused more, matched thresholds.
 
 Reference: Tong, Feng and Li 2018 (Neyman-Pearson thresholds); `invert.statistics.thresholds` for the other rules.
 """
@@ -74,12 +74,12 @@ class Share:
 
 @dataclass(frozen=True)
 class RuleResult:
-    """What a rule does that was set on the calibration's pictures, one bin for all complexities.
+    """What a rule does that was set on the calibration's images, one bin for all complexities.
 
     Attributes:
         rule, score: Names. controlled: Whether it controls false attributions at all.
         threshold: None where the calibration is too small for it; `needed` is then how many negatives it would take.
-        attributed: Pictures evaluated that it attributes, by population.
+        attributed: Images evaluated that it attributes, by population.
     """
 
     rule: str
@@ -106,7 +106,7 @@ def compare_rules(calibration: Calibration, score: str, scores: Mapping[str, Flo
 
     Args:
         calibration: Its settings give rate and confidence. score: Of `SCORES`.
-        scores: Of the pictures evaluated, by population, own ones among them.
+        scores: Of the images evaluated, by population, own ones among them.
     """
     settings = calibration.settings
     rate = settings.rate / settings.candidates
@@ -137,12 +137,12 @@ def compare_rules(calibration: Calibration, score: str, scores: Mapping[str, Flo
 
 @dataclass(frozen=True)
 class ComplexityCheck:
-    """Whether a population's simple pictures are accused more often than its others.
+    """Whether a population's simple images are accused more often than its others.
 
     Attributes:
         population, score: Names.
         spearman: Rank correlation of score and complexity; None where it is not defined.
-        terciles: Pictures attributed by the calibration, by `TERCILES` of the complexity of all others evaluated.
+        terciles: Images attributed by the calibration, by `TERCILES` of the complexity of all others evaluated.
     """
 
     population: str
@@ -169,11 +169,11 @@ def check_complexity(
     below: npt.NDArray[np.bool_],
     terciles: Bins,
 ) -> ComplexityCheck:
-    """Hold scores against the complexity of their pictures.
+    """Hold scores against the complexity of their images.
 
     Args:
         population, score: Names.
-        scores, complexity: Of each picture, `[n]`. below: Whether the calibration attributes it, `[n]`.
+        scores, complexity: Of each image, `[n]`. below: Whether the calibration attributes it, `[n]`.
         terciles: Three bins of complexity.
     """
     # Ranks of equal numbers correlate with nothing.
@@ -186,13 +186,13 @@ def check_complexity(
 
 @dataclass(frozen=True)
 class MatchedThreshold:
-    """Own pictures found where the threshold is set on others of the same perturbation: if the user declares it.
+    """Own images found where the threshold is set on others of the same perturbation: if the user declares it.
 
     Attributes:
         population, score: Names.
         rule: "neyman-pearson" where there are enough others for its promise, else "empirical", which promises nothing.
         rate: Of false attributions. threshold: That was set.
-        found: Own pictures below it.
+        found: Own images below it.
     """
 
     population: str
@@ -210,7 +210,7 @@ class MatchedThreshold:
 def match_threshold(
     calibration: Calibration, population: str, score: str, positives: FloatArray, negatives: FloatArray
 ) -> MatchedThreshold:
-    """Set a threshold at the calibration's rate on the others evaluated, and count the own pictures below it.
+    """Set a threshold at the calibration's rate on the others evaluated, and count the own images below it.
 
     Args:
         calibration: Its settings give rate and confidence.

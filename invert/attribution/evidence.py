@@ -1,4 +1,4 @@
-"""What a projection says about where its picture comes from, as a handful of numbers.
+"""What a projection says about where its image comes from, as a handful of numbers.
 
 All but the complexity are logarithms: they are ratios, and skewed otherwise.
 """
@@ -40,7 +40,7 @@ FEATURES = (
 lpips, lpips_layerK: the distance of the projection's own backbone, and its layers' shares. lpips_at_P: the same after
 P percent of the steps. lpips_alex: LPIPS of AlexNet. pixel_rmse: of levels in [0, 1]. latent_distance and
 latent_mahalanobis: see `LatentSpace`. noise_autocorrelation: the regulariser of appendix D, per map and unweighted.
-complexity: `invert.attribution.complexity.PRIMARY` of the picture, as it is.
+complexity: `invert.attribution.complexity.PRIMARY` of the image, as it is.
 """
 
 _FLOOR = 1e-9
@@ -53,7 +53,7 @@ class EvidenceMeter:
 
     Args:
         generator: The network. class_index: Class that it is conditioned on.
-        device: Of the second backbone, AlexNet, where the network's pictures are large enough for it.
+        device: Of the second backbone, AlexNet, where the network's images are large enough for it.
     """
 
     def __init__(
@@ -66,7 +66,7 @@ class EvidenceMeter:
             self._alex = Perceptual("alex").to(self._device)
 
     def measure(self, projection: Projection) -> dict[str, float]:
-        """Return the evidence of one picture by name, see `FEATURES`; NaN where it cannot be measured."""
+        """Return the evidence of one image by name, see `FEATURES`; NaN where it cannot be measured."""
         values: dict[str, float] = {"lpips": projection.distance}
         shares = projection.layer_distances.tolist()
         values |= {f"lpips_layer{layer}": share for layer, share in enumerate(shares, 1)}

@@ -1,7 +1,7 @@
-"""Measure pictures against a network: project them and keep what the projection says, a small file per picture.
+"""Measure images against a network: project them and keep what the projection says, a small file per image.
 
     WORK/settings.json            method, run and network: what all measurements have in common
-    WORK/<population>/<key>.json  a picture's measurement; key is the sha256 of its name
+    WORK/<population>/<key>.json  an image's measurement; key is the sha256 of its name
 
 It is a batch (`invert.batch.work`) whose results are evidence instead of latents.
 """
@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Self
 from invert.attribution.evidence import EVIDENCE_VERSION, FEATURES
 from invert.batch.images import Listed
 from invert.batch.preparation import Preparation
-from invert.batch.work import Done, Event, PictureStore
+from invert.batch.work import Done, Event, ImageStore
 from invert.batch.workers import run_workers
 from invert.durable import ensure_folder, write_atomic
 from invert.errors import NoInputError, UsageError
@@ -49,12 +49,12 @@ FORMAT = "invert measurements"
 
 @dataclass(frozen=True)
 class Measurement:
-    """What is known of one picture after its projection into one network.
+    """What is known of one image after its projection into one network.
 
     Attributes:
         name: As in a batch; see `invert.batch.images`.
         file_sha256, pixel_sha256: As in `invert.images.target.Target`.
-        status: As in `invert.projection.projector.Projection`. upsampled: The picture is smaller than the network's.
+        status: As in `invert.projection.projector.Projection`. upsampled: The image is smaller than the network's.
         evidence: By name, see `invert.attribution.evidence.FEATURES`.
     """
 
@@ -72,7 +72,7 @@ class Measurement:
 
     @property
     def complexity(self) -> float:
-        """Of the picture."""
+        """Of the image."""
         return self.evidence["complexity"]
 
     def to_record(self) -> Record:
@@ -128,7 +128,7 @@ def measurement_of(name: bytes, projection: "Projection", meter: "EvidenceMeter"
     )
 
 
-class MeasurementStore(PictureStore):
+class MeasurementStore(ImageStore):
     """The measurements of one population in a work folder, or in memory alone.
 
     Args:
@@ -141,7 +141,7 @@ class MeasurementStore(PictureStore):
         self._kept: dict[bytes, Measurement] = {}
 
     def finished(self, name: bytes, file_sha256: str) -> Measurement | None:
-        """Return the measurement of a picture of this very file; None when it is to be done, or damaged."""
+        """Return the measurement of an image of this very file; None when it is to be done, or damaged."""
         found = self.get(name)
         return found if found is not None and found.file_sha256 == file_sha256 else None
 
@@ -150,7 +150,7 @@ class MeasurementStore(PictureStore):
         return self.get(name) is not None
 
     def get(self, name: bytes) -> Measurement | None:
-        """Return the measurement of a picture, of whatever file."""
+        """Return the measurement of an image, of whatever file."""
         if name not in self._kept and self._folder is not None:
             found = read_measurement(self._folder, name)
             if found is not None:
@@ -158,7 +158,7 @@ class MeasurementStore(PictureStore):
         return self._kept.get(name)
 
     def fail(self, name: bytes, code: str, reason: str) -> None:
-        """Nothing is kept of a picture without a result: it is tried again."""
+        """Nothing is kept of an image without a result: it is tried again."""
 
     def keep(self, name: bytes, projection: "Projection") -> None:
         """Measure a projection and keep what is found.
@@ -187,7 +187,7 @@ def _with_checksum(record: Record) -> bytes:
 
 
 def read_measurement(folder: Path, name: bytes) -> Measurement | None:
-    """Return the measurement of a picture that a folder keeps; None when it is not there, or damaged."""
+    """Return the measurement of an image that a folder keeps; None when it is not there, or damaged."""
     try:
         content = (folder / f"{name_key(name)}.json").read_bytes()
         digest, _, text = content.rstrip(b"\n").partition(b" ")
@@ -230,7 +230,7 @@ def clear_measurements(work: Path) -> None:
 
 @dataclass(frozen=True)
 class MeasuringPreparation(Preparation):
-    """All that a process needs to measure pictures. `out` is the folder of the population."""
+    """All that a process needs to measure images. `out` is the folder of the population."""
 
     def open_store(self, loaded: "LoadedNetwork") -> MeasurementStore:
         """Return a store with a meter of its own."""
@@ -242,28 +242,28 @@ class MeasuringPreparation(Preparation):
 
 
 def measure_population(
-    preparation: MeasuringPreparation, pictures: Sequence[Listed], workers: int, on_event: Callable[[Event], None]
+    preparation: MeasuringPreparation, images: Sequence[Listed], workers: int, on_event: Callable[[Event], None]
 ) -> tuple[list[Measurement], int]:
-    """Measure pictures, those that are measured already excepted.
+    """Measure images, those that are measured already excepted.
 
     Args:
         preparation: `out` is the folder of the population in a work folder.
         workers: Processes. on_event: Called with each event of the batch.
 
     Returns:
-        The measurements in the order of the pictures, and how many pictures have none.
+        The measurements in the order of the images, and how many images have none.
     """
     if workers == 1:
-        events = preparation()(pictures)
+        events = preparation()(images)
     else:
         ensure_folder(preparation.out)
-        events = run_workers(workers, preparation, pictures)
+        events = run_workers(workers, preparation, images)
     done = set()
     with contextlib.closing(events):  # type: ignore[type-var]
         for event in events:
             on_event(event)
             if isinstance(event, Done):
                 done.add(event.name)
-    found = [read_measurement(preparation.out, picture.name) for picture in pictures if picture.name in done]
+    found = [read_measurement(preparation.out, image.name) for image in images if image.name in done]
     kept = [one for one in found if one is not None]
-    return kept, len(pictures) - len(kept)
+    return kept, len(images) - len(kept)

@@ -1,6 +1,6 @@
-"""What happens to pictures on their way: compression, scaling, blur, noise, cropping. For testing verdicts.
+"""What happens to images on their way: compression, scaling, blur, noise, cropping. For testing verdicts.
 
-Applied to pixels, and written as PNG, so that a perturbed picture goes the way of any other.
+Applied to pixels, and written as PNG, so that a perturbed image goes the way of any other.
 """
 
 import hashlib
@@ -69,11 +69,11 @@ def parse_perturbations(text: str) -> list[Perturbation]:
 
 
 def apply(array: Array, perturbation: Perturbation, key: str = "") -> Array:
-    """Return a perturbed picture of the same shape.
+    """Return a perturbed image of the same shape.
 
     Args:
         array: uint8 [H, W, C] with 1, 3 or 4 channels; JPEG, noise and gamma leave opacity as it is.
-        key: Of the picture; its noise is drawn from it.
+        key: Of the image; its noise is drawn from it.
     """
     value = perturbation.value
     if array.shape[2] == 4 and perturbation.kind in ("jpeg", "noise", "gamma"):

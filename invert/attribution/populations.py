@@ -1,4 +1,4 @@
-"""Fresh samples of a network as picture files: 8-bit PNG, like any picture that is held against it."""
+"""Fresh samples of a network as image files: 8-bit PNG, like any image that is held against it."""
 
 import dataclasses
 from collections.abc import Iterable, Iterator
@@ -9,22 +9,22 @@ import torch
 from generator.networks import Generator
 from invert.attribution.calibration import Calibration
 from invert.attribution.measurements import MeasurementStore
-from invert.batch.images import Listed, read_picture
+from invert.batch.images import Listed, read_image
 from invert.durable import ensure_folder, write_atomic
 from invert.errors import ImageError, UsageError
 from invert.images.decoding import ImagePolicy, to_png_bytes
 from invert.projection.config import differing_keys
-from invert.projection.latents import class_label, draw_picture, seed_latent
+from invert.projection.latents import class_label, draw_image, seed_latent
 
 __all__ = ["FIRST_SEED", "SAMPLES_VERSION", "SAMPLE_NOISE", "check_same", "draw_samples", "take_over"]
 
-SAMPLES_VERSION = 2  # raised when a seed gives another picture
+SAMPLES_VERSION = 2  # raised when a seed gives another image
 
 FIRST_SEED = 1_000_000_000
 """Far from the seeds that people draw with: what is calibrated on must not be what is judged."""
 
 SAMPLE_NOISE = "stored and random noise maps in turn"
-"""Programs draw with the maps in the file or with fresh ones: pictures of both kinds are the network's own."""
+"""Programs draw with the maps in the file or with fresh ones: images of both kinds are the network's own."""
 
 
 def draw_samples(generator: Generator, folder: Path, count: int, class_index: int | None = None) -> Iterator[Path]:
@@ -52,7 +52,7 @@ def draw_samples(generator: Generator, folder: Path, count: int, class_index: in
             with torch.inference_mode():
                 ws = generator.mapping_ws(seed_latent(seed, mapping.z_dim), class_label(chosen, mapping.c_dim))
             noise = "random" if number % 2 else "const"
-            write_atomic(path, to_png_bytes(draw_picture(generator, ws, noise, seed)))
+            write_atomic(path, to_png_bytes(draw_image(generator, ws, noise, seed)))
         yield path
 
 
@@ -69,14 +69,14 @@ def check_same(earlier: Calibration, path: Path, method: dict[str, object], run:
 
 
 def take_over(
-    earlier: Calibration, pictures: Iterable[Listed], folder: Path, generator: Generator, policy: ImagePolicy
+    earlier: Calibration, images: Iterable[Listed], folder: Path, generator: Generator, policy: ImagePolicy
 ) -> int:
-    """Write the measurements of those pictures that an earlier calibration has; return how many.
+    """Write the measurements of those images that an earlier calibration has; return how many.
 
     Args:
         earlier: Of the same method and run, see `check_same`.
-        pictures: Of a population. folder: Of its measurements.
-        generator, policy: As for projecting the pictures.
+        images: Of a population. folder: Of its measurements.
+        generator, policy: As for projecting the images.
 
     Raises:
         OutputError: One cannot be written.
@@ -84,12 +84,12 @@ def take_over(
     known = {one.pixel_sha256: one for part in (earlier.own, *earlier.others) for one in part.measurements}
     store = MeasurementStore(None, folder)
     synthesis, taken = generator.config.synthesis, 0
-    for picture in pictures:
-        target = read_picture(picture, synthesis.img_resolution, synthesis.img_channels, policy)
+    for image in images:
+        target = read_image(image, synthesis.img_resolution, synthesis.img_channels, policy)
         if isinstance(target, ImageError) or target.pixel_sha256 not in known or target.upsampled:
             continue
-        if store.finished(picture.name, target.file_sha256) is None:
+        if store.finished(image.name, target.file_sha256) is None:
             found = known[target.pixel_sha256]
-            store.put(dataclasses.replace(found, name=picture.name, file_sha256=target.file_sha256))
+            store.put(dataclasses.replace(found, name=image.name, file_sha256=target.file_sha256))
         taken += 1
     return taken

@@ -1,4 +1,4 @@
-"""Scores: one number of an evidence vector, the lower the more like the network's own pictures."""
+"""Scores: one number of an evidence vector, the lower the more like the network's own images."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -45,10 +45,10 @@ class EvidenceScore:
         negatives: Mapping[str, Sequence[Evidence]],
         features: Sequence[str] = FEATURES,
     ) -> Self:
-        """Fit on the network's own pictures and on populations of others, which count the same, each as a whole.
+        """Fit on the network's own images and on populations of others, which count the same, each as a whole.
 
         Args:
-            positives, negatives: Evidence of each picture; populations by name.
+            positives, negatives: Evidence of each image; populations by name.
             features: To use; those that are not finite somewhere, or constant, are left out.
         """
         from sklearn.linear_model import LogisticRegression

@@ -23,7 +23,7 @@ class CalibrationSettings:
     Args:
         score: That decides, of `SCORES`. rule: Of `RULES`.
         rate: Of false attributions that is promised. confidence: With which it is.
-        candidates: Networks that a picture may be held against at a time; the rate is shared among them (Holm).
+        candidates: Networks that an image may be held against at a time; the rate is shared among them (Holm).
         bins: Of complexity, each with thresholds of its own.
 
     Raises:

@@ -28,14 +28,14 @@ __all__ = [
 ]
 
 BETA = 0.01
-"""A network's own pictures that measure worse than all but this share of them do not count as its own."""
+"""A network's own images that measure worse than all but this share of them do not count as its own."""
 
 OWN_TO_RULE_OUT = math.floor((1 / BETA - 2) / SPLITS["threshold"]) + 1
 """Own samples that a calibration needs for p1 to reach `BETA` at all: 99 where p-values come from."""
 
 
 class Outcome(StrEnum):
-    """What is said of a picture and one network, or all of them."""
+    """What is said of an image and one network, or all of them."""
 
     ATTRIBUTED = "attributed"
     NONE = "none of these"
@@ -44,14 +44,14 @@ class Outcome(StrEnum):
 
 @dataclass(frozen=True)
 class Reading:
-    """What one score says of a picture.
+    """What one score says of an image.
 
     Attributes:
-        score: Its value; lower is more like the network. threshold: Below it the picture is attributed.
+        score: Its value; lower is more like the network. threshold: Below it the image is attributed.
         population: Whose threshold it is: the strictest.
-        p0: How many of the others' pictures measure as low, at most; small speaks for the network.
+        p0: How many of the others' images measure as low, at most; small speaks for the network.
         p1: How many of its own measure as high; small speaks against it.
-        ratio: How much more probable the score is for its own pictures, the smallest over populations; within
+        ratio: How much more probable the score is for its own images, the smallest over populations; within
             [ratio_low, ratio_high], which is what the calibration can support.
     """
 
@@ -66,13 +66,13 @@ class Reading:
 
     @property
     def below(self) -> bool:
-        """Whether the rule attributes the picture."""
+        """Whether the rule attributes the image."""
         return self.score < self.threshold
 
 
 @dataclass(frozen=True)
 class Finding:
-    """What is found of a picture against one network.
+    """What is found of an image against one network.
 
     Attributes:
         network: Its name. measurement: What was measured.
@@ -98,7 +98,7 @@ class Finding:
 
 @dataclass(frozen=True)
 class Verdict:
-    """What is said of a picture.
+    """What is said of an image.
 
     Attributes:
         outcome: See `Outcome`. networks: Those that it is attributed to, or that cannot be told apart.
@@ -122,7 +122,7 @@ class Verdict:
 
 
 def read_score(calibration: Calibration, name: str, measurement: Measurement, rate: float) -> Reading | None:
-    """Return what a score says of a picture; None where a number is missing.
+    """Return what a score says of an image; None where a number is missing.
 
     Raises:
         TooFewNegativesError: The rate cannot be promised.
@@ -150,11 +150,11 @@ def read_score(calibration: Calibration, name: str, measurement: Measurement, ra
 def judge(
     calibration: Calibration, measurement: Measurement, network: str, *, rate: float | None = None, share: int = 1
 ) -> Finding:
-    """Hold a picture against one network.
+    """Hold an image against one network.
 
     Args:
         calibration: Of the network, under the method of the measurement.
-        measurement: Of the picture.
+        measurement: Of the image.
         network: Name to be shown.
         rate: Of false attributions; default that of the calibration.
         share: Candidates that the rate is shared among.
@@ -184,7 +184,7 @@ def _refusal(calibration: Calibration, measurement: Measurement) -> str:
     low, high = calibration.complexity_range
     if not low <= measurement.complexity <= high:
         which = "simpler" if measurement.complexity < low else "more complex"
-        return f"it is {which} than every picture of the calibration"
+        return f"it is {which} than every image of the calibration"
     return ""
 
 
@@ -192,11 +192,11 @@ def _outcome(reading: Reading, own: int) -> tuple[Outcome, str]:
     if reading.below and reading.p1 > BETA:
         return Outcome.ATTRIBUTED, ""
     if reading.below:
-        return Outcome.CANNOT_TELL, "it measures like neither its own pictures nor others"
+        return Outcome.CANNOT_TELL, "it measures like neither its own images nor others"
     if reading.p1 > BETA and reading.p1 * (own + 1) < 2:
-        return Outcome.CANNOT_TELL, f"none of its own pictures measures like this, but {own} are too few to rule it out"
+        return Outcome.CANNOT_TELL, f"none of its own images measures like this, but {own} are too few to rule it out"
     if reading.p1 > BETA:
-        return Outcome.CANNOT_TELL, "its own pictures and others measure like this"
+        return Outcome.CANNOT_TELL, "its own images and others measure like this"
     return Outcome.NONE, ""
 
 
@@ -207,7 +207,7 @@ def decide(
     *,
     rate: float | None = None,
 ) -> Verdict:
-    """Hold a picture against one or several networks.
+    """Hold an image against one or several networks.
 
     The rate is that of accusing any of them: it is shared by Holm's step-down rule over the candidates, each of which
     is asked by its own calibration; raw distances are never compared across networks.
@@ -260,12 +260,12 @@ def rate_sentence(calibration: Calibration, network: str, *, rate: float | None 
         for count, total in [calibration.attributed(settings.score, population)]
     )
     if settings.rule == "grubbs":
-        return f"Grubbs' rule has no control of false positives. Of the held-out pictures it attributed {tested}."
+        return f"Grubbs' rule has no control of false positives. Of the held-out images it attributed {tested}."
     sure = f", with {settings.confidence:.0%} confidence" if settings.rule == "neyman-pearson" else " on average"
     among = f" (shared by {share} candidates)" if share > 1 else ""
     return (
-        f"At most {_percent(rate)}{among} of pictures like those of the calibration, {sizes}, are attributed to "
-        f"{network} by mistake{sure}. Of pictures held out of it {tested} were."
+        f"At most {_percent(rate)}{among} of images like those of the calibration, {sizes}, are attributed to "
+        f"{network} by mistake{sure}. Of images held out of it {tested} were."
     )
 
 
@@ -281,6 +281,6 @@ def ratio_sentence(finding: Finding, calibration: Calibration) -> str:
     populations = ", ".join(f"{len(p.part('threshold'))} of {p.name}" for p in calibration.others)
     return (
         f"Likelihood ratio {verbal(reading.ratio)}: how much more probable the finding is if {finding.network} drew "
-        f"the picture than if it comes from the calibration's others ({populations}). It is not the probability that "
+        f"the image than if it comes from the calibration's others ({populations}). It is not the probability that "
         f"{finding.network} drew it. The largest ratio that this calibration can support is {reading.ratio_high:.0f}."
     )

@@ -1,6 +1,6 @@
-"""Which pictures a batch is made of: their names, their shares of several machines, and reading them ahead.
+"""Which images a batch is made of: their names, their shares of several machines, and reading them ahead.
 
-A picture is known by its NAME: its path below the folder that was named, as raw bytes. So a folder may be moved between
+An image is known by its NAME: its path below the folder that was named, as raw bytes. So a folder may be moved between
 two runs, and machines may mount it in different places.
 """
 
@@ -17,22 +17,22 @@ from invert.images.decoding import ImagePolicy
 from invert.images.scan import scan
 from invert.images.target import Target, read
 
-__all__ = ["Listed", "ahead", "list_pictures", "read_picture"]
+__all__ = ["Listed", "ahead", "list_images", "read_image"]
 
 T = TypeVar("T")
 
 
 @dataclass(frozen=True)
 class Listed:
-    """A picture of the batch: its NAME, and where it lies; `error` where it cannot even be opened."""
+    """An image of the batch: its NAME, and where it lies; `error` where it cannot even be opened."""
 
     name: bytes
     path: Path
     error: ImageError | None = None
 
 
-def list_pictures(paths: Sequence[Path], follow: bool = False) -> Iterator[Listed]:
-    """List the pictures that files and folders stand for, in the order of `invert.images.scan.scan`, each name once."""
+def list_images(paths: Sequence[Path], follow: bool = False) -> Iterator[Listed]:
+    """List the images that files and folders stand for, in the order of `invert.images.scan.scan`, each name once."""
     root = paths[0] if len(paths) == 1 and paths[0].is_dir() else None
     seen: set[bytes] = set()
     for item in scan(paths, follow):
@@ -44,8 +44,8 @@ def list_pictures(paths: Sequence[Path], follow: bool = False) -> Iterator[Liste
             yield Listed(name, path, item if isinstance(item, ImageError) else None)
 
 
-def read_picture(listed: Listed, resolution: int, channels: int, policy: ImagePolicy) -> Target | ImageError:
-    """Read a picture; what is wrong with it is returned, not raised."""
+def read_image(listed: Listed, resolution: int, channels: int, policy: ImagePolicy) -> Target | ImageError:
+    """Read an image; what is wrong with it is returned, not raised."""
     if listed.error is not None:
         return listed.error
     try:

@@ -1,4 +1,4 @@
-"""From a network file to pictures on their way into the journal, in this process or in one that it starts."""
+"""From a network file to images on their way into the journal, in this process or in one that it starts."""
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from invert.batch.images import Listed
-from invert.batch.work import Event, PictureStore, work
+from invert.batch.work import Event, ImageStore, work
 from invert.batch.workers import Work
 from invert.errors import NetworkError
 from invert.images.decoding import ImagePolicy
@@ -24,13 +24,13 @@ _SMALL, _LARGE = 64, 512  # px
 _BATCHES = {_SMALL: 32, _LARGE - 1: 8}
 
 
-def batch_size(resolution: int, device_type: str, pictures: int) -> int:
-    """Return how many pictures are optimised together unless the user says: what keeps a processor busy.
+def batch_size(resolution: int, device_type: str, images: int) -> int:
+    """Return how many images are optimised together unless the user says: what keeps a processor busy.
 
-    It is a power of two that few pictures more or less do not change, for it is part of the run record.
+    It is a power of two that few images more or less do not change, for it is part of the run record.
     """
     most = next((batch for side, batch in _BATCHES.items() if resolution <= side), 1 if device_type == "cpu" else 8)
-    return min(most, 1 << max(0, pictures - 1).bit_length())
+    return min(most, 1 << max(0, images - 1).bit_length())
 
 
 def describe(
@@ -42,7 +42,7 @@ def describe(
     noise: str,
     images: bool,
 ) -> Manifest:
-    """Return what all pictures of a batch have in common; see `Manifest`."""
+    """Return what all images of a batch have in common; see `Manifest`."""
     provenance, settings = loaded.provenance, loaded.generator.config
     network = {
         "sha256": provenance.sha256,
@@ -64,7 +64,7 @@ class Preparation:
         out: The output, whose journal is begun.
         network_path: The network file. network_sha256: What it is known to hold.
         config: With batch, threads and device settled.
-        policy: What is accepted as a picture.
+        policy: What is accepted as an image.
     """
 
     out: Path
@@ -74,7 +74,7 @@ class Preparation:
     policy: ImagePolicy
 
     def __call__(self) -> Work:
-        """Load the network in this process, and return what works on pictures.
+        """Load the network in this process, and return what works on images.
 
         Raises:
             NetworkError: The file cannot be read any more, or has changed.
@@ -93,15 +93,15 @@ class Preparation:
         # Little is read ahead: what one process holds, the others cannot do.
         return self.work_with(loaded, self.open_store(loaded), depth=_SHARED_DEPTH)
 
-    def open_store(self, loaded: "LoadedNetwork") -> PictureStore:
+    def open_store(self, loaded: "LoadedNetwork") -> ImageStore:
         """Return where the results of this process go."""
         return join_journal(self.out)
 
     def work_with(
-        self, loaded: "LoadedNetwork", store: PictureStore, depth: int | None = None
+        self, loaded: "LoadedNetwork", store: ImageStore, depth: int | None = None
     ) -> Callable[[Iterable[Listed]], Iterator[Event]]:
-        """Return what works on pictures, for a network that is loaded and a process that is set up."""
+        """Return what works on images, for a network that is loaded and a process that is set up."""
         from invert.projection.session import build_projector
 
         projector = build_projector(loaded, self.config, batch=self.config.batch or 1, device=self.config.device)
-        return lambda pictures: work(projector, store, pictures, self.policy, depth)
+        return lambda images: work(projector, store, images, self.policy, depth)

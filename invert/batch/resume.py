@@ -4,17 +4,17 @@ import hashlib
 from collections.abc import Iterable
 from pathlib import Path
 
-from invert.batch.images import Listed, read_picture
+from invert.batch.images import Listed, read_image
 from invert.errors import ImageError
 from invert.hdf5.reading import open_latents
 from invert.images.decoding import ImagePolicy
 from invert.store.journal import Journal
 
-__all__ = ["changed_pictures", "restore"]
+__all__ = ["changed_images", "restore"]
 
 
-def changed_pictures(out: Path, pictures: Iterable[Listed], policy: ImagePolicy) -> list[Path]:
-    """Return the pictures that a finished file does not have, has of another content, or failed and can now be read.
+def changed_images(out: Path, images: Iterable[Listed], policy: ImagePolicy) -> list[Path]:
+    """Return the images that a finished file does not have, has of another content, or failed and can now be read.
 
     A file that is not there any more, or cannot be read this time, counts as unchanged: its result stays.
 
@@ -26,17 +26,17 @@ def changed_pictures(out: Path, pictures: Iterable[Listed], policy: ImagePolicy)
         known = dict(zip(latents.names, latents.column("sha256").tolist(), strict=True))
         failed = {failure.name for _, failure in latents.failures}
     found = []
-    for picture in pictures:
-        if picture.name in known:
-            if _sha256(picture.path) not in (None, known[picture.name].decode("ascii", "replace")):
-                found.append(picture.path)
-        elif picture.name not in failed or not isinstance(read_picture(picture, side, channels, policy), ImageError):
-            found.append(picture.path)
+    for image in images:
+        if image.name in known:
+            if _sha256(image.path) not in (None, known[image.name].decode("ascii", "replace")):
+                found.append(image.path)
+        elif image.name not in failed or not isinstance(read_image(image, side, channels, policy), ImageError):
+            found.append(image.path)
     return found
 
 
 def restore(journal: Journal, out: Path) -> None:
-    """Put the pictures of a finished file back into a journal of the same settings.
+    """Put the images of a finished file back into a journal of the same settings.
 
     Raises:
         LatentsError: The file is damaged. OutputError: The journal cannot be written.

@@ -3,7 +3,7 @@
     run_array([sys.executable, "-m", "invert", "project", ...], 8, folder, parameters={"time": 60}, on_event=show)
 
 Job I of N runs the command with `--shard I/N`. A shard that runs again skips what its journal has: so a job that was
-killed, ran out of time or lost its machine costs the picture it was at, and nothing is done twice.
+killed, ran out of time or lost its machine costs the image it was at, and nothing is done twice.
 
 What SLURM says comes from squeue, which every SLURM has; sacct needs a database that many do without. A job's exit code
 comes from the file that submitit writes when it has ended. Such files are pickles: they are made, and read back, in a

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
-from invert.batch.images import Listed, ahead, read_picture
+from invert.batch.images import Listed, ahead, read_image
 from invert.errors import ImageError, display_path
 from invert.images.decoding import ImagePolicy
 from invert.images.target import Target
@@ -15,11 +15,11 @@ from invert.images.target import Target
 if TYPE_CHECKING:
     from invert.projection.projector import Projection, Projector
 
-__all__ = ["Done", "Event", "Failed", "Finished", "PictureStore", "Stepped", "work"]
+__all__ = ["Done", "Event", "Failed", "Finished", "ImageStore", "Stepped", "work"]
 
 
 class Finished(Protocol):
-    """What is known of a picture that is done."""
+    """What is known of an image that is done."""
 
     @property
     def distance(self) -> float: ...
@@ -28,17 +28,17 @@ class Finished(Protocol):
     def status(self) -> str: ...
 
 
-class PictureStore(Protocol):
+class ImageStore(Protocol):
     """Where results go, such as `invert.store.journal.Journal`."""
 
     def finished(self, name: bytes, file_sha256: str) -> Finished | None:
-        """Return what is known of a picture that is done, of this very file."""
+        """Return what is known of an image that is done, of this very file."""
 
     def has_entry(self, name: bytes) -> bool:
-        """Tell whether a picture has a result, of whatever file."""
+        """Tell whether an image has a result, of whatever file."""
 
     def fail(self, name: bytes, code: str, reason: str) -> None:
-        """Keep that a picture has no result."""
+        """Keep that an image has no result."""
 
     def keep(self, name: bytes, projection: "Projection") -> None:
         """Keep a result."""
@@ -46,12 +46,12 @@ class PictureStore(Protocol):
 
 @dataclass(frozen=True)
 class Stepped:
-    """A group of pictures took one step."""
+    """A group of images took one step."""
 
 
 @dataclass(frozen=True)
 class Done:
-    """A picture has its entry; `is_new` if it was made now. `warnings` are those of reading it."""
+    """An image has its entry; `is_new` if it was made now. `warnings` are those of reading it."""
 
     name: bytes
     path: str
@@ -63,7 +63,7 @@ class Done:
 
 @dataclass(frozen=True)
 class Failed:
-    """A picture has no result; `by_rule`: it was left out on purpose."""
+    """An image has no result; `by_rule`: it was left out on purpose."""
 
     name: bytes
     path: str
@@ -77,17 +77,17 @@ Event = Stepped | Done | Failed
 
 
 class _Reading:
-    """The pictures on their way into the projector: bad and finished ones are told of and left out."""
+    """The images on their way into the projector: bad and finished ones are told of and left out."""
 
     def __init__(
         self,
-        store: PictureStore,
-        pictures: Iterable[Listed],
+        store: ImageStore,
+        images: Iterable[Listed],
         projector: "Projector",
         policy: ImagePolicy,
         depth: int | None,
     ) -> None:
-        self._store, self._pictures, self._policy = store, pictures, policy
+        self._store, self._images, self._policy = store, images, policy
         synthesis = projector.generator.config.synthesis
         self._resolution, self._channels = synthesis.img_resolution, synthesis.img_channels
         self._depth = 2 * projector.batch if depth is None else depth
@@ -95,7 +95,7 @@ class _Reading:
         self.names: deque[bytes] = deque()
 
     def targets(self) -> Iterator[Target]:
-        """Yield the pictures that are to be projected; `names` then has theirs, `told` what became of the others."""
+        """Yield the images that are to be projected; `names` then has theirs, `told` what became of the others."""
         for listed, target, done in ahead(self._read(), self._depth):
             if isinstance(target, ImageError):
                 # What was finished stays, though its file is not there any more or cannot be read this time.
@@ -110,8 +110,8 @@ class _Reading:
 
     def _read(self) -> Iterator[tuple[Listed, Target | ImageError, Done | None]]:
         """In a thread of its own, ahead of the optimiser: everything that waits for the disk."""
-        for listed in self._pictures:
-            target = read_picture(listed, self._resolution, self._channels, self._policy)
+        for listed in self._images:
+            target = read_image(listed, self._resolution, self._channels, self._policy)
             done = None
             if isinstance(target, Target):
                 found = self._store.finished(listed.name, target.file_sha256)
@@ -123,25 +123,25 @@ class _Reading:
 
 def work(
     projector: "Projector",
-    store: PictureStore,
-    pictures: Iterable[Listed],
+    store: ImageStore,
+    images: Iterable[Listed],
     policy: ImagePolicy,
     depth: int | None = None,
 ) -> Iterator[Event]:
-    """Project pictures into a store.
+    """Project images into a store.
 
     Args:
         projector: With the settings of the store.
-        store: Where results go. pictures: In any order; those that are finished are not done again.
-        policy: What is accepted as a picture.
-        depth: How many pictures are read ahead; default two batches.
+        store: Where results go. images: In any order; those that are finished are not done again.
+        policy: What is accepted as an image.
+        depth: How many images are read ahead; default two batches.
 
     Raises:
         OutputError: An entry cannot be written.
     """
     from invert.projection.projector import StepRecord
 
-    reading = _Reading(store, pictures, projector, policy, depth)
+    reading = _Reading(store, images, projector, policy, depth)
     for event in projector.run(reading.targets()):
         while reading.told:
             yield reading.told.popleft()
@@ -152,7 +152,7 @@ def work(
     yield from reading.told
 
 
-def _save(store: PictureStore, name: bytes, projection: "Projection") -> Event:
+def _save(store: ImageStore, name: bytes, projection: "Projection") -> Event:
     target = projection.target
     path = os.fspath(target.path)
     if not math.isfinite(projection.distance):

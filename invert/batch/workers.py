@@ -1,6 +1,6 @@
 """Several processes on one machine, each with its own copy of the network and its own threads.
 
-Pictures are handed out one by one, to whoever asks: at the end no process waits for a long queue of another. Entries
+Images are handed out one by one, to whoever asks: at the end no process waits for a long queue of another. Entries
 are written by the processes themselves; only what happened travels back. Each process has pipes of its own, so that
 one that is killed holds no lock that the others need.
 """
@@ -21,7 +21,7 @@ from invert.errors import InvertError
 __all__ = ["Work", "run_workers"]
 
 Work = Callable[[Iterable[Listed]], Iterator[Event]]
-"""What a process does with its pictures."""
+"""What a process does with its images."""
 
 
 class _Worker:
@@ -36,18 +36,18 @@ class _Worker:
         events.close()
 
 
-def run_workers(count: int, prepare: Callable[[], Work], pictures: Iterable[Listed]) -> Iterator[Event]:
-    """Yield what `count` processes tell while they work through the pictures.
+def run_workers(count: int, prepare: Callable[[], Work], images: Iterable[Listed]) -> Iterator[Event]:
+    """Yield what `count` processes tell while they work through the images.
 
     Args:
         count: Processes.
         prepare: Called in each process; it must be picklable.
-        pictures: Taken from the iterable as they are asked for, one by one.
+        images: Taken from the iterable as they are asked for, one by one.
 
     Raises:
         InvertError: One of the processes failed, with its own error where it could tell; the others are ended.
     """
-    stream = iter(pictures)
+    stream = iter(images)
     workers = [_Worker(prepare) for _ in range(count)]
     try:
         running = list(workers)
@@ -87,21 +87,21 @@ def _receive(worker: _Worker) -> Event | None:
     return result
 
 
-def _hand_out(worker: _Worker, pictures: list[Listed]) -> None:
+def _hand_out(worker: _Worker, images: list[Listed]) -> None:
     try:
         worker.tasks.recv()
-        worker.tasks.send(pictures)
+        worker.tasks.send(images)
     except (EOFError, OSError):
         pass  # the end of the process shows on its other pipe, with the reason
 
 
 def _main(prepare: Callable[[], Work], tasks: Connection, events: Connection) -> None:
-    """Run in each process: ask for pictures until there are none."""
+    """Run in each process: ask for images until there are none."""
     # Ctrl-C goes to all processes of a terminal; the first one ends the others.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, daemon=True).start()
 
-    def pictures() -> Iterator[Listed]:
+    def images() -> Iterator[Listed]:
         while True:
             tasks.send(None)
             group = tasks.recv()
@@ -110,7 +110,7 @@ def _main(prepare: Callable[[], Work], tasks: Connection, events: Connection) ->
             yield from group
 
     try:
-        for event in prepare()(pictures()):
+        for event in prepare()(images()):
             events.send(event)
         events.send(None)
     except InvertError as error:

@@ -56,7 +56,7 @@ class _Terminated(KeyboardInterrupt):
 @click.option("--debug", is_flag=True, help="Show a traceback with every error.")
 @click.pass_obj
 def cli(settings: dict[str, bool], debug: bool) -> None:
-    """Find the latent codes that make a StyleGAN network draw given pictures again.
+    """Find the latent codes that make a StyleGAN network draw given images again.
 
     \b
     Exit codes: 0 all done, 1 a bug, 2 usage, 3 finished but some inputs failed,

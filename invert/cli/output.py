@@ -49,9 +49,9 @@ class Output:
         if self._progress is not None:
             self._progress.close()
 
-    def progress(self, pictures: int, batch: int, steps: int) -> Progress:
+    def progress(self, images: int, batch: int, steps: int) -> Progress:
         """Start the one bar of this command."""
-        self._progress = progress = Progress(pictures, batch, steps, self._quiet)
+        self._progress = progress = Progress(images, batch, steps, self._quiet)
         return progress
 
     def training_progress(self, done: int, total: int) -> TrainingProgress:
@@ -59,14 +59,14 @@ class Output:
         self._progress = progress = TrainingProgress(done, total, self._quiet)
         return progress
 
-    def batch_progress(self, pictures: int) -> BatchProgress:
+    def batch_progress(self, images: int) -> BatchProgress:
         """Start the one bar of a batch."""
-        self._progress = progress = BatchProgress(pictures, self._quiet)
+        self._progress = progress = BatchProgress(images, self._quiet)
         return progress
 
-    def drawing_progress(self, pictures: int) -> DrawingProgress:
-        """Start the one bar of pictures that are drawn."""
-        self._progress = progress = DrawingProgress(pictures, self._quiet)
+    def drawing_progress(self, images: int) -> DrawingProgress:
+        """Start the one bar of images that are drawn."""
+        self._progress = progress = DrawingProgress(images, self._quiet)
         return progress
 
     def event(self, record: Mapping[str, Any]) -> None:

@@ -32,16 +32,16 @@ class Bar:
 
 
 class Progress(Bar):
-    """One bar on stderr for all pictures; a line now and then where stderr is not a terminal.
+    """One bar on stderr for all images; a line now and then where stderr is not a terminal.
 
     Args:
-        pictures: How many pictures there are to project; `expect` corrects it.
-        batch: Pictures per group.
+        images: How many images there are to project; `expect` corrects it.
+        batch: Images per group.
         steps: Steps that one group takes, all restarts together.
         quiet: Show nothing.
     """
 
-    def __init__(self, pictures: int, batch: int, steps: int, quiet: bool) -> None:
+    def __init__(self, images: int, batch: int, steps: int, quiet: bool) -> None:
         self._batch, self._steps = batch, steps
         self._done = 0
         self._lines = not quiet and not sys.stderr.isatty()
@@ -49,23 +49,23 @@ class Progress(Bar):
             from tqdm import tqdm
 
             self._bar = tqdm(file=sys.stderr, unit="step", dynamic_ncols=True, leave=False, delay=1e-6)
-        self.expect(pictures)
+        self.expect(images)
 
-    def expect(self, pictures: int) -> None:
-        """Say how many pictures there are to project, now that some turned out bad or finished."""
-        self._pictures = pictures
-        self._total = max(1, -(-pictures // self._batch)) * self._steps
+    def expect(self, images: int) -> None:
+        """Say how many images there are to project, now that some turned out bad or finished."""
+        self._images = images
+        self._total = max(1, -(-images // self._batch)) * self._steps
         if self._bar is not None:
             self._bar.total = self._total
 
     def step(self, group: int, distances: Sequence[float]) -> None:
-        """Count one step of a group of pictures at these distances."""
+        """Count one step of a group of images at these distances."""
         self._done += 1
         if self._bar is None and not self._lines:
             return
-        first, last = group * self._batch + 1, min((group + 1) * self._batch, self._pictures)
-        which = f"picture {first}" if first == last else f"pictures {first}-{last}"
-        where = f"{which} of {self._pictures}"
+        first, last = group * self._batch + 1, min((group + 1) * self._batch, self._images)
+        which = f"image {first}" if first == last else f"images {first}-{last}"
+        where = f"{which} of {self._images}"
         distance = sum(distances) / max(1, len(distances))
         if self._bar is not None:
             self._bar.set_description_str(where, refresh=False)
@@ -79,7 +79,7 @@ class TrainingProgress(Bar):
     """One bar on stderr for a training run; a line per tick where stderr is not a terminal.
 
     Args:
-        done: Pictures seen before. total: Pictures to see.
+        done: Images seen before. total: Images to see.
         quiet: Show nothing.
     """
 
@@ -97,7 +97,7 @@ class TrainingProgress(Bar):
             )
 
     def step(self, images: int, losses: Callable[[], Mapping[str, float | None]]) -> None:
-        """Say how many pictures were seen; `losses` is asked now and then."""
+        """Say how many images were seen; `losses` is asked now and then."""
         if self._bar is None:
             return
         now = time.monotonic()
@@ -114,7 +114,7 @@ class TrainingProgress(Bar):
             return
         speed = record["images_per_second"]
         left = max(0, self._total - record["images"]) / max(speed, 1e-9)
-        where = f"{record['images']} of {self._total} pictures, {speed:.1f} img/s, {left / 60:.0f} min left"
+        where = f"{record['images']} of {self._total} images, {speed:.1f} img/s, {left / 60:.0f} min left"
         if "resolution" in record:  # of networks that grow
             where += f", {record['resolution']} px, alpha {record['alpha']:.2f}"
         message("progress", f"{where}, {_losses(record['losses'])}")
@@ -127,16 +127,16 @@ def _losses(losses: Mapping[str, float | None]) -> str:
 
 
 class BatchProgress(Bar):
-    """One bar on stderr for a batch: pictures done, speed, mean distance, failures, time left.
+    """One bar on stderr for a batch: images done, speed, mean distance, failures, time left.
 
     Args:
-        pictures: How many there are. quiet: Show nothing.
+        images: How many there are. quiet: Show nothing.
     """
 
     _SILENCE = 10.0  # seconds between two lines where there is no terminal
 
-    def __init__(self, pictures: int, quiet: bool) -> None:
-        self._total = pictures
+    def __init__(self, images: int, quiet: bool) -> None:
+        self._total = images
         self._lines = not quiet and not sys.stderr.isatty()
         self._done = self._new = self._failed = 0
         self._sum = 0.0
@@ -145,11 +145,11 @@ class BatchProgress(Bar):
             from tqdm import tqdm
 
             layout = "{percentage:3.0f}%|{bar}| {n_fmt}/{total_fmt} {postfix}"
-            self._bar = tqdm(file=sys.stderr, total=pictures, dynamic_ncols=True, leave=False, bar_format=layout)
+            self._bar = tqdm(file=sys.stderr, total=images, dynamic_ncols=True, leave=False, bar_format=layout)
             self._show()
 
-    def picture(self, distance: float | None, *, is_new: bool) -> None:
-        """Count a picture that is done, or with None one that failed; `is_new` if this run did the work."""
+    def image(self, distance: float | None, *, is_new: bool) -> None:
+        """Count an image that is done, or with None one that failed; `is_new` if this run did the work."""
         self._done += 1
         self._new += is_new
         if distance is None:
@@ -160,12 +160,12 @@ class BatchProgress(Bar):
 
     @property
     def mean_distance(self) -> float | None:
-        """Mean over the pictures that have one; None without any."""
+        """Mean over the images that have one; None without any."""
         succeeded = self._done - self._failed
         return self._sum / succeeded if succeeded else None
 
     def beat(self) -> None:
-        """Keep the clock going between two pictures."""
+        """Keep the clock going between two images."""
         self._show()
 
     def _show(self) -> None:
@@ -175,7 +175,7 @@ class BatchProgress(Bar):
             self._bar.update(self._done - self._bar.n)
         elif self._lines and (now - self._told > self._SILENCE):
             self._told = now
-            message("progress", ", ".join([f"{self._done} of {self._total} pictures", *self._parts(now)]))
+            message("progress", ", ".join([f"{self._done} of {self._total} images", *self._parts(now)]))
 
     def _parts(self, now: float) -> list[str]:
         speed = self._new / max(now - self._started, 1e-9)
@@ -190,28 +190,28 @@ class BatchProgress(Bar):
 
 
 class DrawingProgress(Bar):
-    """One bar on stderr for pictures that are drawn; a line now and then where stderr is not a terminal.
+    """One bar on stderr for images that are drawn; a line now and then where stderr is not a terminal.
 
     Args:
-        pictures: How many there are. quiet: Show nothing.
+        images: How many there are. quiet: Show nothing.
     """
 
     _SILENCE = 10.0  # seconds between two lines where there is no terminal
 
-    def __init__(self, pictures: int, quiet: bool) -> None:
-        self._total, self._done = pictures, 0
+    def __init__(self, images: int, quiet: bool) -> None:
+        self._total, self._done = images, 0
         self._told = time.monotonic()
         self._lines = not quiet and not sys.stderr.isatty()
         if not quiet and not self._lines:
             from tqdm import tqdm
 
-            self._bar = tqdm(file=sys.stderr, unit="picture", total=pictures, dynamic_ncols=True, leave=False)
+            self._bar = tqdm(file=sys.stderr, unit="image", total=images, dynamic_ncols=True, leave=False)
 
     def step(self) -> None:
-        """Count a picture."""
+        """Count an image."""
         self._done += 1
         if self._bar is not None:
             self._bar.update()
         elif self._lines and time.monotonic() - self._told > self._SILENCE:
             self._told = time.monotonic()
-            message("progress", f"{self._done} of {self._total} pictures")
+            message("progress", f"{self._done} of {self._total} images")

@@ -37,7 +37,7 @@ __all__ = [
     "psi",
     "scale",
     "scale_for",
-    "write_picture",
+    "write_image",
 ]
 
 psi = click.option(
@@ -55,7 +55,7 @@ scale = click.option(
     "--scale",
     type=click.IntRange(1, 64),
     metavar="K",
-    help="Draw each pixel of the network as K x K.  [default: 128 px a picture, or more]",
+    help="Draw each pixel of the network as K x K.  [default: 128 px an image, or more]",
 )
 
 
@@ -147,32 +147,32 @@ def find(
 def drawer(
     generator: "Generator", noise: str, progress: DrawingProgress, psi: float = 1.0, cutoff: int | None = None
 ) -> "Draw":
-    """Return what draws and counts a picture of truncated styles, as `invert generate` does."""
+    """Return what draws and counts an image of truncated styles, as `invert generate` does."""
     import torch
 
-    from invert.projection.latents import draw_picture
+    from invert.projection.latents import draw_image
 
     def draw(ws: torch.Tensor, seed: int) -> "NDArray[np.uint8]":
         with torch.inference_mode():
-            picture = draw_picture(generator, generator.truncate(ws, psi, cutoff), noise, seed)
+            image = draw_image(generator, generator.truncate(ws, psi, cutoff), noise, seed)
         progress.step()
-        return picture
+        return image
 
     return draw
 
 
 def scale_for(generator: "Generator", given: int | None) -> int:
-    """Return by which factor pictures are enlarged."""
+    """Return by which factor images are enlarged."""
     from invert.sheets.layout import fitting_scale
 
     return given or fitting_scale(generator.config.synthesis.img_resolution)
 
 
-def write_picture(path: Path, picture: "NDArray[np.uint8]") -> None:
+def write_image(path: Path, image: "NDArray[np.uint8]") -> None:
     """Write a PNG, whole or not at all.
 
     Raises:
         OutputError: It cannot be written.
     """
     ensure_folder(path.parent)
-    write_atomic(path, to_png_bytes(picture))
+    write_atomic(path, to_png_bytes(image))

@@ -1,4 +1,4 @@
-"""`invert attribute`: say of pictures whether a network drew them, and with which error rate."""
+"""`invert attribute`: say of images whether a network drew them, and with which error rate."""
 
 import contextlib
 import dataclasses
@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from invert import __version__
-from invert.batch.images import Listed, ahead, list_pictures, read_picture
+from invert.batch.images import Listed, ahead, list_images, read_image
 from invert.cli import options
 from invert.cli.output import Output
 from invert.durable import write_atomic
@@ -27,14 +27,14 @@ from invert.projection.config import PRESETS, method_digest, with_defaults
 
 if TYPE_CHECKING:
     from invert.attribution.candidate import Asked, Candidate
-    from invert.attribution.report.summary import ReportPicture
+    from invert.attribution.report.summary import ReportImage
     from invert.attribution.verdict import Verdict
 
 __all__ = ["Judge", "attribute", "plain_verdict"]
 
 
 class Judge:
-    """Pictures on their way to verdicts."""
+    """Images on their way to verdicts."""
 
     def __init__(
         self,
@@ -50,20 +50,20 @@ class Judge:
         self._candidates, self._threshold, self._rate = candidates, threshold, rate
         self._batch, self._policy, self._output = batch, policy, output
         self._csv, self._with_report = as_csv, with_report
-        self._shown: list[ReportPicture] = []
+        self._shown: list[ReportImage] = []
         self._counts: Counter[str] = Counter()
         self._told: Counter[str] = Counter()
         self._begun = False
 
     def work(self, listed: Sequence[Listed], report: Path | None) -> int:
-        """Judge all pictures and return the exit code."""
+        """Judge all images and return the exit code."""
         config = self._candidates[0].config
         steps = config.steps * config.restarts * len(self._candidates)
         self._progress = self._output.progress(len(listed), self._batch, steps)
-        pictures = ahead(self._read(listed), 2 * self._batch)
-        with contextlib.closing(pictures):  # type: ignore[type-var]
+        images = ahead(self._read(listed), 2 * self._batch)
+        with contextlib.closing(images):  # type: ignore[type-var]
             for number in itertools.count():
-                group = list(itertools.islice(pictures, self._batch))
+                group = list(itertools.islice(images, self._batch))
                 if not group:
                     break
                 self._judge(number, group)
@@ -73,13 +73,13 @@ class Judge:
         return ExitCode.PARTIAL if self._counts["failed"] or self._counts["diverged"] else ExitCode.OK
 
     def _read(self, listed: Sequence[Listed]) -> Iterator[tuple[Listed, list[Target] | ImageError]]:
-        """Read each picture once for each size and number of channels that a network has."""
+        """Read each image once for each size and number of channels that a network has."""
         for item in listed:
             targets: dict[tuple[int, int], Target | ImageError] = {}
             for candidate in self._candidates:
                 key = (candidate.resolution, candidate.channels)
                 if key not in targets:
-                    targets[key] = read_picture(item, *key, self._policy)
+                    targets[key] = read_image(item, *key, self._policy)
             bad = next((value for value in targets.values() if isinstance(value, ImageError)), None)
             found = [targets[candidate.resolution, candidate.channels] for candidate in self._candidates]
             yield item, bad if bad is not None else [one for one in found if isinstance(one, Target)]
@@ -114,7 +114,7 @@ class Judge:
             except TooFewNegativesError as error:
                 raise UsageError(
                     f"the calibration cannot promise this rate to {len(self._candidates)} candidates: {error}",
-                    advice="Calibrate with more pictures (--candidates says how many), or give a larger --fpr.",
+                    advice="Calibrate with more images (--candidates says how many), or give a larger --fpr.",
                     code="too-few-negatives",
                 ) from error
         self._counts["judged"] += 1
@@ -124,11 +124,11 @@ class Judge:
         self._show(item, targets, verdict, answers)
 
     def _show(self, item: Listed, targets: Sequence[Target], verdict: "Verdict | None", answers: "list[Asked]") -> None:
-        from invert.attribution.report.rows import csv_row, header, picture_record, text_line
+        from invert.attribution.report.rows import csv_row, header, image_record, text_line
 
         distances = [answer.projection.distance for answer in answers]
         plain = "" if self._threshold is None else plain_verdict(distances, self._threshold, self._candidates)
-        record = picture_record(item.path, targets[0], verdict, self._candidates, distances, plain)
+        record = image_record(item.path, targets[0], verdict, self._candidates, distances, plain)
         if self._csv:
             if not self._begun:
                 click.echo(csv_row(None, self._candidates), nl=False)
@@ -139,22 +139,22 @@ class Judge:
             self._output.result(record, *lines)
         self._begun = True
         if self._with_report:
-            from invert.attribution.report.summary import ReportPicture
+            from invert.attribution.report.summary import ReportImage
 
             arrays, images = [target.array for target in targets], [answer.projection.image for answer in answers]
             self._shown.append(
-                ReportPicture(item.path, targets[0].file_sha256, arrays, verdict, images, distances, plain)
+                ReportImage(item.path, targets[0].file_sha256, arrays, verdict, images, distances, plain)
             )
 
     def _fail(self, item: Listed, error: ImageError) -> None:
         self._counts["failed"] += 1
         self._output.error(str(error))
         if not self._csv:
-            self._output.event({"type": "picture", **error.record()})
+            self._output.event({"type": "image", **error.record()})
         if self._with_report:
-            from invert.attribution.report.summary import ReportPicture
+            from invert.attribution.report.summary import ReportImage
 
-            self._shown.append(ReportPicture(item.path, "", (), None, (), (), error.reason))
+            self._shown.append(ReportImage(item.path, "", (), None, (), (), error.reason))
 
     def _finish(self, report: Path | None) -> None:
         from invert.attribution.verdict import Outcome, rate_sentence
@@ -173,7 +173,7 @@ class Judge:
                 if c.calibration is not None
             ]
         else:
-            lines += [f"{judged} pictures measured; {failed} failed"]
+            lines += [f"{judged} images measured; {failed} failed"]
         if report is not None:
             write_atomic(report, self._report())
             lines.append(f"report: {display_path(report)}")
@@ -220,7 +220,7 @@ def plain_verdict(distances: Sequence[float], threshold: float, candidates: "Seq
 _BATCH = 16
 
 
-@click.command(short_help="Say whether a network drew pictures.")
+@click.command(short_help="Say whether a network drew images.")
 @click.argument("paths", metavar="PATH...", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option(
     "--network",
@@ -250,11 +250,11 @@ _BATCH = 16
 @click.option("--restarts", type=int, metavar="R", help="[default: the calibration's]")
 @click.option("--bank", type=int, metavar="N", help="[default: the calibration's]")
 @options.class_index
-@click.option("--seed", default=0, show_default=True, metavar="N", help="Of the random numbers of each picture.")
-@click.option("--batch", type=int, metavar="N", help="Pictures optimised together.  [default: at most 16]")
+@click.option("--seed", default=0, show_default=True, metavar="N", help="Of the random numbers of each image.")
+@click.option("--batch", type=int, metavar="N", help="Images optimised together.  [default: at most 16]")
 @click.option("--threads", type=int, metavar="N", help="CPU threads.")
 @click.option("--device", default="auto", show_default=True, type=click.Choice(["auto", "cpu", "cuda"]))
-@click.option("--max-pixels", type=click.IntRange(min=1), metavar="N", help="Refuse larger pictures.")
+@click.option("--max-pixels", type=click.IntRange(min=1), metavar="N", help="Refuse larger images.")
 @click.option("--follow", is_flag=True, help="Follow links that lead out of the folders named.")
 @options.as_json
 @options.quiet
@@ -278,9 +278,9 @@ def attribute(
     overwrite: bool,
     **given: Any,
 ) -> int:
-    """Say of each picture whether it is attributed to a network, to none of these, or whether it cannot be told.
+    """Say of each image whether it is attributed to a network, to none of these, or whether it cannot be told.
 
-    The error rate of a verdict is that of the network's calibration, for pictures like those it was made with.
+    The error rate of a verdict is that of the network's calibration, for images like those it was made with.
     Settings come from there; a calibration of another method or network is refused.
     """
     _check(threshold, rate, as_csv, as_json, report, overwrite)
@@ -325,14 +325,14 @@ def _check(
 
 def _list(paths: Sequence[Path], follow: bool, output: Output) -> list[Listed]:
     found = []
-    for listed in list_pictures(paths, follow):
+    for listed in list_images(paths, follow):
         if listed.error is not None and listed.error.by_rule:
             output.warning(str(listed.error))
         else:
             found.append(listed)
     if not found:
-        advice = "Name picture files, or a folder with PNG, JPEG, WebP or BMP files."
-        raise NoInputError("there are no pictures", path=paths[0] if len(paths) == 1 else None, advice=advice)
+        advice = "Name image files, or a folder with PNG, JPEG, WebP or BMP files."
+        raise NoInputError("there are no images", path=paths[0] if len(paths) == 1 else None, advice=advice)
     return found
 
 
@@ -374,7 +374,7 @@ class _Opening:
         self._device, self._output = device, output
         self.batch = batch or 0
 
-    def open(self, name: str, path: Path, calibration_paths: Sequence[Path], pictures: int) -> "Candidate":
+    def open(self, name: str, path: Path, calibration_paths: Sequence[Path], images: int) -> "Candidate":
         """Return a network that can be asked."""
         from invert.attribution.calibration_file import find_calibration
         from invert.attribution.candidate import Candidate, settings_for
@@ -396,7 +396,7 @@ class _Opening:
         config, method = settings_for(loaded, self._policy, given, calibration, calibration_path)
         resolution = loaded.generator.config.synthesis.img_resolution
         options.check_class(loaded.generator.config.mapping.c_dim, config.class_index, required=False)
-        self.batch = self.batch or min(pictures, 2 * default_batch(_BATCH, resolution, self._device))
+        self.batch = self.batch or min(images, 2 * default_batch(_BATCH, resolution, self._device))
         config = dataclasses.replace(config, batch=self.batch)
         return Candidate(
             name,

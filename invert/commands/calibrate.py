@@ -1,4 +1,4 @@
-"""`invert calibrate`: measure a network's own pictures and others, and set the thresholds that keep a stated rate."""
+"""`invert calibrate`: measure a network's own images and others, and set the thresholds that keep a stated rate."""
 
 import dataclasses
 import os
@@ -29,13 +29,13 @@ __all__ = ["calibrate"]
 
 @click.command(short_help="Set the thresholds that verdicts need.")
 @options.network(required=False)
-@click.option("--real", "real", required=True, metavar="DIR", type=click.Path(path_type=Path), help="Real pictures.")
+@click.option("--real", "real", required=True, metavar="DIR", type=click.Path(path_type=Path), help="Real images.")
 @click.option(
     "--other",
     "others",
     multiple=True,
     metavar="[NAME=]DIR",
-    help="Pictures of another origin, such as a sibling network; may be given several times.",
+    help="Images of another origin, such as a sibling network; may be given several times.",
 )
 @click.option("--count", default=400, show_default=True, type=click.IntRange(8, 1_000_000), help="Own samples.")
 @click.option("--fpr", "rate", default=0.01, show_default=True, help="Rate of false attributions to promise.")
@@ -58,10 +58,10 @@ __all__ = ["calibrate"]
 @click.option("--steps", type=int, metavar="N", help="Optimisation steps.  [default: that of the preset]")
 @click.option("--lpips", default="vgg", show_default=True, type=click.Choice(["vgg", "alex"]), help="Distance.")
 @click.option("--noise", type=click.Choice(["optimise", "fixed", "zero"]), help="[default: that of the preset]")
-@click.option("--restarts", default=1, show_default=True, metavar="N", help="Tries per picture; the best one counts.")
+@click.option("--restarts", default=1, show_default=True, metavar="N", help="Tries per image; the best one counts.")
 @click.option("--bank", type=int, metavar="N", help="Samples that preset verdict starts from.  [default: by size]")
 @options.class_index
-@click.option("--batch", type=int, metavar="N", help="Pictures optimised together.")
+@click.option("--batch", type=int, metavar="N", help="Images optimised together.")
 @click.option("--workers", type=click.IntRange(1, 256), metavar="N", help="Processes.  [default: one per processor]")
 @click.option("--threads", type=int, metavar="N", help="CPU threads of each process.  [default: 1]")
 @click.option("--device", default="auto", show_default=True, type=click.Choice(["auto", "cpu", "cuda"]))
@@ -87,11 +87,11 @@ def calibrate(
     overwrite: bool,
     **given: Any,
 ) -> int:
-    """Measure fresh samples of the network, and pictures that are not its own, and set thresholds on them.
+    """Measure fresh samples of the network, and images that are not its own, and set thresholds on them.
 
-    A threshold promises that at most --fpr of pictures like the others given are attributed to the network by mistake.
+    A threshold promises that at most --fpr of images like the others given are attributed to the network by mistake.
     The strictest threshold of the single populations is used. The same command again goes on where it was stopped.
-    With --from, only pictures that the earlier calibration does not have are projected.
+    With --from, only images that the earlier calibration does not have are projected.
     """
     settings = CalibrationSettings(score, rule, rate, confidence, candidates, bins)
     config = ProjectConfig(**with_defaults(given))
@@ -103,13 +103,13 @@ def calibrate(
         work = out.with_name(out.name + ".work")
         ensure_folder(work)
         with exclusive_lock(work / ".lock", out):
-            pictures = _list(real, others, output)
-            _announce(pictures, count, settings, output)
+            images = _list(real, others, output)
+            _announce(images, count, settings, output)
             loaded = options.load_network(network_path, output)
             run = _Calibrating(network_path, loaded, config, workers, work, output)
             if earlier_path is not None:
                 run.start_from(earlier_path)
-            made, failed = run.calibrate(pictures, count, settings)
+            made, failed = run.calibrate(images, count, settings)
             _write(made, out, output)
             from invert.attribution.measurements import clear_measurements
 
@@ -119,7 +119,7 @@ def calibrate(
 
 
 def _list(real: Path, others: Sequence[str], output: Output) -> dict[str, tuple[str, list[Listed]]]:
-    """Return source and pictures of each population but the network's own."""
+    """Return source and images of each population but the network's own."""
     named = [("real", real)]
     for text in others:
         name, separator, folder = text.partition("=")
@@ -135,21 +135,21 @@ def _list(real: Path, others: Sequence[str], output: Output) -> dict[str, tuple[
 
 
 def _announce(
-    pictures: dict[str, tuple[str, list[Listed]]], count: int, settings: CalibrationSettings, output: Output
+    images: dict[str, tuple[str, list[Listed]]], count: int, settings: CalibrationSettings, output: Output
 ) -> None:
     """Say what the rate takes, and refuse at once what can only end in a refusal."""
-    from invert.attribution.calibration import required_pictures, too_few
+    from invert.attribution.calibration import required_images, too_few
     from invert.attribution.verdict import OWN_TO_RULE_OUT
 
-    needed = required_pictures(settings)
-    listed = ", ".join(f"{len(items)} of {name}" for name, (_, items) in pictures.items())
+    needed = required_images(settings)
+    listed = ", ".join(f"{len(items)} of {name}" for name, (_, items) in images.items())
     output.note(
-        f"a rate of {settings.rate:g} needs {needed} pictures of each population that is not the network's; "
+        f"a rate of {settings.rate:g} needs {needed} images of each population that is not the network's; "
         f"there are {listed}, and {count} samples of its own will be drawn"
     )
     if count < OWN_TO_RULE_OUT:
-        output.note(f"fewer than {OWN_TO_RULE_OUT} own samples can rule no picture out: none gets 'none of these'")
-    for name, (_, items) in pictures.items():
+        output.note(f"fewer than {OWN_TO_RULE_OUT} own samples can rule no image out: none gets 'none of these'")
+    for name, (_, items) in images.items():
         if len(items) < needed:
             raise too_few(name, len(items), needed, settings)
 
@@ -199,9 +199,9 @@ class _Calibrating:
         check_same(self._earlier, path, self._method, self._run)
 
     def calibrate(
-        self, pictures: dict[str, tuple[str, list[Listed]]], count: int, settings: CalibrationSettings
+        self, images: dict[str, tuple[str, list[Listed]]], count: int, settings: CalibrationSettings
     ) -> tuple["Calibration", int]:
-        """Measure all populations; return the calibration, and how many pictures have no measurement."""
+        """Measure all populations; return the calibration, and how many images have no measurement."""
         from invert.attribution.calibration import Population, make_calibration
         from invert.attribution.measurements import begin_measurements
         from invert.attribution.populations import FIRST_SEED, SAMPLE_NOISE, SAMPLES_VERSION, draw_samples
@@ -210,7 +210,7 @@ class _Calibrating:
         samples = self._work / f"samples-{SAMPLES_VERSION}"
         drawn = [Listed(path.name.encode(), path) for path in self._drawn(draw_samples, samples, count)]
         source = f"seeds {FIRST_SEED} to {FIRST_SEED + count - 1} of the network, no truncation; {SAMPLE_NOISE}"
-        everything = {OWN: (source, drawn), **pictures}
+        everything = {OWN: (source, drawn), **images}
         self._meter.begin(sum(len(items) for _, items in everything.values()))
         failed = 0
         populations: list[Population] = []
@@ -264,7 +264,7 @@ def _write(made: "Calibration", out: Path, output: Output) -> None:
 def _tell(made: "Calibration", out: Path, failed: int, output: Output) -> None:
     from invert.statistics.intervals import clopper_pearson
 
-    lines = [f"{'population':<16} {'pictures':>8}  {'held out':>8}  attributed by evidence, by LPIPS"]
+    lines = [f"{'population':<16} {'images':>8}  {'held out':>8}  attributed by evidence, by LPIPS"]
     record: dict[str, Any] = {"type": "summary", "code": "calibrated", "out": os.fspath(out), "failed": failed}
     record["held_out"] = {}
     for population in (made.own, *made.others):

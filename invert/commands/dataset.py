@@ -1,4 +1,4 @@
-"""`invert dataset`: make a zip of training pictures."""
+"""`invert dataset`: make a zip of training images."""
 
 import contextlib
 import sys
@@ -17,7 +17,7 @@ from invert.errors import ExitCode, ImageError, InvertError, UsageError, display
 __all__ = ["dataset"]
 
 
-@click.command(short_help="Make a zip of training pictures.")
+@click.command(short_help="Make a zip of training images.")
 @click.argument("src", type=click.Path(exists=True, path_type=Path))
 @click.argument("out", type=click.Path(path_type=Path), metavar="OUT.zip")
 @click.option("--resolution", type=int, metavar="R", help="Bring all to R x R, a power of two from 4 to 4096.")
@@ -28,8 +28,8 @@ __all__ = ["dataset"]
     type=click.Choice(["center", "none"]),
     help="With --resolution: cut the centre square, or refuse what is not square.",
 )
-@click.option("--pad", is_flag=True, help="With --resolution: put smaller pictures on black instead of enlarging them.")
-@click.option("--channels", type=click.Choice(["1", "3"]), help="Grey or RGB.  [default: as the first picture]")
+@click.option("--pad", is_flag=True, help="With --resolution: put smaller images on black instead of enlarging them.")
+@click.option("--channels", type=click.Choice(["1", "3"]), help="Grey or RGB.  [default: as the first image]")
 @click.option(
     "--labels",
     "label_source",
@@ -55,9 +55,9 @@ def dataset(
     as_json: bool,
     overwrite: bool,
 ) -> int:
-    """Turn the pictures of SRC into one zip for training.
+    """Turn the images of SRC into one zip for training.
 
-    SRC is a folder of pictures, a zip of pictures, or an IDX file (*-images-idx3-ubyte[.gz], as MNIST has). The zip
+    SRC is a folder of images, a zip of images, or an IDX file (*-images-idx3-ubyte[.gz], as MNIST has). The zip
     holds PNGs of one size and a dataset.json, as the published StyleGAN2-ADA code reads them.
     """
     _check(src, out, resolution, crop, pad, overwrite)
@@ -82,10 +82,10 @@ def dataset(
         report.rest()
         if summary.enlarged:
             advice = "" if pad else " (--pad puts them on black instead)"
-            report.output.warning(f"{summary.enlarged} pictures are smaller than {resolution} px: enlarged{advice}")
+            report.output.warning(f"{summary.enlarged} images are smaller than {resolution} px: enlarged{advice}")
         report.output.result(
             {"type": "summary", "code": "done", "path": str(out), **vars(summary)},
-            f"{summary.pictures} pictures, {summary.resolution} x {summary.resolution}, "
+            f"{summary.images} images, {summary.resolution} x {summary.resolution}, "
             f"{summary.channels} {'channel' if summary.channels == 1 else 'channels'}, "
             f"{'no' if summary.classes is None else summary.classes} classes; {summary.skipped} skipped",
             f"wrote {display_path(out)}, {summary.bytes:,} bytes, sha256 {summary.sha256}",
@@ -117,7 +117,7 @@ class _Report:
         if not quiet and not self._lines:
             from tqdm import tqdm
 
-            self._bar = tqdm(file=sys.stderr, unit="picture", dynamic_ncols=True, leave=False, delay=1e-6)
+            self._bar = tqdm(file=sys.stderr, unit="image", dynamic_ncols=True, leave=False, delay=1e-6)
 
     def __enter__(self) -> "_Report":
         return self
@@ -132,31 +132,31 @@ class _Report:
             self._bar = None
 
     def progress(self, done: int, total: int) -> None:
-        """Count one picture."""
+        """Count one image."""
         if self._bar is not None:
             self._bar.total = total
             self._bar.update(done - self._bar.n)
         elif self._lines and done * 10 // total != (done - 1) * 10 // total:
-            message("progress", f"picture {done} of {total}")
+            message("progress", f"image {done} of {total}")
 
     def error(self, error: InvertError) -> None:
-        """Say which picture is skipped, and why."""
+        """Say which image is skipped, and why."""
         with self._aside():
             if isinstance(error, ImageError) and error.by_rule:
                 self.output.warning(str(error))
                 return
             self.output.error(str(error))
-            self.output.result({"type": "picture", **error.record()})
+            self.output.result({"type": "image", **error.record()})
 
     def warning(self, path: Path, text: str) -> None:
-        """Say what was done to a picture: of each kind the first by name, the rest as a number at the end."""
+        """Say what was done to an image: of each kind the first by name, the rest as a number at the end."""
         if not self._told[text]:
             with self._aside():
                 self.output.warning(f"image '{display_path(path)}': {text}")
         self._told[text] += 1
 
     def rest(self) -> None:
-        """Say of how many more pictures each warning holds."""
+        """Say of how many more images each warning holds."""
         for text, count in self._told.items():
             if count > 1:
                 self.output.warning(f"{count - 1} more: {text}")

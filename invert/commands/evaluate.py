@@ -1,4 +1,4 @@
-"""`invert evaluate`: how well a calibration does on pictures that it has not seen."""
+"""`invert evaluate`: how well a calibration does on images that it has not seen."""
 
 import dataclasses
 import json
@@ -32,7 +32,7 @@ __all__ = ["evaluate"]
 _RESULTS = ("evaluation.json", "evaluation.html", "histograms.png", "roc.png")
 
 
-@click.command(short_help="See how well a calibration does on other pictures.")
+@click.command(short_help="See how well a calibration does on other images.")
 @options.network(required=False)
 @click.option(
     "--calibration",
@@ -41,16 +41,16 @@ _RESULTS = ("evaluation.json", "evaluation.html", "histograms.png", "roc.png")
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
     help="[default: looked up as by 'invert attribute']",
 )
-@click.option("--positive", required=True, metavar="DIR", type=click.Path(path_type=Path), help="Pictures it drew.")
-@click.option("--negative", "negatives", required=True, multiple=True, metavar="NAME=DIR", help="Pictures of others.")
+@click.option("--positive", required=True, metavar="DIR", type=click.Path(path_type=Path), help="Images it drew.")
+@click.option("--negative", "negatives", required=True, multiple=True, metavar="NAME=DIR", help="Images of others.")
 @click.option(
     "--perturb", multiple=True, metavar="LIST", help='Also perturbed, such as "jpeg:90,75 resize:0.5 blur:1".'
 )
-@click.option("--count", type=click.IntRange(min=1), metavar="K", help="The first K pictures of each folder only.")
+@click.option("--count", type=click.IntRange(min=1), metavar="K", help="The first K images of each folder only.")
 @click.option("--out", default=Path("evaluation"), show_default=True, metavar="DIR", type=click.Path(path_type=Path))
 @click.option("--workers", type=click.IntRange(1, 256), metavar="N", help="Processes.  [default: one per processor]")
 @click.option("--threads", type=click.IntRange(1, 4096), default=1, show_default=True, help="Of each process.")
-@click.option("--batch", type=click.IntRange(1, 4096), metavar="N", help="Pictures optimised together.")
+@click.option("--batch", type=click.IntRange(1, 4096), metavar="N", help="Images optimised together.")
 @click.option("--device", default="auto", show_default=True, type=click.Choice(["auto", "cpu", "cuda"]))
 @options.as_json
 @options.quiet
@@ -71,7 +71,7 @@ def evaluate(
     quiet: bool,
     overwrite: bool,
 ) -> int:
-    """Measure pictures whose origin is known, and hold what the calibration says of them against it.
+    """Measure images whose origin is known, and hold what the calibration says of them against it.
 
     Writes evaluation.json, evaluation.html, histograms.png (the distances, as in figure 10 of the StyleGAN2 paper) and
     roc.png. The same command again goes on where it was stopped.
@@ -87,12 +87,12 @@ def evaluate(
                 "holds an evaluation already", path=out, advice="Add --overwrite, or choose another --out."
             )
         folders = {OWN: positive, **_named(negatives)}
-        pictures = {name: list_population(folder)[:count] for name, folder in folders.items()}
+        images = {name: list_population(folder)[:count] for name, folder in folders.items()}
         ensure_folder(out)
         with exclusive_lock(out / ".lock", out):
             network_path = options.network_or_default(network_path, output)
             run = _Evaluating(network_path, calibration_path, device, threads, batch, workers, out / "work", output)
-            return run.evaluate(pictures, kinds, out)
+            return run.evaluate(images, kinds, out)
 
 
 def _named(texts: Sequence[str]) -> dict[str, Path]:
@@ -146,19 +146,19 @@ class _Evaluating:
         processes = workers or (1 if kind == "cuda" else os.cpu_count() or 1)
         self._meter = PopulationMeter(network_path, self._loaded, config, self._policy, processes, output)
 
-    def evaluate(self, pictures: Mapping[str, list[Listed]], kinds: "Sequence[Perturbation]", out: Path) -> int:
+    def evaluate(self, images: Mapping[str, list[Listed]], kinds: "Sequence[Perturbation]", out: Path) -> int:
         """Measure, evaluate, write, tell; return the exit code."""
         from invert.attribution.evaluation import evaluate as evaluate_measured
         from invert.attribution.evaluation import known, usable
         from invert.attribution.measurements import clear_measurements
 
-        self._meter.begin((1 + len(kinds)) * sum(map(len, pictures.values())))
-        clean = {name: self._measure(name, items, "none") for name, items in pictures.items()}
+        self._meter.begin((1 + len(kinds)) * sum(map(len, images.values())))
+        clean = {name: self._measure(name, items, "none") for name, items in images.items()}
         notes = [self._note(name, known(self.calibration, found)) for name, found in clean.items()]
         evaluations = [evaluate_measured(self.calibration, clean[OWN], _others(clean))]
         for kind in kinds:
             found = {}
-            for name, items in pictures.items():
+            for name, items in images.items():
                 # What did not count as it is would only look as if it did: a copy has the network's size.
                 counted = {one.name for one in usable(self.calibration, clean[name])}
                 chosen = [item for item in items if item.name in counted]
@@ -172,10 +172,10 @@ class _Evaluating:
         return ExitCode.PARTIAL if self._meter.failed else ExitCode.OK
 
     def _note(self, name: str, count: int) -> str:
-        """Warn of pictures that the calibration was made with, and return what was said."""
+        """Warn of images that the calibration was made with, and return what was said."""
         if not count:
             return ""
-        note = f"the calibration was made with {count} of the pictures of {name}: its rates look better on them"
+        note = f"the calibration was made with {count} of the images of {name}: its rates look better on them"
         self._output.warning(note)
         return f"{note[0].upper()}{note[1:]}."
 
@@ -185,13 +185,13 @@ class _Evaluating:
     def _perturbed(self, items: Sequence[Listed], kind: "Perturbation", key: str, name: str) -> Iterator[Listed]:
         """Write perturbed copies as PNG, at the network's size, and list them; a copy is known by what it is of."""
         from invert.attribution.perturbations import apply
-        from invert.batch.images import read_picture
+        from invert.batch.images import read_image
         from invert.images.decoding import to_png_bytes
 
         folder = ensure_folder(self._work / "perturbed" / key / name)
         synthesis = self._loaded.generator.config.synthesis
         for item in items:
-            target = read_picture(item, synthesis.img_resolution, synthesis.img_channels, self._policy)
+            target = read_image(item, synthesis.img_resolution, synthesis.img_channels, self._policy)
             if isinstance(target, ImageError):
                 self._output.error(str(target))
                 self._meter.failed += 1

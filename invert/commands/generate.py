@@ -1,4 +1,4 @@
-"""`invert generate`: draw pictures from seeds."""
+"""`invert generate`: draw images from seeds."""
 
 import math
 from collections.abc import Iterator
@@ -21,10 +21,10 @@ if TYPE_CHECKING:
 
 __all__ = ["generate"]
 
-Picture = npt.NDArray[np.uint8]
+Pixels = npt.NDArray[np.uint8]
 
 
-@click.command(short_help="Draw pictures from seeds.")
+@click.command(short_help="Draw images from seeds.")
 @options.network(required=True)
 @click.option("--seeds", required=True, type=options.SEEDS, metavar="LIST", help="Such as 0-15 or 1,5,7-9.")
 @click.option("--psi", default=1.0, show_default=True, help="Truncation towards the mean w: 1 none, 0 the mean.")
@@ -38,7 +38,7 @@ Picture = npt.NDArray[np.uint8]
     help="Noise maps: those stored in the network, fresh ones for each seed, or none.",
 )
 @click.option("--out", required=True, metavar="DIR", type=click.Path(file_okay=False, path_type=Path))
-@click.option("--grid", is_flag=True, help="Also write all pictures as one, grid.png.")
+@click.option("--grid", is_flag=True, help="Also write all images as one, grid.png.")
 @options.overwrite
 @options.as_json
 def generate(
@@ -53,7 +53,7 @@ def generate(
     overwrite: bool,
     as_json: bool,
 ) -> None:
-    """Draw one picture per seed.
+    """Draw one image per seed.
 
     Seed S is the latent code numpy.random.RandomState(S).randn(1, z_dim), as in the published code.
     """
@@ -72,29 +72,29 @@ def generate(
 
     ensure_folder(out)
     output = Output(as_json=as_json)
-    pictures = []
-    for seed, picture in zip(seeds, _pictures(generator, seeds, psi, cutoff, class_index, noise), strict=True):
-        write_atomic(paths[seed], to_png_bytes(picture))
-        output.result({"type": "picture", "code": "generated", "seed": seed, "path": str(paths[seed])})
+    images = []
+    for seed, image in zip(seeds, _images(generator, seeds, psi, cutoff, class_index, noise), strict=True):
+        write_atomic(paths[seed], to_png_bytes(image))
+        output.result({"type": "image", "code": "generated", "seed": seed, "path": str(paths[seed])})
         if grid:
-            pictures.append(picture)
+            images.append(image)
     if grid:
-        write_atomic(out / "grid.png", to_png_bytes(contact_sheet(pictures)))
-    summary = {"type": "summary", "code": "done", "pictures": len(seeds), "out": str(out)}
-    output.result(summary, f"generated {len(seeds)} pictures in {display_path(out)}")
+        write_atomic(out / "grid.png", to_png_bytes(contact_sheet(images)))
+    summary = {"type": "summary", "code": "done", "images": len(seeds), "out": str(out)}
+    output.result(summary, f"generated {len(seeds)} images in {display_path(out)}")
 
 
-def _pictures(
+def _images(
     generator: "Generator",
     seeds: tuple[int, ...],
     psi: float,
     cutoff: int | None,
     class_index: int | None,
     noise: str,
-) -> Iterator[Picture]:
+) -> Iterator[Pixels]:
     import torch
 
-    from invert.projection.latents import class_label, draw_picture, seed_latent
+    from invert.projection.latents import class_label, draw_image, seed_latent
 
     mapping = generator.config.mapping
     c = class_label(class_index, mapping.c_dim)
@@ -103,4 +103,4 @@ def _pictures(
         z = seed_latent(seed, mapping.z_dim)
         with torch.inference_mode():
             ws = generator.mapping_ws(z, c, truncation_psi=psi, truncation_cutoff=cutoff)
-        yield draw_picture(generator, ws, noise, seed)
+        yield draw_image(generator, ws, noise, seed)

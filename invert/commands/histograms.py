@@ -1,4 +1,4 @@
-"""`invert histograms`: the distances of own and other pictures, of several networks side by side."""
+"""`invert histograms`: the distances of own and other images, of several networks side by side."""
 
 from pathlib import Path
 
@@ -30,14 +30,14 @@ _SUFFIX = ".calibration"
 @options.as_json
 @options.quiet
 def histograms(paths: tuple[Path, ...], score: str, out: Path, overwrite: bool, as_json: bool, quiet: bool) -> None:
-    """Draw what each calibration measured: how far a network's own pictures are from what it makes of them, and others.
+    """Draw what each calibration measured: how far a network's own images are from what it makes of them, and others.
 
-    The better the two part, the more surely a picture can be attributed to the network: Karras et al. 2020, figure 10.
+    The better the two part, the more surely an image can be attributed to the network: Karras et al. 2020, figure 10.
     Only calibrations of the same method can be compared, apart from the network; others are drawn with a warning.
     """
     sheets.hold_outputs([out], ".png", overwrite)
     if len(paths) > _MOST:
-        raise UsageError(f"{len(paths)} calibrations are more than {_MOST}", advice="Draw them in several pictures.")
+        raise UsageError(f"{len(paths)} calibrations are more than {_MOST}", advice="Draw them in several images.")
     with Output(as_json=as_json, quiet=quiet) as output:
         from invert.attribution.calibration_file import read_calibration
         from invert.attribution.report.calibration_charts import draw_side_by_side, population_values

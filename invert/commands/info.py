@@ -75,7 +75,7 @@ def _lines(found: "Inspection", tables: Mapping[str, Sequence[Row]]) -> Iterator
         "family": state.family,
         "sha256": found.sha256,
         "weights": f"{found.weights_sha256} (sha256 of the generator's, the same in every format)",
-        "pictures": f"{side} x {side}, {synthesis.img_channels} channels",
+        "images": f"{side} x {side}, {synthesis.img_channels} channels",
         "generator": f"{synthesis.architecture}, {_total(tables['generator']):,} parameters",
         "discriminator": "none",
         "latents": f"z {mapping.z_dim}, w {mapping.w_dim}, {mapping.num_layers} mapping layers",
@@ -85,7 +85,7 @@ def _lines(found: "Inspection", tables: Mapping[str, Sequence[Row]]) -> Iterator
         "asks for": ", ".join(sorted(state.globals_asked)) or "nothing",
     }
     if synthesis.alpha < 1:
-        facts["pictures"] += f", saved while it grew: layers at {side} px faded in to {synthesis.alpha:.4g}"
+        facts["images"] += f", saved while it grew: layers at {side} px faded in to {synthesis.alpha:.4g}"
     if state.discriminator_config is not None:
         facts["discriminator"] = (
             f"{state.discriminator_config.architecture}, {_total(tables['discriminator']):,} parameters"

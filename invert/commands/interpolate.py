@@ -87,7 +87,7 @@ def interpolate(
     as_json: bool,
     quiet: bool,
 ) -> None:
-    """Draw the pictures between latents: on a sheet (--out), one by one (--frames), as a video (--video).
+    """Draw the images between latents: on a sheet (--out), one by one (--frames), as a video (--video).
 
     The way leads from --from to --to, or along all --keys (1,5,1 returns). The latents themselves look as 'invert
     generate' draws them. All frames have the same noise: with --noise random that of the first latent.
@@ -113,19 +113,19 @@ def interpolate(
         with contextlib.ExitStack() as stack:
             show = _video(stack, video, side, scale, rate)
             for number, frame in enumerate(_frames(sources, steps, space, loaded, class_index)):
-                picture = draw(frame.ws, sources[0].seed)
-                show(picture)
-                strip.add(frame, picture)
+                image = draw(frame.ws, sources[0].seed)
+                show(image)
+                strip.add(frame, image)
                 if names:
-                    sheets.write_picture(names[number], picture)
+                    sheets.write_image(names[number], image)
                     record = {"segment": frame.segment, "t": frame.t, "path": str(names[number])}
-                    output.event({"type": "picture", "code": "drawn", **record})
+                    output.event({"type": "image", "code": "drawn", **record})
         for path in set(_earlier_frames(folder)) - set(names):
             path.unlink(missing_ok=True)  # of a longer way: they would go on with this one
         if out is not None:
             from invert.sheets.layout import draw_sheet
 
-            sheets.write_picture(out, draw_sheet([strip.grid([s.label for s in sources], space)], scale))
+            sheets.write_image(out, draw_sheet([strip.grid([s.label for s in sources], space)], scale))
         written = {name: str(path) for name, path in (("out", out), ("folder", folder), ("video", video)) if path}
         labels = [source.label for source in sources]
         record = {"type": "summary", "code": "done", "frames": count, "keys": labels, "space": space, **written}
@@ -175,7 +175,7 @@ def _earlier_frames(folder: Path | None) -> list[Path]:
 def _video(
     stack: contextlib.ExitStack, path: Path | None, side: int, scale: int, rate: int
 ) -> "Callable[[NDArray[np.uint8]], None]":
-    """Return what adds a picture to the video, which is written when the stack ends well."""
+    """Return what adds an image to the video, which is written when the stack ends well."""
     if path is None:
         return lambda _: None
     from invert.images.video import VideoWriter
@@ -183,7 +183,7 @@ def _video(
 
     ensure_folder(path.parent)
     writer = stack.enter_context(VideoWriter(stack.enter_context(atomic_file(path)), side * scale, rate))
-    return lambda picture: writer.write(enlarge(to_rgb(picture), scale))
+    return lambda image: writer.write(enlarge(to_rgb(image), scale))
 
 
 def _frames(

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from invert.batch.images import Listed, list_pictures
+from invert.batch.images import Listed, list_images
 from invert.batch.work import Done, Event, Failed
 from invert.cli.output import Output
 from invert.errors import NoInputError
@@ -25,16 +25,16 @@ NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9 ._+-]{0,63}", re.ASCII)
 
 
 def list_population(folder: Path) -> list[Listed]:
-    """Return the pictures of a folder.
+    """Return the images of a folder.
 
     Raises:
         NoInputError: There are none, or there is no such folder.
     """
     if not folder.exists():
         raise NoInputError("there is no such folder", path=folder)
-    found = [one for one in list_pictures([folder]) if one.error is None or not one.error.by_rule]
+    found = [one for one in list_images([folder]) if one.error is None or not one.error.by_rule]
     if not found:
-        raise NoInputError("there are no pictures", path=folder)
+        raise NoInputError("there are no images", path=folder)
     return found
 
 
@@ -43,11 +43,11 @@ class PopulationMeter:
     """Measures populations against one network.
 
     Args:
-        path, loaded: The network. config, policy: How pictures are projected.
+        path, loaded: The network. config, policy: How images are projected.
         workers: Processes. output: Where progress is shown.
 
     Attributes:
-        failed: Pictures that could not be measured, so far.
+        failed: Images that could not be measured, so far.
     """
 
     path: Path
@@ -59,8 +59,8 @@ class PopulationMeter:
     failed: int = 0
     _progress: "BatchProgress" = field(init=False)
 
-    def begin(self, pictures: int) -> None:
-        """Show progress over so many pictures, and draw the samples to start from before each process does it."""
+    def begin(self, images: int) -> None:
+        """Show progress over so many images, and draw the samples to start from before each process does it."""
         if self.config.starts_from_bank:
             from invert.projection.start import load_bank
 
@@ -71,22 +71,22 @@ class PopulationMeter:
                 class_index=self.config.class_index,
                 on_message=self.output.note,
             )
-        self._progress = self.output.batch_progress(pictures)
+        self._progress = self.output.batch_progress(images)
 
-    def measure(self, pictures: Sequence[Listed], folder: Path) -> "list[Measurement]":
+    def measure(self, images: Sequence[Listed], folder: Path) -> "list[Measurement]":
         """Return the measurements of a population, after `begin`; those that the folder has are taken as they are."""
         from invert.attribution.measurements import MeasuringPreparation, measure_population
 
         sha256 = self.loaded.provenance.sha256
         preparation = MeasuringPreparation(folder, self.path, sha256, self.config, self.policy)
-        return measure_population(preparation, pictures, self.workers, self._follow)[0]
+        return measure_population(preparation, images, self.workers, self._follow)[0]
 
     def _follow(self, event: Event) -> None:
         if isinstance(event, Done):
-            self._progress.picture(event.distance, is_new=event.is_new)
+            self._progress.image(event.distance, is_new=event.is_new)
         elif isinstance(event, Failed):
             self.failed += 1
-            self._progress.picture(None, is_new=False)
+            self._progress.image(None, is_new=False)
             self.output.error(event.message)
         else:
             self._progress.beat()

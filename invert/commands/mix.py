@@ -47,9 +47,9 @@ def mix(
     as_json: bool,
     quiet: bool,
 ) -> None:
-    """Draw a table of pictures that mix the styles of two latents.
+    """Draw a table of images that mix the styles of two latents.
 
-    Each picture has the named --styles of the source at the top of its column, and all other styles and the noise of
+    Each image has the named --styles of the source at the top of its column, and all other styles and the noise of
     the source at the left of its row: sources B and A of Karras et al. 2019, figure 3.
 
     LATENTS are seeds (5, 7-9) and projections (photo.npz, latents.h5:3), with commas between them.
@@ -70,14 +70,14 @@ def mix(
         left, top = found[: len(rows)], found[len(rows) :]
         progress = output.drawing_progress((len(rows) + 1) * (len(cols) + 1) - 1)
         draw = sheets.drawer(generator, noise, progress, psi, cutoff)
-        sheets.write_picture(out, draw_sheet([mixing_grid(left, top, styles, draw)], scale))
+        sheets.write_image(out, draw_sheet([mixing_grid(left, top, styles, draw)], scale))
         record = {
             "type": "summary",
             "code": "done",
-            "pictures": len(rows) * len(cols),
+            "images": len(rows) * len(cols),
             "rows": [source.label for source in left],
             "cols": [source.label for source in top],
             "styles": sorted(styles),
             "out": str(out),
         }
-        output.result(record, f"mixed {len(rows)} x {len(cols)} pictures in {display_path(out)}")
+        output.result(record, f"mixed {len(rows)} x {len(cols)} images in {display_path(out)}")

@@ -66,7 +66,7 @@ def noise(
 ) -> None:
     """Draw one latent with other noise, and with noise in some layers only.
 
-    The sheet has realisations of the noise; pictures with noise in all, no, only the fine and only the coarse inputs;
+    The sheet has realisations of the noise; images with noise in all, no, only the fine and only the coarse inputs;
     below each the standard deviation of every pixel (Karras et al. 2019, figures 4 and 5). Realisation K is the noise
     of 'invert generate --noise random --seeds K'.
 
@@ -88,11 +88,11 @@ def noise(
         hold_size(3, max(shown, 5), generator.config.synthesis.img_resolution, scale)
         layers = split_layers(sizes, coarse)
         study = _Study(generator, generator.truncate(source.ws, psi, cutoff), count)
-        progress = output.drawing_progress(shown + study.pictures(layers))
+        progress = output.drawing_progress(shown + study.count(layers))
         images = list(study.images(layers.choices["all"], shown, progress))
         spreads = {name: study.spread(chosen, progress) for name, chosen in layers.choices.items()}
         grids = [realisation_grid(source.label, images), effect_grid(spreads, layers, count)]
-        sheets.write_picture(out, draw_sheet(grids, scale))
+        sheets.write_image(out, draw_sheet(grids, scale))
         largest = {name: float(spread.deviation.max()) for name, spread in spreads.items()}
         mean = {name: float(spread.deviation.mean()) for name, spread in spreads.items()}
         record = {
@@ -115,13 +115,13 @@ def noise(
 
 
 class _Study:
-    """Pictures of one latent with noise of the seeds from 0 on."""
+    """Images of one latent with noise of the seeds from 0 on."""
 
     def __init__(self, generator: "Generator", ws: "Tensor", count: int) -> None:
         self._generator, self._ws, self._count = generator, ws, count
 
-    def pictures(self, layers: "NoiseLayers") -> int:
-        """Return how many pictures all spreads take."""
+    def count(self, layers: "NoiseLayers") -> int:
+        """Return how many images all spreads take."""
         return sum(map(self._needed, layers.choices.values()))
 
     def images(self, layers: tuple[str, ...], count: int, progress: "DrawingProgress") -> "Iterator[Tensor]":
@@ -141,5 +141,5 @@ class _Study:
         return Spread(to_uint8(draw_with_noise(self._generator, self._ws, layers, 0))[0], deviation)
 
     def _needed(self, layers: tuple[str, ...]) -> int:
-        # Without noise all pictures are the same one.
+        # Without noise all images are the same one.
         return self._count if layers else 1

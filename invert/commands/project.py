@@ -1,4 +1,4 @@
-"""`invert project`: find the latent code and noise that make a network draw given pictures again."""
+"""`invert project`: find the latent code and noise that make a network draw given images again."""
 
 import dataclasses
 import math
@@ -20,7 +20,7 @@ from invert.images.decoding import ImagePolicy
 from invert.images.scan import scan
 from invert.images.target import read
 from invert.projection.config import PRESETS, ProjectConfig, method_record, with_defaults
-from invert.store.folder import INDEX, Entry, FolderStore, known_pictures, open_folder
+from invert.store.folder import INDEX, Entry, FolderStore, known_images, open_folder
 from invert.store.manifest import NOISE_TYPES
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 __all__ = ["project"]
 
 
-@click.command(short_help="Find the latent code and noise of pictures.")
+@click.command(short_help="Find the latent code and noise of images.")
 @click.argument("images", metavar="IMAGE...", nargs=-1, required=True, type=click.Path(path_type=Path))
 @options.network(required=False)
 @click.option(
@@ -46,10 +46,10 @@ __all__ = ["project"]
     help="Noise maps: optimised too, those stored in the network, or none.  [default: optimise, of verdict fixed]",
 )
 @click.option("--noise-weight", default=1e5, show_default="1e5", metavar="X", help="Of the noise regulariser.")
-@click.option("--seed", default=0, show_default=True, metavar="N", help="Of the random numbers of each picture.")
+@click.option("--seed", default=0, show_default=True, metavar="N", help="Of the random numbers of each image.")
 @click.option("--restarts", default=1, show_default=True, metavar="N", help="Independent tries; the best one counts.")
 @click.option("--bank", type=int, metavar="N", help="Samples that preset verdict starts from.  [default: by size]")
-@click.option("--batch", type=int, metavar="N", help="Pictures optimised together.  [default: at most 8]")
+@click.option("--batch", type=int, metavar="N", help="Images optimised together.  [default: at most 8]")
 @click.option("--threads", type=int, metavar="N", help="CPU threads.")
 @click.option(
     "--precision",
@@ -60,10 +60,10 @@ __all__ = ["project"]
 )
 @click.option("--device", default="auto", show_default=True, type=click.Choice(["auto", "cpu", "cuda"]))
 @options.class_index
-@click.option("--max-pixels", type=click.IntRange(min=1), metavar="N", help="Refuse larger pictures.")
+@click.option("--max-pixels", type=click.IntRange(min=1), metavar="N", help="Refuse larger images.")
 @click.option("--follow", is_flag=True, help="Follow links that lead out of the folders named.")
 @click.option("--workers", default=1, show_default=True, type=click.IntRange(1, 256), help="Processes (HDF5 output).")
-@click.option("--shard", type=options.SHARD, metavar="I/N", help="Do share I of N of the pictures (HDF5 output).")
+@click.option("--shard", type=options.SHARD, metavar="I/N", help="Do share I of N of the images (HDF5 output).")
 @click.option(
     "--engine",
     default="local",
@@ -102,14 +102,14 @@ def project(
     save_images: bool,
     **settings: Any,
 ) -> int:
-    """Find, for each picture, the w and the noise maps that make the network draw it again.
+    """Find, for each image, the w and the noise maps that make the network draw it again.
 
-    IMAGE is a picture or a folder of pictures. For each one, NAME.npz (w, noise maps, distance) and NAME.png
-    (the picture beside its reconstruction) are written to the output folder, with results.json as the index.
+    IMAGE is an image or a folder of images. For each one, NAME.npz (w, noise maps, distance) and NAME.png
+    (the image beside its reconstruction) are written to the output folder, with results.json as the index.
     The same command again skips what is finished.
 
     With --out FILE.h5 all results go into one HDF5 file, by way of FILE.h5.work beside it, where each finished
-    picture is safe at once: killed at any moment, the same command goes on.
+    image is safe at once: killed at any moment, the same command goes on.
     """
     config = ProjectConfig(**with_defaults(settings))
     policy = ImagePolicy() if max_pixels is None else ImagePolicy(max_pixels=max_pixels)
@@ -147,31 +147,31 @@ def project(
 
 def _refuse_batch_options(given: BatchOptions, engine: str) -> None:
     if engine != "local":
-        raise UsageError(f"--engine {engine} goes with one HDF5 file for all pictures", advice="Add --out FILE.h5.")
+        raise UsageError(f"--engine {engine} goes with one HDF5 file for all images", advice="Add --out FILE.h5.")
     usual = BatchOptions(overwrite=given.overwrite)
     for field in dataclasses.fields(given):
         if getattr(given, field.name) != getattr(usual, field.name):
             name = {"noise": "save-noise", "images": "save-images"}.get(field.name, field.name)
-            raise UsageError(f"--{name} goes with one HDF5 file for all pictures", advice="Add --out FILE.h5.")
+            raise UsageError(f"--{name} goes with one HDF5 file for all images", advice="Add --out FILE.h5.")
 
 
 def _find(images: Sequence[Path], out: Path, follow: bool, output: Output) -> list[Path | ImageError]:
-    """List the pictures, without those that an earlier run wrote to the output folder."""
+    """List the images, without those that an earlier run wrote to the output folder."""
     found = list(scan(images, follow))
-    written = known_pictures(out)
+    written = known_images(out)
     if written:
         kept = [item for item in found if isinstance(item, ImageError) or Path(os.path.realpath(item)) not in written]
         if len(kept) < len(found):
-            output.note(f"{len(found) - len(kept)} pictures that invert wrote to '{display_path(out)}' are left out")
+            output.note(f"{len(found) - len(kept)} images that invert wrote to '{display_path(out)}' are left out")
         found = kept
     if not found:
-        advice = "Name picture files, or a folder with PNG, JPEG, WebP or BMP files."
-        raise NoInputError("there are no pictures", path=images[0] if len(images) == 1 else None, advice=advice)
+        advice = "Name image files, or a folder with PNG, JPEG, WebP or BMP files."
+        raise NoInputError("there are no images", path=images[0] if len(images) == 1 else None, advice=advice)
     return found
 
 
 def _prepare(
-    loaded: "LoadedNetwork", config: ProjectConfig, pictures: int, output: Output
+    loaded: "LoadedNetwork", config: ProjectConfig, images: int, output: Output
 ) -> tuple["Projector", dict[str, Any]]:
     """Build the projector, and the run record of the arithmetic that it will use."""
     import torch
@@ -183,13 +183,13 @@ def _prepare(
     device = torch.device(kind)
     prepare_process(kind, config.threads, output.note)
     resolution = loaded.generator.config.synthesis.img_resolution
-    batch = config.batch or default_batch(pictures, resolution, device.type)
+    batch = config.batch or default_batch(images, resolution, device.type)
     projector = build_projector(loaded, config, batch=batch, device=kind, on_message=output.note)
     return projector, run_record(config, batch, device)
 
 
 class _Run:
-    """The pictures of one command on their way through the projector into the store."""
+    """The images of one command on their way through the projector into the store."""
 
     def __init__(
         self,
@@ -204,7 +204,7 @@ class _Run:
         self._distances: list[float] = []
         self._projected = self._reused = self._failed = self._diverged = 0
         self._told: Counter[str] = Counter()
-        # Pictures that still may have to be projected; the bar counts them.
+        # Images that still may have to be projected; the bar counts them.
         self._awaited = sum(isinstance(item, Path) for item in found)
         config = projector.config
         self._progress = output.progress(self._awaited, projector.batch, config.steps * config.restarts)
@@ -232,7 +232,7 @@ class _Run:
         return ExitCode.PARTIAL if self._failed or self._diverged else ExitCode.OK
 
     def _targets(self) -> Iterator["Target"]:
-        """Read the pictures one by one; report and leave out those that are bad, finished or there twice."""
+        """Read the images one by one; report and leave out those that are bad, finished or there twice."""
         synthesis = self._projector.generator.config.synthesis
         seen: set[tuple[str, str]] = set()
         for item in self._found:
@@ -257,7 +257,7 @@ class _Run:
             if entry is not None:
                 self._tell(entry, target, "finished-before")
             else:
-                record = {"type": "picture", "code": "duplicate", "path": str(target.path)}
+                record = {"type": "image", "code": "duplicate", "path": str(target.path)}
                 self._output.result(record, f"{display_path(target.path)}: same name and content as another, done once")
 
     def _keep(self, projection: "Projection") -> None:
@@ -270,7 +270,7 @@ class _Run:
             reason = "the network draws nothing finite"
             record = {"code": "diverged", "path": str(target.path), "reason": reason}
             self._store.fail(record)
-            self._output.result({"type": "picture", **record}, f"{display_path(target.path)}: {reason}")
+            self._output.result({"type": "image", **record}, f"{display_path(target.path)}: {reason}")
             self._diverged += 1
             return
         self._tell(self._store.save(projection), target, "projected")
@@ -280,7 +280,7 @@ class _Run:
         self._diverged += entry.status != "ok"
         png = self._store.folder / f"{entry.name}.png"
         record = {
-            "type": "picture",
+            "type": "image",
             "code": code,
             "path": str(target.path),
             "distance": entry.distance,
@@ -302,10 +302,10 @@ class _Run:
         self._failed += 1
         self._store.fail(error.record())
         self._output.error(str(error))
-        self._output.result({"type": "picture", **error.record()})
+        self._output.result({"type": "image", **error.record()})
 
     def _warn(self, target: "Target") -> None:
-        # A folder of pictures of one kind gives one warning a hundred times: the first by name, the rest as a number.
+        # A folder of images of one kind gives one warning a hundred times: the first by name, the rest as a number.
         for text in target.warnings:
             if not self._told[text]:
                 self._output.warning(f"image '{display_path(target.path)}': {text}")
@@ -320,10 +320,10 @@ class _Run:
         for text, count in self._told.items():
             if count > 1:
                 self._output.warning(f"{count - 1} more: {text}")
-        pictures = sum(isinstance(item, Path) or not item.by_rule for item in self._found)
+        images = sum(isinstance(item, Path) or not item.by_rule for item in self._found)
         done = self._projected + self._reused
         spread = None
-        lines = [f"{done} of {pictures} pictures done, {self._reused} of them before; {self._failed} failed"]
+        lines = [f"{done} of {images} images done, {self._reused} of them before; {self._failed} failed"]
         if self._distances:
             median, low, high = statistics.median(self._distances), min(self._distances), max(self._distances)
             spread = {"median": median, "smallest": low, "largest": high}
@@ -332,7 +332,7 @@ class _Run:
         record = {
             "type": "summary",
             "code": code,
-            "pictures": pictures,
+            "images": images,
             "projected": self._projected,
             "reused": self._reused,
             "failed": self._failed,

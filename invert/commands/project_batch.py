@@ -1,4 +1,4 @@
-"""`invert project --out FILE.h5`: many pictures, one file out, nothing lost."""
+"""`invert project --out FILE.h5`: many images, one file out, nothing lost."""
 
 import contextlib
 import dataclasses
@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from invert.batch.images import Listed, list_pictures
+from invert.batch.images import Listed, list_images
 from invert.batch.preparation import Preparation, batch_size, describe
-from invert.batch.resume import changed_pictures, restore
+from invert.batch.resume import changed_images, restore
 from invert.batch.work import Done, Event, Failed
 from invert.batch.workers import run_workers
 from invert.cli import options
@@ -35,7 +35,7 @@ _SUFFIXES = (".h5", ".hdf5")
 
 @dataclass(frozen=True)
 class BatchOptions:
-    """What only a batch has: processes, share of the pictures, and what is kept of each picture."""
+    """What only a batch has: processes, share of the images, and what is kept of each image."""
 
     workers: int = 1
     shard: Shard | None = None
@@ -46,7 +46,7 @@ class BatchOptions:
 
 @dataclass(frozen=True)
 class Found:
-    """The pictures of a batch: all their names, and those of this shard."""
+    """The images of a batch: all their names, and those of this shard."""
 
     names: Sequence[bytes]
     mine: Sequence[Listed]
@@ -58,9 +58,9 @@ def is_batch(out: Path) -> bool:
 
 
 def list_found(images: Sequence[Path], follow: bool, shard: Shard | None, output: Output) -> Found:
-    """List the pictures; those that a rule leaves out are said, not counted."""
+    """List the images; those that a rule leaves out are said, not counted."""
     names, mine = [], []
-    for listed in list_pictures(images, follow):
+    for listed in list_images(images, follow):
         if listed.error is not None and listed.error.by_rule:
             output.warning(str(listed.error))
             continue
@@ -68,8 +68,8 @@ def list_found(images: Sequence[Path], follow: bool, shard: Shard | None, output
         if in_shard(listed.name, shard):
             mine.append(listed)
     if not names:
-        advice = "Name picture files, or a folder with PNG, JPEG, WebP or BMP files."
-        raise NoInputError("there are no pictures", path=images[0] if len(images) == 1 else None, advice=advice)
+        advice = "Name image files, or a folder with PNG, JPEG, WebP or BMP files."
+        raise NoInputError("there are no images", path=images[0] if len(images) == 1 else None, advice=advice)
     return Found(names, mine)
 
 
@@ -84,7 +84,7 @@ def project_batch(
     *,
     follow: bool = False,
 ) -> int:
-    """Project pictures into one HDF5 file, and return the exit code."""
+    """Project images into one HDF5 file, and return the exit code."""
     # The lock comes before everything slow, so that a second process hears of the first at once.
     with lock_output(out, batch.shard) as lock:
         found = list_found(images, follow, batch.shard, output)
@@ -119,7 +119,7 @@ def _take_up(
         advice = "Use the same settings, another --out, or --overwrite to start afresh."
         reason = f"was made with other settings ({'; '.join(changes)})"
         raise UsageError(reason, path=lock.out, advice=advice, code="settings-differ")
-    if not lock.begun and not changed_pictures(lock.out, found.mine, policy):
+    if not lock.begun and not changed_images(lock.out, found.mine, policy):
         return None
     journal = begin_journal(lock, manifest, overwrite=not lock.begun, on_warning=output.warning)
     if not changes:
@@ -128,7 +128,7 @@ def _take_up(
 
 
 def _settle(
-    config: ProjectConfig, batch: BatchOptions, loaded: "LoadedNetwork", pictures: int, lock: OutputLock
+    config: ProjectConfig, batch: BatchOptions, loaded: "LoadedNetwork", images: int, lock: OutputLock
 ) -> ProjectConfig:
     """Return the settings with nothing left open; a batch size that was not given is that of the run taken up."""
     import torch
@@ -145,7 +145,7 @@ def _settle(
     if size is None:
         begun = read_manifest(lock.work) if lock.begun and not batch.overwrite else None
         resolution = loaded.generator.config.synthesis.img_resolution
-        size = int(begun.run["batch"]) if begun is not None else batch_size(resolution, kind, pictures)
+        size = int(begun.run["batch"]) if begun is not None else batch_size(resolution, kind, images)
     config = settle_bank(config, loaded.generator.config.synthesis.img_resolution)
     return dataclasses.replace(config, batch=size, threads=threads, device=kind)
 
@@ -166,16 +166,16 @@ def _events(
     preparation: Preparation,
     loaded: "LoadedNetwork",
     journal: Journal,
-    pictures: Iterable[Listed],
+    images: Iterable[Listed],
     batch: BatchOptions,
 ) -> Iterator[Event]:
     if batch.workers == 1:
-        return preparation.work_with(loaded, journal)(pictures)
-    return run_workers(batch.workers, preparation, pictures)
+        return preparation.work_with(loaded, journal)(images)
+    return run_workers(batch.workers, preparation, images)
 
 
 class _Run:
-    """The pictures of one command on their way, and what the user hears of them."""
+    """The images of one command on their way, and what the user hears of them."""
 
     def __init__(self, found: Found, journal: Journal, batch: BatchOptions, lock: OutputLock, output: Output) -> None:
         self._found, self._journal, self._batch = found, journal, batch
@@ -205,7 +205,7 @@ class _Run:
                 self._output.warning(f"{count - 1} more: {text}")
         gone = self._journal.gone(self._found.names)
         if gone:
-            self._output.warning(f"{gone} finished pictures are not there any more; their results are kept")
+            self._output.warning(f"{gone} finished images are not there any more; their results are kept")
         packed = None
         if self._batch.shard is None and self._new + self._reused + gone:
             packed = pack_with_progress(self._lock, self._output)
@@ -235,9 +235,9 @@ class _Run:
             self._told[text] += 1
         if event.status != "ok" and event.is_new:
             self._output.warning(f"image '{display_path(event.path)}': a step was not finite, its best state is kept")
-        self._progress.picture(event.distance, is_new=event.is_new)
+        self._progress.image(event.distance, is_new=event.is_new)
         record = {
-            "type": "picture",
+            "type": "image",
             "code": "projected" if event.is_new else "finished-before",
             "path": event.path,
             "distance": event.distance,
@@ -249,17 +249,17 @@ class _Run:
     def _fail(self, event: Failed) -> None:
         self._failed += event.code != "diverged"
         self._diverged += event.code == "diverged"
-        self._progress.picture(None, is_new=False)
+        self._progress.image(None, is_new=False)
         self._output.error(event.message)
-        self._output.event({"type": "picture", "code": event.code, "path": event.path, "reason": event.reason})
+        self._output.event({"type": "image", "code": event.code, "path": event.path, "reason": event.reason})
 
     def _summary(self, code: str, packed: PackResult | None) -> None:
-        done, pictures = self._new + self._reused, len(self._found.mine)
-        lines = [f"{done} of {pictures} pictures done, {self._reused} of them before; {self._failed} failed"]
+        done, images = self._new + self._reused, len(self._found.mine)
+        lines = [f"{done} of {images} images done, {self._reused} of them before; {self._failed} failed"]
         record: dict[str, Any] = {
             "type": "summary",
             "code": code,
-            "pictures": pictures,
+            "images": images,
             "projected": self._new,
             "reused": self._reused,
             "failed": self._failed,
@@ -284,7 +284,7 @@ def pack_with_progress(lock: OutputLock, output: Output, *, partial: bool = Fals
         # Worth a line only where it takes a while.
         if done and stage not in said:
             said.add(stage)
-            output.note(f"packing: {stage} {total} pictures")
+            output.note(f"packing: {stage} {total} images")
 
     return pack(lock, partial=partial, on_progress=on_progress)
 
@@ -303,7 +303,7 @@ def pack_record(packed: PackResult) -> dict[str, Any]:
 
 def pack_line(packed: PackResult) -> str:
     """Return what people are told of a packed file."""
-    rows = f"{packed.rows} pictures" if packed.rows != 1 else "1 picture"
+    rows = f"{packed.rows} images" if packed.rows != 1 else "1 image"
     return f"wrote {display_path(packed.out)}: {rows}, {packed.size:,} bytes, sha256 {packed.sha256}"
 
 
@@ -311,12 +311,12 @@ def _tell_finished(done: FinishedOutput, out: Path, output: Output) -> int:
     record = {
         "type": "summary",
         "code": "finished-before",
-        "pictures": done.pictures + done.failures,
+        "images": done.images + done.failures,
         "projected": 0,
-        "reused": done.pictures,
+        "reused": done.images,
         "failed": done.failures,
         "out": os.fspath(out),
     }
-    line = f"{done.pictures} of {done.pictures + done.failures} pictures were done before: {display_path(out)}"
+    line = f"{done.images} of {done.images + done.failures} images were done before: {display_path(out)}"
     output.result(record, line)
     return ExitCode.PARTIAL if done.failures else ExitCode.OK

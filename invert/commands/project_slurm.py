@@ -62,7 +62,7 @@ def project_slurm(
     *,
     follow: bool = False,
 ) -> int:
-    """Project pictures into one HDF5 file by jobs of SLURM, and return the exit code."""
+    """Project images into one HDF5 file by jobs of SLURM, and return the exit code."""
     if batch.overwrite or batch.shard is not None or batch.workers != 1:
         raise UsageError("--engine slurm does not go with --overwrite, --shard or --workers")
     found = list_found(images, follow, None, output)
@@ -70,7 +70,7 @@ def project_slurm(
     command = _command(images, network_path, out, config, policy, batch, follow)
     # Not inside the work folder, which is removed as a whole.
     folder = Path(os.path.abspath(out.with_name(out.name + ".slurm")))
-    output.note(f"{len(found.names)} pictures in {shards} jobs; their logs are in '{display_path(folder)}'")
+    output.note(f"{len(found.names)} images in {shards} jobs; their logs are in '{display_path(folder)}'")
     run_array(command, shards, folder, parameters=parameters, on_event=lambda event: _tell(event, output))
     with lock_output(out) as lock:
         if not lock.begun:
@@ -80,12 +80,12 @@ def project_slurm(
         packed = pack_with_progress(lock, output)
     code = ExitCode.PARTIAL if packed.failures or packed.diverged else ExitCode.OK
     record = {"type": "summary", "code": "done" if code == ExitCode.OK else "some-failed", **pack_record(packed)}
-    output.result(record, f"{packed.rows} pictures done; {packed.failures} failed", pack_line(packed))
+    output.result(record, f"{packed.rows} images done; {packed.failures} failed", pack_line(packed))
     return code
 
 
 def _settle(
-    config: ProjectConfig, network_path: Path, pictures: int, parameters: Mapping[str, str | int], output: Output
+    config: ProjectConfig, network_path: Path, images: int, parameters: Mapping[str, str | int], output: Output
 ) -> ProjectConfig:
     """Settle what is part of the run record here: the machines of a cluster need not be alike."""
     from invert.batch.preparation import batch_size
@@ -96,7 +96,7 @@ def _settle(
     return dataclasses.replace(
         config,
         device=device,
-        batch=config.batch or batch_size(resolution, device, pictures),
+        batch=config.batch or batch_size(resolution, device, images),
         threads=config.threads or int(parameters.get("cpus_per_task", 1)),
     )
 

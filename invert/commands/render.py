@@ -1,4 +1,4 @@
-"""`invert render`: draw the pictures of a file of latents again."""
+"""`invert render`: draw the images of a file of latents again."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 __all__ = ["render"]
 
 
-@click.command(short_help="Draw the pictures of a file of latents again.")
+@click.command(short_help="Draw the images of a file of latents again.")
 @click.argument("path", metavar="FILE.h5", type=click.Path(path_type=Path))
 @options.network(required=False)
 @click.option("--index", "rows", type=options.SEEDS, metavar="LIST", help="Rows, such as 0-15.  [default: all]")
@@ -42,9 +42,9 @@ def render(
     as_json: bool,
     quiet: bool,
 ) -> None:
-    """Draw each picture from its w and noise maps, as ROW-NAME.png.
+    """Draw each image from its w and noise maps, as ROW-NAME.png.
 
-    With noise maps kept as float32 the pictures are those of the projection, with float16 within one level of 255;
+    With noise maps kept as float32 the images are those of the projection, with float16 within one level of 255;
     without, the network draws w with fresh noise.
     """
     from invert.hdf5.reading import open_latents
@@ -58,16 +58,16 @@ def render(
         existing = next((out / name for name in names.values() if (out / name).exists()), None)
         if existing is not None and not overwrite:
             raise UsageError("exists already", path=existing, advice="Add --overwrite, or choose another --out.")
-        pictures = _pictures(latents, chosen, network_path, device, output)
+        images = _images(latents, chosen, network_path, device, output)
         ensure_folder(out)
-        for row, picture in zip(chosen, pictures, strict=True):
-            write_atomic(out / names[row], to_png_bytes(picture))
-            output.event({"type": "picture", "code": "rendered", "row": row, "path": str(out / names[row])})
-        summary = {"type": "summary", "code": "done", "pictures": len(chosen), "out": str(out)}
-        output.result(summary, f"drew {len(chosen)} pictures in {display_path(out)}")
+        for row, image in zip(chosen, images, strict=True):
+            write_atomic(out / names[row], to_png_bytes(image))
+            output.event({"type": "image", "code": "rendered", "row": row, "path": str(out / names[row])})
+        summary = {"type": "summary", "code": "done", "images": len(chosen), "out": str(out)}
+        output.result(summary, f"drew {len(chosen)} images in {display_path(out)}")
 
 
-def _pictures(
+def _images(
     latents: "Latents", rows: tuple[int, ...], network_path: Path | None, device: str, output: Output
 ) -> Iterator["NDArray[np.uint8]"]:
     """Load the network and return what draws the rows, with the batch size and threads of the projection."""

@@ -33,7 +33,7 @@ _FACTS = ("distance", "status", "restart", "sha256", "pixel_sha256")
 def show(path: Path, rows: int, worst: bool, as_csv: bool, as_json: bool) -> None:
     """Show a file of latents: a table, a summary, a histogram of the distances.
 
-    With --json one object per picture and a summary as the last line; with --csv one line per picture.
+    With --json one object per image and a summary as the last line; with --csv one line per image.
     """
     if as_csv and as_json:
         raise UsageError("--csv and --json cannot both be written to stdout")
@@ -45,7 +45,7 @@ def show(path: Path, rows: int, worst: bool, as_csv: bool, as_json: bool) -> Non
             click.echo(_csv(latents), nl=False)
         elif as_json:
             for row in _rows(latents):
-                output.result({"type": "picture", **row})
+                output.result({"type": "image", **row})
             for index, failure in latents.failures:
                 record = {"name": printable(failure.name), "code": failure.code, "reason": failure.reason}
                 output.result({"type": "failure", "index": index, **record})
@@ -90,13 +90,13 @@ def _summary(latents: "Latents") -> dict[str, Any]:
     return {
         "type": "summary",
         "path": os.fspath(latents.path),
-        "pictures": len(latents),
+        "images": len(latents),
         "failures": latents.failure_count,
         "diverged": sum(status != b"ok" for status in latents.column("status").tolist()),
         "same_content": sum(count - 1 for count in twins.values()),
         "distance": _spread(distances),
         "noise": manifest.noise,
-        "images": manifest.images,
+        "stored_images": manifest.images,
         "method_digest": manifest.digest,
         "method": manifest.method,
         "run": manifest.run,
@@ -128,14 +128,14 @@ def _lines(latents: "Latents", rows: int, worst: bool) -> list[str]:
         lines.append(f"no result: {printable(failure.name)}: {failure.reason} ({failure.code})")
     network, method = summary["network"], summary["method"]
     facts = {
-        "pictures": f"{summary['pictures']}, {summary['failures']} without a result, {summary['diverged']} diverged",
+        "images": f"{summary['images']}, {summary['failures']} without a result, {summary['diverged']} diverged",
         "network": f"{network['family']}, {network['resolution']} px, sha256 {network['sha256']}",
         "method": f"{method['preset']}, {method['steps']} steps, LPIPS {method['lpips']}",
         "digest": summary["method_digest"],
-        "kept": f"noise {summary['noise']}, images {'yes' if summary['images'] else 'no'}",
+        "kept": f"noise {summary['noise']}, images {'yes' if summary['stored_images'] else 'no'}",
     }
     if summary["same_content"]:
-        facts["pictures"] += f"; {summary['same_content']} have the same content as another"
+        facts["images"] += f"; {summary['same_content']} have the same content as another"
     if summary["distance"]:
         facts["distance"] = ", ".join(f"{name} {value:.4f}" for name, value in summary["distance"].items())
     lines += [f"{name:<9} {value}" for name, value in facts.items()]

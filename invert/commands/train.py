@@ -1,4 +1,4 @@
-"""`invert train`: train a StyleGAN or StyleGAN2 from pictures."""
+"""`invert train`: train a StyleGAN or StyleGAN2 from images."""
 
 import contextlib
 import math
@@ -22,12 +22,12 @@ if TYPE_CHECKING:
     from generator.training.config import TrainConfig
     from generator.training.processes import World
     from generator.training.trainer import Trainer
-    from invert.datasets.images import TrainingPictures
+    from invert.datasets.images import TrainingImages
     from invert.runs.session import Session
 
 __all__ = ["GROWTH", "LENGTHS", "chosen_settings", "end_of_growth", "lengths_of", "train", "train_config"]
 
-# Thousands of pictures: how long to train, and between two reports and two snapshots.
+# Thousands of images: how long to train, and between two reports and two snapshots.
 LENGTHS = {
     "stylegan2-f": (25_000.0, 4.0, 200.0),
     "stylegan2-e": (25_000.0, 4.0, 200.0),
@@ -38,12 +38,12 @@ LENGTHS = {
     "tiny": (10.0, 0.5, 2.0),
 }
 
-# Of the short presets: thousands of pictures of a stage, and of a fade, where they grow.
+# Of the short presets: thousands of images of a stage, and of a fade, where they grow.
 GROWTH = {"small": 50.0, "stylegan-small": 50.0, "tiny": 1.0}
 
 
 def lengths_of(preset: str, *given: float | None) -> tuple[int, int, int]:
-    """Return when to end, report and save, in pictures.
+    """Return when to end, report and save, in images.
 
     Raises:
         UsageError: A length is out of range.
@@ -98,29 +98,29 @@ def chosen_settings(settings: dict[str, Any]) -> dict[str, Any]:
     return chosen
 
 
-def train_config(preset: str, chosen: dict[str, Any], pictures: "TrainingPictures") -> "TrainConfig":
-    """Return the settings of a run on these pictures.
+def train_config(preset: str, chosen: dict[str, Any], images: "TrainingImages") -> "TrainConfig":
+    """Return the settings of a run on these images.
 
     Raises:
-        UsageError: They do not fit together, or the pictures.
+        UsageError: They do not fit together, or the images.
     """
     from generator.training.config import TrainConfig
     from generator.training.presets import PRESETS
 
-    if chosen["classes"] and not pictures.classes:
+    if chosen["classes"] and not images.classes:
         raise UsageError("--cond: the data has no labels", advice="Leave --cond out.")
-    wanted = chosen.get("resolution", pictures.resolution)
-    if wanted != pictures.resolution:
+    wanted = chosen.get("resolution", images.resolution)
+    if wanted != images.resolution:
         advice = f"Make them {wanted} px with `invert dataset --resolution {wanted}`."
-        raise UsageError(f"--resolution {wanted}: the pictures have {pictures.resolution} px", advice=advice)
+        raise UsageError(f"--resolution {wanted}: the images have {images.resolution} px", advice=advice)
     settings = {
         **PRESETS[preset],
         **_growth(preset, chosen),
         **_for_every_resolution(chosen),
         **chosen,
-        "resolution": pictures.resolution,
-        "channels": pictures.channels,
-        "classes": pictures.classes if chosen["classes"] else 0,
+        "resolution": images.resolution,
+        "channels": images.channels,
+        "classes": images.classes if chosen["classes"] else 0,
     }
     try:
         return TrainConfig(**settings)
@@ -155,24 +155,24 @@ def end_of_growth(config: "TrainConfig", images: int) -> str:
     whole = steps * (schedule.stage_images + schedule.fade_images)
     return (
         f"this run ends at {last.resolution} px; the networks have grown to {config.resolution} px after "
-        f"{whole / 1000:g} thousand pictures: give a larger --kimg, or --set growing_stage_kimg and growing_fade_kimg"
+        f"{whole / 1000:g} thousand images: give a larger --kimg, or --set growing_stage_kimg and growing_fade_kimg"
     )
 
 
 _ARCHITECTURES = click.Choice(["skip", "resnet", "orig", "stylegan"])
 
 
-@click.command(short_help="Train a StyleGAN or StyleGAN2 from pictures.")
+@click.command(short_help="Train a StyleGAN or StyleGAN2 from images.")
 @click.option("--data", required=True, metavar="DATA", type=click.Path(exists=True, path_type=Path))
 @click.option("--out", "folder", required=True, metavar="RUN", type=click.Path(file_okay=False, path_type=Path))
 @click.option("--config", "preset", default="small", show_default=True, type=click.Choice(list(LENGTHS)))
-@click.option("--resolution", type=int, metavar="R", help="Of the network; the pictures must have it.")
-@click.option("--kimg", type=float, metavar="K", help="Train until 1000 K pictures were seen.")
-@click.option("--batch", type=int, metavar="N", help="Pictures per step, over all processes.")
-@click.option("--micro-batch", type=click.IntRange(min=1), metavar="N", help="Pictures at a time, to save memory.")
+@click.option("--resolution", type=int, metavar="R", help="Of the network; the images must have it.")
+@click.option("--kimg", type=float, metavar="K", help="Train until 1000 K images were seen.")
+@click.option("--batch", type=int, metavar="N", help="Images per step, over all processes.")
+@click.option("--micro-batch", type=click.IntRange(min=1), metavar="N", help="Images at a time, to save memory.")
 @click.option("--gamma", type=float, metavar="X", help="Weight of R1.")
 @click.option("--seed", type=int, metavar="N", help="Of everything random.")
-@click.option("--mirror", is_flag=True, help="Show pictures mirrored half of the time.")
+@click.option("--mirror", is_flag=True, help="Show images mirrored half of the time.")
 @click.option("--cond", is_flag=True, help="Train a conditional network on the data's labels.")
 @click.option("--no-path-length", is_flag=True, help="Without path length regularisation.")
 @click.option("--no-lazy", is_flag=True, help="Regularise at every step.")
@@ -181,7 +181,7 @@ _ARCHITECTURES = click.Choice(["skip", "resnet", "orig", "stylegan"])
 @click.option("--discriminator", "discriminator_architecture", type=_ARCHITECTURES, help="Of the discriminator.")
 @click.option("--spectral-norm", type=click.Choice(["none", "d", "g", "gd"]), help="Networks normalised spectrally.")
 @click.option("--loss", type=click.Choice(["logistic", "wgan-gp"]), help="wgan-gp: with its penalty instead of R1.")
-@click.option("--mixing", "style_mixing", type=float, metavar="P", help="Probability of two latents for one picture.")
+@click.option("--mixing", "style_mixing", type=float, metavar="P", help="Probability of two latents for one image.")
 @click.option("--mapping-layers", type=int, metavar="N", help="Depth of the mapping network.")
 @click.option("--growing/--no-growing", default=None, help="Grow the networks progressively, or not.")
 @click.option("--latent-input", is_flag=True, help="StyleGAN: the traditional input in place of a constant.")
@@ -214,7 +214,7 @@ def train(
     quiet: bool,
     **settings: Any,
 ) -> None:
-    """Train a generator and a discriminator on the pictures of DATA, a folder or a zip that `invert dataset` made.
+    """Train a generator and a discriminator on the images of DATA, a folder or a zip that `invert dataset` made.
 
     RUN gets settings.json, log.jsonl, grids of samples (fakes-*.png), networks for every other command
     (network.safetensors is the newest) and the training state. The same command again goes on where a run was
@@ -250,22 +250,22 @@ def train(
 
         kind = options.device_kind(device)
         world = stack.enter_context(join_world(kind))
-        # one process is enough to say what is wrong with a picture
-        pictures = _open(data, output.warning if is_first else None)
-        config = train_config(preset, chosen, pictures)
+        # one process is enough to say what is wrong with an image
+        images = _open(data, output.warning if is_first else None)
+        config = train_config(preset, chosen, images)
         unfinished = end_of_growth(config, lengths[0])
         if unfinished and is_first:
             output.warning(unfinished)
         _prepare(kind, threads, output)
-        trainer = _trainer(config, pictures, micro_batch, world)
+        trainer = _trainer(config, images, micro_batch, world)
         session = _begin(trainer, data, folder, lengths, overwrite, resume, output, stack)
         _work(session, trainer, lengths[0], folder, output, graceful=world.size == 1)
 
 
-def _open(data: Path, on_message: Callable[[str], None] | None) -> "TrainingPictures":
-    from invert.datasets.images import open_pictures
+def _open(data: Path, on_message: Callable[[str], None] | None) -> "TrainingImages":
+    from invert.datasets.images import open_images
 
-    return open_pictures(data, on_message=on_message)
+    return open_images(data, on_message=on_message)
 
 
 def _prepare(kind: str, threads: int | None, output: Output) -> None:
@@ -279,11 +279,11 @@ def _prepare(kind: str, threads: int | None, output: Output) -> None:
     ensure(cuda=kind == "cuda", on_message=output.note)
 
 
-def _trainer(config: "TrainConfig", pictures: "TrainingPictures", micro_batch: int | None, world: "World") -> "Trainer":
+def _trainer(config: "TrainConfig", images: "TrainingImages", micro_batch: int | None, world: "World") -> "Trainer":
     from generator.training.trainer import Trainer
 
     try:
-        return Trainer(config, pictures, micro_batch=micro_batch, world=world)
+        return Trainer(config, images, micro_batch=micro_batch, world=world)
     except ConfigError as error:
         raise UsageError(str(error)) from error
 
@@ -304,14 +304,14 @@ def _begin(
     from invert.runs.log import TickLog
     from invert.runs.session import Schedule, Session, origin_record
 
-    pictures = trainer.pictures
+    images = trainer.data
     about = {
         "path": str(data),
-        "fingerprint": pictures.fingerprint,
-        "pictures": len(pictures),
-        "resolution": pictures.resolution,
-        "channels": pictures.channels,
-        "classes": pictures.classes,
+        "fingerprint": images.fingerprint,
+        "images": len(images),
+        "resolution": images.resolution,
+        "channels": images.channels,
+        "classes": images.classes,
     }
     run = log = state = None
     if trainer.world.rank == 0:
@@ -323,7 +323,7 @@ def _begin(
     state = trainer.world.agree(state)
     if state is not None:
         trainer.load_state(state)
-        output.note(f"going on after {trainer.images} pictures")
+        output.note(f"going on after {trainer.images} images")
     if run is not None:
         log = stack.enter_context(contextlib.closing(TickLog(folder, trainer.images)))
     return Session(trainer, run, log, Schedule(*lengths), origin_record(trainer, about))
@@ -347,13 +347,13 @@ def _work(session: "Session", trainer: "Trainer", images: int, folder: Path, out
                 session.save()
                 break
     if asked:
-        output.note(f"stopped after {trainer.images} pictures; the same command again goes on from there")
+        output.note(f"stopped after {trainer.images} images; the same command again goes on from there")
         signal.raise_signal(asked[0])
     if not is_first:
         return
     network = folder / "network.safetensors"
     record = {"type": "summary", "code": "done", "images": trainer.images, "network": str(network), "last": last}
-    output.result(record, f"trained on {trainer.images} pictures: {display_path(network)}")
+    output.result(record, f"trained on {trainer.images} images: {display_path(network)}")
 
 
 def _show_tick(record: dict[str, Any], progress: TrainingProgress, output: Output) -> None:

@@ -1,4 +1,4 @@
-"""`invert truncate`: pictures at several truncations."""
+"""`invert truncate`: images at several truncations."""
 
 import math
 import re
@@ -70,7 +70,7 @@ def truncate(
 ) -> None:
     """Draw a table of latents at several truncations towards the mean w.
 
-    Each picture is drawn from w_avg + psi (w - w_avg): Karras et al. 2019, figure 8. A projection's w is truncated as
+    Each image is drawn from w_avg + psi (w - w_avg): Karras et al. 2019, figure 8. A projection's w is truncated as
     that of a seed is.
 
     LATENTS are seeds (5, 7-9) and projections (photo.npz, latents.h5:3), with commas between them.
@@ -87,11 +87,11 @@ def truncate(
         scale = sheets.scale_for(generator, scale)
         hold_size(len(seeds), len(psis), generator.config.synthesis.img_resolution, scale)
         draw = sheets.drawer(generator, noise, output.drawing_progress(len(seeds) * len(psis)))
-        sheets.write_picture(out, draw_sheet([truncation_grid(generator, sources, psis, cutoff, draw)], scale))
+        sheets.write_image(out, draw_sheet([truncation_grid(generator, sources, psis, cutoff, draw)], scale))
         record = {
             "type": "summary",
             "code": "done",
-            "pictures": len(seeds) * len(psis),
+            "images": len(seeds) * len(psis),
             "seeds": [source.label for source in sources],
             "psi": list(psis),
             "out": str(out),

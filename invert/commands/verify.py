@@ -23,13 +23,13 @@ def verify(path: Path, as_json: bool) -> None:
     output = Output(as_json=as_json)
     with open_latents(path) as latents:
         check(latents)
-        pictures, failures, digest = len(latents), latents.failure_count, latents.structure.content_sha256
+        images, failures, digest = len(latents), latents.failure_count, latents.structure.content_sha256
     record = {
         "type": "summary",
         "code": "intact",
         "path": os.fspath(path),
-        "pictures": pictures,
+        "images": images,
         "failures": failures,
         "content_sha256": digest,
     }
-    output.result(record, f"{display_path(path)} is intact: {pictures} pictures, {failures} without a result")
+    output.result(record, f"{display_path(path)} is intact: {images} images, {failures} without a result")

@@ -1,3 +1,3 @@
-"""Training pictures from folders, zips and IDX files, and the zip that `invert dataset` makes of them."""
+"""Training images from folders, zips and IDX files, and the zip that `invert dataset` makes of them."""
 
 __all__: list[str] = []

@@ -1,4 +1,4 @@
-"""What the head of a picture file says of its size and colour, without decoding anything."""
+"""What the head of an image file says of its size and colour, without decoding anything."""
 
 import contextlib
 import io
@@ -24,13 +24,13 @@ class Appearance(NamedTuple):
 
 
 def appearance(head: bytes) -> Appearance | None:
-    """Return how a picture looks by its header.
+    """Return how an image looks by its header.
 
     Args:
         head: The file, or its first `HEAD_BYTES`.
 
     Returns:
-        None where the header does not tell: `invert.images.decoding.decode` then says why the file is no picture.
+        None where the header does not tell: `invert.images.decoding.decode` then says why the file is no image.
     """
     with contextlib.suppress(struct.error, IndexError):
         if head.startswith(b"\x89PNG\r\n\x1a\n"):

@@ -1,4 +1,4 @@
-"""The dataset.json of a set of training pictures, as the published StyleGAN2-ADA code has it.
+"""The dataset.json of a set of training images, as the published StyleGAN2-ADA code has it.
 
 `{"labels": [["00000/img00000000.png", 3], ...]}`, or `{"labels": null}`; other keys are allowed. Of those,
 `"classes"`, a list of names, is read too.
@@ -21,7 +21,7 @@ _ADVICE = 'It should be {"labels": [["name.png", 3], ...]} or {"labels": null}.'
 
 
 class Labels(NamedTuple):
-    """Class by name of the picture, relative to the root; names of the classes where they are known."""
+    """Class by name of the image, relative to the root; names of the classes where they are known."""
 
     of: dict[str, int]
     classes: tuple[str, ...] | None
@@ -76,10 +76,10 @@ def _classes(names: Any, of: dict[str, int], path: Path) -> tuple[str, ...] | No
 
 
 def encode_dataset_json(names: Sequence[str], labels: Sequence[int] | None, others: Mapping[str, Any]) -> bytes:
-    """Return the dataset.json of these pictures; the same arguments give the same bytes.
+    """Return the dataset.json of these images; the same arguments give the same bytes.
 
     Args:
-        names: Of the pictures, relative to the root.
+        names: Of the images, relative to the root.
         labels: Class of each, or None.
         others: Further keys.
     """

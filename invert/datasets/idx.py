@@ -32,12 +32,12 @@ _COPY_AGAIN = "Copy or download it again."
 
 
 def is_images_name(name: str) -> bool:
-    """Return whether a file is called as IDX files of pictures are, such as `train-images-idx3-ubyte.gz`."""
+    """Return whether a file is called as IDX files of images are, such as `train-images-idx3-ubyte.gz`."""
     return _NAME.fullmatch(name) is not None
 
 
 def labels_beside(path: Path) -> Path | None:
-    """Return the file of labels that belongs to one of pictures by its name, or None where there is none."""
+    """Return the file of labels that belongs to one of images by its name, or None where there is none."""
     match = _NAME.fullmatch(path.name)
     if match is None:
         return None
@@ -48,7 +48,7 @@ def labels_beside(path: Path) -> Path | None:
 
 
 def read_images(path: Path) -> NDArray[np.uint8]:
-    """Read the pictures of an IDX file.
+    """Read the images of an IDX file.
 
     Returns:
         [N, H, W], 0 to 255.
@@ -60,7 +60,7 @@ def read_images(path: Path) -> NDArray[np.uint8]:
         _check_magic(stream, path, _IMAGES)
         count, height, width = struct.unpack(">III", _exactly(stream, 12, path))
         if not (count and height and width):
-            raise NoInputError(f"it holds {count} pictures of {width} x {height} pixels", path=path, code="idx-empty")
+            raise NoInputError(f"it holds {count} images of {width} x {height} pixels", path=path, code="idx-empty")
         data = _content(stream, count * height * width, path)
     return data.reshape(count, height, width)
 
@@ -70,7 +70,7 @@ def read_labels(path: Path, count: int) -> NDArray[np.int64]:
 
     Args:
         path: The file.
-        count: How many pictures they belong to.
+        count: How many images they belong to.
 
     Returns:
         [count].
@@ -82,7 +82,7 @@ def read_labels(path: Path, count: int) -> NDArray[np.int64]:
         _check_magic(stream, path, _LABELS)
         (found,) = struct.unpack(">I", _exactly(stream, 4, path))
         if found != count:
-            reason = f"it holds {found} labels, and there are {count} pictures"
+            reason = f"it holds {found} labels, and there are {count} images"
             raise NoInputError(reason, path=path, advice="The two files belong to different sets.", code="idx-count")
         return _content(stream, count, path).astype(np.int64)
 
@@ -128,11 +128,11 @@ def _check_magic(stream: BinaryIO, path: Path, expected: int) -> None:
     (magic,) = struct.unpack(">I", _exactly(stream, 4, path))
     if magic == expected:
         return
-    kinds = {_IMAGES: "pictures", _LABELS: "labels"}
+    kinds = {_IMAGES: "images", _LABELS: "labels"}
     if magic not in kinds:
         reason = f"it is not an IDX file of {kinds[expected]}: it starts with {magic:#010x}, not {expected:#010x}"
         raise NoInputError(reason, path=path, code="idx-magic")
-    advice = "Name the file of pictures, *-images-idx3-ubyte." if expected == _IMAGES else ""
+    advice = "Name the file of images, *-images-idx3-ubyte." if expected == _IMAGES else ""
     reason = f"it holds {kinds[magic]}, not {kinds[expected]}"
     raise NoInputError(reason, path=path, advice=advice, code="idx-magic")
 

@@ -1,4 +1,4 @@
-"""Read a zip of pictures that anybody may have made: members only ever in memory, never unpacked to disk."""
+"""Read a zip of images that anybody may have made: members only ever in memory, never unpacked to disk."""
 
 import os
 import struct
@@ -9,7 +9,7 @@ from invert.datasets.zip_directory import LOCAL, STORED, Member, pread, read_dir
 from invert.errors import ImageError, NoInputError, display_path
 from invert.images.scan import EXTENSIONS
 
-__all__ = ["DATASET_JSON", "PictureZip"]
+__all__ = ["DATASET_JSON", "ImageZip"]
 
 DATASET_JSON = "dataset.json"
 
@@ -18,8 +18,8 @@ _DEFLATE_HEAD = 1024
 _COPY_AGAIN = "Copy or download it again."
 
 
-class PictureZip:
-    """An open zip: its pictures, in the order of the bytes of their names, and its dataset.json.
+class ImageZip:
+    """An open zip: its images, in the order of the bytes of their names, and its dataset.json.
 
     Left out without a word: folders, names of which a part starts with a dot, what lies in `__MACOSX`, and
     files without one of `invert.images.scan.EXTENSIONS`. Several threads may read at once.
@@ -43,7 +43,7 @@ class PictureZip:
             self.close()
             raise
         self.dataset_json = next((member for member in members if member.name == DATASET_JSON), None)
-        self.pictures = sorted(filter(_is_picture, members), key=lambda member: member.raw_name)
+        self.images = sorted(filter(_is_image, members), key=lambda member: member.raw_name)
 
     def close(self) -> None:
         """Close the file."""
@@ -93,7 +93,7 @@ class PictureZip:
         return data
 
 
-def _is_picture(member: Member) -> bool:
+def _is_image(member: Member) -> bool:
     parts = member.name.split("/")
     hidden = any(part.startswith(".") or part == "__MACOSX" for part in parts)
     return not hidden and os.path.splitext(parts[-1])[1].lower() in EXTENSIONS

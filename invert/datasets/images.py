@@ -1,4 +1,4 @@
-"""Training pictures for `generator.training.images`: a folder, a zip or an IDX file that needs no conversion."""
+"""Training images for `generator.training.images`: a folder, a zip or an IDX file that needs no conversion."""
 
 import hashlib
 import json
@@ -15,26 +15,26 @@ from invert.datasets.sources import open_source
 from invert.datasets.uniformity import Uniformity
 from invert.errors import ImageError, NoInputError, UsageError
 
-__all__ = ["TrainingPictures", "open_pictures"]
+__all__ = ["TrainingImages", "open_images"]
 
 _CONVERT = "Run 'invert dataset' on it first, with"
 
 _Cache = NDArray[np.uint8]
 
 
-class TrainingPictures:
-    """Pictures of one size and number of channels; implements `generator.training.images.Pictures`.
+class TrainingImages:
+    """Images of one size and number of channels; implements `generator.training.images.Images`.
 
     Attributes:
         path: Where they come from.
         resolution: Side in pixels.
         channels: 1 or 3.
-        labels: int64 [N], the class of each picture, or None.
+        labels: int64 [N], the class of each image, or None.
         classes: How many classes there are; 0 without labels.
         class_names: Names of the classes, where they are known.
-        fingerprint: sha256 of the names, sizes and, where the source has them, checksums of the pictures, and of
+        fingerprint: sha256 of the names, sizes and, where the source has them, checksums of the images, and of
             their labels.
-        left_out: How many pictures could not be used.
+        left_out: How many images could not be used.
     """
 
     def __init__(
@@ -62,21 +62,21 @@ class TrainingPictures:
         return len(self._used)
 
     def read(self, indices: Sequence[int]) -> NDArray[np.uint8]:
-        """Return the pictures of these indices, `[n, C, R, R]`, 0 to 255. Several threads may ask at once.
+        """Return the images of these indices, `[n, C, R, R]`, 0 to 255. Several threads may ask at once.
 
         Raises:
-            ImageError: A picture that is not in memory cannot be read any more, or is not of the common size.
+            ImageError: An image that is not in memory cannot be read any more, or is not of the common size.
         """
         if self._cache is not None:
             return self._cache[np.asarray(indices, np.intp)]
         shape = (self.channels, self.resolution, self.resolution)
-        pictures = np.empty((len(indices), *shape), np.uint8)
+        images = np.empty((len(indices), *shape), np.uint8)
         for position, index in enumerate(indices):
-            pictures[position] = self._decode(self._used[index])
-        return pictures
+            images[position] = self._decode(self._used[index])
+        return images
 
     def close(self) -> None:
-        """Close the file that pictures are read from."""
+        """Close the file that images are read from."""
         self._source.close()
 
     def _decode(self, index: int) -> NDArray[np.uint8]:
@@ -87,27 +87,27 @@ class TrainingPictures:
         return _planes(loaded.image)
 
 
-def open_pictures(
+def open_images(
     path: str | Path,
     *,
     resolution: int | None = None,
     on_message: Callable[[str], None] | None = None,
     on_progress: Callable[[int, int], None] | None = None,
     cache_bytes: int = 2 << 30,
-) -> TrainingPictures:
-    """Open training pictures: a folder of pictures, a zip of pictures, or an IDX file of pictures.
+) -> TrainingImages:
+    """Open training images: a folder of images, a zip of images, or an IDX file of images.
 
     Args:
         path: The folder or file. Labels come from its dataset.json, or from the file of labels beside an IDX file.
-        resolution: What the side of the pictures has to be; by default any power of two from 4 to 4096.
-        on_message: Called with one line for each picture that is left out.
-        on_progress: Called with the number of pictures looked at, and of all.
-        cache_bytes: When all pictures together take at most so much memory, they are decoded now, once; otherwise
+        resolution: What the side of the images has to be; by default any power of two from 4 to 4096.
+        on_message: Called with one line for each image that is left out.
+        on_progress: Called with the number of images looked at, and of all.
+        cache_bytes: When all images together take at most so much memory, they are decoded now, once; otherwise
             their headers are looked at now, and each is decoded whenever it is asked for.
 
     Raises:
-        NoInputError: It cannot be read, or holds no picture that can be used.
-        UsageError: The pictures are not all of one square power-of-two size and one number of channels.
+        NoInputError: It cannot be read, or holds no image that can be used.
+        UsageError: The images are not all of one square power-of-two size and one number of channels.
     """
     source = open_source(Path(path))
     try:
@@ -118,7 +118,7 @@ def open_pictures(
 
 
 class _Opening:
-    """One look at all pictures of a source."""
+    """One look at all images of a source."""
 
     def __init__(
         self, source: Source, on_message: Callable[[str], None] | None, on_progress: Callable[[int, int], None] | None
@@ -129,7 +129,7 @@ class _Opening:
         self._left_out = 0
         self._used: list[int] = []
 
-    def run(self, resolution: int | None, cache_bytes: int) -> TrainingPictures:
+    def run(self, resolution: int | None, cache_bytes: int) -> TrainingImages:
         source = self._source
         check_labels(source)
         for error in source.skipped:
@@ -145,17 +145,17 @@ class _Opening:
             raise uniformity.error(source.path, _CONVERT)
         side, channels = uniformity.side, uniformity.channels
         if side is None or channels is None:
-            raise NoInputError("it holds no picture that can be used", path=source.path, code="dataset-empty")
+            raise NoInputError("it holds no image that can be used", path=source.path, code="dataset-empty")
         if resolution is not None and side != resolution:
-            reason = f"its pictures are {side} x {side}, not {resolution} x {resolution}"
+            reason = f"its images are {side} x {side}, not {resolution} x {resolution}"
             advice = f"{_CONVERT} --resolution {resolution}."
             raise UsageError(reason, path=source.path, advice=advice, code="dataset-resolution")
         if cache is not None:
             cache = cache[: len(self._used)]
-        return TrainingPictures(source, self._used, side, channels, self._left_out, cache)
+        return TrainingImages(source, self._used, side, channels, self._left_out, cache)
 
     def _candidates(self) -> Iterator[int]:
-        """Yield the pictures that have a label, if any have, and count."""
+        """Yield the images that have a label, if any have, and count."""
         count = len(self._source.names)
         for index in range(count):
             error = unlabelled(self._source, index)
@@ -167,7 +167,7 @@ class _Opening:
                 self._on_progress(index + 1, count)
 
     def _take(self, index: int, uniformity: Uniformity, cache: _Cache | None, cache_bytes: int) -> _Cache | None:
-        """Look at one picture, and decode it where all fit into memory."""
+        """Look at one image, and decode it where all fit into memory."""
         source = self._source
         if self._used and (cache is None or not uniformity.holds):
             # Not kept in memory, or for nothing: the header is enough.
@@ -197,15 +197,15 @@ class _Opening:
 
 
 def _planes(image: Image.Image) -> NDArray[np.uint8]:
-    """Return a picture as [C, H, W]."""
+    """Return an image as [C, H, W]."""
     array = np.asarray(image)
     return array[None] if array.ndim == 2 else array.transpose(2, 0, 1)
 
 
-def _fingerprint(source: Source, used: Sequence[int], pictures: TrainingPictures) -> str:
-    head = {"format": 1, "resolution": pictures.resolution, "channels": pictures.channels, "classes": pictures.classes}
+def _fingerprint(source: Source, used: Sequence[int], images: TrainingImages) -> str:
+    head = {"format": 1, "resolution": images.resolution, "channels": images.channels, "classes": images.classes}
     digest = hashlib.sha256(json.dumps(head).encode() + b"\n")
     for index in used:
         digest.update(source.identity(index) + b"\n")
-    digest.update(b"" if pictures.labels is None else pictures.labels.astype("<i8").tobytes())
+    digest.update(b"" if images.labels is None else images.labels.astype("<i8").tobytes())
     return digest.hexdigest()

@@ -1,4 +1,4 @@
-"""What training pictures are read from, whatever it is."""
+"""What training images are read from, whatever it is."""
 
 from pathlib import Path
 from typing import NamedTuple, Protocol
@@ -13,11 +13,11 @@ from invert.images.decoding import ImagePolicy, decode
 __all__ = ["POLICY", "Loaded", "Source", "load_bytes"]
 
 POLICY = ImagePolicy(min_size=1)
-"""Everything that can be brought to size is taken; padding is for pictures below the usual least size."""
+"""Everything that can be brought to size is taken; padding is for images below the usual least size."""
 
 
 class Loaded(NamedTuple):
-    """A picture in memory: mode L or RGB; channels it had by itself; what was done to it that is worth a word."""
+    """An image in memory: mode L or RGB; channels it had by itself; what was done to it that is worth a word."""
 
     image: Image.Image
     own_channels: int
@@ -25,12 +25,12 @@ class Loaded(NamedTuple):
 
 
 class Source(Protocol):
-    """Pictures by index.
+    """Images by index.
 
     Attributes:
         path: What the user named.
-        names: Of the pictures, relative to the root, in a fixed order.
-        skipped: What looked like a picture and cannot be taken.
+        names: Of the images, relative to the root, in a fixed order.
+        skipped: What looked like an image and cannot be taken.
         labels: What dataset.json or a file of labels says; None without labels.
     """
 
@@ -40,11 +40,11 @@ class Source(Protocol):
     labels: Labels | None
 
     def where(self, index: int) -> Path:
-        """Return what messages call a picture."""
+        """Return what messages call an image."""
         ...
 
     def look(self, index: int) -> Appearance | None:
-        """Return how a picture looks by its header, cheaply; None where that does not tell.
+        """Return how an image looks by its header, cheaply; None where that does not tell.
 
         Raises:
             ImageError: It cannot be read.
@@ -52,7 +52,7 @@ class Source(Protocol):
         ...
 
     def load(self, index: int, channels: int | None) -> Loaded:
-        """Decode a picture.
+        """Decode an image.
 
         Args:
             index: Which.
@@ -65,14 +65,14 @@ class Source(Protocol):
         ...
 
     def identity(self, index: int) -> bytes:
-        """Return what changes when a picture does, without reading it."""
+        """Return what changes when an image does, without reading it."""
         ...
 
     def close(self) -> None: ...
 
 
 def load_bytes(data: bytes, channels: int | None) -> Loaded:
-    """Decode a picture file.
+    """Decode an image file.
 
     Args:
         data: The whole file.

@@ -12,7 +12,7 @@ from PIL import Image
 from invert.datasets.appearance import HEAD_BYTES, Appearance, appearance
 from invert.datasets.dataset_json import MAX_JSON_BYTES, Labels, parse_dataset_json
 from invert.datasets.idx import is_images_name, labels_beside, read_images, read_labels
-from invert.datasets.image_zip import DATASET_JSON, PictureZip
+from invert.datasets.image_zip import DATASET_JSON, ImageZip
 from invert.datasets.source import POLICY, Loaded, Source, load_bytes
 from invert.datasets.zip_directory import is_zip
 from invert.errors import ImageError, InvertError, NoInputError, display_path
@@ -23,7 +23,7 @@ __all__ = ["open_source"]
 
 
 def open_source(path: Path, *, with_labels: bool = True, follow: bool = False) -> Source:
-    """Open a folder of pictures, a zip of pictures, or an IDX file of pictures (or a folder with one of them).
+    """Open a folder of images, a zip of images, or an IDX file of images (or a folder with one of them).
 
     Args:
         path: The folder or file.
@@ -51,7 +51,7 @@ def open_source(path: Path, *, with_labels: bool = True, follow: bool = False) -
         return _ZipSource(path, with_labels)
     if head.startswith((b"\0\0", b"\x1f\x8b")) or is_images_name(path.name):
         return _IdxSource(path, with_labels)
-    reason = "it is not a folder, a zip of pictures or an IDX file"
+    reason = "it is not a folder, a zip of images or an IDX file"
     raise NoInputError(reason, path=path, code="source-unrecognised")
 
 
@@ -64,13 +64,13 @@ def _open_folder(path: Path, with_labels: bool, follow: bool) -> Source:
         return _IdxSource(path / files[0], with_labels)
     if files:
         listed = ", ".join(f"'{display_path(name)}'" for name in files[:4])
-        reason = f"it holds {len(files)} IDX files of pictures: {listed}"
+        reason = f"it holds {len(files)} IDX files of images: {listed}"
         raise NoInputError(reason, path=path, advice="Name one of them.", code="source-ambiguous")
     return source
 
 
 class _FolderSource:
-    """Picture files below a folder, found by `invert.images.scan.scan`."""
+    """Image files below a folder, found by `invert.images.scan.scan`."""
 
     def __init__(self, path: Path, with_labels: bool, follow: bool) -> None:
         self.path = path
@@ -119,12 +119,12 @@ class _FolderSource:
 
 
 class _ZipSource:
-    """Pictures in a zip."""
+    """Images in a zip."""
 
     def __init__(self, path: Path, with_labels: bool) -> None:
         self.path = path
-        self._zip = PictureZip(path)
-        self.names = [member.name for member in self._zip.pictures]
+        self._zip = ImageZip(path)
+        self.names = [member.name for member in self._zip.images]
         self.skipped: list[ImageError] = []
         self.labels: Labels | None = None
         if with_labels and self._zip.dataset_json is not None:
@@ -138,19 +138,19 @@ class _ZipSource:
         return self.path / self.names[index]
 
     def look(self, index: int) -> Appearance | None:
-        member = self._zip.pictures[index]
+        member = self._zip.images[index]
         head = self._zip.read(member, HEAD_BYTES)
         return appearance(head) or (appearance(self._zip.read(member)) if len(head) == HEAD_BYTES else None)
 
     def load(self, index: int, channels: int | None) -> Loaded:
         try:
-            return load_bytes(self._zip.read(self._zip.pictures[index]), channels)
+            return load_bytes(self._zip.read(self._zip.images[index]), channels)
         except ImageError as error:
             error.path = self.where(index)
             raise
 
     def identity(self, index: int) -> bytes:
-        member = self._zip.pictures[index]
+        member = self._zip.images[index]
         return member.raw_name + b"\0%d %d" % (member.size, member.crc)
 
     def close(self) -> None:
@@ -158,17 +158,17 @@ class _ZipSource:
 
 
 class _IdxSource:
-    """Pictures of an IDX file, with the labels beside it."""
+    """Images of an IDX file, with the labels beside it."""
 
     def __init__(self, path: Path, with_labels: bool) -> None:
         self.path = path
-        self._pictures: NDArray[np.uint8] = read_images(path)
-        self.names = [str(number) for number in range(len(self._pictures))]
+        self._images: NDArray[np.uint8] = read_images(path)
+        self.names = [str(number) for number in range(len(self._images))]
         self.skipped: list[ImageError] = []
         self.labels: Labels | None = None
         labels_path = labels_beside(path) if with_labels else None
         if labels_path is not None:
-            labels = read_labels(labels_path, len(self._pictures))
+            labels = read_labels(labels_path, len(self._images))
             self.labels = Labels(dict(zip(self.names, labels.tolist(), strict=True)), None)
         self._digest = ""
 
@@ -176,17 +176,17 @@ class _IdxSource:
         return self.path / self.names[index]
 
     def look(self, index: int) -> Appearance:
-        return Appearance(self._pictures.shape[2], self._pictures.shape[1], 1)
+        return Appearance(self._images.shape[2], self._images.shape[1], 1)
 
     def load(self, index: int, channels: int | None) -> Loaded:
-        image = Image.fromarray(self._pictures[index])
+        image = Image.fromarray(self._images[index])
         return Loaded(image.convert("RGB") if channels == 3 else image, 1, ())
 
     def identity(self, index: int) -> bytes:
         if not self._digest:
-            # Once for all: the pictures are in memory.
-            digest = hashlib.sha256(b"%d %d %d\n" % self._pictures.shape)
-            digest.update(self._pictures.data)
+            # Once for all: the images are in memory.
+            digest = hashlib.sha256(b"%d %d %d\n" % self._images.shape)
+            digest.update(self._images.data)
             self._digest = digest.hexdigest()
         return f"{self._digest} {index}".encode()
 

@@ -1,4 +1,4 @@
-"""Whether pictures all have one size and one number of channels; if not, one message about all that differ."""
+"""Whether images all have one size and one number of channels; if not, one message about all that differ."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +19,7 @@ def is_resolution(side: int) -> bool:
 
 @dataclass
 class Uniformity:
-    """Looks at pictures one by one.
+    """Looks at images one by one.
 
     Args:
         side: What width and height must be; None: those of the first that is a square of a possible size.
@@ -44,11 +44,11 @@ class Uniformity:
 
     @property
     def holds(self) -> bool:
-        """Whether all pictures so far fit."""
+        """Whether all images so far fit."""
         return not self._odd_sizes and not self._odd_channels
 
     def look(self, name: str, width: int, height: int, channels: int) -> bool:
-        """Count one picture; return whether it fits."""
+        """Count one image; return whether it fits."""
         self.seen += 1
         if self.channels is None:
             self.channels = channels
@@ -70,7 +70,7 @@ class Uniformity:
         return width == height and (self.any_square or width == self.side)
 
     def error(self, path: Path, before_options: str) -> UsageError:
-        """Return the error that names the first picture that does not fit, and how many there are.
+        """Return the error that names the first image that does not fit, and how many there are.
 
         Args:
             path: The source.
@@ -94,7 +94,7 @@ class Uniformity:
         return UsageError("; ".join(reasons), path=path, advice=advice, code="dataset-not-uniform")
 
     def _count(self, odd: int) -> str:
-        return f"{odd} of {self.seen} pictures {'is' if odd == 1 else 'are'}"
+        return f"{odd} of {self.seen} images {'is' if odd == 1 else 'are'}"
 
     def _resolution_advice(self, width: int, height: int) -> str:
         side = min(max(width, height), MAX_RESOLUTION)

@@ -1,7 +1,7 @@
-"""Bring pictures to one size and number of channels and pack them into a zip for training.
+"""Bring images to one size and number of channels and pack them into a zip for training.
 
-Pictures pass through one at a time, whatever their number. The zip appears complete or not at all, and the
-same pictures and settings give the same bytes.
+Images pass through one at a time, whatever their number. The zip appears complete or not at all, and the
+same images and settings give the same bytes.
 """
 
 from collections.abc import Callable
@@ -29,13 +29,13 @@ _PER_FOLDER = 1000
 
 @dataclass(frozen=True)
 class DatasetSettings:
-    """How pictures are brought to size.
+    """How images are brought to size.
 
     Args:
-        resolution: Side of all pictures; None: they all have one already.
+        resolution: Side of all images; None: they all have one already.
         crop: "center" cuts the centre square, "none" refuses what is not square.
-        pad: Whether smaller pictures are put in the middle of black instead of enlarged.
-        channels: 1, 3, or None: as the first picture has.
+        pad: Whether smaller images are put in the middle of black instead of enlarged.
+        channels: 1, 3, or None: as the first image has.
     """
 
     resolution: int | None = None
@@ -46,9 +46,9 @@ class DatasetSettings:
 
 @dataclass(frozen=True)
 class DatasetSummary:
-    """What was written; `enlarged` counts pictures that were smaller and are not padded."""
+    """What was written; `enlarged` counts images that were smaller and are not padded."""
 
-    pictures: int
+    images: int
     resolution: int
     channels: int
     classes: int | None
@@ -70,15 +70,15 @@ def write_dataset(
     """Write a zip of 8-bit PNGs and their dataset.json.
 
     Args:
-        source: The pictures and, where they have them, labels.
+        source: The images and, where they have them, labels.
         path: The zip; replaced when it exists, once all is well.
         settings: How they are brought to size.
-        on_error: Called for each picture that is skipped.
-        on_warning: Called with a picture and what was done to it that its owner may not expect.
-        on_progress: Called with the number of pictures seen, and of all.
+        on_error: Called for each image that is skipped.
+        on_warning: Called with an image and what was done to it that its owner may not expect.
+        on_progress: Called with the number of images seen, and of all.
 
     Raises:
-        NoInputError: There is no picture that can be used, or the source is a trap.
+        NoInputError: There is no image that can be used, or the source is a trap.
         UsageError: Sizes or channels do not fit, and no setting says what to do with them.
         OutputError: The zip cannot be written.
     """
@@ -124,14 +124,14 @@ class _Packing:
         self._enlarged = 0
 
     def skip(self, error: InvertError) -> None:
-        """Count and report a picture that cannot be used."""
+        """Count and report an image that cannot be used."""
         if not (isinstance(error, ImageError) and error.by_rule):
             self._skipped += 1
         if self._on_error is not None:
             self._on_error(error)
 
     def add(self, index: int) -> None:
-        """Write one picture, or say why not."""
+        """Write one image, or say why not."""
         missing = unlabelled(self._source, index)
         if missing is not None:
             self.skip(missing)
@@ -143,19 +143,19 @@ class _Packing:
             return
         name = self._source.names[index]
         if not self._uniformity.look(name, *loaded.image.size, loaded.own_channels) or not self._uniformity.holds:
-            # Nothing will come of the zip; what is left is to count the pictures that do not fit.
+            # Nothing will come of the zip; what is left is to count the images that do not fit.
             return
-        picture = self._to_size(loaded)
+        image = self._to_size(loaded)
         if self._on_warning is not None:
             for text in loaded.warnings:
                 self._on_warning(self._source.where(index), text)
         number = len(self._used)
         self._names.append(f"{number // _PER_FOLDER:05d}/img{number:08d}.png")
-        self._zip.add(self._names[-1], to_png_bytes(picture))
+        self._zip.add(self._names[-1], to_png_bytes(image))
         self._used.append(index)
 
     def _to_size(self, loaded: Loaded) -> NDArray[np.uint8]:
-        """Return a picture of the settings' size, [R, R, C]."""
+        """Return an image of the settings' size, [R, R, C]."""
         side = min(loaded.image.size)
         resolution = self._settings.resolution or side
         if side >= resolution:
@@ -175,7 +175,7 @@ class _Packing:
             raise self._uniformity.error(self._source.path, "Add")
         side, channels = self._settings.resolution or self._uniformity.side, self._uniformity.channels
         if not self._used or side is None or channels is None:
-            raise NoInputError("it holds no picture that can be used", path=self._source.path, code="dataset-empty")
+            raise NoInputError("it holds no image that can be used", path=self._source.path, code="dataset-empty")
         names, labels = self._source.names, self._source.labels
         values = None if labels is None else [labels.of[names[index]] for index in self._used]
         sources = [_as_text(names[index]) for index in self._used]
@@ -188,7 +188,7 @@ class _Packing:
         self._zip.add(DATASET_JSON, encode_dataset_json(self._names, values, others))
         self._zip.finish()
         return DatasetSummary(
-            pictures=len(self._used),
+            images=len(self._used),
             resolution=side,
             channels=channels,
             classes=_class_count(labels, values),

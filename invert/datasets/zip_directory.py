@@ -31,7 +31,7 @@ MAX_MEMBERS = 2_000_000
 MAX_MEMBER_BYTES = 256 << 20
 MAX_TOTAL_BYTES = 4 << 40
 MAX_RATIO = 1000
-"""No deflated picture of more than 1 MiB is packed more tightly than this; deflate itself ends at 1032."""
+"""No deflated image of more than 1 MiB is packed more tightly than this; deflate itself ends at 1032."""
 
 STORED, DEFLATED = 0, 8
 LOCAL = b"PK\3\4"

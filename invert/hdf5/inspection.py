@@ -41,7 +41,7 @@ class Structure:
     """What an HDF5 file says of itself.
 
     Attributes:
-        manifest: What all pictures have in common. header: The attributes but content_sha256.
+        manifest: What all images have in common. header: The attributes but content_sha256.
         content_sha256: Checksum of the whole.
         rows, failures: How many there are. columns: See `invert.hdf5.schema.columns`.
     """

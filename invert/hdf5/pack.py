@@ -27,7 +27,7 @@ class PackResult:
     """What was written.
 
     Attributes:
-        out: The file. rows, failures: How many pictures have a result, and have none.
+        out: The file. rows, failures: How many images have a result, and have none.
         diverged: How many of the rows are of a diverged optimisation.
         damaged: Files of the journal that were left out; only ever with `partial`.
         sha256, size: Of the file.
@@ -52,11 +52,11 @@ def pack(lock: OutputLock, *, partial: bool = False, on_progress: OnProgress | N
     Args:
         lock: The output; where it is shared, this process has it alone afterwards.
         partial: Pack what is intact of a run that has not come to its end, and keep the work folder.
-        on_progress: Called with "reading", "writing" or "checking", the pictures done, and all of them.
+        on_progress: Called with "reading", "writing" or "checking", the images done, and all of them.
 
     Raises:
         BusyError: Other shards are at work.
-        UsageError: Some pictures are not done yet.
+        UsageError: Some images are not done yet.
         NoInputError: There is nothing to pack, or a part of it is damaged.
         OutputError: It cannot be written. An earlier output is as before, and so is the journal.
     """
@@ -86,7 +86,7 @@ def pack(lock: OutputLock, *, partial: bool = False, on_progress: OnProgress | N
 def _require_all(work: WorkFolder) -> None:
     missing = work.missing_parts()
     if missing is None:
-        reason = "is not finished, no run has been through all pictures"
+        reason = "is not finished, no run has been through all images"
         raise UsageError(reason, path=work.out, advice=f"{_AGAIN[:-1]}, {_PARTIAL}.", code="not-finished")
     if missing:
         which = ", ".join(str(shard) for shard, _ in sorted(missing)[:10])

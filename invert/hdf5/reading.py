@@ -50,15 +50,15 @@ class LatentsError(NoInputError):
 
 
 class Latents:
-    """The pictures of an HDF5 file that `invert project` wrote. Use it in a `with`, or close it.
+    """The images of an HDF5 file that `invert project` wrote. Use it in a `with`, or close it.
 
     Its structure is held against the schema at once, its data is read when asked for; `invert.hdf5.verification`
     holds the data against its checksums.
 
     Attributes:
         path: The file.
-        manifest: Settings, network, and what is kept of each picture.
-        failure_count: How many pictures have no result.
+        manifest: Settings, network, and what is kept of each image.
+        failure_count: How many images have no result.
 
     Raises:
         LatentsError: It cannot be read, is damaged, or holds something else.
@@ -110,17 +110,17 @@ class Latents:
 
     @cached_property
     def names(self) -> list[bytes]:
-        """Names of the pictures, as the file system has them."""
+        """Names of the images, as the file system has them."""
         return self._texts("name_bytes")
 
     @cached_property
     def warnings(self) -> list[bytes]:
-        """What reading each picture gave rise to, as a JSON list."""
+        """What reading each image gave rise to, as a JSON list."""
         return self._texts("warnings")
 
     @cached_property
     def failures(self) -> list[tuple[int, Failure]]:
-        """The pictures without a result, each with its position among all pictures."""
+        """The images without a result, each with its position among all images."""
         names = self._texts("name_bytes", "failures/")
         index = self._read("failures/index", 0, self.failure_count)
         shown, codes, reasons = (self._read(f"failures/{key}", 0, self.failure_count) for key in FAILURE_TEXTS)
@@ -133,7 +133,7 @@ class Latents:
             ]
 
     def row(self, number: int) -> Entry:
-        """Return one picture with everything that is kept of it.
+        """Return one image with everything that is kept of it.
 
         Raises:
             LatentsError: The file is damaged there. IndexError: There is no such row.
@@ -143,7 +143,7 @@ class Latents:
         return next(self.rows(number, number + 1))
 
     def rows(self, start: int = 0, stop: int | None = None) -> Iterator[Entry]:
-        """Return pictures one after the other, with little of the file in memory at a time.
+        """Return images one after the other, with little of the file in memory at a time.
 
         Raises:
             LatentsError: The file is damaged there.

@@ -3,9 +3,9 @@
 Attributes of the root, all of fixed length: schema, schema_version, method_digest, method, run, network_sha256,
 network_family, network, noise ("none", "float32", "float16") and content_sha256; method, run and network are JSON.
 
-A dataset per column, row n of each belonging to one picture (`columns`); rows are in the order of the components
-of the pictures' names. Two texts of any length, name_bytes and warnings (a JSON list), are kept end to end: those
-of row n are the bytes offsets[n] to offsets[n + 1]. The group "failures" has the pictures without a result.
+A dataset per column, row n of each belonging to one image (`columns`); rows are in the order of the components
+of the images' names. Two texts of any length, name_bytes and warnings (a JSON list), are kept end to end: those
+of row n are the bytes offsets[n] to offsets[n + 1]. The group "failures" has the images without a result.
 All numbers are little-endian. Nothing has a variable length, and nothing says when or where it was written.
 """
 
@@ -64,7 +64,7 @@ _MAX_CHUNK_ROWS = 1 << 14
 
 @dataclass(frozen=True)
 class Column:
-    """A dataset with one row per picture: its type, little-endian, and the shape of a row."""
+    """A dataset with one row per image: its type, little-endian, and the shape of a row."""
 
     dtype: np.dtype[Any]
     shape: tuple[int, ...] = ()
@@ -77,14 +77,14 @@ class Column:
 def columns(manifest: Manifest, layers: Mapping[str, int]) -> dict[str, Column]:
     """Return the columns that a row's checksum covers, in its order.
 
-    Besides these a file has name (fixed-length UTF-8, to be shown), index (int64, the position among all pictures
+    Besides these a file has name (fixed-length UTF-8, to be shown), index (int64, the position among all images
     with the failures) and row_sha256.
 
     Args:
-        manifest: What all pictures have in common.
+        manifest: What all images have in common.
         layers: Side of the noise map of each layer.
     """
-    picture = (manifest.side, manifest.side, manifest.channels)
+    image = (manifest.side, manifest.side, manifest.channels)
     found = {
         "w": Column(np.dtype("<f4"), (manifest.w_dim,)),
         "distance": Column(np.dtype("<f8")),
@@ -100,7 +100,7 @@ def columns(manifest: Manifest, layers: Mapping[str, int]) -> dict[str, Column]:
         kind = np.dtype("<f4" if manifest.noise == "float32" else "<f2")
         found |= {f"noise/{layer}": Column(kind, (layers[layer], layers[layer])) for layer in sorted(layers)}
     if manifest.images:
-        found |= {key: Column(np.dtype("u1"), picture) for key in ("reconstruction", "target")}
+        found |= {key: Column(np.dtype("u1"), image) for key in ("reconstruction", "target")}
     return found
 
 
@@ -125,7 +125,7 @@ def attributes(manifest: Manifest) -> dict[str, str | int]:
 
 
 def row_values(entry: Entry, expected: Mapping[str, Column]) -> dict[str, NDArray[Any]]:
-    """Return what each column has of a picture.
+    """Return what each column has of an image.
 
     Raises:
         ValueError: Its noise maps are not those of the columns.

@@ -50,7 +50,7 @@ def verify(latents: Latents, on_progress: Callable[[int, int], None] | None = No
 
 
 def _check_order(latents: Latents) -> None:
-    """Hold the order of all pictures, those without a result too, against that of their names."""
+    """Hold the order of all images, those without a result too, against that of their names."""
     index = latents.column("index").tolist()
     both = [*zip(index, latents.names, strict=True), *((i, failure.name) for i, failure in latents.failures)]
     both.sort()

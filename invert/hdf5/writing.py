@@ -20,7 +20,7 @@ __all__ = ["REPORT_EVERY", "Contents", "OnProgress", "collect", "read_entry", "w
 REPORT_EVERY = 256
 
 OnProgress = Callable[[str, int, int], None]
-"""Called with "reading", "writing" or "checking", the pictures done, and all of them."""
+"""Called with "reading", "writing" or "checking", the images done, and all of them."""
 
 
 @dataclass
@@ -79,7 +79,7 @@ def collect(work: WorkFolder, manifest: Manifest, on_progress: OnProgress) -> Co
 
 
 def read_entry(work: WorkFolder, key: str, manifest: Manifest) -> Entry:
-    """Return one picture of a journal.
+    """Return one image of a journal.
 
     Raises:
         EntryError: It is damaged. OSError: It cannot be read.

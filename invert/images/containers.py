@@ -1,4 +1,4 @@
-"""Read what a picture file says about itself, and take its metadata out.
+"""Read what an image file says about itself, and take its metadata out.
 
 The decoder is handed nothing but what the pixels need. Text, colour profile and EXIF blocks are where
 decompression bombs and half of a decoder's surprises live, and the method uses only the orientation.
@@ -18,7 +18,7 @@ FORMATS = ("PNG", "JPEG", "WEBP", "BMP")
 
 # Enough for every encoder in use; each further scan makes the decoder walk all pixels again.
 MAX_JPEG_SCANS = 100
-# A picture of 256 MiB in the usual pieces of 8 KiB has 32768.
+# An image of 256 MiB in the usual pieces of 8 KiB has 32768.
 MAX_BLOCKS = 1 << 18
 
 _PNG = b"\x89PNG\r\n\x1a\n"
@@ -38,13 +38,13 @@ _OTHERS = (
     (b"\0\0\0\x0cjP", "a JPEG 2000 file"),
     (b"\xff\x0a", "a JPEG XL file"),
     (b"PK\x03\x04", "a zip archive"),
-    (b"version https://git-lfs", "a Git LFS pointer, the picture itself was not downloaded"),
+    (b"version https://git-lfs", "a Git LFS pointer, the image itself was not downloaded"),
 )
 
 
 @dataclass(frozen=True)
 class Container:
-    """A picture file, taken apart.
+    """An image file, taken apart.
 
     `data` is the file for the decoder. `size` (width, height) is given where the decoder allocates before
     it can be asked. `bits` per channel and `frames` describe the original; `exif` is a TIFF block.
@@ -60,18 +60,18 @@ class Container:
 
 
 def parse(data: bytes, formats: tuple[str, ...] = FORMATS) -> Container:
-    """Recognise a picture by its content and take it apart.
+    """Recognise an image by its content and take it apart.
 
     Args:
         data: The whole file.
         formats: Which of `FORMATS` are enabled.
 
     Raises:
-        ImageError: It is not a picture in an enabled format, or it is cut off or damaged.
+        ImageError: It is not an image in an enabled format, or it is cut off or damaged.
     """
     kind = _sniff(data)
     if kind not in formats:
-        raise ImageError(f"{kind} pictures are not enabled", advice="Convert it to PNG.", code="image-format")
+        raise ImageError(f"{kind} images are not enabled", advice="Convert it to PNG.", code="image-format")
     try:
         return _PARSERS[kind](data)
     except (struct.error, IndexError) as error:
@@ -98,7 +98,7 @@ def _sniff(data: bytes) -> str:
     elif text.startswith((b"<svg", b"<?xml")):
         looks = "an SVG or XML file"
     if looks is None:
-        raise ImageError("it is not a PNG, JPEG, WebP or BMP picture", code="image-unrecognised")
+        raise ImageError("it is not a PNG, JPEG, WebP or BMP image", code="image-unrecognised")
     advice = "Convert it to PNG."
     raise ImageError(f"it is {looks}, and that format is not enabled", advice=advice, code="image-format")
 
@@ -232,7 +232,7 @@ def _webp_size(kind: bytes, body: bytes) -> tuple[int, int]:
     if kind == b"VP8L":
         packed = struct.unpack_from("<I", body, 1)[0]
         return 1 + (packed & 0x3FFF), 1 + (packed >> 14 & 0x3FFF)
-    raise _damaged("its first block is not a picture")
+    raise _damaged("its first block is not an image")
 
 
 def _parse_bmp(data: bytes) -> Container:

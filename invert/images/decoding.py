@@ -1,4 +1,4 @@
-"""Picture bytes -> uint8 array: all policy on formats, size, depth, transparency, colour and orientation."""
+"""Image bytes -> uint8 array: all policy on formats, size, depth, transparency, colour and orientation."""
 
 import io
 from collections.abc import Callable
@@ -73,7 +73,7 @@ class ImagePolicy:
     def record(self) -> dict[str, Any]:
         """Return what decides the pixels, as plain JSON types, for the method digest.
 
-        The limits are not in it: they decide whether a picture is read, never what is read.
+        The limits are not in it: they decide whether an image is read, never what is read.
         """
         return {
             "version": POLICY_VERSION,
@@ -87,10 +87,10 @@ class ImagePolicy:
 
 @dataclass(frozen=True, eq=False)
 class Decoded:
-    """A picture in the channels asked for, upright, at its own size.
+    """An image in the channels asked for, upright, at its own size.
 
     `image` is of mode L, RGB or RGBA; `size` is (width, height). `warnings` are what changes the
-    picture in a way its owner may not expect, `notes` what is only worth a record.
+    image in a way its owner may not expect, `notes` what is only worth a record.
     """
 
     image: Image.Image
@@ -110,7 +110,7 @@ class _Remarks:
 
 
 def decode(data: bytes, channels: int, policy: ImagePolicy | None = None) -> Decoded:
-    """Decode a picture file.
+    """Decode an image file.
 
     Args:
         data: The whole file: PNG, JPEG, WebP or BMP.
@@ -138,10 +138,10 @@ def decode(data: bytes, channels: int, policy: ImagePolicy | None = None) -> Dec
         raise ImageError("there is not enough memory to decode it", code="image-memory") from error
     except Exception as error:
         # Pillow raises OSError, SyntaxError, ValueError, EOFError, struct.error, zlib.error and more, and
-        # promises no list; whatever it is, this picture cannot be read and the others can.
+        # promises no list; whatever it is, this image cannot be read and the others can.
         raise _damaged(error) from error
     if container.frames > 1:
-        remarks.warnings.append(f"it is an animation: the first of its {container.frames} pictures is used")
+        remarks.warnings.append(f"it is an animation: the first of its {container.frames} images is used")
     if container.has_profile:
         remarks.notes.append("its colour profile is ignored")
     return Decoded(image, container.format, tuple(remarks.warnings), tuple(remarks.notes))
@@ -264,7 +264,7 @@ def fit(image: Image.Image, resolution: int) -> NDArray[np.uint8]:
 
 
 def to_png_bytes(array: NDArray[np.uint8]) -> bytes:
-    """Encode a picture as PNG without any metadata: the same array gives the same bytes.
+    """Encode an image as PNG without any metadata: the same array gives the same bytes.
 
     Args:
         array: uint8 [H, W], or [H, W, C] with 1, 3 or 4 channels.

@@ -1,4 +1,4 @@
-"""Find the pictures that files and folders named by a user stand for. Nothing is opened here."""
+"""Find the images that files and folders named by a user stand for. Nothing is opened here."""
 
 import errno
 import os
@@ -11,7 +11,7 @@ from invert.errors import ImageCode, ImageError
 __all__ = ["EXTENSIONS", "scan"]
 
 EXTENSIONS = frozenset({".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".webp", ".bmp"})
-"""What counts as a picture inside a folder, in any case of letters. A file named by itself is judged by content."""
+"""What counts as an image inside a folder, in any case of letters. A file named by itself is judged by content."""
 
 _IGNORED_FOLDERS = frozenset({"__MACOSX"})
 
@@ -21,7 +21,7 @@ _NodeId = tuple[int, int]
 
 
 def scan(paths: Iterable[str | os.PathLike[str]], follow: bool = False) -> Iterator[Path | ImageError]:
-    """Expand files and folders into picture files, in a fixed order, one at a time.
+    """Expand files and folders into image files, in a fixed order, one at a time.
 
     A file named by itself is passed on whatever it is called. A folder is searched to the bottom, its
     entries in the order of the bytes of their names. In a folder:
@@ -32,7 +32,7 @@ def scan(paths: Iterable[str | os.PathLike[str]], follow: bool = False) -> Itera
       outside only with `follow`;
     - a link to a folder is entered only with `follow` and when it leads outside (inside, the folder is
       searched under its own name); no folder is entered twice, so loops end;
-    - what looks like a picture but cannot be taken (a dangling link, a pipe, a folder without
+    - what looks like an image but cannot be taken (a dangling link, a pipe, a folder without
       permission) is reported.
 
     Args:
@@ -110,26 +110,26 @@ class _Walk:
                 yield from self.judge(entry)
 
     def judge(self, entry: "os.DirEntry[str]") -> Iterator["os.DirEntry[str] | ImageError"]:
-        looks_like_picture = os.path.splitext(entry.name)[1].lower() in EXTENSIONS
+        looks_like_image = os.path.splitext(entry.name)[1].lower() in EXTENSIONS
         path = Path(entry.path)
         try:
             if entry.is_symlink():
-                yield from self.judge_link(entry, looks_like_picture)
+                yield from self.judge_link(entry, looks_like_image)
             elif entry.is_dir():
                 if entry.name not in _IGNORED_FOLDERS:
                     yield entry
-            elif looks_like_picture:
+            elif looks_like_image:
                 if entry.is_file():
                     yield entry
                 else:
                     reason = "it is a pipe, socket or device, not a file"
                     yield ImageError(reason, path=path, code="image-not-regular")
         except OSError as error:
-            if looks_like_picture:
+            if looks_like_image:
                 yield _unreadable(path, error)
 
     def judge_link(
-        self, entry: "os.DirEntry[str]", looks_like_picture: bool
+        self, entry: "os.DirEntry[str]", looks_like_image: bool
     ) -> Iterator["os.DirEntry[str] | ImageError"]:
         path = Path(entry.path)
         os.stat(path)  # is_dir() below keeps silent about a dangling link
@@ -144,7 +144,7 @@ class _Walk:
                 yield entry
             else:
                 yield _skipped_link("a link to a folder is not entered", path, "image-link-not-followed")
-        elif looks_like_picture:
+        elif looks_like_image:
             if not self.follow and not _is_inside(target, self.real_root):
                 yield _skipped_link("the link leads out of the folder", path, "image-link-not-followed")
             elif entry.is_file():

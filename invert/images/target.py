@@ -1,4 +1,4 @@
-"""Any picture file -> `Target`: upright, square, at the network's size and channels.
+"""Any image file -> `Target`: upright, square, at the network's size and channels.
 
 Nothing here imports torch until a target's `pixels` are asked for.
 """
@@ -34,11 +34,11 @@ _SUFFIXES = {
 
 @dataclass(frozen=True, eq=False)
 class Target:
-    """A picture as the network sees it.
+    """An image as the network sees it.
 
     `array` is uint8 [H, W, C], read-only. `name` is fit for a file name and a terminal; `path` is exact.
     `file_sha256` is of the bytes that were decoded, `pixel_sha256` of `array` (see `pixel_sha256`).
-    `original_size` is (width, height), upright. `upsampled` marks a picture smaller than the network, of
+    `original_size` is (width, height), upright. `upsampled` marks an image smaller than the network, of
     which no verdict can be given. `warnings` are for the user, `notes` for the record.
     """
 
@@ -62,16 +62,16 @@ class Target:
 
 
 def read(path: str | os.PathLike[str], resolution: int, channels: int, policy: ImagePolicy | None = None) -> Target:
-    """Read a picture file for a network.
+    """Read an image file for a network.
 
     Args:
         path: A regular file; what it is called does not matter.
-        resolution: Side of the network's pictures in pixels.
+        resolution: Side of the network's images in pixels.
         channels: The network's channels: 1, 3 or 4.
         policy: What is accepted and how it becomes pixels.
 
     Raises:
-        ImageError: The picture cannot be used; nothing else is raised, whatever the file.
+        ImageError: The image cannot be used; nothing else is raised, whatever the file.
     """
     path = Path(path)
     policy = policy or ImagePolicy()
@@ -151,7 +151,7 @@ def _unreadable(error: OSError, path: Path) -> ImageError:
 
 
 def pixel_sha256(array: NDArray[np.uint8]) -> str:
-    """Return the sha256 of a picture's pixels: of the text "uint8 HxWxC" and a line feed, then its bytes.
+    """Return the sha256 of an image's pixels: of the text "uint8 HxWxC" and a line feed, then its bytes.
 
     Args:
         array: uint8 [H, W, C].

@@ -40,7 +40,7 @@ class VideoWriter:
 
         self._av = av
         self._container: Any = av.open(file, "w", format="mp4")
-        # Near to what was drawn: at the usual quality small pictures lose their texture.
+        # Near to what was drawn: at the usual quality small images lose their texture.
         self._stream: Any = self._container.add_stream("libx264", rate=rate, options={"crf": "16"})
         self._stream.width = self._stream.height = side
         self._stream.pix_fmt = "yuv420p"
@@ -55,7 +55,7 @@ class VideoWriter:
             self._container.mux(self._stream.encode(None))
         self._container.close()
 
-    def write(self, picture: NDArray[np.uint8]) -> None:
+    def write(self, image: NDArray[np.uint8]) -> None:
         """Add a frame `[side, side, 3]`."""
-        frame = self._av.VideoFrame.from_ndarray(np.ascontiguousarray(picture), format="rgb24")
+        frame = self._av.VideoFrame.from_ndarray(np.ascontiguousarray(image), format="rgb24")
         self._container.mux(self._stream.encode(frame))

@@ -71,7 +71,7 @@ PRESETS = {
 _DEFAULTS: dict[str, dict[str, Any]] = {
     "paper": {"steps": 1000, "noise": "optimise"},
     "official": {"steps": 1000, "noise": "optimise"},
-    # Free noise maps help foreign pictures more than own ones: see bench/attribution.md.
+    # Free noise maps help foreign images more than own ones: see bench/attribution.md.
     "verdict": {"steps": 50, "noise": "fixed"},
 }
 
@@ -93,11 +93,11 @@ class ProjectConfig:
         steps: Optimisation steps. preset: A name in `PRESETS`. lpips: Backbone, "vgg" or "alex".
         noise: "optimise", "fixed" (the network's own stored maps) or "zero".
         noise_weight: Factor on the noise regulariser.
-        seed: Of each picture's random stream. restarts: Independent optimisations, the best one counts.
+        seed: Of each image's random stream. restarts: Independent optimisations, the best one counts.
         class_index: Class of a conditional network.
         precision: Type of the feature maps, "float32" or "bfloat16"; w, Adam and distances stay float32.
         bank: Samples to start from, for presets that do; None takes `invert.projection.start.bank_size`.
-        batch: Pictures optimised together. threads: CPU threads. device: "auto", "cpu" or "cuda".
+        batch: Images optimised together. threads: CPU threads. device: "auto", "cpu" or "cuda".
 
     Raises:
         UsageError: A value is out of range.

@@ -18,7 +18,7 @@ __all__ = [
     "LatentStatistics",
     "Start",
     "class_label",
-    "draw_picture",
+    "draw_image",
     "latent_statistics",
     "sample_w",
     "seed_latent",
@@ -99,13 +99,13 @@ def class_label(class_index: int | None, c_dim: int) -> Tensor | None:
 
 
 @torch.inference_mode()
-def draw_picture(generator: Generator, ws: Tensor, noise: str, seed: int) -> npt.NDArray[np.uint8]:
-    """Draw the picture `[H, W, C]` of styles; alone, for at another batch size its last bits would be others.
+def draw_image(generator: Generator, ws: Tensor, noise: str, seed: int) -> npt.NDArray[np.uint8]:
+    """Draw the image `[H, W, C]` of styles; alone, for at another batch size its last bits would be others.
 
     Args:
         generator: In evaluation mode. ws: `[1, num_ws, w_dim]`.
         noise: "const" (the maps stored in the network), "random" (fresh ones, from `seed`) or "none".
     """
-    image = generator.synthesis(ws, noise, torch.Generator().manual_seed(seed))  # [1, C, H, W]
-    picture: npt.NDArray[np.uint8] = to_uint8(image)[0]
-    return picture
+    synthesised = generator.synthesis(ws, noise, torch.Generator().manual_seed(seed))  # [1, C, H, W]
+    image: npt.NDArray[np.uint8] = to_uint8(synthesised)[0]
+    return image

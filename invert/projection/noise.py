@@ -1,4 +1,4 @@
-"""The noise maps of a batch of pictures while they are optimised, and what keeps them noise.
+"""The noise maps of a batch of images while they are optimised, and what keeps them noise.
 
 Reference: Karras et al. 2020, appendix D (regularisation and normalisation of the noise maps).
 """
@@ -16,7 +16,7 @@ _EPSILON = 1e-8
 
 
 class NoiseMaps:
-    """Noise maps of N pictures, kept stacked by size so that one operation serves a whole size.
+    """Noise maps of N images, kept stacked by size so that one operation serves a whole size.
 
     Args:
         sizes: Height of each map by layer name, in the network's order.
@@ -36,13 +36,13 @@ class NoiseMaps:
         self.stacks = {r: torch.zeros([batch, k, r, r], device=device) for r, k in counts.items()}
 
     def draw(self, streams: Sequence[torch.Generator]) -> None:
-        """Fill the maps with N(0, 1), picture i from its own stream."""
+        """Fill the maps with N(0, 1), image i from its own stream."""
         for i, stream in enumerate(streams):
             for r, place in self._place.values():
                 self.stacks[r][i, place] = torch.randn([r, r], generator=stream)
 
     def fill(self, maps: Mapping[str, Tensor]) -> None:
-        """Give every picture the maps `[r, r]`, or each its own `[N, r, r]`."""
+        """Give every image the maps `[r, r]`, or each its own `[N, r, r]`."""
         for name, value in maps.items():
             r, place = self._place[name]
             self.stacks[r][:, place] = value
@@ -57,14 +57,14 @@ class NoiseMaps:
 
     @torch.no_grad()
     def normalise(self) -> None:
-        """Bring every map of every picture to mean 0 and variance 1, in place."""
+        """Bring every map of every image to mean 0 and variance 1, in place."""
         for stack in self.stacks.values():
             stack -= stack.mean(dim=[2, 3], keepdim=True)
             # The reference divides without the epsilon: a constant map becomes NaN.
             stack *= (stack.square().mean(dim=[2, 3], keepdim=True) + _EPSILON**2).rsqrt()
 
     def autocorrelation(self, pyramid_scale: float) -> Tensor:
-        """Return the regulariser of each picture, `[N]`: see the function of this name."""
+        """Return the regulariser of each image, `[N]`: see the function of this name."""
         terms = [autocorrelation(stack, pyramid_scale) for stack in self.stacks.values()]
         return torch.stack(terms, dim=1).sum(dim=1)
 

@@ -1,4 +1,4 @@
-"""One optimisation of a batch of pictures: what is minimised, and the step that does it.
+"""One optimisation of a batch of images: what is minimised, and the step that does it.
 
 Reference: Karras et al. 2020, appendix D.
 """
@@ -51,7 +51,7 @@ class Schedule:
         return self.latent_noise * max(0.0, 1.0 - t / self.latent_noise_length) ** 2
 
 
-# Of w and noise: each picture's distance [N], and what is added to it to be minimised [N]. Both differentiable.
+# Of w and noise: each image's distance [N], and what is added to it to be minimised [N]. Both differentiable.
 Objective = Callable[[Tensor, NoiseMaps], tuple[Tensor, Tensor]]
 Measurement = tuple[Tensor, Tensor, Tensor]
 
@@ -60,7 +60,7 @@ class PaperObjective:
     """LPIPS to stored targets plus the weighted noise regulariser.
 
     Args:
-        generator: A frozen network. perceptual: The distance. targets: Pictures `[N, C, H, W]` to draw again.
+        generator: A frozen network. perceptual: The distance. targets: Images `[N, C, H, W]` to draw again.
         noise_weight: Factor on the regulariser; 0 leaves it out.
         pyramid_scale: See `invert.projection.noise.autocorrelation`.
         dtype: Type of the feature maps while optimising; distances are measured in float32 whatever it is.
@@ -88,7 +88,7 @@ class PaperObjective:
         return image
 
     def __call__(self, w: Tensor, noise: NoiseMaps) -> tuple[Tensor, Tensor]:
-        """Return each picture's distance `[N]` and noise term `[N]` at w `[N, w_dim]`."""
+        """Return each image's distance `[N]` and noise term `[N]` at w `[N, w_dim]`."""
         distances, _ = self._perceptual.distance(self.draw(w, noise, self._dtype), self._targets)
         if not self._noise_weight or not noise.stacks:
             return distances, torch.zeros_like(distances)
@@ -96,20 +96,20 @@ class PaperObjective:
 
     @torch.no_grad()
     def measure(self, w: Tensor, noise: NoiseMaps) -> Measurement:
-        """Return the distances `[N]`, their layers' shares `[N, 5]` and the pictures `[N, C, H, W]`."""
+        """Return the distances `[N]`, their layers' shares `[N, 5]` and the images `[N, C, H, W]`."""
         images = self.draw(w, noise)
         distances, shares = self._perceptual.distance(images, self._exact_targets)
         return distances, shares, images
 
 
 class Optimisation:
-    """Adam on w, and on the noise maps where they are optimised; no picture's state touches another's.
+    """Adam on w, and on the noise maps where they are optimised; no image's state touches another's.
 
     Args:
         objective: What is minimised.
         schedule: Ramps. statistics: Of W; scale the latent noise.
         w: Start `[N, w_dim]`. noise: Start maps, changed in place.
-        streams: One random stream per picture.
+        streams: One random stream per image.
         optimise_noise: Whether the maps are parameters too.
         betas, epsilon: Of Adam.
     """
@@ -139,7 +139,7 @@ class Optimisation:
         self.diverged = torch.zeros([len(w)], dtype=torch.bool, device=w.device)
 
     def step(self, step: int) -> Tensor:
-        """Make step number `step`; return each picture's distance in it `[N]`, NaN once the picture has diverged.
+        """Make step number `step`; return each image's distance in it `[N]`, NaN once the image has diverged.
 
         It is the distance at the w that the step's latent noise perturbed, before the update.
         """
@@ -182,9 +182,9 @@ class Optimisation:
             kept.copy_(torch.where(_like(better, kept), parameter, kept))
 
     @torch.no_grad()
-    def _restore(self, pictures: Tensor) -> None:
+    def _restore(self, images: Tensor) -> None:
         for kept, parameter in zip(self._best, self._parameters, strict=True):
-            parameter.copy_(torch.where(_like(pictures, kept), kept, parameter))
+            parameter.copy_(torch.where(_like(images, kept), kept, parameter))
 
 
 def _like(mask: Tensor, tensor: Tensor) -> Tensor:

@@ -25,7 +25,7 @@ TargetFeatures = list[Tensor]
 Layer = Callable[[Tensor], Tensor]
 
 MINIMUM_SIZE = {"vgg": 16, "alex": 32}  # px; below that a backbone has nothing left to compare
-_COMPARED_SIZE = 256  # px; larger pictures are averaged down to it (Karras et al. 2020, appendix D)
+_COMPARED_SIZE = 256  # px; larger images are averaged down to it (Karras et al. 2020, appendix D)
 
 
 def _build(net: str) -> lpips.LPIPS:
@@ -127,11 +127,11 @@ class Perceptual(nn.Module):
             return [normalise_features(x) for x in self._features(targets, dtype)]
 
     def distance(self, images: Tensor, targets: TargetFeatures) -> tuple[Tensor, Tensor]:
-        """Return LPIPS between each picture and its target.
+        """Return LPIPS between each image and its target.
 
         Args:
             images: `[N, C, H, W]` in [-1, 1], of the targets' size; differentiable, also where features are all zero.
-            targets: From `prepare`, for N pictures.
+            targets: From `prepare`, for N images.
 
         Returns:
             The distances `[N]`, and their five layers' shares `[N, 5]`.

@@ -1,4 +1,4 @@
-"""Find the w and noise maps that make a generator draw given pictures again.
+"""Find the w and noise maps that make a generator draw given images again.
 
 Reference: Karras et al. 2020, appendix D.
 """
@@ -41,14 +41,14 @@ __all__ = [
 FloatArray = npt.NDArray[np.float32]
 
 _MAX_BATCH = 8
-_LARGE = 512  # px; from here on one picture fills a CPU
+_LARGE = 512  # px; from here on one image fills a CPU
 
 
 @dataclass(frozen=True)
 class StepRecord:
-    """One step of one group of pictures.
+    """One step of one group of images.
 
-    `distances` has one entry per picture of the group, padding left out: LPIPS in that step, with its latent noise.
+    `distances` has one entry per image of the group, padding left out: LPIPS in that step, with its latent noise.
     """
 
     group: int
@@ -60,7 +60,7 @@ class StepRecord:
 
 @dataclass(frozen=True)
 class Projection:
-    """What came out for one picture.
+    """What came out for one image.
 
     Attributes:
         w: `[1, w_dim]`. noise: Map `[r, r]` of each layer.
@@ -85,7 +85,7 @@ class Projection:
 
 
 def random_stream(seed: int, pixel_sha256: str, restart: int) -> torch.Generator:
-    """Return the random stream of one optimisation of one picture, on the CPU whatever the device."""
+    """Return the random stream of one optimisation of one image, on the CPU whatever the device."""
     digest = hashlib.sha256(f"{seed}/{pixel_sha256}/{restart}".encode()).digest()
     return torch.Generator("cpu").manual_seed(int.from_bytes(digest[:8], "little"))
 
@@ -103,11 +103,11 @@ def prepare_process(device_type: str, threads: int | None, on_message: Callable[
         torch.set_num_threads(threads)
 
 
-def default_batch(pictures: int, resolution: int, device_type: str) -> int:
-    """Return how many pictures are optimised together unless the user says."""
+def default_batch(images: int, resolution: int, device_type: str) -> int:
+    """Return how many images are optimised together unless the user says."""
     if device_type == "cpu" and resolution >= _LARGE:
         return 1
-    return max(1, min(pictures, _MAX_BATCH))
+    return max(1, min(images, _MAX_BATCH))
 
 
 def run_record(config: ProjectConfig, batch: int, device: torch.device) -> dict[str, Any]:
@@ -144,19 +144,19 @@ def start_noise(
 
 
 class Projector:
-    """Optimise pictures in groups of a constant size, each as if it were alone.
+    """Optimise images in groups of a constant size, each as if it were alone.
 
     Args:
         generator: The network; it is frozen.
         perceptual: The distance.
         config: Settings.
-        batch: Pictures in a group; the last group is padded, so that the arithmetic never depends on how many
-            pictures there are.
+        batch: Images in a group; the last group is padded, so that the arithmetic never depends on how many
+            images there are.
         device: Where to work; `generator` and `perceptual` are moved there.
-        start: Gives the first w of each picture. schedule: Ramps; default those of the preset.
+        start: Gives the first w of each image. schedule: Ramps; default those of the preset.
 
     Raises:
-        UsageError: `config.class_index` does not fit the network, or its pictures are too small to compare.
+        UsageError: `config.class_index` does not fit the network, or its images are too small to compare.
     """
 
     def __init__(
@@ -176,7 +176,7 @@ class Projector:
             raise UsageError(f"--class {config.class_index} does not fit: this network {kind}.")
         resolution = generator.config.synthesis.img_resolution
         if resolution < MINIMUM_SIZE[perceptual.net]:
-            least = f"--lpips {perceptual.net} compares pictures from {MINIMUM_SIZE[perceptual.net]} px up"
+            least = f"--lpips {perceptual.net} compares images from {MINIMUM_SIZE[perceptual.net]} px up"
             raise UsageError(f"This network draws {resolution} px, but {least}. Use a larger network.")
         self.config, self.batch, self.device = config, batch, torch.device(device)
         self.generator = generator.to(self.device).to(memory_format=torch.channels_last)

@@ -1,4 +1,4 @@
-"""Draw pictures from w and noise maps again, with the arithmetic of the projection that found them."""
+"""Draw images from w and noise maps again, with the arithmetic of the projection that found them."""
 
 import itertools
 from collections.abc import Iterable, Iterator
@@ -18,7 +18,7 @@ __all__ = ["Latent", "Renderer"]
 
 @dataclass(frozen=True, eq=False)
 class Latent:
-    """What a picture is drawn from.
+    """What an image is drawn from.
 
     Attributes:
         w: `[w_dim]`. noise: Map `[r, r]` of each layer; empty for fresh noise.
@@ -37,7 +37,7 @@ class Renderer:
 
     Args:
         generator: The network; it is frozen.
-        batch: Pictures in a group, the last one padded.
+        batch: Images in a group, the last one padded.
         noise: The projection's noise setting, "optimise", "fixed" or "zero": what is drawn where no maps were kept.
         device: Where to draw.
     """
@@ -50,7 +50,7 @@ class Renderer:
         freeze(self._generator)
 
     def draw(self, latents: Iterable[Latent]) -> Iterator[npt.NDArray[np.uint8]]:
-        """Yield a picture `[H, W, C]` for each latent.
+        """Yield an image `[H, W, C]` for each latent.
 
         Raises:
             KeyError: A noise map is of a layer that the network does not have.

@@ -31,7 +31,7 @@ def build_projector(
     device: str,
     on_message: Callable[[str], None] | None = None,
 ) -> Projector:
-    """Return what projects pictures into a network, with the start that the preset asks for.
+    """Return what projects images into a network, with the start that the preset asks for.
 
     Args:
         loaded: The network. config: Settings; see `settle_bank`.
@@ -47,7 +47,7 @@ def build_projector(
     if config.starts_from_bank:
         samples = config.bank or bank_size(generator.config.synthesis.img_resolution)
         weights = loaded.provenance.weights_sha256
-        # Before the network is frozen, as it is for the pictures that a user draws with it.
+        # Before the network is frozen, as it is for the images that a user draws with it.
         bank = load_bank(generator, weights, samples, class_index=config.class_index, on_message=on_message)
         start = BankStart(bank, generator, perceptual)
     return Projector(generator, perceptual, config, batch=batch, device=device, start=start)

@@ -136,7 +136,7 @@ def _draw(generator: Generator, w: Tensor) -> Iterator[Tensor]:
 
 
 def thumbnail(images: Tensor) -> npt.NDArray[np.uint8]:
-    """Return uint8 `[N, C, t, t]` of pictures `[N, C, H, W]` in [-1, 1]: larger ones averaged down to 64 px."""
+    """Return uint8 `[N, C, t, t]` of images `[N, C, H, W]` in [-1, 1]: larger ones averaged down to 64 px."""
     size = min(_THUMBNAIL, images.shape[-1])
     if size < images.shape[-1]:
         images = functional.interpolate(images, size=(size, size), mode="area")
@@ -144,7 +144,7 @@ def thumbnail(images: Tensor) -> npt.NDArray[np.uint8]:
 
 
 class BankStart:
-    """Start each picture at the sample that is nearest to it: by pixels among all, then by LPIPS among the first few.
+    """Start each image at the sample that is nearest to it: by pixels among all, then by LPIPS among the first few.
 
     Restart r starts at the sample in place r.
 
@@ -156,7 +156,7 @@ class BankStart:
         self._bank, self._generator, self._perceptual = bank, generator, perceptual
 
     def __call__(self, statistics: LatentStatistics, targets: Tensor, restart: int) -> Tensor:
-        """Return w `[N, w_dim]` for targets `[N, C, H, W]`; no picture's depends on another's."""
+        """Return w `[N, w_dim]` for targets `[N, C, H, W]`; no image's depends on another's."""
         found = [self._nearest(target[None], restart) for target in targets]
         return torch.stack(found).to(statistics.centre)
 

@@ -129,7 +129,7 @@ def _steps(axes: Axes, known: Sequence[tuple[str, FloatArray]], edges: FloatArra
 
 
 def _lines(axes: Axes, theme: Theme) -> list[Line2D]:
-    looks = ((theme.soft, 1.2, (0, (4, 3)), "threshold"), (theme.ink, 2.0, "-", "this picture"))
+    looks = ((theme.soft, 1.2, (0, (4, 3)), "threshold"), (theme.ink, 2.0, "-", "this image"))
     return [
         axes.axvline(axes.get_xlim()[0], color=ink, linewidth=width, linestyle=dashes, label=label, animated=True)
         for ink, width, dashes, label in looks

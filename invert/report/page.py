@@ -1,7 +1,7 @@
-"""One self-contained HTML page: text, tables and pictures, and nothing that runs or asks the network for anything.
+"""One self-contained HTML page: text, tables and images, and nothing that runs or asks the network for anything.
 
 Everything that goes in is escaped, so that it may come from anywhere. The page allows itself its own style sheet, by
-hash, and pictures as data: URIs; scripts and requests are ruled out by its Content-Security-Policy.
+hash, and images as data: URIs; scripts and requests are ruled out by its Content-Security-Policy.
 """
 
 import base64
@@ -20,7 +20,7 @@ MAX_TEXT = 2000
 """Characters of one text; what is longer loses its end, and says so."""
 
 _PNG = b"\x89PNG\r\n\x1a\n"
-_TILE = 512  # CSS pixels that a small picture is enlarged to
+_TILE = 512  # CSS pixels that a small image is enlarged to
 _NUMBERS = frozenset("0123456789+-.,%e ")
 _STYLE_HASH = base64.b64encode(hashlib.sha256(STYLE.encode()).digest()).decode()
 _POLICY = f"default-src 'none'; img-src data:; style-src 'sha256-{_STYLE_HASH}'; base-uri 'none'; form-action 'none'"
@@ -70,7 +70,7 @@ class Table:
 
 @dataclass(frozen=True)
 class Figure:
-    """A picture.
+    """An image.
 
     Attributes:
         data: A PNG or SVG file.
@@ -198,7 +198,7 @@ def _figure(figure: Figure) -> Iterator[str]:
     yield f'<figure class="{kind}">\n'
     versions = [("", figure.data)] if figure.dark is None else [("for-light", figure.data), ("for-dark", figure.dark)]
     for version, data in versions:
-        # Not <picture>: what it chose for a dark screen, browsers print too.
+        # Not <image>: what it chose for a dark screen, browsers print too.
         which = f' class="{version}"' if version else ""
         yield f'<img{which} src="{_data_uri(data)}" alt="{_text(figure.alt)}"{attributes}>\n'
     if figure.caption:
@@ -218,14 +218,14 @@ def _size(figure: Figure) -> tuple[str, str]:
     factor = max(1, _TILE // max(1, width))
     # What may be shown smaller than it is must not be unblurred there: whole rows would be missing.
     kind = "pixels" if width <= _TILE // 2 else "grid" if width <= 2 * _TILE else "large"
-    return f"picture {kind}", f' width="{width * factor}" height="{height * factor}"'
+    return f"image {kind}", f' width="{width * factor}" height="{height * factor}"'
 
 
 def _data_uri(data: bytes) -> str:
     if data.startswith(_PNG):
         kind = "image/png"
     elif data.lstrip().startswith((b"<svg", b"<?xml")):
-        kind = "image/svg+xml"  # as a picture: browsers run nothing in it and load nothing for it
+        kind = "image/svg+xml"  # as an image: browsers run nothing in it and load nothing for it
     else:
         raise ValueError("a figure is neither PNG nor SVG")
     return f"data:{kind};base64,{base64.b64encode(data).decode()}"

@@ -60,7 +60,7 @@ figure { margin: 0 0 1.5rem; min-width: 0; max-width: 44rem; break-inside: avoid
 .gallery figure { margin: 0; }
 .chart { max-width: 33.5rem; }
 .chart img { width: 100%; }
-.picture img { border: 1px solid var(--line); border-radius: 3px; }
+.image img { border: 1px solid var(--line); border-radius: 3px; }
 .pixels img { image-rendering: pixelated; }
 @media (min-resolution: 1.5dppx) { .grid img { image-rendering: pixelated; } }
 figcaption { margin-top: 0.45rem; color: var(--soft); font-size: 0.9rem; line-height: 1.45; overflow-wrap: anywhere; }

@@ -10,11 +10,11 @@ from invert.runs.history import Tick
 
 __all__ = ["growth_blocks", "kimg", "loss_blocks", "score_blocks", "share_blocks"]
 
-_KIMG = "kimg (thousands of pictures seen)"
+_KIMG = "kimg (thousands of images seen)"
 
 
 def kimg(tick: Tick) -> str:
-    """Return how many thousand pictures were seen, as text."""
+    """Return how many thousand images were seen, as text."""
     return f"{tick.images / 1000:,.0f}" if tick.images >= 100_000 else f"{tick.images / 1000:.4g}"
 
 
@@ -22,9 +22,9 @@ def loss_blocks(ticks: Sequence[Tick]) -> Iterator[Block]:
     """Show the losses, the penalties and the average path length."""
     wgan = any("gradient_penalty" in tick.measures for tick in ticks)
     meaning = (
-        "A critic that cannot tell real from generated pictures has the loss 0; the generator's loss has no such level."
+        "A critic that cannot tell real from generated images has the loss 0; the generator's loss has no such level."
         if wgan
-        else "A discriminator that cannot tell real from generated pictures has the loss 2 ln 2 = 1.39 and leaves the"
+        else "A discriminator that cannot tell real from generated images has the loss 2 ln 2 = 1.39 and leaves the"
         " generator ln 2 = 0.69."
     )
     yield Paragraph(f"Each point is the mean over a tick. {meaning} A wide range is drawn on a logarithmic scale.")
@@ -32,7 +32,7 @@ def loss_blocks(ticks: Sequence[Tick]) -> Iterator[Block]:
     figures = [
         _curves(ticks, adversarial, "loss", "WGAN losses." if wgan else "Non-saturating logistic losses."),
         _curves(ticks, {"gradient_penalty": "penalty"}, "gradient penalty", "Gradient penalty, before its weight."),
-        _curves(ticks, {"r1": "R1"}, "R1 penalty", "R1 penalty, gamma / 2 times |grad D|² on real pictures.", log=True),
+        _curves(ticks, {"r1": "R1"}, "R1 penalty", "R1 penalty, gamma / 2 times |grad D|² on real images.", log=True),
         _curves(
             ticks,
             {"path_length": "path length"},
@@ -62,19 +62,19 @@ def growth_blocks(ticks: Sequence[Tick]) -> Iterator[Block]:
     yield Paragraph("Progressive growing: the first tick at each resolution, and the first with its layers faded in.")
     rows = [[f"{r} px", kimg(tick), kimg(whole[r]) if r in whole else "not yet"] for r, tick in sorted(first.items())]
     yield Table(rows, ["resolution", "fading in from, kimg", "whole from, kimg"])
-    figure = _curves(ticks, {"alpha": "alpha"}, "alpha", "Share of the newest layers in the picture.")
+    figure = _curves(ticks, {"alpha": "alpha"}, "alpha", "Share of the newest layers in the image.")
     if figure is not None:
         yield figure
 
 
 def score_blocks(ticks: Sequence[Tick]) -> Iterator[Block]:
-    """Show what the discriminator thinks of real and of generated pictures."""
+    """Show what the discriminator thinks of real and of generated images."""
     yield Paragraph(
-        "Mean output of the discriminator before the sigmoid, above 0 where it believes a picture real. Drifting apart"
+        "Mean output of the discriminator before the sigmoid, above 0 where it believes an image real. Drifting apart"
         " says that it wins; together at 0, that it cannot tell."
     )
-    names = {"real": "real pictures", "fake": "generated pictures"}
-    figure = _curves(ticks, names, "score", "Scores of real and generated pictures.", level=0)
+    names = {"real": "real images", "fake": "generated images"}
+    figure = _curves(ticks, names, "score", "Scores of real and generated images.", level=0)
     yield Paragraph("The log has none.") if figure is None else figure
 
 

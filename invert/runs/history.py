@@ -1,4 +1,4 @@
-"""Read back what a training run wrote: settings, log and pictures. None of it is trusted or has to be complete."""
+"""Read back what a training run wrote: settings, log and images. None of it is trusted or has to be complete."""
 
 import json
 import math
@@ -15,12 +15,12 @@ from invert.images.decoding import ImagePolicy, decode
 from invert.runs.folder import FORMAT, SETTINGS, VERSION
 from invert.runs.log import LOG
 
-__all__ = ["Tick", "TrainingHistory", "has_file", "read_history", "read_picture"]
+__all__ = ["Tick", "TrainingHistory", "has_file", "read_history", "read_image"]
 
 MAX_SETTINGS = 1 << 20
 MAX_LOG = 100_000_000
 MAX_LINE = 1 << 16
-MAX_PICTURE = 16 << 20
+MAX_IMAGE = 16 << 20
 MAX_TICKS = 20_000
 """Of more, every second one of the older is left out, over and over."""
 
@@ -33,7 +33,7 @@ _DAMAGE = (ValueError, TypeError, KeyError, AttributeError, OverflowError, Recur
 _MAX_IMAGES = 10**12
 _PLAIN_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}", re.ASCII)
 _RESOLUTION = re.compile(r"[1-9][0-9]{0,4}", re.ASCII)
-_PNG_ONLY = ImagePolicy(formats=("PNG",), min_size=1, max_bytes=MAX_PICTURE)
+_PNG_ONLY = ImagePolicy(formats=("PNG",), min_size=1, max_bytes=MAX_IMAGE)
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ class Tick:
     """A record of the log.
 
     Attributes:
-        images: Pictures seen.
+        images: Images seen.
         measures: Those that it has of generator, discriminator, r1, gradient_penalty, path_length (losses), real, fake
             (scores), path_length_average, seconds, images_per_second, resolution, alpha; they need not be finite.
         shares: Share of each resolution's tRGB in the output's deviation, coarsest first, with the sum 1; or None.
@@ -107,7 +107,7 @@ def has_file(folder: Path, name: str) -> bool:
         return False
 
 
-def read_picture(folder: Path, name: str) -> bytes:
+def read_image(folder: Path, name: str) -> bytes:
     """Return a PNG of a run as it is, after decoding it once to see that it is whole.
 
     Args:
@@ -120,8 +120,8 @@ def read_picture(folder: Path, name: str) -> bytes:
     path = folder / name
     if _PLAIN_NAME.fullmatch(name) is None:
         raise NoInputError("is not a plain file name", path=name, code="run-name")
-    with _open(path, MAX_PICTURE) as file:
-        data = file.read(MAX_PICTURE)  # should it have grown since, it is cut off
+    with _open(path, MAX_IMAGE) as file:
+        data = file.read(MAX_IMAGE)  # should it have grown since, it is cut off
     decode(data, 3, _PNG_ONLY)
     return data
 
@@ -164,6 +164,8 @@ def _read_settings(folder: Path) -> dict[str, Any]:
     for name in ("settings", "data", "software"):
         if not isinstance(record.setdefault(name, {}), dict):
             raise NoInputError("is damaged", path=path, code="run-settings")
+    if "pictures" in record["data"]:  # the key's name in runs of version 0.1
+        record["data"].setdefault("images", record["data"].pop("pictures"))
     return record
 
 
@@ -197,7 +199,7 @@ def _tick(line: bytes) -> Tick:
     record = json.loads(line)
     images, fakes, shares = record["images"], record.get("fakes"), record.get("resolution_shares")
     if type(images) is not int or not 0 <= images <= _MAX_IMAGES:
-        raise ValueError("images is not a number of pictures")
+        raise ValueError("images is not a number of images")
     if not isinstance(fakes, str | None):
         raise TypeError("fakes is not a name")
     measures = {}

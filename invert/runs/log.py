@@ -19,7 +19,7 @@ class TickLog:
 
     Args:
         folder: The run.
-        images: How many pictures the state has seen: later records are of work that is done again, and dropped.
+        images: How many images the state has seen: later records are of work that is done again, and dropped.
     """
 
     def __init__(self, folder: Path, images: int) -> None:
@@ -79,7 +79,7 @@ def _read(path: Path) -> list[dict[str, Any]]:
 def _event_writer(folder: Path, images: int) -> Any:
     """Return TensorBoard's writer, or None without it: the log says the same.
 
-    What earlier processes wrote of later pictures than `images` is not shown any more.
+    What earlier processes wrote of later images than `images` is not shown any more.
     """
     try:
         from torch.utils.tensorboard import SummaryWriter

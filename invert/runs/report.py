@@ -14,7 +14,7 @@ from invert.errors import InvertError, display_path
 from invert.report.page import Block, Figure, Gallery, Paragraph, Section, Table, render
 from invert.runs.charts import growth_blocks, kimg, loss_blocks, score_blocks, share_blocks
 from invert.runs.folder import REALS
-from invert.runs.history import Tick, TrainingHistory, has_file, read_history, read_picture
+from invert.runs.history import Tick, TrainingHistory, has_file, read_history, read_image
 
 __all__ = ["MAX_GRIDS", "TrainingReport", "training_report"]
 
@@ -33,7 +33,7 @@ _MAIN_SETTINGS = {
     "r1_gamma": "weight of R1, gamma",
     "path_length_weight": "weight of path length",
     "style_mixing": "style mixing",
-    "mirror": "mirrored pictures",
+    "mirror": "mirrored images",
     "seed": "seed",
 }
 
@@ -46,7 +46,7 @@ class TrainingReport:
         page: HTML.
         history: What it shows.
         grids: How many grids of samples are in it.
-        missing: A line for each picture that the run should have and that is not in the page.
+        missing: A line for each image that the run should have and that is not in the page.
     """
 
     page: bytes
@@ -62,11 +62,11 @@ def training_report(folder: Path) -> TrainingReport:
         NoInputError: There is no run, nothing is logged yet, or its log is damaged.
     """
     history = read_history(folder)
-    pictures = _Pictures(folder, history.snapshots)
+    images = _Images(folder, history.snapshots)
     data = {f"data: {name}": value for name, value in history.data.items()}
     sections = [
         Section("Summary", list(_summary(history))),
-        Section("Samples", list(pictures.blocks())),
+        Section("Samples", list(images.blocks())),
         Section("Losses", list(loss_blocks(history.ticks))),
         Section("Scores", list(score_blocks(history.ticks))),
         Section("Shares of the resolutions", list(share_blocks(history.snapshots))),
@@ -78,15 +78,15 @@ def training_report(folder: Path) -> TrainingReport:
         sections.insert(2, Section("Growth", growth))
     title = f"Training run: {display_path(folder.resolve().name)}"
     page = render(title, sections, lead=_lead(history))
-    return TrainingReport(page, history, pictures.grids, tuple(pictures.missing))
+    return TrainingReport(page, history, images.grids, tuple(images.missing))
 
 
 def _lead(history: TrainingHistory) -> str:
-    side, channels, count = (history.data.get(name) for name in ("resolution", "channels", "pictures"))
+    side, channels, count = (history.data.get(name) for name in ("resolution", "channels", "images"))
     seen = f"{kimg(history.ticks[-1])} kimg seen"
     if not all(type(value) is int and 0 < value < 10**12 for value in (side, channels, count)):
         return seen
-    return f"{seen}, of {count:,} pictures of {side} x {side} pixels and {channels} channel{'s'[: channels != 1]}"
+    return f"{seen}, of {count:,} images of {side} x {side} pixels and {channels} channel{'s'[: channels != 1]}"
 
 
 def _summary(history: TrainingHistory) -> Iterator[Block]:
@@ -97,15 +97,15 @@ def _summary(history: TrainingHistory) -> Iterator[Block]:
         return " / ".join(found.get(name, "none") for name in names)
 
     rows = [
-        ("pictures seen", f"{end.images:,}"),
+        ("images seen", f"{end.images:,}"),
         ("time", _duration(end.measures.get("seconds"))),
-        ("pictures per second", last("images_per_second")),
+        ("images per second", last("images_per_second")),
         ("loss of generator / discriminator", last("generator", "discriminator")),
         ("R1 penalty", last("r1")),
         *([("gradient penalty", last("gradient_penalty"))] if "gradient_penalty" in found else []),
         *([("resolution / alpha", last("resolution", "alpha"))] if "resolution" in found else []),
         ("path length penalty / average a", last("path_length", "path_length_average")),
-        ("score of real / generated pictures", last("real", "fake")),
+        ("score of real / generated images", last("real", "fake")),
     ]
     settings = history.settings
     rows += [(label, _value(settings[name])) for name, label in _MAIN_SETTINGS.items() if name in settings]
@@ -117,8 +117,8 @@ def _summary(history: TrainingHistory) -> Iterator[Block]:
         yield Paragraph("The log is very long: of its older part, not every tick is drawn.")
 
 
-class _Pictures:
-    """The pictures of a run that are there; `missing` says which are not, `grids` how many samples are shown."""
+class _Images:
+    """The images of a run that are there; `missing` says which are not, `grids` how many samples are shown."""
 
     def __init__(self, folder: Path, snapshots: Sequence[Tick]) -> None:
         self._folder = folder
@@ -131,7 +131,7 @@ class _Pictures:
         ]
         if len(absent) > _MAX_MISSING:
             self.missing.append(f"{len(absent) - _MAX_MISSING} more grids of samples are not there")
-        self._reals = self._figure(REALS, "Training pictures", "A grid of training pictures")
+        self._reals = self._figure(REALS, "Training images", "A grid of training images")
         fakes = [
             self._figure(tick.fakes or "", f"Samples at {kimg(tick)} kimg", f"A grid of samples at {kimg(tick)} kimg")
             for tick in _evenly(there, MAX_GRIDS)
@@ -140,7 +140,7 @@ class _Pictures:
         self.grids = len(self._fakes)
 
     def blocks(self) -> Iterator[Block]:
-        """Show the newest samples beside real pictures, then how they came about."""
+        """Show the newest samples beside real images, then how they came about."""
         pair = [figure for figure in (self._reals, *self._fakes[-1:]) if figure is not None]
         if not self._fakes and not self.missing:
             yield Paragraph("There are no samples yet.")
@@ -154,7 +154,7 @@ class _Pictures:
 
     def _figure(self, name: str, caption: str, alt: str) -> Figure | None:
         try:
-            data = read_picture(self._folder, name)
+            data = read_image(self._folder, name)
         except InvertError as error:
             self.missing.append(f"'{display_path(name)}': {error.reason}")
             return None
@@ -162,7 +162,7 @@ class _Pictures:
 
 
 def _evenly(ticks: Sequence[Tick], count: int) -> list[Tick]:
-    """Return the first, the last and those nearest to an even spacing in pictures seen."""
+    """Return the first, the last and those nearest to an even spacing in images seen."""
     if len(ticks) <= count:
         return list(ticks)
     first, last = ticks[0].images, ticks[-1].images

@@ -22,11 +22,11 @@ from invert.runs.folder import NETWORK, REALS, RunFolder
 from invert.runs.log import TickLog
 
 if TYPE_CHECKING:
-    from generator.training.images import Pictures
+    from generator.training.images import Images
 
 __all__ = ["Schedule", "Session", "Step", "Tick", "origin_record"]
 
-# A contact sheet is about this wide, and shows at most so many pictures a side.
+# A contact sheet is about this wide, and shows at most so many images a side.
 _SHEET_PIXELS, _SHEET_SIDE = 1024, 12
 # Latents for the shares of the resolutions: 1024 where that is a matter of seconds.
 _SHARE_PIXELS = 1024 * 64 * 64
@@ -34,7 +34,7 @@ _SHARE_PIXELS = 1024 * 64 * 64
 
 @dataclass(frozen=True)
 class Schedule:
-    """When a run ends, and how often it reports and saves; in pictures. Not part of what a run is."""
+    """When a run ends, and how often it reports and saves; in images. Not part of what a run is."""
 
     images: int
     tick: int
@@ -43,7 +43,7 @@ class Schedule:
 
 @dataclass(frozen=True)
 class Step:
-    """One step was done; `images` is how many pictures were seen."""
+    """One step was done; `images` is how many images were seen."""
 
     images: int
 
@@ -150,7 +150,7 @@ class Session:
         return record
 
     def _snapshot(self) -> dict[str, Any]:
-        """Write the network and its pictures; return what the log says of them."""
+        """Write the network and its images; return what the log says of them."""
         trainer = self._trainer
         name = f"network-{trainer.images:09d}.safetensors"
         if self._run is not None:
@@ -173,7 +173,7 @@ class Session:
     def _require_finite(self) -> None:
         if self._trainer.is_finite():
             return
-        where = f"at tick {self._ticks + 1}, after {self._trainer.images} pictures"
+        where = f"at tick {self._ticks + 1}, after {self._trainer.images} images"
         last = self._run.last_snapshot() if self._run is not None else "see the first process"
         raise NumericError(
             f"training: losses or weights are not finite {where}; {last}",
@@ -191,10 +191,10 @@ def _sheet_side(resolution: int) -> int:
 
 
 def _real_sheet(trainer: Trainer) -> "np.typing.NDArray[np.uint8]":
-    pictures: Pictures = trainer.pictures
-    count = min(len(pictures), _sheet_side(pictures.resolution) ** 2)
-    chosen = np.linspace(0, len(pictures) - 1, count).astype(int).tolist()
-    return contact_sheet(list(pictures.read(chosen).transpose(0, 2, 3, 1)))
+    images: Images = trainer.data
+    count = min(len(images), _sheet_side(images.resolution) ** 2)
+    chosen = np.linspace(0, len(images) - 1, count).astype(int).tolist()
+    return contact_sheet(list(images.read(chosen).transpose(0, 2, 3, 1)))
 
 
 @torch.inference_mode()
@@ -211,14 +211,14 @@ def _fake_sheet(trainer: Trainer) -> "np.typing.NDArray[np.uint8]":
         classes=np.arange(config.classes) if config.classes else None,
         device=trainer.device,
     )
-    pictures = []
+    images = []
     for index in range(count):
         draws = source.draw("sheet", 0, [index])
         ws = generator.mapping_ws(draws.z[:, 0], draws.labels)
-        pictures.append(to_uint8(generator.synthesis(ws, draws.noise))[0])
-    return contact_sheet(pictures)
+        images.append(to_uint8(generator.synthesis(ws, draws.noise))[0])
+    return contact_sheet(images)
 
 
 def origin_record(trainer: Trainer, data: dict[str, Any]) -> dict[str, Any]:
     """Return what a network file says about where it comes from."""
-    return {"training": to_dict(trainer.config), "data": {key: data[key] for key in ("fingerprint", "pictures")}}
+    return {"training": to_dict(trainer.config), "data": {key: data[key] for key in ("fingerprint", "images")}}

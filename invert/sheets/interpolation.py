@@ -117,13 +117,13 @@ class Strip:
         """See `invert.sheets.layout.hold_size`."""
         layout.hold_size(len(self._rows), len(self._steps), resolution, scale)
 
-    def add(self, frame: Frame, picture: NDArray[np.uint8]) -> None:
-        """Keep a frame's picture `[H, W, C]` if it is one of those; frames come in their order."""
+    def add(self, frame: Frame, image: NDArray[np.uint8]) -> None:
+        """Keep a frame's image `[H, W, C]` if it is one of those; frames come in their order."""
         if frame.step in self._steps:
-            self._rows[frame.segment].append(picture)
+            self._rows[frame.segment].append(image)
         # A latent ends one row and begins the next.
         if frame.step == self._last and frame.segment + 1 < len(self._rows):
-            self._rows[frame.segment + 1].append(picture)
+            self._rows[frame.segment + 1].append(image)
 
     def grid(self, labels: Sequence[str], space: Space) -> Grid:
         """Return the table, once all frames were added.

@@ -1,4 +1,4 @@
-"""Labelled tables of pictures as one picture; the pictures stay as they are to the pixel, enlarged by whole factors.
+"""Labelled tables of images as one image; the images stay as they are to the pixel, enlarged by whole factors.
 
 Import this module where a sheet is drawn: it brings matplotlib, for its font and its colours.
 """
@@ -20,14 +20,14 @@ from invert.report.theme import LIGHT
 __all__ = ["Draw", "Grid", "Legend", "draw_sheet", "enlarge", "fitting_scale", "heat", "hold_size", "to_rgb"]
 
 Draw = Callable[[Tensor, int], NDArray[np.uint8]]
-"""Of styles `[1, num_ws, w_dim]` and the seed of their random noise: the picture `[H, W, C]`."""
+"""Of styles `[1, num_ws, w_dim]` and the seed of their random noise: the image `[H, W, C]`."""
 
 _VISIBLE = 128  # px
 _MAX_PIXELS = 100_000_000
 
 
 def fitting_scale(resolution: int) -> int:
-    """Return by which whole factor pictures of so many pixels are enlarged to be seen well: to 128 px or more."""
+    """Return by which whole factor images of so many pixels are enlarged to be seen well: to 128 px or more."""
     return -(-_VISIBLE // resolution)
 
 
@@ -35,25 +35,25 @@ def hold_size(rows: int, columns: int, resolution: int, scale: int) -> None:
     """Hold the size of a sheet against what memory and viewers can be asked to bear, before anything is drawn.
 
     Raises:
-        UsageError: Its pictures have more than 100 million pixels.
+        UsageError: Its images have more than 100 million pixels.
     """
     pixels = rows * columns * (resolution * scale) ** 2
     if pixels > _MAX_PIXELS:
-        reason = f"a sheet of {rows} x {columns} pictures of {resolution * scale} px would have {pixels // 10**6} Mpx"
+        reason = f"a sheet of {rows} x {columns} images of {resolution * scale} px would have {pixels // 10**6} Mpx"
         raise UsageError(f"{reason}, more than {_MAX_PIXELS // 10**6}", advice="Ask for fewer, or a smaller --scale.")
 
 
-Picture = NDArray[np.uint8]
+Pixels = NDArray[np.uint8]
 
 _GROUND = "#ffffff"
-_LEAST_WIDTH = 400  # px; room for a title over few pictures
+_LEAST_WIDTH = 400  # px; room for a title over few images
 _LEAST_TEXT = 13  # px
 _SECTION = 2  # lines between two tables
 
 
 @dataclass(frozen=True)
 class Legend:
-    """What the colours of `heat` mean: a scale in the place of a picture, with text at its ends and its middle."""
+    """What the colours of `heat` mean: a scale in the place of an image, with text at its ends and its middle."""
 
     low: str
     high: str
@@ -62,47 +62,47 @@ class Legend:
 
 @dataclass(frozen=True, eq=False)
 class Grid:
-    """A table of pictures.
+    """A table of images.
 
     Attributes:
         title: A sentence above it.
-        cells: Rows of pictures `[H, W, 1 | 3 | 4]`, all of one size, with at least one; None leaves a place empty.
+        cells: Rows of images `[H, W, 1 | 3 | 4]`, all of one size, with at least one; None leaves a place empty.
         columns, rows: A text for each; a row's may have lines. Empty: none at all.
         has_sources: Set the first row and the first column apart from what was made of them.
     """
 
     title: str
-    cells: Sequence[Sequence[Picture | Legend | None]]
+    cells: Sequence[Sequence[Pixels | Legend | None]]
     columns: Sequence[str] = ()
     rows: Sequence[str] = ()
     has_sources: bool = False
 
 
-def heat(values: NDArray[np.floating]) -> Picture:
+def heat(values: NDArray[np.floating]) -> Pixels:
     """Return numbers in [0, 1] `[H, W]` as colours `[H, W, 3]`, from black over red to a light yellow."""
     colours = matplotlib.colormaps["magma"](values)[..., :3]
     return np.asarray(np.floor(colours * 255 + 0.5), np.uint8)
 
 
-def enlarge(picture: Picture, scale: int) -> Picture:
-    """Repeat each pixel of a picture `[H, W, C]` `scale` times in both directions."""
-    return picture.repeat(scale, axis=0).repeat(scale, axis=1)
+def enlarge(image: Pixels, scale: int) -> Pixels:
+    """Repeat each pixel of an image `[H, W, C]` `scale` times in both directions."""
+    return image.repeat(scale, axis=0).repeat(scale, axis=1)
 
 
-def to_rgb(picture: Picture) -> Picture:
-    """Return a picture `[H, W, 1 | 3 | 4]` as `[H, W, 3]`: grey repeated, transparency laid on white."""
-    if picture.shape[2] == 4:
-        alpha = picture[..., 3:] / 255
-        return np.asarray(np.floor(picture[..., :3] * alpha + 255 * (1 - alpha) + 0.5), np.uint8)
-    return picture.repeat(3, axis=2) if picture.shape[2] == 1 else picture
+def to_rgb(image: Pixels) -> Pixels:
+    """Return an image `[H, W, 1 | 3 | 4]` as `[H, W, 3]`: grey repeated, transparency laid on white."""
+    if image.shape[2] == 4:
+        alpha = image[..., 3:] / 255
+        return np.asarray(np.floor(image[..., :3] * alpha + 255 * (1 - alpha) + 0.5), np.uint8)
+    return image.repeat(3, axis=2) if image.shape[2] == 1 else image
 
 
-def draw_sheet(grids: Sequence[Grid], scale: int) -> Picture:
+def draw_sheet(grids: Sequence[Grid], scale: int) -> Pixels:
     """Lay tables out below each other on white.
 
     Args:
-        grids: Their pictures are all of one size.
-        scale: How many times the pictures are enlarged.
+        grids: Their images are all of one size.
+        scale: How many times the images are enlarged.
 
     Returns:
         `[H, W, 3]`.
@@ -125,7 +125,7 @@ class _Pen:
     """Sizes that go with the side of a cell, and text.
 
     Args:
-        cell: Side of a picture on the sheet. scale: How many times it is enlarged.
+        cell: Side of an image on the sheet. scale: How many times it is enlarged.
     """
 
     def __init__(self, cell: int, scale: int) -> None:
@@ -172,7 +172,7 @@ class _Table:
 
     def __init__(self, grid: Grid, pen: _Pen) -> None:
         self._grid, self._pen = grid, pen
-        # A long name must not push the pictures off the screen.
+        # A long name must not push the images off the screen.
         most = max(pen.cell, 10 * pen.line)
         self._rows = [[pen.fit(line, most) for line in label.split("\n")] for label in grid.rows]
         labels = [pen.length(line) for lines in self._rows for line in lines]
@@ -214,7 +214,7 @@ class _Table:
             for x, cell in zip(self._x, row, strict=False):
                 self._paint_cell(sheet, left + x, top + y, cell)
 
-    def _paint_cell(self, sheet: Image.Image, x: int, y: int, cell: Picture | Legend | None) -> None:
+    def _paint_cell(self, sheet: Image.Image, x: int, y: int, cell: Pixels | Legend | None) -> None:
         if isinstance(cell, Legend):
             self._paint_legend(sheet, x, y, cell)
         elif cell is not None:

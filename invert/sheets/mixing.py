@@ -1,4 +1,4 @@
-"""Style mixing: pictures that have some styles of one latent and the rest of another.
+"""Style mixing: images that have some styles of one latent and the rest of another.
 
 Reference: Karras et al. 2019, section 3.1 and figure 3.
 """
@@ -33,7 +33,7 @@ def mixing_grid(rows: Sequence[Source], columns: Sequence[Source], layers: Seque
         rows: Sources A, on the left: of the styles that are not named, and of the noise.
         columns: Sources B, above: of the named styles.
         layers: See `mix_styles`.
-        draw: Called once for each picture, row by row.
+        draw: Called once for each image, row by row.
     """
     cells = [[None, *(draw(column.ws, column.seed) for column in columns)]]
     for row in rows:
@@ -64,7 +64,7 @@ def truncation_grid(
         generator: Whose mean w it is. sources: At least one.
         psis: 1 leaves w as it is, 0 gives the mean, -1 the opposite of w.
         cutoff: Number of styles, from the coarsest, that are truncated; None is all.
-        draw: Called once for each picture, row by row.
+        draw: Called once for each image, row by row.
     """
     cells = [[draw(generator.truncate(source.ws, psi, cutoff), source.seed) for psi in psis] for source in sources]
     which = "" if cutoff is None else f", the {cutoff} coarsest of {generator.num_ws} styles"

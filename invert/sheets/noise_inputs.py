@@ -13,7 +13,7 @@ from torch import Tensor
 
 from generator.networks import Generator
 from invert.images.arrays import to_uint8
-from invert.sheets.layout import Grid, Legend, Picture, heat
+from invert.sheets.layout import Grid, Legend, Pixels, heat
 
 __all__ = [
     "NoiseLayers",
@@ -43,9 +43,9 @@ class NoiseLayers:
 
 @dataclass(frozen=True, eq=False)
 class Spread:
-    """A picture with noise in some of the inputs, and how far it spreads: `[H, W]`, see `pixel_deviation`."""
+    """An image with noise in some of the inputs, and how far it spreads: `[H, W]`, see `pixel_deviation`."""
 
-    picture: Picture
+    image: Pixels
     deviation: NDArray[np.float64]
 
 
@@ -85,9 +85,9 @@ def draw_with_noise(generator: Generator, ws: Tensor, layers: Collection[str], s
 
 
 def pixel_deviation(images: Iterable[Tensor]) -> NDArray[np.float64]:
-    """Return how far each pixel spreads over pictures, in levels of 255.
+    """Return how far each pixel spreads over images, in levels of 255.
 
-    The standard deviation (of these pictures: divided by their number) of what is seen, values outside [-1, 1] at the
+    The standard deviation (of these images: divided by their number) of what is seen, values outside [-1, 1] at the
     nearest of them; over channels the root of the mean square.
 
     Args:
@@ -109,13 +109,13 @@ def pixel_deviation(images: Iterable[Tensor]) -> NDArray[np.float64]:
         mean = mean + change / count
         square = square + change * (levels - mean)
     if not count:
-        raise ValueError("there are no pictures to spread")
+        raise ValueError("there are no images to spread")
     deviation: NDArray[np.float64] = (square / count).mean(dim=0).sqrt().cpu().numpy()
     return deviation
 
 
 def realisation_grid(label: str, images: Sequence[Tensor]) -> Grid:
-    """Return a row of pictures of one latent, each with other noise (figure 4b).
+    """Return a row of images of one latent, each with other noise (figure 4b).
 
     Args:
         label: Which latent it is. images: `[1, C, H, W]`, of the noise seeds from 0 on.
@@ -126,7 +126,7 @@ def realisation_grid(label: str, images: Sequence[Tensor]) -> Grid:
 
 
 def effect_grid(spreads: Mapping[str, Spread], layers: NoiseLayers, count: int) -> Grid:
-    """Return pictures with noise in all, no, fine and coarse inputs (figure 5), their spread below (figure 4c).
+    """Return images with noise in all, no, fine and coarse inputs (figure 5), their spread below (figure 4c).
 
     Args:
         spreads: By the names of `NoiseLayers.choices`.
@@ -136,7 +136,7 @@ def effect_grid(spreads: Mapping[str, Spread], layers: NoiseLayers, count: int) 
     largest = max(float(spread.deviation.max()) for spread in spreads.values())
     maps = [heat(spread.deviation / (largest or 1)) for spread in spreads.values()]
     legend = Legend("0", f"{largest:.3g}", "levels of 255")
-    cells: list[list[Picture | Legend | None]] = [[spread.picture for spread in spreads.values()], [*maps, legend]]
+    cells: list[list[Pixels | Legend | None]] = [[spread.image for spread in spreads.values()], [*maps, legend]]
     title = (
         f"Noise in all inputs, in none, in the fine ones ({_sides(layers.fine_sizes)}), in the coarse ones "
         f"({_sides(layers.coarse_sizes)}); below, the standard deviation of each pixel over {count} realisations"

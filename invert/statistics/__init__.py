@@ -1,7 +1,7 @@
 """The statistics of an honest verdict: thresholds, p-values, intervals, likelihood ratios.
 
-Everywhere a score s is lower the more a picture looks like network G, and the rule is "attribute when s < threshold".
-Negatives are scores of pictures that are not G's, positives those of G's own.
+Everywhere a score s is lower the more an image looks like network G, and the rule is "attribute when s < threshold".
+Negatives are scores of images that are not G's, positives those of G's own.
 """
 
 __all__: list[str] = []

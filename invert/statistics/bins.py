@@ -1,6 +1,6 @@
-"""Thresholds for each class of complexity: simple pictures are reconstructed well whoever drew them.
+"""Thresholds for each class of complexity: simple images are reconstructed well whoever drew them.
 
-A threshold over all pictures keeps its rate on average over them, by accusing the simple ones far more often. One for
+A threshold over all images keeps its rate on average over them, by accusing the simple ones far more often. One for
 each bin keeps it within each. The edges are set by complexity alone and never by scores: within a bin a calibration
 score and a new one therefore stay exchangeable.
 
@@ -41,7 +41,7 @@ class Bins:
 
         Args:
             complexity: Of the negatives, `[n0]`.
-            count: Number of bins. There are fewer where so many pictures are alike that quantiles coincide.
+            count: Number of bins. There are fewer where so many images are alike that quantiles coincide.
 
         Raises:
             ValueError: There are none, one is not finite, or the count is below 1.
@@ -96,7 +96,7 @@ class Bins:
         """Return each bin's threshold, None where the bin has too few negatives for the rule.
 
         Args:
-            negatives: Scores `[n0]`. complexity: Of the same pictures, `[n0]`.
+            negatives: Scores `[n0]`. complexity: Of the same images, `[n0]`.
             rule: A rule of `invert.statistics.thresholds` with its rate filled in.
 
         Raises:

@@ -1,6 +1,6 @@
-"""How well a score tells a network's pictures from others, with intervals.
+"""How well a score tells a network's images from others, with intervals.
 
-All intervals are two-sided and take the scores to be independent: crops or restarts of one picture are one score.
+All intervals are two-sided and take the scores to be independent: crops or restarts of one image are one score.
 """
 
 import math
@@ -23,7 +23,7 @@ class OperatingPoint:
     """What one threshold does to one set of positives and negatives.
 
     Args:
-        threshold: Pictures with a lower score are attributed.
+        threshold: Images with a lower score are attributed.
         tpr: Share of positives attributed. low, high: Its exact interval, for this threshold taken as fixed.
         fpr: Share of negatives attributed.
     """
@@ -56,7 +56,7 @@ def auc(positives: ArrayLike, negatives: ArrayLike) -> float:
     """Return the probability that a positive scores lower than a negative; ties count half.
 
     Args:
-        positives: Scores `[n1]` of the network's pictures. negatives: Scores `[n0]` of others.
+        positives: Scores `[n1]` of the network's images. negatives: Scores `[n0]` of others.
 
     Raises:
         ValueError: There are none, or one is not finite.

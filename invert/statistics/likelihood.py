@@ -1,7 +1,7 @@
-"""Likelihood ratios: how much more probable a score is if the network drew the picture than if it comes from elsewhere.
+"""Likelihood ratios: how much more probable a score is if the network drew the image than if it comes from elsewhere.
 
 "Elsewhere" is the population of the negatives, which a report has to name. A ratio is never the probability that the
-network drew the picture.
+network drew the image.
 
 Reference: ENFSI guideline for evaluative reporting in forensic science, 2015.
 """
@@ -24,7 +24,7 @@ from invert.statistics.checks import FloatArray, finite, sample
 __all__ = ["LikelihoodRatio", "cllr", "cllr_min", "verbal"]
 
 _INVERSE_PENALTY = 1e3
-"""Half the squared slope, of scores scaled to variance one, costs a thousandth of one picture's log loss: nothing where
+"""Half the squared slope, of scores scaled to variance one, costs a thousandth of one image's log loss: nothing where
 the classes overlap, and where they do not it keeps the slope finite."""
 
 _SCALE = (
@@ -60,7 +60,7 @@ class LikelihoodRatio:
         Scores that rise where they should fall say nothing: then every ratio is 1.
 
         Args:
-            positives: Scores `[n1]` of the network's pictures. negatives: Scores `[n0]` of others.
+            positives: Scores `[n1]` of the network's images. negatives: Scores `[n0]` of others.
 
         Raises:
             ValueError: There are none, or one is not finite.

@@ -1,6 +1,6 @@
-"""Conformal p-values of a score, and their adjustment for many networks or many pictures.
+"""Conformal p-values of a score, and their adjustment for many networks or many images.
 
-p0 and p1 hold, for whatever distribution, when the picture is exchangeable with the calibration set; both never fall
+p0 and p1 hold, for whatever distribution, when the image is exchangeable with the calibration set; both never fall
 below 1 / (n + 1).
 
 Reference: Vovk, Gammerman and Shafer 2005; Bates et al. 2023.
@@ -19,8 +19,8 @@ def p0(scores: ArrayLike, negatives: ArrayLike) -> FloatArray:
     """Return p-values against "not from this network": small means reconstructed too well for that.
 
     Args:
-        scores: Of the pictures in question, of any shape.
-        negatives: Scores `[n0]` of pictures that are not the network's.
+        scores: Of the images in question, of any shape.
+        negatives: Scores `[n0]` of images that are not the network's.
 
     Returns:
         (1 + #{negatives <= s}) / (n0 + 1), in the shape of `scores`.
@@ -36,8 +36,8 @@ def p1(scores: ArrayLike, positives: ArrayLike) -> FloatArray:
     """Return p-values against "from this network, unmodified": small means reconstructed too badly for that.
 
     Args:
-        scores: Of the pictures in question, of any shape.
-        positives: Scores `[n1]` of the network's own pictures.
+        scores: Of the images in question, of any shape.
+        positives: Scores `[n1]` of the network's own images.
 
     Returns:
         (1 + #{positives >= s}) / (n1 + 1), in the shape of `scores`.

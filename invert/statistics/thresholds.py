@@ -49,7 +49,7 @@ class TooFewNegativesError(ValueError):
 
 @dataclass(frozen=True)
 class Threshold:
-    """Attribute a picture when its score is below `value`.
+    """Attribute an image when its score is below `value`.
 
     Args:
         value: The threshold, in units of the score.
@@ -100,8 +100,8 @@ def neyman_pearson(negatives: ArrayLike, rate: float, confidence: float = 0.95) 
     """Return the largest threshold whose rate of false attributions is at most `rate`, with `confidence`.
 
     Args:
-        negatives: Scores `[n]` of pictures that are not the network's.
-        rate: Highest share of such pictures to be attributed, in (0, 1).
+        negatives: Scores `[n]` of images that are not the network's.
+        rate: Highest share of such images to be attributed, in (0, 1).
         confidence: Share of calibrations that keep it, in (0, 1).
 
     Raises:
@@ -148,12 +148,12 @@ def quantile(negatives: ArrayLike, rate: float) -> Threshold:
 
 
 def grubbs(positives: ArrayLike, significance: float = 0.05) -> Threshold:
-    """Return the score above which Grubbs' test calls a picture an outlier of the positives.
+    """Return the score above which Grubbs' test calls an image an outlier of the positives.
 
     No control of false attributions, and looser the more positives there are. Only for comparison.
 
     Args:
-        positives: Scores `[n]` of the network's own pictures, at least 3.
+        positives: Scores `[n]` of the network's own images, at least 3.
         significance: Of the test, in (0, 1).
 
     Raises:
@@ -187,7 +187,7 @@ def kde95(positives: ArrayLike) -> Threshold:
     No control of false attributions. Only for comparison.
 
     Args:
-        positives: Scores `[n]` of the network's own pictures, at least 2.
+        positives: Scores `[n]` of the network's own images, at least 2.
 
     Raises:
         ValueError: There are too few, or one is not finite.

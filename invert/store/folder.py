@@ -1,7 +1,7 @@
-"""Keep projections in a folder: one .npz and one .png per picture, results.json beside them.
+"""Keep projections in a folder: one .npz and one .png per image, results.json beside them.
 
 The .npz comes first and the index last, each written whole or not at all, so that a folder can be
-taken up again after any interruption. A picture is known by its file name and its bytes, never by where it lay.
+taken up again after any interruption. An image is known by its file name and its bytes, never by where it lay.
 """
 
 import contextlib
@@ -19,12 +19,12 @@ from invert.durable import TEMPORARY_PREFIX, ensure_folder, exclusive_lock, writ
 from invert.errors import NoInputError, OutputError, UsageError
 from invert.images.target import Target
 from invert.projection.config import differing_keys, method_digest
-from invert.store.npz import encode_arrays, encode_pictures, read_projection, source_name
+from invert.store.npz import encode_arrays, encode_images, read_projection, source_name
 
 if TYPE_CHECKING:  # the store itself works without torch
     from invert.projection.projector import Projection
 
-__all__ = ["INDEX", "Entry", "FolderStore", "known_pictures", "open_folder"]
+__all__ = ["INDEX", "Entry", "FolderStore", "known_images", "open_folder"]
 
 INDEX = "results.json"
 FORMAT = "invert projections"
@@ -39,14 +39,14 @@ Key = tuple[str, str]
 
 @dataclass(frozen=True)
 class Entry:
-    """A finished picture as results.json lists it.
+    """A finished image as results.json lists it.
 
     Attributes:
-        name: Of its two files, without suffix. source: Name of the picture's file.
-        file_sha256: Of the picture's file. pixel_sha256: Of its shape and pixels after the image policy.
+        name: Of its two files, without suffix. source: Name of the image's file.
+        file_sha256: Of the image's file. pixel_sha256: Of its shape and pixels after the image policy.
         npz_sha256: Of the .npz, to notice damage. run: Position of its run record in the index.
         distance, status, restart: As in `invert.projection.projector.Projection`.
-        warnings: What reading the picture gave rise to.
+        warnings: What reading the image gave rise to.
     """
 
     name: str
@@ -78,7 +78,7 @@ class FolderStore:
         self._failures: list[Record] = []
 
     def finished(self, target: Target) -> Entry | None:
-        """Return the entry of a picture that is done, both files in place and intact."""
+        """Return the entry of an image that is done, both files in place and intact."""
         entry = self._index.entries.get(_key(target))
         if entry is None or not (self.folder / f"{entry.name}.png").is_file():
             return None
@@ -89,7 +89,7 @@ class FolderStore:
         return entry if hashlib.sha256(data).hexdigest() == entry.npz_sha256 else None
 
     def save(self, projection: "Projection") -> Entry:
-        """Write one picture's two files and list it in results.json.
+        """Write one image's two files and list it in results.json.
 
         Raises:
             OutputError: Something cannot be written.
@@ -98,7 +98,7 @@ class FolderStore:
         name = self._name(target)
         data = encode_arrays(projection, self._index.method, self._run)
         write_atomic(self.folder / f"{name}.npz", data)
-        write_atomic(self.folder / f"{name}.png", encode_pictures(projection))
+        write_atomic(self.folder / f"{name}.png", encode_images(projection))
         if self._run not in self._index.runs:
             self._index.runs.append(self._run)
         entry = Entry(
@@ -118,7 +118,7 @@ class FolderStore:
         return entry
 
     def fail(self, record: Mapping[str, Any]) -> None:
-        """List a picture that could not be used; of the last command only, written with the next index."""
+        """List an image that could not be used; of the last command only, written with the next index."""
         self._failures.append(dict(record))
 
     def write_index(self) -> None:
@@ -133,7 +133,7 @@ class FolderStore:
             "method_digest": method_digest(self._index.method),
             "method": self._index.method,
             "runs": self._index.runs,
-            "pictures": [dataclasses.asdict(entry) for entry in self._index.entries.values()],
+            "images": [dataclasses.asdict(entry) for entry in self._index.entries.values()],
             "failures": self._failures,
         }
         write_atomic(self.folder / INDEX, json.dumps(values, indent=1, allow_nan=False).encode() + b"\n")
@@ -144,7 +144,7 @@ class FolderStore:
         if known is not None:
             return known.name
         stem = target.name
-        # The picture's own hash, so that the name says which picture it is whatever the order was.
+        # The image's own hash, so that the name says which image it is whatever the order was.
         names = (stem, f"{stem}-{target.file_sha256[:8]}", f"{stem}-{target.file_sha256}")
         taken = {_folded(entry.name) for entry in self._index.entries.values()}
         for name in names:
@@ -157,7 +157,7 @@ class FolderStore:
         )
 
     def _is_free(self, name: str, key: Key) -> bool:
-        """Tell whether a name may be written to: nothing there, or what a killed run left of the same picture."""
+        """Tell whether a name may be written to: nothing there, or what a killed run left of the same image."""
         if not any(os.path.lexists(self.folder / f"{name}{suffix}") for suffix in _SUFFIXES):
             return True
         try:
@@ -213,7 +213,7 @@ def open_folder(folder: Path, method: Record, run: Record, *, overwrite: bool = 
         yield FolderStore(folder, index, run)
 
 
-def known_pictures(folder: Path) -> set[Path]:
+def known_images(folder: Path) -> set[Path]:
     """Return the .png files that this program wrote into a folder, as real paths: they are no input."""
     index = _read_index(folder)
     real = Path(os.path.realpath(folder))
@@ -245,7 +245,8 @@ def _read_index(folder: Path) -> _Index | None:
         reason = f"is in version {values.get('version')} of its format, this program writes {VERSION}"
         raise _FolderError(reason, path=path, advice="Choose another --out.", code="results-version")
     try:
-        entries = [Entry(**{**picture, "warnings": tuple(picture["warnings"])}) for picture in values["pictures"]]
+        listed = values["images" if "images" in values else "pictures"]
+        entries = [Entry(**{**image, "warnings": tuple(image["warnings"])}) for image in listed]
         index = _Index(dict(values["method"]), list(values["runs"]), {(e.source, e.file_sha256): e for e in entries})
     except (TypeError, KeyError, ValueError) as error:
         raise _not_ours(path) from error

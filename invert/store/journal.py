@@ -1,10 +1,10 @@
-"""The journal of a batch: each finished picture is a file of its own at once, so that nothing done is ever lost.
+"""The journal of a batch: each finished image is a file of its own at once, so that nothing done is ever lost.
 
     with lock_output(out, shard) as lock:           # before anything heavy is imported
         done = finished_output(out)                 # an output of before; compare its manifest
         journal = begin_journal(lock, manifest)     # refuses a work folder made with other settings
         journal.finished(name, file_sha256) or journal.save(entry) or journal.fail(name, code, reason)
-        journal.complete(pictures, shard)
+        journal.complete(images, shard)
         pack(lock)                                  # of `invert.hdf5.pack`
 
 Processes that a lock's holder starts use `join_journal(out)`.
@@ -56,22 +56,22 @@ _FRESH = "Use the same settings, another --out, or --overwrite to start afresh."
 
 
 class Counts(NamedTuple):
-    """How many pictures have a result, and how many have failed for good."""
+    """How many images have a result, and how many have failed for good."""
 
     finished: int
     failed: int
 
 
 class Journal:
-    """The pictures of one output, on their way.
+    """The images of one output, on their way.
 
-    A picture's NAME is its path relative to the folder that the user named, or the path as named; bytes, with "/"
+    An image's NAME is its path relative to the folder that the user named, or the path as named; bytes, with "/"
     between the components.
 
     Made by `begin_journal` or `join_journal`. Its methods may be called by several threads and processes at once.
 
     Attributes:
-        manifest: What all pictures have in common.
+        manifest: What all images have in common.
     """
 
     def __init__(self, work: WorkFolder, manifest: Manifest, on_warning: Callable[[str], None] | None = None) -> None:
@@ -80,7 +80,7 @@ class Journal:
         self._on_warning = on_warning or (lambda _: None)
 
     def finished(self, name: bytes, file_sha256: str) -> Summary | None:
-        """Return the entry of a picture that is done, intact and of the same file; None when it is to be done."""
+        """Return the entry of an image that is done, intact and of the same file; None when it is to be done."""
         path = self._work.entry(name_key(name))
         try:
             found = summary(path.read_bytes(), self.manifest)
@@ -88,12 +88,12 @@ class Journal:
             return None
         except (OSError, EntryError) as error:
             reason = error.strerror if isinstance(error, OSError) else error
-            self._on_warning(f"entry '{display_path(path)}': {reason}; the picture is done again")
+            self._on_warning(f"entry '{display_path(path)}': {reason}; the image is done again")
             return None
         return found if found.name == name and found.file_sha256 == file_sha256 else None
 
     def save(self, entry: Entry) -> Summary:
-        """Keep a finished picture; what an earlier run knows of it is replaced.
+        """Keep a finished image; what an earlier run knows of it is replaced.
 
         Raises:
             OutputError: It cannot be written. EntryError: It does not go with the manifest.
@@ -109,7 +109,7 @@ class Journal:
         self.save(entry_of(name, projection))
 
     def fail(self, name: bytes, code: str, reason: str) -> None:
-        """Keep that a picture has no result; an earlier result of it, from another file, is dropped.
+        """Keep that an image has no result; an earlier result of it, from another file, is dropped.
 
         Raises:
             OutputError: It cannot be written.
@@ -119,14 +119,14 @@ class Journal:
         write_atomic(self._work.failure(key), encode_failure(Failure(name, code, reason)))
 
     def has_entry(self, name: bytes) -> bool:
-        """Tell whether a picture has a result, of whatever file."""
+        """Tell whether an image has a result, of whatever file."""
         return self._work.entry(name_key(name)).exists()
 
     def drop_failures(self, names: Iterable[bytes], shard: Shard | None = None) -> None:
-        """Forget the failures of pictures that are not there any more; results are never dropped.
+        """Forget the failures of images that are not there any more; results are never dropped.
 
         Args:
-            names: Of the pictures that are there. shard: Look at this share of the pictures only.
+            names: Of the images that are there. shard: Look at this share of the images only.
 
         Raises:
             OutputError: Something cannot be removed.
@@ -137,7 +137,7 @@ class Journal:
                 self._unlink(self._work.failure(key))
 
     def gone(self, names: Iterable[bytes]) -> int:
-        """Return how many pictures have a result but are not among these: their files are not there any more."""
+        """Return how many images have a result but are not among these: their files are not there any more."""
         return len(self._work.keys("entries") - {name_key(name) for name in names})
 
     def counts(self) -> Counts:
@@ -145,13 +145,13 @@ class Journal:
         entries, failures = self._work.keys("entries"), self._work.keys("failures")
         return Counts(len(entries), len(failures - entries))
 
-    def complete(self, pictures: int, shard: Shard | None = None) -> None:
-        """Note that this run, or this shard, has been through all its pictures.
+    def complete(self, images: int, shard: Shard | None = None) -> None:
+        """Note that this run, or this shard, has been through all its images.
 
         Raises:
             OutputError: It cannot be written.
         """
-        write_atomic(self._work.part(shard or (1, 1)), json.dumps({"pictures": pictures}).encode() + b"\n")
+        write_atomic(self._work.part(shard or (1, 1)), json.dumps({"images": images}).encode() + b"\n")
 
     def _unlink(self, path: Path) -> None:
         try:
@@ -170,7 +170,7 @@ def begin_journal(
     """Begin the journal of an output, or take it up again.
 
     Args:
-        lock: The output. manifest: What all its pictures have in common.
+        lock: The output. manifest: What all its images have in common.
         overwrite: Discard what an earlier run left in the work folder. An output that exists stays until packing.
         on_warning: Called with a line for each entry that is damaged and has to be done again.
 
@@ -194,7 +194,7 @@ def begin_journal(
     for folder in ("entries", "failures", "parts"):
         ensure_folder(work.path / folder)
     try:
-        # It may be given more pictures than those that it had been through.
+        # It may be given more images than those that it had been through.
         work.part(lock.shard or (1, 1)).unlink(missing_ok=True)
     except OSError as error:
         raise OutputError(f"cannot be written, {error.strerror or error}", path=work.path) from error
@@ -244,7 +244,7 @@ class FinishedOutput:
     """An output that an earlier run finished."""
 
     manifest: Manifest
-    pictures: int
+    images: int
     failures: int
 
 

@@ -75,18 +75,18 @@ class WorkFolder:
             raise OutputError(f"cannot be read, {error.strerror or error}", path=self.path / folder) from error
 
     def parts(self) -> set[Shard]:
-        """Return the shards that have been through their pictures."""
+        """Return the shards that have been through their images."""
         pairs = (name.split("-of-") for name in self.keys("parts"))
         return {(int(first), int(second)) for first, second in pairs}
 
     def missing_parts(self) -> set[Shard] | None:
-        """Return the shards that have not been through their pictures; None when none at all has."""
+        """Return the shards that have not been through their images; None when none at all has."""
         done = self.parts()
         missing = [{(i, n) for i in range(1, n + 1)} - done for n in {n for _, n in done if 1 <= n <= MAX_SHARDS}]
         return min(missing, key=len, default=None)
 
     def clear(self) -> None:
-        """Remove pictures, failures and parts, the manifest last; for who holds the folder alone.
+        """Remove images, failures and parts, the manifest last; for who holds the folder alone.
 
         Raises:
             OSError: Something cannot be removed.
@@ -128,7 +128,7 @@ class WorkFolder:
 
 
 def read_manifest(work: WorkFolder) -> Manifest | None:
-    """Return what the pictures of a work folder have in common; None when nothing was begun.
+    """Return what the images of a work folder have in common; None when nothing was begun.
 
     Raises:
         UsageError: It is damaged or of another version.

@@ -1,4 +1,4 @@
-"""What all pictures of one output have in common: settings, network, and what is kept of each picture."""
+"""What all images of one output have in common: settings, network, and what is kept of each image."""
 
 import json
 import re
@@ -31,7 +31,7 @@ class ManifestVersionError(ValueError):
 
 @dataclass(frozen=True)
 class Manifest:
-    """What the pictures of one output have in common.
+    """What the images of one output have in common.
 
     Args:
         method: `invert.projection.config.method_record`. run: `invert.projection.projector.run_record`.
@@ -81,7 +81,7 @@ class Manifest:
 
     @property
     def side(self) -> int:
-        """Of the network's pictures, in pixels."""
+        """Of the network's images, in pixels."""
         return int(self.network["resolution"])
 
     @property

@@ -1,4 +1,4 @@
-"""Names of pictures: bytes as the file system has them, their order, and how they are shown."""
+"""Names of images: bytes as the file system has them, their order, and how they are shown."""
 
 import hashlib
 from collections.abc import Iterable
@@ -10,7 +10,7 @@ MAX_PRINTABLE = 1024
 
 
 def check_name(name: bytes) -> bytes:
-    """Return the name if a picture may have it.
+    """Return the name if an image may have it.
 
     Raises:
         ValueError: It is empty, has a NUL byte or is longer than any path.
@@ -21,17 +21,17 @@ def check_name(name: bytes) -> bytes:
 
 
 def name_key(name: bytes) -> str:
-    """Return what the files of a picture in the work folder are called: the sha256 of its name."""
+    """Return what the files of an image in the work folder are called: the sha256 of its name."""
     return hashlib.sha256(name).hexdigest()
 
 
 def row_order(name: bytes) -> list[bytes]:
-    """Return the sort key of the rows: the components of the path, so that a folder's pictures stay together."""
+    """Return the sort key of the rows: the components of the path, so that a folder's images stay together."""
     return name.split(b"/")
 
 
 def in_shard(name: bytes, shard: tuple[int, int] | None) -> bool:
-    """Tell whether a picture belongs to share (I, N), counted from 1; its name alone decides. None has all."""
+    """Tell whether an image belongs to share (I, N), counted from 1; its name alone decides. None has all."""
     if shard is None:
         return True
     index, count = shard

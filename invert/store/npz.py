@@ -1,4 +1,4 @@
-"""The two files of one projection: the arrays and records as .npz, the picture beside the target as .png."""
+"""The two files of one projection: the arrays and records as .npz, the image beside the target as .png."""
 
 import io
 import json
@@ -23,7 +23,7 @@ from invert.projection.config import method_digest
 if TYPE_CHECKING:  # works without torch
     from invert.projection.projector import Projection
 
-__all__ = ["StoredProjection", "encode_arrays", "encode_pictures", "read_projection", "source_name"]
+__all__ = ["StoredProjection", "encode_arrays", "encode_images", "read_projection", "source_name"]
 
 Record = dict[str, Any]
 
@@ -132,12 +132,12 @@ def encode_arrays(projection: "Projection", method: Record, run: Record) -> byte
     return buffer.getvalue()
 
 
-def encode_pictures(projection: "Projection") -> bytes:
+def encode_images(projection: "Projection") -> bytes:
     """Return the .png: the target, and what the network draws from the optimised w and noise on its right."""
     return to_png_bytes(np.concatenate([projection.target.array, projection.image], axis=1))  # [H, 2 W, C]
 
 
 def source_name(target: Target) -> str:
-    """Return the name of a picture's file as text; bytes that are not UTF-8 become escapes."""
+    """Return the name of an image's file as text; bytes that are not UTF-8 become escapes."""
     # Surrogates are not everywhere valid JSON. The .npz has the bytes themselves.
     return os.fsencode(target.path.name).decode("utf-8", "backslashreplace")

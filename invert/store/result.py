@@ -1,4 +1,4 @@
-"""One finished picture as a file of the journal: a checksum, then its arrays as .npz.
+"""One finished image as a file of the journal: a checksum, then its arrays as .npz.
 
 The first line is `invert-entry 1 <sha256 of the rest>`: an entry that was cut off or changed is noticed and redone.
 """
@@ -58,7 +58,7 @@ class EntryError(ValueError):
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Summary:
-    """A finished picture without its arrays.
+    """A finished image without its arrays.
 
     Attributes:
         name: Bytes, with "/" between the components; see `Journal`.
@@ -78,12 +78,12 @@ class Summary:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Entry(Summary):
-    """A finished picture.
+    """A finished image.
 
     Attributes:
         w: float32 [w_dim]. layer_distances: float32 [5]. curve: float32 [steps].
         noise: Map [r, r] of each layer, float32, or float16 where the manifest says so.
-        reconstruction: g(w, noise) and target: the picture, both uint8 [H, W, C].
+        reconstruction: g(w, noise) and target: the image, both uint8 [H, W, C].
     """
 
     w: NDArray[np.float32]
@@ -225,18 +225,18 @@ def _check(entry: Entry, manifest: Manifest) -> None:
     if not (_SHA256.fullmatch(entry.file_sha256) and _SHA256.fullmatch(entry.pixel_sha256)):
         raise EntryError("its hashes are no sha256")
     if min(entry.original_size) < 1 or entry.restart < 0:
-        raise EntryError(f"its picture has {entry.original_size} pixels, its restart is {entry.restart}")
-    picture = (manifest.side, manifest.side, manifest.channels)
+        raise EntryError(f"its image has {entry.original_size} pixels, its restart is {entry.restart}")
+    image = (manifest.side, manifest.side, manifest.channels)
     expected: dict[str, tuple[Any, type[np.generic], tuple[int, ...]]] = {
         "w": (entry.w, np.float32, (manifest.w_dim,)),
         "layer_distances": (entry.layer_distances, np.float32, (DISTANCE_LAYERS,)),
         "curve": (entry.curve, np.float32, (manifest.steps,)),
     }
     if manifest.images:
-        expected["reconstruction"] = (entry.reconstruction, np.uint8, picture)
-        expected["target"] = (entry.target, np.uint8, picture)
+        expected["reconstruction"] = (entry.reconstruction, np.uint8, image)
+        expected["target"] = (entry.target, np.uint8, image)
     elif entry.reconstruction is not None or entry.target is not None:
-        raise EntryError("it has pictures")
+        raise EntryError("it has images")
     for key, (values, kind, shape) in expected.items():
         if getattr(values, "dtype", None) != kind or values.shape != shape:
             raise EntryError(f"its {key} is not {np.dtype(kind).name} {list(shape)}")
@@ -250,7 +250,7 @@ def _check(entry: Entry, manifest: Manifest) -> None:
 
 @dataclass(frozen=True)
 class Failure:
-    """A picture without a result: its name, a stable code and the reason in words."""
+    """An image without a result: its name, a stable code and the reason in words."""
 
     name: bytes
     code: str

@@ -1,4 +1,4 @@
-"""Reports of `invert attribute` on made-up pictures, measurements and calibrations."""
+"""Reports of `invert attribute` on made-up images, measurements and calibrations."""
 
 import functools
 from collections.abc import Sequence
@@ -10,14 +10,14 @@ import numpy.typing as npt
 
 from invert.attribution.calibration import Calibration
 from invert.attribution.report.page import attribution_report
-from invert.attribution.report.summary import ReportNetwork, ReportPicture
+from invert.attribution.report.summary import ReportImage, ReportNetwork
 from invert.attribution.settings import CalibrationSettings
 from invert.attribution.verdict import Verdict, decide
 from tests.attribution.calibration_case import calibration, measurement
 
 Array = npt.NDArray[np.uint8]
 
-COMMAND = "invert attribute --network A.safetensors 'my pictures/0.png' --seed 7 --report report.html"
+COMMAND = "invert attribute --network A.safetensors 'my images/0.png' --seed 7 --report report.html"
 SETTINGS = {"method digest": "5e" * 32, "preset": "verdict", "steps": 100, "seed": 7, "bank": None}
 SOFTWARE = {"invert": "0.1.0"}
 
@@ -49,7 +49,7 @@ def networks(count: int = 2, score: str = "lpips", bins: int = 1) -> list[Report
 
 
 def verdict(distances: Sequence[float], score: str = "lpips", bins: int = 1, **values: Any) -> Verdict:
-    """Return the verdict on a picture of these log distances to A, or to A and B."""
+    """Return the verdict on an image of these log distances to A, or to A and B."""
     count = len(distances)
     measured = [measurement(distance, **values) for distance in distances]
     return decide(calibrations(score, bins)[:count], measured, list("AB")[:count])
@@ -61,33 +61,33 @@ def drawn(seed: int = 0, channels: int = 3, size: int = 32) -> Array:
     y, x = np.mgrid[-1 : 1 : size * 1j, -1 : 1 : size * 1j]
     a, b = random.uniform(0.4, 0.9, 2)
     blob = np.exp(-(((x / a) ** 2 + (y / b) ** 2) ** 4)) * (0.8 + 0.2 * np.sin(9 * x + 7 * y))
-    picture = blob[..., None] * random.uniform(90, 255, channels)
-    return np.asarray(picture, np.uint8)
+    image = blob[..., None] * random.uniform(90, 255, channels)
+    return np.asarray(image, np.uint8)
 
 
-def picture(
+def image(
     path: Path | str, found: Verdict | None, *, count: int = 2, seed: int = 0, channels: int = 3, size: int = 32
-) -> ReportPicture:
-    """Return a picture with reconstructions that are a little off."""
+) -> ReportImage:
+    """Return an image with reconstructions that are a little off."""
     target = drawn(seed, channels, size)
     noise = np.random.RandomState(seed + 1).randn(count, *target.shape)
     near = [np.clip(target + 8 * (1 + k) * noise[k], 0, 255).astype(np.uint8) for k in range(count)]
     distances = (
         [0.0123 + k for k in range(count)] if found is None else [f.measurement.distance for f in found.findings]
     )
-    return ReportPicture(Path(path), f"{seed:064x}", [target] * count, found, near, distances)
+    return ReportImage(Path(path), f"{seed:064x}", [target] * count, found, near, distances)
 
 
-def pictures(count: int = 2, score: str = "lpips") -> list[ReportPicture]:
+def images(count: int = 2, score: str = "lpips") -> list[ReportImage]:
     """Return one of each of KINDS and one that could not be read."""
     made = [
-        picture(f"samples/{name}.png", verdict(distances[:count], score), count=count, seed=seed)
+        image(f"samples/{name}.png", verdict(distances[:count], score), count=count, seed=seed)
         for seed, (name, distances) in enumerate(KINDS.items())
     ]
-    return [*made, ReportPicture(Path("samples/cut.png"), "", (), None, (), (), "the file is cut off")]
+    return [*made, ReportImage(Path("samples/cut.png"), "", (), None, (), (), "the file is cut off")]
 
 
-def report(some: Sequence[ReportPicture], of: Sequence[ReportNetwork] | None = None, **others: Any) -> bytes:
+def report(some: Sequence[ReportImage], of: Sequence[ReportNetwork] | None = None, **others: Any) -> bytes:
     """Return the page."""
     given = {"command": COMMAND, "settings": SETTINGS, "software": SOFTWARE, **others}
     return attribution_report(networks() if of is None else of, some, **given)

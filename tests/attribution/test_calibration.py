@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from invert.attribution.calibration import Population, make_calibration, required_pictures, split_of
+from invert.attribution.calibration import Population, make_calibration, required_images, split_of
 from invert.attribution.calibration_file import (
     CalibrationError,
     decode_calibration,
@@ -30,7 +30,7 @@ def test_splits_do_not_depend_on_names_or_order() -> None:
     assert counts == [25, 51, 25]
 
 
-def test_a_population_has_each_usable_picture_once() -> None:
+def test_a_population_has_each_usable_image_once() -> None:
     good = measurement(0, key="a")
     found = [good, good, measurement(1, key="b", status="diverged"), measurement(2, key="c", upsampled=True)]
     population = Population.of("x", "y", found, failed=2)
@@ -39,17 +39,17 @@ def test_a_population_has_each_usable_picture_once() -> None:
 
 
 @pytest.mark.parametrize(("rate", "least"), [(0.05, 59), (0.01, 299), (0.001, 2995)])
-def test_how_many_pictures_a_rate_takes(rate: float, least: int) -> None:
+def test_how_many_images_a_rate_takes(rate: float, least: int) -> None:
     settings = CalibrationSettings(rate=rate)
-    needed = required_pictures(settings)
+    needed = required_images(settings)
     assert math.ceil(needed * 0.5) >= least
     assert math.ceil((needed - 1) * 0.5) < least
-    assert required_pictures(CalibrationSettings(rate=rate, bins=3)) == 3 * needed
-    assert required_pictures(CalibrationSettings(rate=rate, candidates=2)) > needed
+    assert required_images(CalibrationSettings(rate=rate, bins=3)) == 3 * needed
+    assert required_images(CalibrationSettings(rate=rate, candidates=2)) > needed
 
 
 def test_too_few_are_refused_with_the_number() -> None:
-    with pytest.raises(UsageError, match=r"'real' has 500 usable pictures.* needs 299 .*597 in all"):
+    with pytest.raises(UsageError, match=r"'real' has 500 usable images.* needs 299 .*597 in all"):
         calibration(count=500)
 
 
@@ -62,8 +62,8 @@ def test_the_strictest_population_sets_the_threshold() -> None:
     assert threshold.value < easy.value
 
 
-def test_the_promise_is_kept_on_fresh_pictures() -> None:
-    """Over many calibrations, the rate on new pictures exceeds 1 % in about 5 % of them or fewer."""
+def test_the_promise_is_kept_on_fresh_images() -> None:
+    """Over many calibrations, the rate on new images exceeds 1 % in about 5 % of them or fewer."""
     from scipy.stats import norm
 
     exceeded = 0
@@ -85,7 +85,7 @@ def test_the_promise_is_kept_on_fresh_pictures() -> None:
 
 
 def test_bins_have_thresholds_of_their_own() -> None:
-    """Simple pictures measure low whoever drew them: one threshold for all would be set by them."""
+    """Simple images measure low whoever drew them: one threshold for all would be set by them."""
     found = []
     for one in measurements("real", 1400, 0, spread=0.2):
         found.append(

@@ -55,12 +55,12 @@ def test_a_share_has_its_exact_interval() -> None:
     assert Share(5, 500).interval == pytest.approx((0.0033, 0.0232), abs=1e-4)
 
 
-def test_diverged_pictures_do_not_count_and_empty_populations_are_refused() -> None:
+def test_diverged_images_do_not_count_and_empty_populations_are_refused() -> None:
     made = calibration()
     bad = measurement(-9, key="bad", status="diverged")
     found = evaluate(made, [*measurements("o", 50, -4), bad], {"real": measurements("r", 50, 0)})
     assert found.own[0].attributed.total == 50
-    with pytest.raises(NoInputError, match="'real' has no usable picture"):
+    with pytest.raises(NoInputError, match="'real' has no usable image"):
         evaluate(made, measurements("o", 50, -4), {"real": [bad]})
 
 
@@ -74,11 +74,11 @@ def test_what_gets_no_score_does_not_count_and_each_content_counts_once() -> Non
     assert usable(made, everything) == fine
     found = evaluate(made, everything, {"real": measurements("r", 9, 0)})
     assert found.left_out == {"own": 3, "real": 0}
-    with pytest.raises(NoInputError, match="1 usable picture, 2 are needed"):
+    with pytest.raises(NoInputError, match="1 usable image, 2 are needed"):
         evaluate(made, fine[:1], {"real": measurements("r", 9, 0)})
 
 
-def test_pictures_of_the_calibration_are_recognised() -> None:
+def test_images_of_the_calibration_are_recognised() -> None:
     made = calibration(count=640)
     assert known(made, [*measurements("real", 10, 0.0), *measurements("new", 5, 0.0)]) == 10
 
@@ -92,12 +92,12 @@ def test_rules_are_set_on_the_calibration_and_only_two_control_mistakes() -> Non
     mistakes = {name: one.attributed["sibling"] for name, one in rules.items()}
     assert mistakes["Neyman-Pearson"].count <= mistakes["conformal"].count <= mistakes["quantile"].count
     assert mistakes["Neyman-Pearson"].interval[0] <= 0.01
-    # Own pictures have log distances N(-2.5, 1), others N(-1, 1): Grubbs' limit lies 3.6 deviations above the mean.
+    # Own images have log distances N(-2.5, 1), others N(-1, 1): Grubbs' limit lies 3.6 deviations above the mean.
     assert mistakes["Grubbs"].count / 2000 > 0.9
     assert mistakes["95 % of a density"].count / 2000 == pytest.approx(norm.cdf(-2.5 + 1.645 + 1), abs=0.1)
 
 
-def test_a_rule_that_needs_more_pictures_says_how_many() -> None:
+def test_a_rule_that_needs_more_images_says_how_many() -> None:
     made = calibration(count=240, settings=CalibrationSettings(score="lpips", rule="conformal"))
     found = evaluate(made, measurements("o", 20, -4), {"real": measurements("r", 20, 0)})
     rule = found.rules[0]
@@ -105,7 +105,7 @@ def test_a_rule_that_needs_more_pictures_says_how_many() -> None:
     assert "Neyman-Pearson, needs 299 others" in {row[1] for row in tables(found)[3].rows}
 
 
-def test_matched_thresholds_promise_only_where_there_are_enough_pictures() -> None:
+def test_matched_thresholds_promise_only_where_there_are_enough_images() -> None:
     made = calibration()
     own = measurements("blurred own", 200, -3)
     others = {"many": measurements("many", 400, 0), "few": measurements("few", 100, 0)}
@@ -120,7 +120,7 @@ def test_matched_thresholds_promise_only_where_there_are_enough_pictures() -> No
         assert one.found == Share(int((distances < one.threshold).sum()), 200)
 
 
-def test_simple_pictures_that_are_accused_show() -> None:
+def test_simple_images_that_are_accused_show() -> None:
     made = calibration()
     below = made.threshold("lpips", 0.5)[1].value
 
@@ -168,9 +168,9 @@ def test_the_page_has_tables_and_figures_and_no_script() -> None:
     assert evaluation_page(made, "A", [clean, blurred], "invert evaluate <x>").decode() == page
     assert draw_roc(clean).light.startswith(b"\x89PNG")
     separation, verdicts, *_ = tables(clean)
-    assert [row[1] for row in separation.rows] == ["<b>real</b>", "own pictures, rightly"] * 2
+    assert [row[1] for row in separation.rows] == ["<b>real</b>", "own images, rightly"] * 2
     assert [row[0] for row in verdicts.rows] == ["own", "<b>real</b>"]
-    assert separation.caption.endswith("1 % of 60 pictures is none of them, so that the rate is not known to be so low")
+    assert separation.caption.endswith("1 % of 60 images is none of them, so that the rate is not known to be so low")
     overview = overview_table([clean, blurred])
     assert [row[0] for row in overview.rows] == ["none", "none", "blur:1", "blur:1"]
     assert all(len(row) == len(table.header) for table in [*tables(clean), overview] for row in table.rows)

@@ -1,4 +1,4 @@
-"""Perturbed pictures."""
+"""Perturbed images."""
 
 import numpy as np
 import numpy.typing as npt
@@ -11,7 +11,7 @@ KINDS = "jpeg:75 resize:0.5 blur:1 noise:5 crop:0.05 shift:2 gamma:1.1 flip"
 
 
 @pytest.fixture(params=[1, 3])
-def picture(request: pytest.FixtureRequest) -> npt.NDArray[np.uint8]:
+def image(request: pytest.FixtureRequest) -> npt.NDArray[np.uint8]:
     return np.random.RandomState(0).randint(0, 256, [24, 32, request.param], np.uint8)
 
 
@@ -28,36 +28,36 @@ def test_lists_are_read() -> None:
 
 
 def test_opacity_is_not_perturbed_as_a_colour() -> None:
-    picture = np.random.RandomState(1).randint(0, 256, [16, 16, 4], np.uint8)
+    image = np.random.RandomState(1).randint(0, 256, [16, 16, 4], np.uint8)
     for one in parse_perturbations("jpeg:50 noise:20 gamma:2"):
-        found = apply(picture, one, "a")
-        np.testing.assert_array_equal(found[..., 3], picture[..., 3])
-        np.testing.assert_array_equal(found[..., :3], apply(picture[..., :3], one, "a"))
+        found = apply(image, one, "a")
+        np.testing.assert_array_equal(found[..., 3], image[..., 3])
+        np.testing.assert_array_equal(found[..., :3], apply(image[..., :3], one, "a"))
     for one in parse_perturbations("resize:0.5 blur:1 crop:0.1 shift:2 flip"):
-        assert (apply(picture, one, "a")[..., 3] != picture[..., 3]).any()
+        assert (apply(image, one, "a")[..., 3] != image[..., 3]).any()
 
 
 @pytest.mark.parametrize("one", parse_perturbations(KINDS), ids=lambda one: one.key)
-def test_shape_stays_and_the_same_again_is_the_same(picture: npt.NDArray[np.uint8], one: Perturbation) -> None:
-    found = apply(picture, one, "a")
-    assert (found.shape, found.dtype) == (picture.shape, np.uint8)
-    assert (found != picture).any()
-    np.testing.assert_array_equal(apply(picture, one, "a"), found)
+def test_shape_stays_and_the_same_again_is_the_same(image: npt.NDArray[np.uint8], one: Perturbation) -> None:
+    found = apply(image, one, "a")
+    assert (found.shape, found.dtype) == (image.shape, np.uint8)
+    assert (found != image).any()
+    np.testing.assert_array_equal(apply(image, one, "a"), found)
 
 
-def test_each_does_what_it_says(picture: npt.NDArray[np.uint8]) -> None:
-    flat = np.full_like(picture, 128)
+def test_each_does_what_it_says(image: npt.NDArray[np.uint8]) -> None:
+    flat = np.full_like(image, 128)
     for text in ("resize:0.5", "blur:2", "crop:0.1", "shift:3", "flip", "jpeg:90"):
         np.testing.assert_allclose(apply(flat, *parse_perturbations(text)), flat, atol=1)
     (flip,) = parse_perturbations("flip")
-    np.testing.assert_array_equal(apply(apply(picture, flip), flip), picture)
+    np.testing.assert_array_equal(apply(apply(image, flip), flip), image)
     large = np.full([200, 200, 1], 128, np.uint8)
     (noise,) = parse_perturbations("noise:5")
     assert apply(large, noise, "a").std() == pytest.approx(5, rel=0.03)
     assert (apply(large, noise, "a") != apply(large, noise, "b")).any()
     (shift,) = parse_perturbations("shift:2")
-    np.testing.assert_array_equal(apply(picture, shift)[:, 2:], picture[:, :-2])
+    np.testing.assert_array_equal(apply(image, shift)[:, 2:], image[:, :-2])
     (gamma,) = parse_perturbations("gamma:2")
     np.testing.assert_array_equal(apply(large, gamma), np.full_like(large, 64))
-    coarse, fine = (apply(picture, one) for one in parse_perturbations("jpeg:20,95"))
-    assert np.abs(coarse.astype(int) - picture).mean() > np.abs(fine.astype(int) - picture).mean()
+    coarse, fine = (apply(image, one) for one in parse_perturbations("jpeg:20,95"))
+    assert np.abs(coarse.astype(int) - image).mean() > np.abs(fine.astype(int) - image).mean()

@@ -11,16 +11,16 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from invert.attribution.report import images, summary
-from invert.attribution.report.summary import ReportNetwork, ReportPicture
+from invert.attribution.report import panels, summary
+from invert.attribution.report.summary import ReportImage, ReportNetwork
 from invert.attribution.verdict import Outcome, rate_sentence, ratio_sentence
 from tests.attribution.attribution_case import (
     COMMAND,
     KINDS,
     calibrations,
+    image,
+    images,
     networks,
-    picture,
-    pictures,
     report,
     verdict,
 )
@@ -79,11 +79,11 @@ def check_allowed(page: Reader) -> None:
 
 
 def shown(page: Reader, alt: str) -> list["np.typing.NDArray[np.uint8]"]:
-    """Return the pixels of the pictures whose description has these words."""
+    """Return the pixels of the images whose description has these words."""
     found = []
-    for image in page.all("img"):
-        if alt in str(image["alt"]):
-            data = base64.b64decode(str(image["src"]).partition(",")[2])
+    for entry in page.all("img"):
+        if alt in str(entry["alt"]):
+            data = base64.b64decode(str(entry["src"]).partition(",")[2])
             with Image.open(io.BytesIO(data)) as opened:
                 found.append(np.asarray(opened))
     return found
@@ -97,12 +97,12 @@ def cells(page: bytes, row: int) -> list[str]:
 
 
 def test_every_kind_of_verdict_has_its_sentences() -> None:
-    some = pictures()
+    some = images()
     outcomes = {one.verdict.outcome for one in some if one.verdict is not None}
     assert outcomes == set(Outcome)
     page = Reader(report(some))
     check_allowed(page)
-    assert "7 pictures: 2 attributed, 1 none of these, 3 cannot tell, 1 not read" in page.text
+    assert "7 images: 2 attributed, 1 none of these, 3 cannot tell, 1 not read" in page.text
     for one in some:
         if one.verdict is None:
             continue
@@ -115,20 +115,20 @@ def test_every_kind_of_verdict_has_its_sentences() -> None:
     for name, calibration in zip("AB", calibrations(), strict=True):
         assert page.text.count(rate_sentence(calibration, name, share=2)) == 1 + len(KINDS)
     assert "cannot tell: cannot separate A from B" in page.text
-    assert "it measures like neither its own pictures nor others" in page.text
-    assert "its own pictures and others measure like this" in page.text
+    assert "it measures like neither its own images nor others" in page.text
+    assert "its own images and others measure like this" in page.text
     assert "Not read: the file is cut off." in page.text
 
 
 def test_summary_has_what_was_found_and_leads_there() -> None:
     found = verdict([-8.0], "evidence")
-    page = report([picture("a.png", found, count=1)], networks(1, "evidence"))
+    page = report([image("a.png", found, count=1)], networks(1, "evidence"))
     reading = found.findings[0].evidence
     assert reading is not None
     score, threshold = f"{reading.score:.2f}", f"{reading.threshold:.2f}"
     assert cells(page, 0)[:6] == ["1. a.png", "attributed to A", "0.0003", "below", score, threshold]
     assert cells(page, 0)[6:] == [f"{reading.p0:.2g}", f"{reading.p1:.2g}", f"{reading.ratio:.0f}"]
-    several = report(pictures())
+    several = report(images())
     assert cells(several, 1)[:3] == ["1. samples/of A.png", "attributed to A", "B"]
     assert cells(several, 12) == ["7. samples/cut.png", "not read", *["-"] * 7]
     sections = {part["id"] for part in Reader(several).all("section")}
@@ -140,13 +140,13 @@ def test_summary_has_what_was_found_and_leads_there() -> None:
 
 def test_a_rate_of_ones_own_is_the_one_that_is_stated() -> None:
     found = verdict([-8.0, 0.0])
-    assert "At most 5 % (shared by 2 candidates)" in Reader(report([picture("a", found)], rate=0.05)).text
+    assert "At most 5 % (shared by 2 candidates)" in Reader(report([image("a", found)], rate=0.05)).text
 
 
 @pytest.mark.parametrize("score", ["lpips", "evidence"])
 def test_each_score_has_its_place_once(score: str) -> None:
-    page = Reader(report([picture("a", verdict([-8.0, 0.0], score))], networks(2, score)))
-    figures = [image["alt"] for image in page.all("img") if image.get("class") == "for-light"]
+    page = Reader(report([image("a", verdict([-8.0, 0.0], score))], networks(2, score)))
+    figures = [one["alt"] for one in page.all("img") if one.get("class") == "for-light"]
     assert len(figures) == (2 if score == "lpips" else 4)
     assert page.text.count("This score decides.") == 2
     assert page.text.count("The paper's rule, for comparison.") == (0 if score == "lpips" else 2)
@@ -154,7 +154,7 @@ def test_each_score_has_its_place_once(score: str) -> None:
     assert "LPIPS distance 1.0000, not below the threshold" in page.text
 
 
-def test_pictures_are_drawn_among_those_of_their_own_complexity() -> None:
+def test_images_are_drawn_among_those_of_their_own_complexity() -> None:
     simple, complex_ = (verdict([-8.0], bins=2, complexity=value) for value in (0.1, 0.9))
     places = images.draw_all_places([calibrations(bins=2)[0]], [simple, None, complex_, simple])
     assert [list(place) for place in places] == [[(0, "lpips")], [], [(0, "lpips")], [(0, "lpips")]]
@@ -180,12 +180,12 @@ def test_histograms_are_those_that_the_p_values_count_in(monkeypatch: pytest.Mon
 
 
 @pytest.mark.parametrize("channels", [1, 3, 4])
-def test_pictures_of_any_channels(channels: int) -> None:
-    one = picture("a.png", verdict([-8.0]), count=1, channels=channels)
+def test_images_of_any_channels(channels: int) -> None:
+    one = image("a.png", verdict([-8.0]), count=1, channels=channels)
     page = Reader(report([one], networks(1)))
     check_allowed(page)
     (given,) = one.targets
-    (target,), (made,), (map_,) = (shown(page, alt) for alt in ("The picture", "What A makes", "differ"))
+    (target,), (made,), (map_,) = (shown(page, alt) for alt in ("The image", "What A makes", "differ"))
     if channels == 4:
         alpha = given[..., 3:] / 255
         np.testing.assert_allclose(target, given[..., :3] * alpha, atol=1)
@@ -199,38 +199,38 @@ def test_pictures_of_any_channels(channels: int) -> None:
     assert f"Difference, {images.AMPLIFIED} times" in page.text
 
 
-def test_large_pictures_are_reduced() -> None:
-    large = picture("large.png", verdict([-8.0]), count=1, size=1024)
+def test_large_images_are_reduced() -> None:
+    large = image("large.png", verdict([-8.0]), count=1, size=1024)
     page = Reader(report([large], networks(1)))
-    assert [image.shape[0] for image in shown(page, "The picture")] == [images.SHOWN]
+    assert [one.shape[0] for one in shown(page, "The image")] == [panels.SHOWN]
     assert len(shown(page, "differ")) == 1
     assert "large.png" in page.text
     assert len(report([large], networks(1))) < 1_000_000
 
 
 def test_networks_of_different_sizes_are_each_compared_with_what_they_were_given() -> None:
-    large, small = picture("a.png", verdict([-8.0, -3.5]), size=64), picture("a.png", None)
+    large, small = image("a.png", verdict([-8.0, -3.5]), size=64), image("a.png", None)
     targets = [large.targets[0], small.targets[1]]
     made = [large.reconstructions[0], small.reconstructions[1]]
-    both = ReportPicture(Path("a.png"), "", targets, large.verdict, made, large.distances)
+    both = ReportImage(Path("a.png"), "", targets, large.verdict, made, large.distances)
     page = Reader(report([both], networks(2)))
-    assert [image.shape[0] for image in shown(page, "The picture")] == [64, 32]
-    for map_, target, image in zip(shown(page, "differ"), targets, made, strict=True):
-        difference = np.abs(target.astype(int) - image)
+    assert [one.shape[0] for one in shown(page, "The image")] == [64, 32]
+    for map_, target, one in zip(shown(page, "differ"), targets, made, strict=True):
+        difference = np.abs(target.astype(int) - one)
         np.testing.assert_array_equal(map_, np.minimum(255, images.AMPLIFIED * difference).squeeze())
 
 
 def test_no_calibration_no_verdict() -> None:
     without = [ReportNetwork("A", Path("A.pkl"), "a" * 64, None, None)]
-    one = picture("a.png", None, count=1)
-    plain = ReportPicture(one.path, "", one.targets, None, one.reconstructions, [0.0123], "below 0.02 (error unknown)")
+    one = image("a.png", None, count=1)
+    plain = ReportImage(one.path, "", one.targets, None, one.reconstructions, [0.0123], "below 0.02 (error unknown)")
     page = Reader(report([plain], without))
     check_allowed(page)
     assert "No verdict" in page.text
-    assert "1 picture: 1 no verdict" in page.text
+    assert "1 image: 1 no verdict" in page.text
     assert "below 0.02 (error unknown)" in page.text
     assert "There is no calibration of A" in page.text
-    assert not [image for image in page.all("img") if image.get("class")]
+    assert not [one for one in page.all("img") if one.get("class")]
 
 
 @pytest.mark.parametrize(
@@ -238,17 +238,17 @@ def test_no_calibration_no_verdict() -> None:
     [
         ({"upsampled": True}, "smaller than the network's 32 px"),
         ({"status": "diverged"}, "diverged"),
-        ({"complexity": 9.0}, "more complex than every picture"),
+        ({"complexity": 9.0}, "more complex than every image"),
     ],
     ids=["small", "diverged", "complex"],
 )
 def test_refusals_have_their_reason(values: dict[str, Any], reason: str) -> None:
-    page = Reader(report([picture("a.png", verdict([-8.0], **values), count=1)], networks(1)))
+    page = Reader(report([image("a.png", verdict([-8.0], **values), count=1)], networks(1)))
     assert re.search(f"Verdict: cannot tell: [^.]*{reason}", page.text)
 
 
 def test_what_it_takes_to_repeat_it() -> None:
-    page = Reader(report(pictures()))
+    page = Reader(report(images()))
     assert COMMAND in page.text
     for word in ("5e" * 32, "a" * 64, "b" * 64, "seed", "nets/A.safetensors", "nets/A.calibration.json", "0.1.0"):
         assert word in page.text
@@ -259,8 +259,8 @@ def test_what_it_takes_to_repeat_it() -> None:
 
 
 def test_a_long_command_is_whole() -> None:
-    words = ["invert", "attribute", *(f"'pictures of mine/{number:06}.png'" for number in range(1000))]
-    page = report([picture("a.png", None, count=1)], networks(1), command=" ".join(words))
+    words = ["invert", "attribute", *(f"'images of mine/{number:06}.png'" for number in range(1000))]
+    page = report([image("a.png", None, count=1)], networks(1), command=" ".join(words))
     lines = re.findall(r'<p class="code">(.*?)</p>', page.decode())
     assert len(lines) > 10
     assert all(line.endswith(" \\") for line in lines[:-1])
@@ -270,10 +270,10 @@ def test_a_long_command_is_whole() -> None:
 
 def test_hostile_names_and_values_change_nothing() -> None:
     found = verdict([-8.0, 0.0])
-    plain = Reader(report([picture(f"{number}.png", found) for number, _ in enumerate(HOSTILE)]))
+    plain = Reader(report([image(f"{number}.png", found) for number, _ in enumerate(HOSTILE)]))
     bad = ReportNetwork(HOSTILE[0], Path(HOSTILE[1]), HOSTILE[2], calibrations()[0], Path(HOSTILE[3]))
     values = {"settings": {f"key{n}": HOSTILE[n % 10] for n in range(5)}, "software": {HOSTILE[1]: HOSTILE[0]}}
-    page = Reader(report([picture(name, found) for name in HOSTILE], [bad, networks()[1]], **values))
+    page = Reader(report([image(name, found) for name in HOSTILE], [bad, networks()[1]], **values))
     check_allowed(page)
     assert [name for name, _ in page.tags] == [name for name, _ in plain.tags]
     assert "<img src=x onerror=alert(1)>.png" in page.text
@@ -281,17 +281,17 @@ def test_hostile_names_and_values_change_nothing() -> None:
 
 
 def test_same_arguments_same_bytes() -> None:
-    assert report(pictures()) == report(pictures())
+    assert report(images()) == report(images())
 
 
-def test_with_many_pictures_the_rest_is_in_the_table(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_with_many_images_the_rest_is_in_the_table(monkeypatch: pytest.MonkeyPatch) -> None:
     for module in ("report", "report_summary"):
-        monkeypatch.setattr(f"invert.attribution.{module}.MAX_PICTURES", 15)
+        monkeypatch.setattr(f"invert.attribution.{module}.MAX_IMAGES", 15)
     found = verdict([-8.0])
-    page = report([picture(f"{n}.png", found, count=1) for n in range(40)], networks(1))
+    page = report([image(f"{n}.png", found, count=1) for n in range(40)], networks(1))
     reader = Reader(page)
     assert len(reader.all("section")) == 1 + 15 + 4
-    assert "The first 15 pictures have a section each; 25 more are only in this table." in reader.text
+    assert "The first 15 images have a section each; 25 more are only in this table." in reader.text
     assert cells(page, 39)[0] == "40. 39.png"
     assert '<a href="#s16">15. 14.png</a>' in page.decode()
     assert "40. 39.png</a>" not in page.decode()
@@ -299,7 +299,7 @@ def test_with_many_pictures_the_rest_is_in_the_table(monkeypatch: pytest.MonkeyP
 
 
 def test_size_is_bounded() -> None:
-    assert summary.MAX_PICTURES == 200
+    assert summary.MAX_IMAGES == 200
     found = verdict([-8.0, 0.0], "evidence")
-    page = report([picture(f"{n}.png", found, seed=n) for n in range(20)], networks(2, "evidence"))
+    page = report([image(f"{n}.png", found, seed=n) for n in range(20)], networks(2, "evidence"))
     assert len(page) / 20 < 300_000

@@ -7,14 +7,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.attribution.attribution_case import networks, picture, pictures, report, verdict
+from tests.attribution.attribution_case import image, images, networks, report, verdict
 from tests.test_page import (
     Browse,
     Visit,  # a fixture
 )
 
 PAPER = {"light": (255, 255, 255), "dark": (18, 22, 27)}
-PICTURE_NAME = "<img src=x onerror=alert(1)>.png"
+IMAGE_NAME = "<img src=x onerror=alert(1)>.png"
 
 pytestmark = pytest.mark.timeout(60)
 
@@ -22,8 +22,8 @@ pytestmark = pytest.mark.timeout(60)
 @pytest.fixture(scope="module")
 def page() -> bytes:
     """Return a report with every kind of verdict and a hostile name, decided by the evidence."""
-    hostile = picture(PICTURE_NAME, verdict([-8.0, 0.0], "evidence"), channels=4)
-    return report([hostile, *pictures(2, "evidence")], networks(2, "evidence"), command=f"invert '{PICTURE_NAME}'")
+    hostile = image(IMAGE_NAME, verdict([-8.0, 0.0], "evidence"), channels=4)
+    return report([hostile, *images(2, "evidence")], networks(2, "evidence"), command=f"invert '{IMAGE_NAME}'")
 
 
 @pytest.mark.parametrize(("width", "scheme"), [(390, "light"), (390, "dark"), (1280, "light"), (1280, "dark")], ids=str)

@@ -11,7 +11,7 @@ from generator.files.reading import load
 from generator.networks import Generator
 from generator.stylegan2.config import MappingConfig, SynthesisConfig
 from invert.attribution.populations import FIRST_SEED, draw_samples
-from invert.projection.latents import class_label, draw_picture, seed_latent
+from invert.projection.latents import class_label, draw_image, seed_latent
 
 
 def test_samples_have_stored_and_random_noise_in_turn(tmp_path: Path, network: Path) -> None:
@@ -21,10 +21,10 @@ def test_samples_have_stored_and_random_noise_in_turn(tmp_path: Path, network: P
         seed = FIRST_SEED + number
         assert path.name == f"seed{seed}.png"
         ws = generator.mapping_ws(seed_latent(seed, generator.config.mapping.z_dim))
-        pictures = {noise: draw_picture(generator, ws, noise, seed) for noise in ("const", "random")}
-        assert not np.array_equal(pictures["const"], pictures["random"])
-        drawn = np.asarray(Image.open(path)).reshape(pictures["const"].shape)
-        assert np.array_equal(drawn, pictures["random" if number % 2 else "const"])
+        images = {noise: draw_image(generator, ws, noise, seed) for noise in ("const", "random")}
+        assert not np.array_equal(images["const"], images["random"])
+        drawn = np.asarray(Image.open(path)).reshape(images["const"].shape)
+        assert np.array_equal(drawn, images["random" if number % 2 else "const"])
 
 
 def test_samples_that_are_there_are_left_alone(tmp_path: Path, network: Path) -> None:
@@ -46,4 +46,4 @@ def test_each_class_is_drawn_with_both_kinds_of_noise(tmp_path: Path) -> None:
         seed = FIRST_SEED + number
         ws = generator.mapping_ws(seed_latent(seed, 8), class_label(number // 2, 2))
         drawn = np.asarray(Image.open(path)).reshape(8, 8, 3)
-        assert np.array_equal(drawn, draw_picture(generator, ws, "random" if number % 2 else "const", seed))
+        assert np.array_equal(drawn, draw_image(generator, ws, "random" if number % 2 else "const", seed))

@@ -13,19 +13,19 @@ def test_the_four_cases() -> None:
     clear = calibration(own=-2.5)
     assert judge(made, measurement(-8), "A").outcome is Outcome.ATTRIBUTED
     assert judge(made, measurement(0), "A").outcome is Outcome.NONE
-    between = judge(made, measurement(-4.8), "A")  # below the threshold, but above every picture of its own
+    between = judge(made, measurement(-4.8), "A")  # below the threshold, but above every image of its own
     assert (between.outcome, between.fires) == (Outcome.CANNOT_TELL, True)
-    assert "neither its own pictures nor others" in between.reason
+    assert "neither its own images nor others" in between.reason
     overlap = judge(clear, measurement(-2.5), "A")
     assert (overlap.outcome, overlap.fires) == (Outcome.CANNOT_TELL, False)
-    assert "its own pictures and others" in overlap.reason
+    assert "its own images and others" in overlap.reason
 
 
 def test_few_own_samples_rule_nothing_out() -> None:
     settings = CalibrationSettings(score="lpips", rate=0.05)
     few = judge(calibration(count=OWN_TO_RULE_OUT - 1, settings=settings), measurement(9.0), "A")
     assert few.outcome is Outcome.CANNOT_TELL
-    assert few.reason == "none of its own pictures measures like this, but 98 are too few to rule it out"
+    assert few.reason == "none of its own images measures like this, but 98 are too few to rule it out"
     enough = judge(calibration(count=OWN_TO_RULE_OUT, settings=settings), measurement(9.0), "A")
     assert (enough.outcome, enough.reason) == (Outcome.NONE, "")
 
@@ -35,8 +35,8 @@ def test_no_verdict_on_what_was_not_calibrated() -> None:
     for one, reason in (
         (measurement(-8, upsampled=True), "smaller than the network's 32 px"),
         (measurement(-8, status="diverged"), "diverged"),
-        (measurement(-8, complexity=2), "more complex than every picture"),
-        (measurement(-8, complexity=-1), "simpler than every picture"),
+        (measurement(-8, complexity=2), "more complex than every image"),
+        (measurement(-8, complexity=-1), "simpler than every image"),
         (measurement(float("nan")), "could not be measured"),
     ):
         finding = judge(made, one, "A")
@@ -57,12 +57,12 @@ def test_p_values_and_ratio_stay_within_what_the_calibration_supports() -> None:
     assert worst.ratio >= worst.ratio_low == pytest.approx(1 / 321)
 
 
-def test_a_picture_is_held_against_the_hardest_population() -> None:
+def test_a_image_is_held_against_the_hardest_population() -> None:
     made = calibration(others={"real": 0.0, "sibling": -3.0})
     reading = judge(made, measurement(-3.5), "A").lpips
     assert reading is not None
     assert reading.population == "sibling"
-    assert reading.p0 > 0.2  # many of the sibling's measure so, hardly any real picture
+    assert reading.p0 > 0.2  # many of the sibling's measure so, hardly any real image
     assert reading.ratio < 10
 
 
@@ -106,8 +106,8 @@ def test_the_sentences_name_rate_confidence_and_populations() -> None:
     made = calibration()
     text = rate_sentence(made, "A")
     assert text.startswith(
-        "At most 1 % of pictures like those of the calibration, real (320), sibling (320), are attributed to A by "
-        "mistake, with 95% confidence. Of pictures held out of it "
+        "At most 1 % of images like those of the calibration, real (320), sibling (320), are attributed to A by "
+        "mistake, with 95% confidence. Of images held out of it "
     )
     assert "of 160 real" in text
     text = ratio_sentence(judge(made, measurement(-8), "A"), made)

@@ -34,7 +34,7 @@ def make_manifest(
     run: Mapping[str, Any] | None = None,
     **method: Any,
 ) -> Manifest:
-    """Return what the pictures of a small batch have in common."""
+    """Return what the images of a small batch have in common."""
     network = {
         "sha256": hashlib.sha256(b"file").hexdigest(),
         "weights_sha256": hashlib.sha256(b"weights").hexdigest(),
@@ -49,9 +49,9 @@ def make_manifest(
 
 
 def make_entry(manifest: Manifest, name: bytes, *, layers: Mapping[str, int] = LAYERS, **changes: Any) -> Entry:
-    """Return a finished picture whose numbers follow from its name."""
+    """Return a finished image whose numbers follow from its name."""
     random = np.random.default_rng(list(name))
-    picture = (manifest.side, manifest.side, manifest.channels)
+    image = (manifest.side, manifest.side, manifest.channels)
     sha256 = hashlib.sha256(name)
     entry = Entry(
         name=name,
@@ -66,14 +66,14 @@ def make_entry(manifest: Manifest, name: bytes, *, layers: Mapping[str, int] = L
         layer_distances=random.random(5).astype(np.float32),
         curve=random.random(manifest.steps).astype(np.float32),
         noise={layer: random.standard_normal((side, side)).astype(np.float32) for layer, side in layers.items()},
-        reconstruction=random.integers(0, 256, picture, np.uint8),
-        target=random.integers(0, 256, picture, np.uint8),
+        reconstruction=random.integers(0, 256, image, np.uint8),
+        target=random.integers(0, 256, image, np.uint8),
     )
     return replace(entry, **changes)
 
 
 def make_entries(manifest: Manifest, count: int = 7) -> list[Entry]:
-    """Return finished pictures in some folders, in the order of the rows."""
+    """Return finished images in some folders, in the order of the rows."""
     names = sorted((b"%s/%02d.png" % (b"ab"[i % 2 : i % 2 + 1], i) for i in range(count)), key=lambda n: n.split(b"/"))
     return [make_entry(manifest, name) for name in names]
 
@@ -81,14 +81,14 @@ def make_entries(manifest: Manifest, count: int = 7) -> list[Entry]:
 def write_batch(
     out: Path, manifest: Manifest, entries: Iterable[Entry], failures: Iterable[Failure] = FAILURES
 ) -> PackResult:
-    """Go the whole way from finished pictures to the file."""
+    """Go the whole way from finished images to the file."""
     with lock_output(out) as lock:
         fill(begin_journal(lock, manifest), entries, failures)
         return pack(lock)
 
 
 def fill(journal: Journal, entries: Iterable[Entry], failures: Iterable[Failure] = ()) -> None:
-    """Save pictures, note failures and that this was all."""
+    """Save images, note failures and that this was all."""
     count = 0
     for entry in entries:
         journal.save(entry)

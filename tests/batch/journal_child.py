@@ -19,11 +19,11 @@ from invert.store.names import in_shard
 from tests.batch.batch_case import make_entry, make_manifest
 
 FAILS = 4
-"""Every so many-th picture has no result."""
+"""Every so many-th image has no result."""
 
 
 def names_of(count: int) -> list[bytes]:
-    """Return the names of the pictures of a run."""
+    """Return the names of the images of a run."""
     return [b"%03d.png" % number for number in range(count)]
 
 
@@ -36,9 +36,9 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--steps", type=int, default=3)
     parser.add_argument("--reverse", action="store_true")
     parser.add_argument("--overwrite", action="store_true")
-    parser.add_argument("--tell", action="store_true", help="write the name of each picture that is made")
+    parser.add_argument("--tell", action="store_true", help="write the name of each image that is made")
     parser.add_argument("--hold", type=float, default=0, help="say so and sleep, with the journal open")
-    parser.add_argument("--pause", type=float, default=0, help="seconds to each picture")
+    parser.add_argument("--pause", type=float, default=0, help="seconds to each image")
     parser.add_argument("--file-limit", type=int, help="bytes that a file may have from packing on")
     try:
         _run(parser.parse_args(arguments))
@@ -55,7 +55,7 @@ def _run(options: argparse.Namespace) -> None:
             before = finished_output(options.out)
             if before is not None and before.manifest.changes_to(manifest):
                 raise UsageError("exists with other settings", path=options.out)
-            if before is not None and before.pictures + before.failures == options.count:
+            if before is not None and before.images + before.failures == options.count:
                 return
         journal = begin_journal(lock, manifest, overwrite=options.overwrite)
         if options.hold:
@@ -68,8 +68,8 @@ def _run(options: argparse.Namespace) -> None:
 
 
 def _make(journal: Journal, options: argparse.Namespace) -> None:
-    pictures = list(enumerate(names_of(options.count)))
-    for number, name in reversed(pictures) if options.reverse else pictures:
+    images = list(enumerate(names_of(options.count)))
+    for number, name in reversed(images) if options.reverse else images:
         entry = make_entry(journal.manifest, name)
         if not in_shard(name, options.shard) or journal.finished(name, entry.file_sha256):
             continue

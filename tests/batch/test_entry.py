@@ -1,4 +1,4 @@
-"""A finished picture as a file: whole, of this batch, or an error."""
+"""A finished image as a file: whole, of this batch, or an error."""
 
 import hashlib
 import io

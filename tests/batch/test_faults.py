@@ -249,7 +249,7 @@ def test_disk_that_fails_at_every_call(whole: Whole, tmp_path: Path, call: str, 
 
 
 def kill_at_random_times(folder: Path, repeats: int, seed: int) -> None:
-    """Kill runs of 20 pictures at random times; what was finished is not done again, and the end is the same."""
+    """Kill runs of 20 images at random times; what was finished is not done again, and the end is the same."""
     count, source = 20, random.Random(seed)
     reference = folder / "reference.h5"
     start = time.monotonic()

@@ -422,7 +422,7 @@ except LatentsError as error:
 
 
 @pytest.mark.parametrize("skipped", [0, 1], ids=["", "unshuffled"])
-def test_bomb_in_the_place_of_a_large_picture(tmp_path: Path, skipped: int) -> None:
+def test_bomb_in_the_place_of_a_large_image(tmp_path: Path, skipped: int) -> None:
     """A chunk of 3 MB may have 3 MB of compressed bytes, which can be 2 GB of zeros."""
     from dataclasses import replace as changed
 

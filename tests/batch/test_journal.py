@@ -30,7 +30,7 @@ def is_finished(journal: Journal, name: bytes = ENTRY.name, file_sha256: str = E
     return journal.finished(name, file_sha256) is not None
 
 
-# Pictures
+# Images
 
 
 def test_what_is_saved_is_finished_for_the_same_file_only(out: Path) -> None:
@@ -46,7 +46,7 @@ def test_what_is_saved_is_finished_for_the_same_file_only(out: Path) -> None:
         assert journal.counts() == Counts(1, 0)
 
 
-def test_failed_pictures_are_tried_again_and_replaced(out: Path) -> None:
+def test_failed_images_are_tried_again_and_replaced(out: Path) -> None:
     with open_journal(out, MANIFEST) as journal:
         journal.fail(ENTRY.name, "image-truncated", "is cut off")
         assert journal.counts() == Counts(0, 1)
@@ -96,7 +96,7 @@ def test_names_of_all_kinds_come_back_from_the_file(out: Path, name: bytes) -> N
         assert (failure.name, failure.reason) == (failed, "reason\\nof two lines")
 
 
-def test_failures_of_pictures_that_are_gone_are_dropped_and_results_are_not(out: Path) -> None:
+def test_failures_of_images_that_are_gone_are_dropped_and_results_are_not(out: Path) -> None:
     with open_journal(out, MANIFEST) as journal:
         journal.save(ENTRY)
         for name in (b"gone", b"there"):
@@ -161,7 +161,7 @@ def test_damaged_entries_are_done_again(out: Path, damage: str) -> None:
         if damage != "renamed":
             [warning] = warnings
             assert path.name in warning
-            assert warning.endswith("the picture is done again")
+            assert warning.endswith("the image is done again")
         if damage == "folder":
             path.rmdir()
         fill(journal, redone, FAILURES)
@@ -246,7 +246,7 @@ def test_output_that_exists_is_not_begun_over(out: Path) -> None:
     data = out.read_bytes()
     found = finished_output(out)
     assert found is not None
-    assert (found.manifest, found.pictures, found.failures) == (MANIFEST, 1, len(FAILURES))
+    assert (found.manifest, found.images, found.failures) == (MANIFEST, 1, len(FAILURES))
     with pytest.raises(UsageError, match="exists already") as caught, open_journal(out, MANIFEST):
         pass
     assert caught.value.code == "output-exists"
@@ -306,7 +306,7 @@ def test_unfinished_run_is_not_packed(out: Path) -> None:
             pack(lock)
         journal = begin_journal(lock, MANIFEST)
         journal.save(ENTRY)
-        with pytest.raises(UsageError, match=r"no run has been through all pictures\. Run the same 'invert project'"):
+        with pytest.raises(UsageError, match=r"no run has been through all images\. Run the same 'invert project'"):
             pack(lock)
         assert pack(lock, partial=True).rows == 1
         assert is_finished(journal)
@@ -316,7 +316,7 @@ def test_unfinished_run_is_not_packed(out: Path) -> None:
 
 
 def test_run_taken_up_again_is_unfinished_until_it_says_so(out: Path) -> None:
-    """It may have been given more pictures since it came to its end the first time."""
+    """It may have been given more images since it came to its end the first time."""
     with lock_output(out) as lock:
         begin_journal(lock, MANIFEST).complete(0)
     with lock_output(out) as lock:

@@ -1,4 +1,4 @@
-"""What all pictures of an output have in common."""
+"""What all images of an output have in common."""
 
 import json
 from typing import Any

@@ -1,4 +1,4 @@
-"""Names of pictures: any bytes, one order, and safe to show."""
+"""Names of images: any bytes, one order, and safe to show."""
 
 import hashlib
 
@@ -10,7 +10,7 @@ from invert.store.names import MAX_NAME, check_name, in_shard, name_key, one_lin
 @pytest.mark.parametrize(
     "name", [b"a.png", b"caf\xe9.png", b"new\nline", b"back\\slash", b"-x", b"..", b"x" * MAX_NAME]
 )
-def test_names_that_a_picture_may_have(name: bytes) -> None:
+def test_names_that_a_image_may_have(name: bytes) -> None:
     assert check_name(name) is name
 
 
@@ -62,7 +62,7 @@ def test_messages_keep_their_backslashes() -> None:
     assert one_line("a\\b\tc\udcff") == "a\\b\\tc\\xff"
 
 
-def test_every_picture_is_in_one_share() -> None:
+def test_every_image_is_in_one_share() -> None:
     names = [b"%d.png" % number for number in range(500)]
     shares = [[name for name in names if in_shard(name, (index, 3))] for index in (1, 2, 3)]
     assert sorted(name for share in shares for name in share) == sorted(names)

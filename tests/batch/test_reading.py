@@ -74,8 +74,8 @@ def test_failures_with_their_place_among_all(path: Path) -> None:
         assert latents.column("index").tolist() == [0, 1, 2, 3, 5, 6, 7]
 
 
-def test_large_pictures_are_read_with_a_limit_and_are_the_same(tmp_path: Path) -> None:
-    """A picture of 300 px is a chunk of its own of 270 kB."""
+def test_large_images_are_read_with_a_limit_and_are_the_same(tmp_path: Path) -> None:
+    """An image of 300 px is a chunk of its own of 270 kB."""
     from dataclasses import replace
 
     from tests.batch.batch_case import make_entry

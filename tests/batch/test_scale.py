@@ -1,4 +1,4 @@
-"""Twenty thousand pictures: time grows with their number, memory hardly at all."""
+"""Twenty thousand images: time grows with their number, memory hardly at all."""
 
 import hashlib
 import os
@@ -26,7 +26,7 @@ def save(journal: Journal, numbers: range) -> None:
 
 
 def look(journal: Journal, count: int) -> float:
-    """Return the seconds that a run takes which finds all pictures finished."""
+    """Return the seconds that a run takes which finds all images finished."""
     start = time.perf_counter()
     for number in range(count):
         name = b"%03d/%06d.png" % (number // 100, number)
@@ -64,7 +64,7 @@ def test_time_is_linear_and_memory_flat(tmp_path: Path, monkeypatch: pytest.Monk
     factor = MANY / FEW
     assert looking[1] < 1.5 * factor * looking[0]
     assert packing[1] < 1.5 * factor * packing[0]
-    assert memory[1] - memory[0] < 2 * (MANY - FEW), "more than 2 kB for each picture"
+    assert memory[1] - memory[0] < 2 * (MANY - FEW), "more than 2 kB for each image"
     with lock_output(out) as lock:
         assert pack(lock).rows == MANY
     assert check(out) == MANY

@@ -15,8 +15,8 @@ from tests.cli.conftest import ROOT
 QUICK = ("--steps", 5, "--lpips", "alex", "--threads", 1, "--batch", 4)
 
 
-def write_pictures(folder: Path, count: int, seed: int = 0) -> Path:
-    """Write pictures of 32 px, each another, in a folder and one below it."""
+def write_images(folder: Path, count: int, seed: int = 0) -> Path:
+    """Write images of 32 px, each another, in a folder and one below it."""
     rng = np.random.RandomState(seed)
     for index in range(count):
         path = folder / ("sub" if index % 3 == 2 else "") / f"{index:03d}.png"
@@ -43,10 +43,10 @@ def start(*arguments: object, **variables: str) -> "subprocess.Popen[str]":
 
 
 def entries(out: Path) -> list[Path]:
-    """Return the finished pictures of a journal."""
+    """Return the finished images of a journal."""
     return sorted((out.with_name(out.name + ".work") / "entries").glob("*.entry"))
 
 
 def leftovers(out: Path) -> list[str]:
-    """Return what stands beside an output that is not a picture's folder."""
-    return sorted(path.name for path in out.parent.iterdir() if path.name not in (out.name, "pictures"))
+    """Return what stands beside an output that is not an image's folder."""
+    return sorted(path.name for path in out.parent.iterdir() if path.name not in (out.name, "images"))

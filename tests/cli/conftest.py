@@ -57,14 +57,14 @@ def in_a_process() -> Callable[..., Result]:
 
 
 @pytest.fixture
-def picture(tmp_path: Path) -> Callable[..., Path]:
-    """Write a picture that differs from every other; returns its path."""
+def image(tmp_path: Path) -> Callable[..., Path]:
+    """Write an image that differs from every other; returns its path."""
     count = 0
 
     def write(name: str | bytes = "a.png", shade: int | None = None) -> Path:
         nonlocal count
         count += 1
-        path = tmp_path / "pictures" / os.fsdecode(name)
+        path = tmp_path / "images" / os.fsdecode(name)
         path.parent.mkdir(parents=True, exist_ok=True)
         seed = count if shade is None else 1000 + shade
         Image.fromarray(np.random.RandomState(seed).randint(0, 256, [32, 32, 3], np.uint8)).save(path, "png")

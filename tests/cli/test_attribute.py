@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from invert.attribution.calibration_file import read_calibration
-from tests.cli.batch_case import start_command, write_pictures
+from tests.cli.batch_case import start_command, write_images
 from tests.cli.conftest import Invert
 
 QUICK = ("--steps", 5, "--lpips", "alex", "--bank", 40, "--batch", 4, "--threads", 1, "--workers", 1)
@@ -27,13 +27,13 @@ def cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPa
 
 @pytest.fixture(scope="module")
 def case(tmp_path_factory: pytest.TempPathFactory, network: Path) -> Path:
-    """A folder with a network, its calibration, and the pictures that it was made with; not to be changed."""
+    """A folder with a network, its calibration, and the images that it was made with; not to be changed."""
     from invert.cli.main import main
 
     folder = tmp_path_factory.mktemp("case")
     shutil.copy(network, folder / "net.pkl")
-    write_pictures(folder / "real", 20, seed=1)
-    write_pictures(folder / "sibling", 20, seed=2)
+    write_images(folder / "real", 20, seed=1)
+    write_images(folder / "sibling", 20, seed=2)
     arguments = ("--network", folder / "net.pkl", "--real", folder / "real", "--other", folder / "sibling")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("INVERT_CACHE", str(tmp_path_factory.getbasetemp() / "attribution-cache"))
@@ -46,7 +46,7 @@ def attribute(invert: Invert, case: Path) -> Invert:
     return lambda *arguments: invert("attribute", "--threads", 1, "--quiet", *arguments)
 
 
-def own_pictures(invert: Invert, case: Path, folder: Path, seeds: str = "0-3") -> Path:
+def own_images(invert: Invert, case: Path, folder: Path, seeds: str = "0-3") -> Path:
     assert invert("generate", "--network", case / "net.pkl", "--seeds", seeds, "--out", folder).code == 0
     return folder
 
@@ -69,7 +69,7 @@ def test_a_calibration_says_what_it_is(case: Path) -> None:
     assert not (case / "net.calibration.json.work").exists()
 
 
-def test_too_few_pictures_are_refused_before_the_work(invert: Invert, case: Path, tmp_path: Path) -> None:
+def test_too_few_images_are_refused_before_the_work(invert: Invert, case: Path, tmp_path: Path) -> None:
     arguments = ("calibrate", "--network", case / "net.pkl", "--real", case / "real", "-o", tmp_path / "a.json", *QUICK)
     for more, least in (((), "299"), (("--fpr", 0.05), "59"), (("--fpr", 0.001), "2995")):
         result = invert(*arguments, *more, "--quiet")
@@ -112,8 +112,8 @@ def test_an_earlier_calibration_is_taken_over(invert: Invert, case: Path, tmp_pa
     assert same.code == 0
     assert "20 of 20 measurements of real are taken over" in same.err
     assert (tmp_path / "same.json").read_bytes() == earlier.read_bytes()
-    # More pictures cost themselves alone, and come to what all of them give without the earlier ones.
-    write_pictures(folder / "more", 4, seed=9)
+    # More images cost themselves alone, and come to what all of them give without the earlier ones.
+    write_images(folder / "more", 4, seed=9)
     for name, more in (("taken", ("--from", earlier)), ("afresh", ())):
         result = invert(*base, "--real", folder, "-o", tmp_path / f"{name}.json", *more)
         assert result.code == 0
@@ -142,38 +142,38 @@ def test_names_of_populations(invert: Invert, case: Path, tmp_path: Path) -> Non
 
 
 def test_verdicts_in_words(attribute: Invert, invert: Invert, case: Path, tmp_path: Path) -> None:
-    own = own_pictures(invert, case, tmp_path / "own")
+    own = own_images(invert, case, tmp_path / "own")
     result = attribute("--network", case / "net.pkl", own, case / "real" / "000.png")
     assert result.code == 0, result.err
     lines = result.out.splitlines()
-    columns = ["verdict", "distance", "LPIPS", "rule", "evidence", "below", "p0", "p1", "ratio", "picture"]
+    columns = ["verdict", "distance", "LPIPS", "rule", "evidence", "below", "p0", "p1", "ratio", "image"]
     assert lines[0].split() == columns
     assert sum("seed000" in line for line in lines) == 4
     assert any(
-        line.startswith("At most 30 % of pictures like those of the calibration, real (10), sibling") for line in lines
+        line.startswith("At most 30 % of images like those of the calibration, real (10), sibling") for line in lines
     )
     counts = next(line for line in lines if "none of these" in line and "failed" in line)
     assert counts.endswith("; 0 failed")
 
 
 def test_json_has_all_that_was_measured(attribute: Invert, invert: Invert, case: Path, tmp_path: Path) -> None:
-    own = own_pictures(invert, case, tmp_path / "own", "0-1")
-    *pictures, summary = attribute("--network", case / "net.pkl", own, "--json").records()
-    assert sum(summary["verdicts"].values()) == len(pictures) == 2
-    (finding,) = pictures[0]["findings"]
+    own = own_images(invert, case, tmp_path / "own", "0-1")
+    *images, summary = attribute("--network", case / "net.pkl", own, "--json").records()
+    assert sum(summary["verdicts"].values()) == len(images) == 2
+    (finding,) = images[0]["findings"]
     assert finding["decides"] == "evidence"
-    assert finding["measured"]["lpips"] == pytest.approx(np.log(pictures[0]["distances"]["net"]), abs=1e-4)
+    assert finding["measured"]["lpips"] == pytest.approx(np.log(images[0]["distances"]["net"]), abs=1e-4)
     reading = finding["evidence"]
     assert reading["below"] == (reading["score"] < reading["threshold"])
     assert 1 / 11 <= reading["p0"] <= 1
     assert reading["likelihood_ratio"] <= reading["likelihood_ratio_cap"] == 11
     table = list(csv.DictReader(io.StringIO(attribute("--network", case / "net.pkl", own, "--csv").out)))
-    assert [float(row["net: score"]) for row in table] == [p["findings"][0]["evidence"]["score"] for p in pictures]
+    assert [float(row["net: score"]) for row in table] == [p["findings"][0]["evidence"]["score"] for p in images]
 
 
 def test_a_report_is_written_once(attribute: Invert, invert: Invert, case: Path, tmp_path: Path) -> None:
-    own = own_pictures(invert, case, tmp_path / "own", "0")
-    (own / "bad.png").write_bytes(b"no picture")
+    own = own_images(invert, case, tmp_path / "own", "0")
+    (own / "bad.png").write_bytes(b"no image")
     arguments = ("--network", case / "net.pkl", own, "--report", tmp_path / "report.html")
     assert attribute(*arguments).code == 3
     page = (tmp_path / "report.html").read_text()
@@ -209,8 +209,8 @@ def test_swapped_damaged_and_later_calibrations(attribute: Invert, case: Path, t
     other = tmp_path / "other.safetensors"
     save_network(other, load_networks("skip_resnet")[1])
     good = case / "net.calibration.json"
-    picture = case / "real" / "000.png"
-    result = attribute("--network", other, picture, "--calibration", good)
+    image = case / "real" / "000.png"
+    result = attribute("--network", other, image, "--calibration", good)
     assert result.code == 2
     assert "none of the calibrations given is of the network" in result.err
     content = good.read_bytes()
@@ -224,7 +224,7 @@ def test_swapped_damaged_and_later_calibrations(attribute: Invert, case: Path, t
     ):
         path = tmp_path / f"{name}.json"
         path.write_bytes(damaged)
-        result = attribute("--network", case / "net.pkl", picture, "--calibration", path)
+        result = attribute("--network", case / "net.pkl", image, "--calibration", path)
         assert result.code == 5, name
         assert reason in result.err
         assert len(result.err.splitlines()) == 1
@@ -255,20 +255,20 @@ def test_two_networks(attribute: Invert, invert: Invert, case: Path, tmp_path: P
     twin = tmp_path / "twin"
     twin.mkdir()
     shutil.copy(case / "net.pkl", twin / "net.pkl")
-    own = own_pictures(invert, case, tmp_path / "own", "0-1")
+    own = own_images(invert, case, tmp_path / "own", "0-1")
     networks = ("--network", case / "net.pkl", "--network", twin / "net.pkl")
     calibration = ("--calibration", case / "net.calibration.json")
     result = attribute(*networks, *calibration, own, "--fpr", 0.3)
     assert result.code == 2
     assert "cannot promise this rate to 2 candidates" in result.err
-    *pictures, _ = attribute(*networks, *calibration, own, "--fpr", 0.9, "--json").records()
-    for picture in pictures:
-        assert [finding["network"] for finding in picture["findings"]] == ["net (1)", "net (2)"]
-        if len(picture["networks"]) == 2 and not picture["reason"].startswith("its"):
-            assert "cannot separate net (1) from net (2)" in picture["reason"]
+    *images, _ = attribute(*networks, *calibration, own, "--fpr", 0.9, "--json").records()
+    for image in images:
+        assert [finding["network"] for finding in image["findings"]] == ["net (1)", "net (2)"]
+        if len(image["networks"]) == 2 and not image["reason"].startswith("its"):
+            assert "cannot separate net (1) from net (2)" in image["reason"]
 
 
-def test_small_pictures_get_no_verdict(attribute: Invert, case: Path, tmp_path: Path) -> None:
+def test_small_images_get_no_verdict(attribute: Invert, case: Path, tmp_path: Path) -> None:
     Image.fromarray(np.full([20, 20, 3], 90, np.uint8)).save(tmp_path / "small.png")
     result = attribute("--network", case / "net.pkl", tmp_path / "small.png")
     assert result.code == 0
@@ -287,10 +287,10 @@ def test_bad_input(attribute: Invert, case: Path, tmp_path: Path) -> None:
         assert attribute("--network", case / "net.pkl", case / "real", *arguments).code == 2
 
 
-def test_folders_without_pictures_are_refused_by_name(invert: Invert, case: Path, tmp_path: Path) -> None:
+def test_folders_without_images_are_refused_by_name(invert: Invert, case: Path, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     base = ("calibrate", "--network", case / "net.pkl", *QUICK, *LOOSE, "-o", tmp_path / "x.json")
-    for folder, reason in (("nowhere", "there is no such folder"), ("empty", "there are no pictures")):
+    for folder, reason in (("nowhere", "there is no such folder"), ("empty", "there are no images")):
         for arguments in (("--real", tmp_path / folder), ("--real", case / "real", "--other", tmp_path / folder)):
             result = invert(*base, *arguments)
             assert result.code == 5
@@ -300,7 +300,7 @@ def test_folders_without_pictures_are_refused_by_name(invert: Invert, case: Path
 
 
 def test_evaluate(invert: Invert, case: Path, tmp_path: Path) -> None:
-    own = own_pictures(invert, case, tmp_path / "own", "0-5")
+    own = own_images(invert, case, tmp_path / "own", "0-5")
     arguments = ("evaluate", "--network", case / "net.pkl", "--positive", own, "--count", 5, "--workers", 1, "--quiet")
     arguments = (*arguments, "--negative", f"sibling={case / 'sibling'}", "--out", tmp_path / "out")
     result = invert(*arguments, "--perturb", "blur:1 flip", "--json")
@@ -324,7 +324,7 @@ def test_evaluate(invert: Invert, case: Path, tmp_path: Path) -> None:
 
 
 def test_an_evaluation_killed_goes_on(invert: Invert, case: Path, tmp_path: Path) -> None:
-    own = own_pictures(invert, case, tmp_path / "own", "0-7")
+    own = own_images(invert, case, tmp_path / "own", "0-7")
     arguments = ("evaluate", "--network", case / "net.pkl", "--positive", own, "--workers", 1, "--batch", 2)
     arguments = (*arguments, "--negative", f"sibling={case / 'sibling'}", "--perturb", "blur:1", "--quiet")
     assert invert(*arguments, "--out", tmp_path / "whole").code == 0

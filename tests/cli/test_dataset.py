@@ -18,37 +18,37 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from invert.datasets import writer as dataset_writer
-from invert.datasets.images import open_pictures
+from invert.datasets.images import open_images
 from tests.cli.conftest import Invert
-from tests.image_factory import encode, exif, picture, png_bomb
+from tests.image_factory import encode, exif, image, png_bomb
 
-Picture = NDArray[np.uint8]
+Pixels = NDArray[np.uint8]
 
-NOT_GREY = "1 of 4 pictures is not grey, first 'd.png', colour"
-
-
-def grey(side: int = 16, seed: int = 0) -> Picture:
-    return picture(side, side, 1, seed)
+NOT_GREY = "1 of 4 images is not grey, first 'd.png', colour"
 
 
-def contents(path: Path) -> tuple[dict[str, Picture], dict[str, Any]]:
-    """Return the pictures and the dataset.json of a zip, read by the standard library and Pillow alone."""
-    pictures = {}
+def grey(side: int = 16, seed: int = 0) -> Pixels:
+    return image(side, side, 1, seed)
+
+
+def contents(path: Path) -> tuple[dict[str, Pixels], dict[str, Any]]:
+    """Return the images and the dataset.json of a zip, read by the standard library and Pillow alone."""
+    images = {}
     with zipfile.ZipFile(path) as archive:
         assert archive.testzip() is None
         for name in archive.namelist():
             if name != "dataset.json":
                 with Image.open(io.BytesIO(archive.read(name))) as image:
                     assert image.format == "PNG"
-                    pictures[name] = np.asarray(image)
-        return pictures, json.loads(archive.read("dataset.json"))
+                    images[name] = np.asarray(image)
+        return images, json.loads(archive.read("dataset.json"))
 
 
 @pytest.fixture
 def source(tmp_path: Path) -> Callable[..., Path]:
-    """Put pictures, or the bytes of files, into a folder; returns it."""
+    """Put images, or the bytes of files, into a folder; returns it."""
 
-    def write(**files: Picture | bytes) -> Path:
+    def write(**files: Pixels | bytes) -> Path:
         folder = tmp_path / "source"
         for name, data in files.items():
             path = folder / name.replace("__", "/").replace("_", ".")
@@ -65,9 +65,9 @@ def out(tmp_path: Path) -> Path:
 
 
 def write_idx(folder: Path, count: int = 12, side: int = 28) -> Path:
-    pictures = np.random.default_rng(0).integers(0, 256, [count, side, side], np.uint8)
+    images = np.random.default_rng(0).integers(0, 256, [count, side, side], np.uint8)
     path = folder / "train-images-idx3-ubyte.gz"
-    path.write_bytes(gzip.compress(struct.pack(">IIII", 0x803, count, side, side) + pictures.tobytes()))
+    path.write_bytes(gzip.compress(struct.pack(">IIII", 0x803, count, side, side) + images.tobytes()))
     labels = bytes(index % 10 for index in range(count))
     (folder / "train-labels-idx1-ubyte.gz").write_bytes(gzip.compress(struct.pack(">II", 0x801, count) + labels))
     return path
@@ -79,18 +79,18 @@ def test_idx_to_zip_and_back(invert: Invert, tmp_path: Path, out: Path) -> None:
     assert result.code == 0, result.err
     sha256 = hashlib.sha256(out.read_bytes()).hexdigest()
     assert result.out == (
-        f"12 pictures, 32 x 32, 1 channel, 10 classes; 0 skipped\n"
+        f"12 images, 32 x 32, 1 channel, 10 classes; 0 skipped\n"
         f"wrote {out}, {out.stat().st_size:,} bytes, sha256 {sha256}\n"
     )
-    pictures, info = contents(out)
+    images, info = contents(out)
     raw = np.frombuffer(gzip.decompress(path.read_bytes()), np.uint8, offset=16).reshape(-1, 28, 28)
-    for array, original in zip(pictures.values(), raw, strict=True):
+    for array, original in zip(images.values(), raw, strict=True):
         np.testing.assert_array_equal(array, np.pad(original, 2))
-    assert list(pictures) == [f"00000/img{index:08d}.png" for index in range(12)]
-    assert info["labels"] == [[name, index % 10] for index, name in enumerate(pictures)]
+    assert list(images) == [f"00000/img{index:08d}.png" for index in range(12)]
+    assert info["labels"] == [[name, index % 10] for index, name in enumerate(images)]
     assert (info["resolution"], info["channels"], info["classes"]) == (32, 1, None)
-    opened = open_pictures(out, resolution=32)
-    np.testing.assert_array_equal(opened.read(range(12))[:, 0], list(pictures.values()))
+    opened = open_images(out, resolution=32)
+    np.testing.assert_array_equal(opened.read(range(12))[:, 0], list(images.values()))
     assert opened.labels is not None
     assert opened.labels.tolist() == [index % 10 for index in range(12)]
 
@@ -121,7 +121,7 @@ def test_the_same_input_gives_the_same_bytes(invert: Invert, source: Callable[..
     assert info == again == {"labels": None, "classes": None, "resolution": 16, "channels": 1}
 
 
-def test_pictures_are_cropped_and_resized(invert: Invert, source: Callable[..., Path], out: Path) -> None:
+def test_images_are_cropped_and_resized(invert: Invert, source: Callable[..., Path], out: Path) -> None:
     wide = np.zeros((16, 48, 3), np.uint8)
     wide[:, 16:32] = 200
     turned = Image.fromarray(np.zeros((48, 16, 3), np.uint8))
@@ -131,11 +131,11 @@ def test_pictures_are_cropped_and_resized(invert: Invert, source: Callable[..., 
     result = invert("dataset", folder, out, "--resolution", 32, "-q")
     assert result.code == 0
     assert "c.jpg': EXIF orientation 6 applied" in result.err
-    assert "2 pictures are smaller than 32 px: enlarged (--pad puts them on black instead)" in result.err
-    pictures = list(contents(out)[0].values())
-    assert [array.shape for array in pictures] == [(32, 32, 3)] * 3
-    assert (pictures[0] == 200).all()
-    assert (pictures[1] == 7).all()
+    assert "2 images are smaller than 32 px: enlarged (--pad puts them on black instead)" in result.err
+    images = list(contents(out)[0].values())
+    assert [array.shape for array in images] == [(32, 32, 3)] * 3
+    assert (images[0] == 200).all()
+    assert (images[1] == 7).all()
 
 
 @pytest.mark.parametrize("side", [4, 13, 28, 32, 50])
@@ -157,21 +157,21 @@ def test_padding(invert: Invert, source: Callable[..., Path], out: Path, side: i
     [
         (
             [],
-            f"1 of 4 pictures is not 16 x 16, first 'c.png', 9 x 16; {NOT_GREY}",
+            f"1 of 4 images is not 16 x 16, first 'c.png', 9 x 16; {NOT_GREY}",
             "Add --resolution 16 and --channels 3 (or 1).",
         ),
         (["--resolution", 8], NOT_GREY, "Add --channels 3 (or 1)."),
         (
             ["--resolution", 8, "--crop", "none", "--channels", 1],
-            "1 of 4 pictures is not square, first 'c.png', 9 x 16",
+            "1 of 4 images is not square, first 'c.png', 9 x 16",
             "Add --crop center.",
         ),
     ],
 )
-def test_pictures_that_differ_are_one_error(
+def test_images_that_differ_are_one_error(
     invert: Invert, source: Callable[..., Path], out: Path, arguments: list[object], reason: str, advice: str
 ) -> None:
-    folder = source(a_png=grey(), b_png=grey(), c_png=picture(16, 9, 1), d_png=picture(16, 16, 3))
+    folder = source(a_png=grey(), b_png=grey(), c_png=image(16, 9, 1), d_png=image(16, 16, 3))
     result = invert("dataset", folder, out, "-q", *arguments)
     assert result.code == 2
     assert result.err == f"invert: error: file '{folder}': {reason}. {advice}\n"
@@ -183,7 +183,7 @@ def test_pictures_that_differ_are_one_error(
 def test_channels_are_converted_on_request(
     invert: Invert, source: Callable[..., Path], out: Path, channels: int
 ) -> None:
-    folder = source(a_png=grey(), b_png=picture(16, 16, 3), c_png=picture(16, 16, 3))
+    folder = source(a_png=grey(), b_png=image(16, 16, 3), c_png=image(16, 16, 3))
     result = invert("dataset", folder, out, "--channels", channels)
     assert result.code == 0
     text = "it is grey: repeated into three channels" if channels == 3 else "its colours are converted to grey"
@@ -193,7 +193,7 @@ def test_channels_are_converted_on_request(
     assert {array.shape for array in contents(out)[0].values()} == {shape}
 
 
-def test_bad_pictures_are_skipped(invert: Invert, source: Callable[..., Path], out: Path) -> None:
+def test_bad_images_are_skipped(invert: Invert, source: Callable[..., Path], out: Path) -> None:
     good = encode(grey())
     folder = source(
         a_png=good, b_png=good[:-30], c_png=b"", d_png=b"<html></html>", e_png=png_bomb(30_000), f_txt=b"", g_png=good
@@ -214,7 +214,7 @@ def test_bad_pictures_are_skipped(invert: Invert, source: Callable[..., Path], o
     }
     assert result.err.count("invert: error: image '") == 6
     assert "--max-pixels" not in result.err
-    expected = {"type": "summary", "code": "done", "pictures": 2, "skipped": 6, "classes": None, "channels": 1}
+    expected = {"type": "summary", "code": "done", "images": 2, "skipped": 6, "classes": None, "channels": 1}
     assert expected.items() <= summary.items()
     assert summary["sha256"] == hashlib.sha256(out.read_bytes()).hexdigest()
     assert contents(out)[1]["sources"] == ["a.png", "g.png"]
@@ -223,7 +223,7 @@ def test_bad_pictures_are_skipped(invert: Invert, source: Callable[..., Path], o
 def test_nothing_usable(invert: Invert, source: Callable[..., Path], out: Path) -> None:
     result = invert("dataset", source(a_png=b"x", b_txt=b"y"), out, "-q")
     assert result.code == 5
-    assert result.err.splitlines()[-1].endswith("it holds no picture that can be used")
+    assert result.err.splitlines()[-1].endswith("it holds no image that can be used")
     assert os.listdir(out.parent) == ["source"]
 
 
@@ -239,7 +239,7 @@ def test_links_out_of_the_folder(invert: Invert, source: Callable[..., Path], ou
 
 
 class TestLabels:
-    """Classes of the pictures."""
+    """Classes of the images."""
 
     def labels(self, path: Path) -> dict[str, int]:
         info = contents(path)[1]
@@ -251,7 +251,7 @@ class TestLabels:
         result = invert("dataset", folder, out)
         assert result.code == 3
         assert "x/c.png': it has no label" in result.err
-        assert "2 pictures, 16 x 16, 1 channel, 4 classes; 1 skipped" in result.out
+        assert "2 images, 16 x 16, 1 channel, 4 classes; 1 skipped" in result.out
         assert self.labels(out) == {"x/a.png": 3, "x/b.png": 0}
         assert invert("dataset", folder, out, "--labels", "none", "--overwrite").code == 0
         assert contents(out)[1]["labels"] is None
@@ -262,7 +262,7 @@ class TestLabels:
         assert result.code == 0
         assert self.labels(out) == {"Zebra/c.png": 0, "shirt/new/b.png": 1, "shoe/a.png": 2}
         assert contents(out)[1]["classes"] == ["Zebra", "shirt", "shoe"]
-        assert open_pictures(out).class_names == ("Zebra", "shirt", "shoe")
+        assert open_images(out).class_names == ("Zebra", "shirt", "shoe")
         # Names of classes are carried on.
         assert invert("dataset", out, tmp_path / "again.zip").code == 0
         assert contents(tmp_path / "again.zip")[1]["classes"] == ["Zebra", "shirt", "shoe"]
@@ -274,7 +274,7 @@ class TestLabels:
     def test_from_folders_there_are_not(self, invert: Invert, source: Callable[..., Path], out: Path) -> None:
         result = invert("dataset", source(a_png=grey()), out, "--labels", "folders")
         assert result.code == 2
-        assert "0 subfolders hold pictures" in result.err
+        assert "0 subfolders hold images" in result.err
 
     def test_that_are_broken(self, invert: Invert, source: Callable[..., Path], out: Path) -> None:
         folder = source(a_png=grey(), dataset_json=b'{"labels": [["a.png", -1]]}')
@@ -323,7 +323,7 @@ class TestOutput:
         out.write_text("precious")
         count = 0
 
-        def interrupted(array: Picture) -> bytes:
+        def interrupted(array: Pixels) -> bytes:
             nonlocal count
             count += 1
             if count == 2:
@@ -388,6 +388,6 @@ def test_usage(invert: Invert, source: Callable[..., Path], out: Path, arguments
 def test_progress_is_told_now_and_then(invert: Invert, source: Callable[..., Path], tmp_path: Path) -> None:
     folder = source(**{f"{name}_png": grey() for name in "abcdefghijklmnopqrstuvwxyz"})
     result = invert("dataset", folder, tmp_path / "a.zip")
-    assert result.err.splitlines()[-1] == "invert: progress: picture 26 of 26"
+    assert result.err.splitlines()[-1] == "invert: progress: image 26 of 26"
     assert len(result.err.splitlines()) == 10
     assert invert("dataset", folder, tmp_path / "b.zip", "-q").err == ""

@@ -28,10 +28,10 @@ def generate(invert: Invert, network: Path, tmp_path: Path) -> Invert:
     return lambda *arguments: invert("generate", "--network", network, "--out", tmp_path / "out", *arguments)
 
 
-def test_pictures_are_those_of_the_network(generate: Invert, network: Path, tmp_path: Path) -> None:
+def test_images_are_those_of_the_network(generate: Invert, network: Path, tmp_path: Path) -> None:
     result = generate("--seeds", "3,0-1")
     assert result.code == 0, result.err
-    assert result.out == f"generated 3 pictures in {tmp_path / 'out'}\n"
+    assert result.out == f"generated 3 images in {tmp_path / 'out'}\n"
     assert names(tmp_path / "out") == ["seed0000.png", "seed0001.png", "seed0003.png"]
     generator = load(network).generator
     z = torch.from_numpy(np.random.RandomState(3).randn(1, 16)).float()
@@ -41,7 +41,7 @@ def test_pictures_are_those_of_the_network(generate: Invert, network: Path, tmp_
     assert np.abs(pixels(tmp_path / "out" / "seed0003.png") - expected).max() <= 1
 
 
-def test_a_picture_does_not_depend_on_the_other_seeds(generate: Invert, tmp_path: Path) -> None:
+def test_a_image_does_not_depend_on_the_other_seeds(generate: Invert, tmp_path: Path) -> None:
     assert generate("--seeds", "0-3", "--noise", "random").code == 0
     assert generate("--seeds", "3", "--noise", "random", "--out", tmp_path / "alone").code == 0
     one, other = tmp_path / "alone" / "seed0003.png", tmp_path / "out" / "seed0003.png"

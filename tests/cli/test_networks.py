@@ -18,7 +18,7 @@ def test_info_for_people(invert: Invert, network: Path) -> None:
     lines = {line.split("  ")[0]: line.split("  ")[-1].strip() for line in result.out.splitlines() if line}
     assert lines["family"] == "stylegan2-ada-pytorch"
     assert hashlib.sha256(network.read_bytes()).hexdigest() in result.out
-    assert lines["pictures"] == "32 x 32, 3 channels"
+    assert lines["images"] == "32 x 32, 3 channels"
     assert lines["latents"] == "z 16, w 24, 3 mapping layers"
     assert "torch_utils.persistence._reconstruct_persistent_obj" in result.out
     assert lines["synthesis.b32.conv0"] == "1,561"

@@ -23,7 +23,7 @@ def test_messages_are_one_printable_line(capsys: pytest.CaptureFixture[str]) -> 
 
 
 def test_results_for_people_and_for_programs(capsys: pytest.CaptureFixture[str]) -> None:
-    record = {"type": "picture", "path": "a\udcff\n"}
+    record = {"type": "image", "path": "a\udcff\n"}
     Output().result(record, "one", "two")
     Output().result(record)
     assert capsys.readouterr().out == "one\ntwo\n"
@@ -51,7 +51,7 @@ def test_bar_on_a_terminal(monkeypatch: pytest.MonkeyPatch, columns: str) -> Non
     monkeypatch.setattr("sys.stderr", terminal)
     monkeypatch.setenv("COLUMNS", columns)
     with Output() as output:
-        progress = output.progress(pictures=3, batch=2, steps=50)
+        progress = output.progress(images=3, batch=2, steps=50)
         for group in (0, 1):
             for _ in range(50):
                 progress.step(group, [0.5, 0.25])
@@ -59,35 +59,35 @@ def test_bar_on_a_terminal(monkeypatch: pytest.MonkeyPatch, columns: str) -> Non
     text = terminal.getvalue()
     assert "invert: warning: in between\n" in text
     if columns == "80":
-        assert "picture 3 of 3: 100%" in text
+        assert "image 3 of 3: 100%" in text
         assert "100/100" in text
         assert "distance 0.3750" in text
 
 
 def test_sparse_lines_elsewhere(capsys: pytest.CaptureFixture[str]) -> None:
-    progress = Progress(pictures=3, batch=2, steps=50, quiet=False)
+    progress = Progress(images=3, batch=2, steps=50, quiet=False)
     for group in (0, 1):
         for _ in range(50):
             progress.step(group, [0.5])
     progress.close()
     lines = capsys.readouterr().err.splitlines()
     assert len(lines) == 10
-    assert lines[0] == "invert: progress: pictures 1-2 of 3, step 10 of 100, distance 0.5000"
-    assert lines[-1] == "invert: progress: picture 3 of 3, step 100 of 100, distance 0.5000"
+    assert lines[0] == "invert: progress: images 1-2 of 3, step 10 of 100, distance 0.5000"
+    assert lines[-1] == "invert: progress: image 3 of 3, step 100 of 100, distance 0.5000"
 
 
 def test_quiet_shows_no_progress(monkeypatch: pytest.MonkeyPatch) -> None:
     terminal = Terminal()
     monkeypatch.setattr("sys.stderr", terminal)
-    progress = Progress(pictures=1, batch=1, steps=1, quiet=True)
+    progress = Progress(images=1, batch=1, steps=1, quiet=True)
     progress.step(0, [0.5])
     progress.close()
     assert terminal.getvalue() == ""
 
 
-def test_total_follows_the_pictures_left(capsys: pytest.CaptureFixture[str]) -> None:
-    progress = Progress(pictures=40, batch=8, steps=10, quiet=False)
+def test_total_follows_the_images_left(capsys: pytest.CaptureFixture[str]) -> None:
+    progress = Progress(images=40, batch=8, steps=10, quiet=False)
     progress.expect(1)
     for _ in range(10):
         progress.step(0, [0.5])
-    assert capsys.readouterr().err.splitlines()[-1].endswith("picture 1 of 1, step 10 of 10, distance 0.5000")
+    assert capsys.readouterr().err.splitlines()[-1].endswith("image 1 of 1, step 10 of 10, distance 0.5000")

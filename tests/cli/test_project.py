@@ -49,14 +49,14 @@ def contents(folder: Path) -> dict[str, bytes]:
     return {name: (folder / name).read_bytes() for name in visible(folder)}
 
 
-def test_files_and_folders(project: Invert, picture: Callable[..., Path], out: Path) -> None:
-    one, other = picture("one.png"), picture("folder/deep/other.png")
+def test_files_and_folders(project: Invert, image: Callable[..., Path], out: Path) -> None:
+    one, other = image("one.png"), image("folder/deep/other.png")
     result = project(one, other.parent.parent)
     assert result.code == 0, result.err
     assert result.err == ""
     assert visible(out) == ["one.npz", "one.png", "other.npz", "other.png", "results.json"]
     lines = result.out.splitlines()
-    assert "2 of 2 pictures done, 0 of them before; 0 failed" in lines
+    assert "2 of 2 images done, 0 of them before; 0 failed" in lines
     stored = read_projection(out / "one.npz")
     assert f"{stored.distance:.4f}  {one} -> {out / 'one.png'}" in lines
     assert stored.w.shape == (1, 24)
@@ -68,34 +68,34 @@ def test_files_and_folders(project: Invert, picture: Callable[..., Path], out: P
     np.testing.assert_array_equal(both[:, :32], pixels(one))
 
 
-def test_json_lines(project: Invert, picture: Callable[..., Path], out: Path) -> None:
-    result = project(picture("one.png"), picture("two.png"), "--json")
-    *pictures, summary = result.records()
-    assert [record["code"] for record in pictures] == ["projected", "projected"]
-    assert {record["type"] for record in pictures} == {"picture"}
-    distances = [read_projection(Path(record["npz"])).distance for record in pictures]
-    assert [record["distance"] for record in pictures] == distances
+def test_json_lines(project: Invert, image: Callable[..., Path], out: Path) -> None:
+    result = project(image("one.png"), image("two.png"), "--json")
+    *images, summary = result.records()
+    assert [record["code"] for record in images] == ["projected", "projected"]
+    assert {record["type"] for record in images} == {"image"}
+    distances = [read_projection(Path(record["npz"])).distance for record in images]
+    assert [record["distance"] for record in images] == distances
     assert summary["type"] == "summary"
     assert summary["code"] == "done"
-    assert (summary["pictures"], summary["projected"], summary["reused"], summary["failed"]) == (2, 2, 0, 0)
+    assert (summary["images"], summary["projected"], summary["reused"], summary["failed"]) == (2, 2, 0, 0)
     assert summary["distance"]["median"] == pytest.approx(np.median(distances))
-    assert json.loads(Path(summary["results"]).read_text())["pictures"][1]["distance"] == distances[1]
+    assert json.loads(Path(summary["results"]).read_text())["images"][1]["distance"] == distances[1]
 
 
-def test_the_same_command_skips_what_is_finished(project: Invert, picture: Callable[..., Path], out: Path) -> None:
-    one = picture("one.png")
+def test_the_same_command_skips_what_is_finished(project: Invert, image: Callable[..., Path], out: Path) -> None:
+    one = image("one.png")
     assert project(one).code == 0
     before = contents(out)
     result = project(one, "--json")
     assert [record["code"] for record in result.records()] == ["finished-before", "done"]
     assert contents(out) == before
-    result = project(picture("two.png"), one, "--json")
+    result = project(image("two.png"), one, "--json")
     assert [record["code"] for record in result.records()] == ["finished-before", "projected", "done"]
     assert result.code == 0
 
 
-def test_other_settings_are_refused_with_the_keys(project: Invert, picture: Callable[..., Path], out: Path) -> None:
-    one = picture("one.png")
+def test_other_settings_are_refused_with_the_keys(project: Invert, image: Callable[..., Path], out: Path) -> None:
+    one = image("one.png")
     assert project(one).code == 0
     before = contents(out)
     result = project(one, "--preset", "official", "--seed", 3)
@@ -107,8 +107,8 @@ def test_other_settings_are_refused_with_the_keys(project: Invert, picture: Call
     assert contents(out) == before
 
 
-def test_overwrite_starts_afresh(project: Invert, picture: Callable[..., Path], out: Path) -> None:
-    one, two = picture("one.png"), picture("two.png")
+def test_overwrite_starts_afresh(project: Invert, image: Callable[..., Path], out: Path) -> None:
+    one, two = image("one.png"), image("two.png")
     assert project(one, two).code == 0
     (out / "notes.txt").write_text("mine")
     result = project(two, "--noise", "fixed", "--overwrite")
@@ -116,8 +116,8 @@ def test_overwrite_starts_afresh(project: Invert, picture: Callable[..., Path], 
     assert visible(out) == ["notes.txt", "results.json", "two.npz", "two.png"]
 
 
-def test_clashing_names(project: Invert, picture: Callable[..., Path], out: Path) -> None:
-    first, second = picture("a/same.png"), picture("b/same.png")
+def test_clashing_names(project: Invert, image: Callable[..., Path], out: Path) -> None:
+    first, second = image("a/same.png"), image("b/same.png")
     assert project(first, second).code == 0
     names = [path.stem for path in sorted(out.glob("*.npz"))]
     assert len(names) == 2
@@ -127,27 +127,27 @@ def test_clashing_names(project: Invert, picture: Callable[..., Path], out: Path
     assert [record["code"] for record in result.records()] == ["finished-before", "finished-before", "done"]
 
 
-def test_the_same_picture_twice_is_done_once(project: Invert, picture: Callable[..., Path], out: Path) -> None:
-    first, second = picture("a/same.png", 1), picture("b/same.png", 1)
+def test_the_same_image_twice_is_done_once(project: Invert, image: Callable[..., Path], out: Path) -> None:
+    first, second = image("a/same.png", 1), image("b/same.png", 1)
     result = project(first, second, "--json")
     assert sorted(record["code"] for record in result.records()) == ["done", "duplicate", "projected"]
-    assert (result.records()[-1]["pictures"], result.records()[-1]["reused"]) == (2, 1)
+    assert (result.records()[-1]["images"], result.records()[-1]["reused"]) == (2, 1)
     assert visible(out) == ["results.json", "same.npz", "same.png"]
 
 
-def test_results_are_no_input(project: Invert, picture: Callable[..., Path]) -> None:
-    one = picture("one.png")
+def test_results_are_no_input(project: Invert, image: Callable[..., Path]) -> None:
+    one = image("one.png")
     original = one.read_bytes()
     for code in ("projected", "finished-before"):
         result = project(one.parent, "--out", one.parent, "--json")
         assert [record["code"] for record in result.records()] == [code, "done"]
-    # The picture's own name was taken, by the picture.
+    # The image's own name was taken, by the image.
     assert one.read_bytes() == original
     assert len(list(one.parent.glob("one-????????.png"))) == 1
 
 
-def test_bad_pictures_are_skipped_and_told(project: Invert, picture: Callable[..., Path], out: Path) -> None:
-    good, cut = picture("good.png"), picture("cut.png")
+def test_bad_images_are_skipped_and_told(project: Invert, image: Callable[..., Path], out: Path) -> None:
+    good, cut = image("good.png"), image("cut.png")
     cut.write_bytes(cut.read_bytes()[:300])
     empty = cut.with_name("empty.png")
     empty.touch()
@@ -164,25 +164,25 @@ def test_bad_pictures_are_skipped_and_told(project: Invert, picture: Callable[..
     assert visible(out) == ["good.npz", "good.png", "results.json"]
 
 
-def test_nothing_usable(project: Invert, picture: Callable[..., Path], tmp_path: Path) -> None:
-    bad = picture()
+def test_nothing_usable(project: Invert, image: Callable[..., Path], tmp_path: Path) -> None:
+    bad = image()
     bad.write_text("<html>")
     assert project(bad).code == 5
     (tmp_path / "empty").mkdir()
     result = project(tmp_path / "empty")
     assert result.code == 5
-    assert result.err.startswith(f"invert: error: input '{tmp_path / 'empty'}': there are no pictures.")
+    assert result.err.startswith(f"invert: error: input '{tmp_path / 'empty'}': there are no images.")
     assert project(tmp_path / "nowhere.png").code == 5
 
 
-def test_odd_names_are_shown_escaped(project: Invert, picture: Callable[..., Path], out: Path) -> None:
+def test_odd_names_are_shown_escaped(project: Invert, image: Callable[..., Path], out: Path) -> None:
     names = [b"a\x1b[2J.png", b"new\nline.png", b"not-utf8-\xff.png", b"-dash.png", "été\u202e.png".encode()]
-    paths = [picture(name) for name in names]
-    bad = picture(b"bad\x1b]52;c;x\x07\n.png")
+    paths = [image(name) for name in names]
+    bad = image(b"bad\x1b]52;c;x\x07\n.png")
     bad.write_bytes(b"")
     result = project(paths[0].parent)
     assert result.code == 3
-    assert "5 of 6 pictures done" in result.out
+    assert "5 of 6 images done" in result.out
     for text in (result.out, result.err):
         assert not [c for c in text if c != "\n" and not c.isprintable()]
     assert len(result.err.splitlines()) == 1
@@ -193,8 +193,8 @@ def test_odd_names_are_shown_escaped(project: Invert, picture: Callable[..., Pat
     assert sources == set(names)
 
 
-def test_repeated_warnings_are_summed_up(project: Invert, picture: Callable[..., Path]) -> None:
-    paths = [picture(f"{i}.png") for i in range(3)]
+def test_repeated_warnings_are_summed_up(project: Invert, image: Callable[..., Path]) -> None:
+    paths = [image(f"{i}.png") for i in range(3)]
     for path in paths:
         Image.fromarray(np.pad(pixels(path), [(4, 4), (0, 0), (0, 0)])).save(path)
     result = project(*paths)
@@ -209,10 +209,10 @@ def test_repeated_warnings_are_summed_up(project: Invert, picture: Callable[...,
     [b"", b"<!DOCTYPE html>", b"version https://git-lfs.github.com/spec/v1\n", b"cos\nsystem\n(S'true'\ntR."],
     ids=["empty", "html", "lfs", "hostile"],
 )
-def test_refused_networks(invert: Invert, picture: Callable[..., Path], tmp_path: Path, content: bytes) -> None:
+def test_refused_networks(invert: Invert, image: Callable[..., Path], tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "network.pkl"
     path.write_bytes(content)
-    for arguments in (["project", picture()], ["generate", "--seeds", "0"]):
+    for arguments in (["project", image()], ["generate", "--seeds", "0"]):
         result = invert(*arguments, "--network", path, "--out", tmp_path / "out")
         assert result.code == 4
         assert result.err.startswith(f"invert: error: network '{path}': ")
@@ -221,9 +221,9 @@ def test_refused_networks(invert: Invert, picture: Callable[..., Path], tmp_path
 
 
 def test_without_a_network(
-    invert: Invert, picture: Callable[..., Path], network: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    invert: Invert, image: Callable[..., Path], network: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    arguments = ("project", picture(), "--out", tmp_path / "out", *QUICK)
+    arguments = ("project", image(), "--out", tmp_path / "out", *QUICK)
     monkeypatch.setattr(options, "default_network", lambda: None)
     result = invert(*arguments)
     assert result.code == 2
@@ -251,9 +251,9 @@ def test_without_a_network(
     ids=str,
 )
 def test_wrong_usage(
-    project: Invert, picture: Callable[..., Path], out: Path, arguments: list[Any], message: str
+    project: Invert, image: Callable[..., Path], out: Path, arguments: list[Any], message: str
 ) -> None:
-    result = project(picture(), *arguments)
+    result = project(image(), *arguments)
     assert result.code == 2
     assert result.err.startswith("invert: error: ")
     assert message in result.err
@@ -261,11 +261,11 @@ def test_wrong_usage(
     assert not out.exists()
 
 
-def test_classes(invert: Invert, picture: Callable[..., Path], tmp_path: Path) -> None:
+def test_classes(invert: Invert, image: Callable[..., Path], tmp_path: Path) -> None:
     generator: Generator = load_networks("conditional")[1]
     path = tmp_path / "conditional.safetensors"
     save_network(path, generator)
-    one = picture()
+    one = image()
     arguments = ("--network", path, *QUICK, "--json")
     first = invert("project", one, *arguments, "--out", tmp_path / "any")
     second = invert("project", one, *arguments, "--out", tmp_path / "one", "--class", 1)
@@ -276,14 +276,14 @@ def test_classes(invert: Invert, picture: Callable[..., Path], tmp_path: Path) -
     assert "--class 99" in result.err
 
 
-def test_max_pixels(project: Invert, picture: Callable[..., Path]) -> None:
-    result = project(picture(), "--max-pixels", 1000, "--json")
+def test_max_pixels(project: Invert, image: Callable[..., Path]) -> None:
+    result = project(image(), "--max-pixels", 1000, "--json")
     assert result.code == 5
     assert result.records()[0]["code"] == "image-too-large"
 
 
-def test_folder_in_use(project: Invert, picture: Callable[..., Path], out: Path) -> None:
-    one = picture()
+def test_folder_in_use(project: Invert, image: Callable[..., Path], out: Path) -> None:
+    one = image()
     assert project(one).code == 0
     with exclusive_lock(out / ".lock"):
         result = project(one)
@@ -292,9 +292,9 @@ def test_folder_in_use(project: Invert, picture: Callable[..., Path], out: Path)
 
 
 def test_output_that_cannot_be_written(
-    project: Invert, picture: Callable[..., Path], out: Path, monkeypatch: pytest.MonkeyPatch
+    project: Invert, image: Callable[..., Path], out: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    one = picture()
+    one = image()
     out.write_text("a file")
     result = project(one)
     assert result.code == 6
@@ -312,30 +312,30 @@ def test_output_that_cannot_be_written(
 
 
 def test_diverging_network(
-    invert: Invert, picture: Callable[..., Path], tmp_path: Path, network: Path, monkeypatch: pytest.MonkeyPatch
+    invert: Invert, image: Callable[..., Path], tmp_path: Path, network: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     generator: Generator = load_networks("skip_resnet")[1]
     state = {name: value * 1e18 for name, value in generator.state_dict().items()}
     generator.load_state_dict(state)
     path = tmp_path / "huge.safetensors"
     save_network(path, generator)
-    result = invert("project", picture(), "--network", path, "--out", tmp_path / "out", *QUICK, "--json")
+    result = invert("project", image(), "--network", path, "--out", tmp_path / "out", *QUICK, "--json")
     assert result.code == 8, result.err
     assert result.records()[-1]["diverged"] == 1
     assert "nan" not in (tmp_path / "out" / "results.json").read_text().lower()
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_interruption_keeps_finished_pictures_and_resumes(
+def test_interruption_keeps_finished_images_and_resumes(
     project: Invert,
     network: Path,
-    picture: Callable[..., Path],
+    image: Callable[..., Path],
     tmp_path: Path,
     out: Path,
     number: signal.Signals,
     code: int,
 ) -> None:
-    paths = [picture(f"{i}.png") for i in range(3)]
+    paths = [image(f"{i}.png") for i in range(3)]
     common = ["--network", network, "--lpips", "alex", "--batch", 1, "--threads", 1, "--json", "--steps", 30]
     command = [sys.executable, "-m", "invert", "project", *paths, "--out", out, *common]
     process = subprocess.Popen(list(map(str, command)), cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE)

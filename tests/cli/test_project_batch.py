@@ -16,15 +16,15 @@ import pytest
 from PIL import Image
 
 from invert.store.locks import lock_output
-from tests.cli.batch_case import QUICK, entries, leftovers, start, write_pictures
+from tests.cli.batch_case import QUICK, entries, leftovers, start, write_images
 from tests.cli.conftest import ROOT, Invert, Result
 
 KEEP = ("--save-noise", "float32", "--save-images")
 
 
 @pytest.fixture
-def pictures(tmp_path: Path) -> Path:
-    return write_pictures(tmp_path / "pictures", 6)
+def images(tmp_path: Path) -> Path:
+    return write_images(tmp_path / "images", 6)
 
 
 @pytest.fixture
@@ -40,14 +40,14 @@ def project(invert: Invert, network: Path, out: Path) -> Invert:
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory, network: Path) -> Path:
-    """A finished file with noise and pictures, not to be changed; pictures/bad.png has no result."""
+    """A finished file with noise and images, not to be changed; images/bad.png has no result."""
     from invert.cli.main import main
 
     folder = tmp_path_factory.mktemp("finished")
-    write_pictures(folder / "pictures", 6)
-    (folder / "pictures" / "bad.png").write_bytes(b"not a picture")
+    write_images(folder / "images", 6)
+    (folder / "images" / "bad.png").write_bytes(b"not an image")
     out = folder / "latents.h5"
-    arguments = ["project", *QUICK, "--network", network, "--out", out, "--quiet", *KEEP, folder / "pictures"]
+    arguments = ["project", *QUICK, "--network", network, "--out", out, "--quiet", *KEEP, folder / "images"]
     assert main([str(argument) for argument in arguments]) == 3
     return out
 
@@ -58,24 +58,24 @@ def pixels(path: Path) -> npt.NDArray[np.uint8]:
 
 
 def rewritten(source: Path, target: Path, **changes: str) -> Path:
-    """Project the pictures of a finished file again, with other things kept."""
+    """Project the images of a finished file again, with other things kept."""
     from invert.cli.main import main
 
     network = str(Path("tests/golden/nvidia_ada.pkl"))
-    arguments = [*QUICK, "--network", ROOT / network, "--out", target, "--quiet", source.parent / "pictures"]
+    arguments = [*QUICK, "--network", ROOT / network, "--out", target, "--quiet", source.parent / "images"]
     for name, value in changes.items():
         arguments += [f"--{name.replace('_', '-')}", value]
     assert main(["project", *map(str, arguments)]) == 3
     return target
 
 
-def test_a_folder_becomes_one_file(project: Invert, pictures: Path, out: Path) -> None:
-    result = project(pictures, *KEEP)
+def test_a_folder_becomes_one_file(project: Invert, images: Path, out: Path) -> None:
+    result = project(images, *KEEP)
     assert result.code == 0, result.err
     assert result.err == ""
     lines = result.out.splitlines()
-    assert lines[0] == "6 of 6 pictures done, 0 of them before; 0 failed"
-    assert lines[2].startswith(f"wrote {out}: 6 pictures, {out.stat().st_size:,} bytes, sha256 ")
+    assert lines[0] == "6 of 6 images done, 0 of them before; 0 failed"
+    assert lines[2].startswith(f"wrote {out}: 6 images, {out.stat().st_size:,} bytes, sha256 ")
     assert leftovers(out) == []
     with h5py.File(out) as file:
         assert file["w"].shape == (6, 24)
@@ -86,17 +86,17 @@ def test_a_folder_becomes_one_file(project: Invert, pictures: Path, out: Path) -
         assert names == ["000.png", "001.png", "003.png", "004.png", "sub/002.png", "sub/005.png"]
         assert {values.shape[1] for values in file["noise"].values()} == {4, 8, 16, 32}
         for name, target in zip(names, file["target"][:], strict=True):
-            np.testing.assert_array_equal(target, pixels(pictures / name))
+            np.testing.assert_array_equal(target, pixels(images / name))
         assert json.loads(file.attrs["method"])["steps"] == 5
         assert json.loads(file.attrs["run"])["batch"] == 4
 
 
-def test_one_picture_has_the_results_that_a_folder_of_results_has(
-    project: Invert, invert: Invert, network: Path, pictures: Path, out: Path, tmp_path: Path
+def test_one_image_has_the_results_that_a_folder_of_results_has(
+    project: Invert, invert: Invert, network: Path, images: Path, out: Path, tmp_path: Path
 ) -> None:
-    assert project(pictures).code == 0
+    assert project(images).code == 0
     folder = tmp_path / "projections"
-    assert invert("project", *QUICK, "--network", network, "--out", folder, "-q", pictures / "000.png").code == 0
+    assert invert("project", *QUICK, "--network", network, "--out", folder, "-q", images / "000.png").code == 0
     with h5py.File(out) as file, np.load(folder / "000.npz") as single:
         np.testing.assert_array_equal(file["w"][0], single["w"][0])
         assert file["distance"][0] == single["distance"]
@@ -104,19 +104,19 @@ def test_one_picture_has_the_results_that_a_folder_of_results_has(
 
 @pytest.mark.timeout(180)
 def test_workers_shards_and_hash_seeds_change_no_byte(
-    project: Invert, invert: Invert, network: Path, pictures: Path, out: Path, tmp_path: Path
+    project: Invert, invert: Invert, network: Path, images: Path, out: Path, tmp_path: Path
 ) -> None:
-    assert project(pictures, *KEEP).code == 0
+    assert project(images, *KEEP).code == 0
     one = out.read_bytes()
-    assert project(pictures, *KEEP, "--out", tmp_path / "again.h5").code == 0
+    assert project(images, *KEEP, "--out", tmp_path / "again.h5").code == 0
     assert (tmp_path / "again.h5").read_bytes() == one
-    two = start(*QUICK, *KEEP, "--network", network, "--out", tmp_path / "two.h5", "--workers", 2, pictures, "-q")
+    two = start(*QUICK, *KEEP, "--network", network, "--out", tmp_path / "two.h5", "--workers", 2, images, "-q")
     _, messages = two.communicate(timeout=100)
     assert two.returncode == 0, messages
     assert (tmp_path / "two.h5").read_bytes() == one
     shards = tmp_path / "shards.h5"
     for shard in (2, 3, 1):
-        result = project(pictures, *KEEP, "--out", shards, "--shard", f"{shard}/3")
+        result = project(images, *KEEP, "--out", shards, "--shard", f"{shard}/3")
         assert result.code == 0
         assert not shards.exists()
     assert f"when all shards are done: invert pack {shards}" in result.out
@@ -124,7 +124,7 @@ def test_workers_shards_and_hash_seeds_change_no_byte(
     assert shards.read_bytes() == one
     assert invert("pack", shards).code == 0
     assert shards.read_bytes() == one
-    arguments = (*QUICK, *KEEP, "--network", network, "--out", tmp_path / "hash.h5", pictures, "-q")
+    arguments = (*QUICK, *KEEP, "--network", network, "--out", tmp_path / "hash.h5", images, "-q")
     for seed in ("0", "1"):
         seeded = start(*arguments, "--overwrite", PYTHONHASHSEED=seed)
         _, messages = seeded.communicate(timeout=100)
@@ -132,8 +132,8 @@ def test_workers_shards_and_hash_seeds_change_no_byte(
         assert (tmp_path / "hash.h5").read_bytes() == one
 
 
-def test_pack_before_all_shards_are_done(project: Invert, invert: Invert, pictures: Path, out: Path) -> None:
-    assert project(pictures, "--shard", "1/2").code == 0
+def test_pack_before_all_shards_are_done(project: Invert, invert: Invert, images: Path, out: Path) -> None:
+    assert project(images, "--shard", "1/2").code == 0
     result = invert("pack", out)
     assert result.code == 2
     assert "of its 2 shards these are missing: 2" in result.err
@@ -144,16 +144,16 @@ def test_pack_before_all_shards_are_done(project: Invert, invert: Invert, pictur
         assert 0 < len(file["w"]) < 6
 
 
-def test_the_same_command_again(project: Invert, pictures: Path, out: Path) -> None:
-    assert project(pictures).code == 0
+def test_the_same_command_again(project: Invert, images: Path, out: Path) -> None:
+    assert project(images).code == 0
     before = out.read_bytes()
-    result = project(pictures, "--json")
+    result = project(images, "--json")
     assert result.code == 0
     assert result.records() == [
         {
             "type": "summary",
             "code": "finished-before",
-            "pictures": 6,
+            "images": 6,
             "projected": 0,
             "reused": 6,
             "failed": 0,
@@ -163,60 +163,60 @@ def test_the_same_command_again(project: Invert, pictures: Path, out: Path) -> N
     assert out.read_bytes() == before
 
 
-def test_other_settings_are_refused_with_what_differs(project: Invert, pictures: Path, out: Path) -> None:
-    assert project(pictures, "--shard", "1/2").code == 0
+def test_other_settings_are_refused_with_what_differs(project: Invert, images: Path, out: Path) -> None:
+    assert project(images, "--shard", "1/2").code == 0
     for arguments, difference in ((("--steps", 6), "steps: 5, now 6"), (("--batch", 2), "batch: 4, now 2")):
-        result = project(pictures, *arguments)
+        result = project(images, *arguments)
         assert result.code == 2
         assert difference in result.err
         assert len(result.err.splitlines()) == 1
-    assert project(pictures).code == 0
+    assert project(images).code == 0
     before = out.read_bytes()
-    result = project(pictures, "--seed", 1)
+    result = project(images, "--seed", 1)
     assert result.code == 2
     assert "seed: 0, now 1" in result.err
     assert out.read_bytes() == before
-    assert project(pictures, "--seed", 1, "--overwrite").code == 0
+    assert project(images, "--seed", 1, "--overwrite").code == 0
     assert out.read_bytes() != before
 
 
-def test_bad_pictures_are_listed_and_done_when_mended(project: Invert, pictures: Path, out: Path) -> None:
-    good = (pictures / "000.png").read_bytes()
-    (pictures / "000.png").write_bytes(b"<html>")
-    result = project(pictures, "--json")
+def test_bad_images_are_listed_and_done_when_mended(project: Invert, images: Path, out: Path) -> None:
+    good = (images / "000.png").read_bytes()
+    (images / "000.png").write_bytes(b"<html>")
+    result = project(images, "--json")
     assert result.code == 3
-    assert result.err.startswith(f"invert: error: image '{pictures / '000.png'}': ")
+    assert result.err.startswith(f"invert: error: image '{images / '000.png'}': ")
     assert result.records()[-1]["failed"] == 1
     with h5py.File(out) as file:
         assert len(file["w"]) == 5
         assert file["failures/name"][:].tolist() == [b"000.png"]
         assert file["failures/code"][:].tolist() == [b"image-format"]
-    assert project(pictures).code == 3
-    (pictures / "000.png").write_bytes(good)
-    result = project(pictures, "--json")
+    assert project(images).code == 3
+    (images / "000.png").write_bytes(good)
+    result = project(images, "--json")
     assert result.code == 0
     assert (result.records()[-1]["projected"], result.records()[-1]["reused"]) == (1, 5)
     mended = out.read_bytes()
-    assert project(pictures, "--overwrite").code == 0
+    assert project(images, "--overwrite").code == 0
     assert out.read_bytes() == mended
 
 
-def test_new_and_vanished_pictures(project: Invert, pictures: Path, out: Path) -> None:
-    last = pictures / "sub" / "005.png"
+def test_new_and_vanished_images(project: Invert, images: Path, out: Path) -> None:
+    last = images / "sub" / "005.png"
     content = last.read_bytes()
     last.unlink()
-    assert project(pictures).code == 0
+    assert project(images).code == 0
     last.write_bytes(content)
-    (pictures / "001.png").unlink()
-    result = project(pictures)
+    (images / "001.png").unlink()
+    result = project(images)
     assert result.code == 3
-    assert "1 finished pictures are not there any more; their results are kept" in result.err
+    assert "1 finished images are not there any more; their results are kept" in result.err
     with h5py.File(out) as file:
         assert len(file["w"]) == 6
 
 
 def test_nothing_usable(project: Invert, tmp_path: Path, out: Path) -> None:
-    folder = tmp_path / "pictures"
+    folder = tmp_path / "images"
     folder.mkdir()
     assert project(folder).code == 5
     (folder / "a.png").write_bytes(b"")
@@ -224,19 +224,19 @@ def test_nothing_usable(project: Invert, tmp_path: Path, out: Path) -> None:
     assert not out.exists()
 
 
-def test_options_of_a_file_without_one(invert: Invert, pictures: Path, tmp_path: Path) -> None:
+def test_options_of_a_file_without_one(invert: Invert, images: Path, tmp_path: Path) -> None:
     for arguments in (("--workers", 2), ("--shard", "1/2"), ("--save-noise", "float16"), ("--save-images",)):
-        result = invert("project", pictures, "--out", tmp_path / "folder", *arguments)
+        result = invert("project", images, "--out", tmp_path / "folder", *arguments)
         assert result.code == 2
         assert f"{arguments[0]} goes with one HDF5 file" in result.err
     for value in ("0/2", "3/2", "1", "a/b"):
-        result = invert("project", pictures, "--out", tmp_path / "a.h5", "--shard", value)
+        result = invert("project", images, "--out", tmp_path / "a.h5", "--shard", value)
         assert result.code == 2
 
 
-def test_a_second_process_hears_at_once(network: Path, pictures: Path, out: Path) -> None:
+def test_a_second_process_hears_at_once(network: Path, images: Path, out: Path) -> None:
     program = "import sys; from invert.cli.main import main; print(main(sys.argv[1:]), 'torch' in sys.modules)"
-    arguments = ["project", *QUICK, "--network", network, "--out", out, pictures]
+    arguments = ["project", *QUICK, "--network", network, "--out", out, images]
     with lock_output(out):
         done = subprocess.run(
             [sys.executable, "-c", program, *map(str, arguments)], cwd=ROOT, capture_output=True, text=True, timeout=20
@@ -250,7 +250,7 @@ def test_a_second_process_hears_at_once(network: Path, pictures: Path, out: Path
 def test_interrupted_and_resumed(
     project: Invert,
     network: Path,
-    pictures: Path,
+    images: Path,
     out: Path,
     tmp_path: Path,
     number: signal.Signals,
@@ -258,7 +258,7 @@ def test_interrupted_and_resumed(
     workers: int,
 ) -> None:
     slow = (*QUICK, "--steps", 40, "--batch", 1, "--network", network, "--json")
-    process = start(*slow, "--out", out, "--workers", workers, pictures)
+    process = start(*slow, "--out", out, "--workers", workers, images)
     assert process.stdout is not None
     first = json.loads(process.stdout.readline())
     process.send_signal(number)
@@ -269,17 +269,17 @@ def test_interrupted_and_resumed(
     assert (first["code"], summary["code"]) == ("projected", "interrupted")
     assert 1 <= len(entries(out)) < 6
     assert not out.exists()
-    result = project("--steps", 40, "--batch", 1, "--json", pictures)
+    result = project("--steps", 40, "--batch", 1, "--json", images)
     assert result.code == 0
     assert result.records()[-1]["reused"] >= summary["projected"]
-    assert project("--steps", 40, "--batch", 1, pictures, "--out", out.with_name("whole.h5")).code == 0
+    assert project("--steps", 40, "--batch", 1, images, "--out", out.with_name("whole.h5")).code == 0
     assert out.read_bytes() == out.with_name("whole.h5").read_bytes()
 
 
 def test_a_worker_that_is_killed(network: Path, out: Path, tmp_path: Path) -> None:
     import psutil
 
-    many = write_pictures(tmp_path / "many", 16)
+    many = write_images(tmp_path / "many", 16)
     slow = (*QUICK, "--steps", 200, "--batch", 1, "--network", network, "--json")
     process = start(*slow, "--out", out, "--workers", 2, many)
     assert process.stdout is not None
@@ -302,12 +302,12 @@ def test_show(invert: Invert, finished: Path) -> None:
     assert lines[1].split()[-1] == "000.png"
     assert "3 more" in lines[4]
     assert any(line.startswith("no result: bad.png: ") for line in lines)
-    assert any(line.startswith("pictures  6, 1 without a result") for line in lines)
+    assert any(line.startswith("images  6, 1 without a result") for line in lines)
     assert sum("#" in line for line in lines) >= 2
     *rows, failure, summary = invert("show", finished, "--json").records()
     assert [row["name"] for row in rows][-1] == "sub/005.png"
     assert failure["code"] == "image-unrecognised"
-    assert summary["pictures"] == 6
+    assert summary["images"] == 6
     assert summary["distance"]["smallest"] == min(row["distance"] for row in rows)
     table = list(csv.DictReader(io.StringIO(invert("show", finished, "--csv").out)))
     assert [float(row["distance"]) for row in table] == [row["distance"] for row in rows]
@@ -315,9 +315,9 @@ def test_show(invert: Invert, finished: Path) -> None:
     assert float(worst.split()[1]) == pytest.approx(summary["distance"]["largest"], abs=1e-4)
 
 
-def test_csv_cells_are_no_formulas(project: Invert, invert: Invert, pictures: Path, out: Path) -> None:
-    (pictures / "000.png").rename(pictures / "=cmd.png")
-    assert project(pictures).code == 0
+def test_csv_cells_are_no_formulas(project: Invert, invert: Invert, images: Path, out: Path) -> None:
+    (images / "000.png").rename(images / "=cmd.png")
+    assert project(images).code == 0
     names = [row["name"] for row in csv.DictReader(io.StringIO(invert("show", out, "--csv").out))]
     assert "'=cmd.png" in names
 
@@ -325,7 +325,7 @@ def test_csv_cells_are_no_formulas(project: Invert, invert: Invert, pictures: Pa
 def test_verify(invert: Invert, finished: Path, tmp_path: Path) -> None:
     result = invert("verify", finished)
     assert result.code == 0
-    assert "is intact: 6 pictures, 1 without a result" in result.out
+    assert "is intact: 6 images, 1 without a result" in result.out
     damaged = tmp_path / "damaged.h5"
     content = bytearray(finished.read_bytes())
     with h5py.File(finished) as file:
@@ -342,7 +342,7 @@ def test_verify(invert: Invert, finished: Path, tmp_path: Path) -> None:
             assert (result.code, len(result.err.splitlines())) == (5, 1)
 
 
-def test_render_draws_the_same_pictures(invert: Invert, network: Path, finished: Path, tmp_path: Path) -> None:
+def test_render_draws_the_same_images(invert: Invert, network: Path, finished: Path, tmp_path: Path) -> None:
     result = invert("render", finished, "--network", network, "--index", "1-4", "--out", tmp_path / "drawn")
     assert result.code == 0, result.err
     drawn = sorted((tmp_path / "drawn").iterdir())
@@ -379,20 +379,20 @@ def test_render_with_another_network(invert: Invert, finished: Path, tmp_path: P
 
 
 @pytest.fixture
-def uninterrupted(project: Invert, pictures: Path, tmp_path: Path) -> Path:
+def uninterrupted(project: Invert, images: Path, tmp_path: Path) -> Path:
     path = tmp_path / "whole" / "latents.h5"
     path.parent.mkdir()
-    assert project(pictures, *KEEP, "--out", path).code == 0
+    assert project(images, *KEEP, "--out", path).code == 0
     return path
 
 
 @pytest.mark.parametrize("after", [1, 3, 5])
 @pytest.mark.timeout(100)
 def test_killed_and_resumed(
-    project: Invert, network: Path, pictures: Path, out: Path, uninterrupted: Path, after: int
+    project: Invert, network: Path, images: Path, out: Path, uninterrupted: Path, after: int
 ) -> None:
-    """Killed at the first sign that so many pictures are done; what was done then is not done again."""
-    arguments = (*QUICK, *KEEP, "--network", network, "--out", out, pictures, "--json")
+    """Killed at the first sign that so many images are done; what was done then is not done again."""
+    arguments = (*QUICK, *KEEP, "--network", network, "--out", out, images, "--json")
     process = start(*arguments)
     assert process.stdout is not None
     for _ in range(after):
@@ -400,7 +400,7 @@ def test_killed_and_resumed(
     process.kill()
     process.communicate(timeout=30)
     kept = {path.name: path.stat().st_mtime_ns for path in entries(out)}
-    result: Result = project(pictures, *KEEP, "--json")
+    result: Result = project(images, *KEEP, "--json")
     assert result.code == 0
     assert result.records()[-1].get("reused", 6) >= after
     assert out.read_bytes() == uninterrupted.read_bytes()
@@ -410,10 +410,10 @@ def test_killed_and_resumed(
 
 @pytest.mark.long
 @pytest.mark.timeout(600)
-def test_killed_at_any_time(network: Path, pictures: Path, out: Path, uninterrupted: Path) -> None:
+def test_killed_at_any_time(network: Path, images: Path, out: Path, uninterrupted: Path) -> None:
     """30 runs, killed at random times again and again until one ends."""
     rng = np.random.RandomState(0)
-    arguments = (*QUICK, *KEEP, "--network", network, "--out", out, pictures, "-q")
+    arguments = (*QUICK, *KEEP, "--network", network, "--out", out, images, "-q")
     for _ in range(30):
         process = start(*arguments)
         try:
@@ -433,33 +433,33 @@ def test_killed_at_any_time(network: Path, pictures: Path, out: Path, uninterrup
 
 @pytest.mark.long
 @pytest.mark.timeout(900)
-def test_memory_is_flat_over_2000_pictures(network: Path, tmp_path: Path) -> None:
+def test_memory_is_flat_over_2000_images(network: Path, tmp_path: Path) -> None:
     import psutil
 
-    write_pictures(tmp_path / "pictures", 2000)
+    write_images(tmp_path / "images", 2000)
     arguments = ("--steps", 1, "--lpips", "alex", "--threads", 1, "--batch", 8, "--network", network)
-    process = start(*arguments, "--out", tmp_path / "a.h5", tmp_path / "pictures", "--json")
+    process = start(*arguments, "--out", tmp_path / "a.h5", tmp_path / "images", "--json")
     watched = psutil.Process(process.pid)
     assert process.stdout is not None
     counts, memory, files = [], [], []
     for number, line in enumerate(process.stdout):
-        if json.loads(line)["type"] == "picture" and number > 200 and number % 20 == 0:
+        if json.loads(line)["type"] == "image" and number > 200 and number % 20 == 0:
             counts.append(number)
             memory.append(watched.memory_info().rss)
             files.append(watched.num_fds())
     process.communicate(timeout=60)
     assert process.returncode == 0
     slope = float(np.polyfit(counts, memory, 1)[0])
-    assert slope < 5000, f"{slope:.0f} bytes per picture"
+    assert slope < 5000, f"{slope:.0f} bytes per image"
     assert max(files) - min(files) <= 2
 
 
 @pytest.mark.long
 @pytest.mark.timeout(600)
 def test_a_folder_of_100_000_names(network: Path, tmp_path: Path) -> None:
-    folder = tmp_path / "pictures"
+    folder = tmp_path / "images"
     folder.mkdir()
-    sources = list(write_pictures(tmp_path / "few", 10).rglob("*.png"))
+    sources = list(write_images(tmp_path / "few", 10).rglob("*.png"))
     for index in range(100_000):
         (folder / f"{index:06d}.png").hardlink_to(sources[index % 10])  # a file has 65 000 links at most
     shard: Any = ("--shard", "7/50000")
@@ -469,8 +469,8 @@ def test_a_folder_of_100_000_names(network: Path, tmp_path: Path) -> None:
     assert 1 <= json.loads(rest.splitlines()[-1])["projected"] <= 8
 
 
-def test_json_has_one_event_per_picture(project: Invert, pictures: Path, out: Path) -> None:
-    result = project(pictures, "--json")
+def test_json_has_one_event_per_image(project: Invert, images: Path, out: Path) -> None:
+    result = project(images, "--json")
     *events, summary = result.records()
     assert [event["code"] for event in events] == ["projected"] * 6
     assert summary["mean_distance"] == pytest.approx(np.mean([event["distance"] for event in events]))

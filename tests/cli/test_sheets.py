@@ -46,7 +46,7 @@ def sheet(invert: Invert, network: Path, tmp_path: Path) -> Invert:
 
 @pytest.fixture
 def generated(invert: Invert, network: Path, tmp_path: Path) -> Draw:
-    """Return the picture of `invert generate`."""
+    """Return the image of `invert generate`."""
 
     def draw(seed: int, *arguments: object) -> Any:
         out = tmp_path / "generated"
@@ -131,7 +131,7 @@ def test_projections_that_do_not_fit(sheet: Invert, loaded: LoadedNetwork, tmp_p
     assert "d.npz': found in another network (sha256 777777777777...)" in result.err
 
 
-def test_mixed_pictures_lie_between_their_sources(sheet: Invert, generated: Draw, tmp_path: Path) -> None:
+def test_mixed_images_lie_between_their_sources(sheet: Invert, generated: Draw, tmp_path: Path) -> None:
     assert sheet("mix").code == 0
     drawn = pixels(tmp_path / "sheet.png")
     left = [places(drawn, generated(seed)) for seed in (0, 1)]
@@ -285,7 +285,7 @@ def test_video(sheet: Invert, tmp_path: Path) -> None:
     assert [frame.shape for frame in frames] == [(128, 128, 3)] * 4
     for i, frame in enumerate(frames):
         drawn = pixels(tmp_path / "frames" / f"frame{i:05d}.png").repeat(4, axis=0).repeat(4, axis=1)
-        # Colours are coded at half the resolution, and lossily; what matters is that it is this picture.
+        # Colours are coded at half the resolution, and lossily; what matters is that it is this image.
         assert np.abs(frame.mean(axis=2) - drawn.mean(axis=2)).mean() < 8
     assert sheet("interpolate", "--out", tmp_path / "b.png", *arguments[:2]).code == 2
     assert "does not end in .mp4" in sheet("interpolate", "--out", tmp_path / "b.png", "--video", "a.avi").err

@@ -42,7 +42,7 @@ def test_info(invert: Invert) -> None:
     summary = result.out.partition("\n\n")[0]  # tables follow, one of them headed "generator" too
     lines = {line.split("  ")[0]: line.split("  ")[-1].strip() for line in summary.splitlines()}
     assert lines["family"] == "stylegan-tensorflow"
-    assert lines["pictures"] == "32 x 32, 3 channels"
+    assert lines["images"] == "32 x 32, 3 channels"
     assert lines["latents"] == "z 16, w 24, 4 mapping layers"
     assert lines["generator"].startswith("stylegan, ")
     assert lines["discriminator"].startswith("stylegan, ")
@@ -75,8 +75,8 @@ def test_generate(invert: Invert, converted: Path, tmp_path: Path) -> None:
     assert (pixels(tmp_path / "a" / "seed0005.png") != pixels(tmp_path / "a" / "seed0006.png")).any()
 
 
-def test_project_a_picture(invert: Invert, converted: Path, picture: Callable[..., Path], tmp_path: Path) -> None:
-    one = picture("one.png")
+def test_project_a_image(invert: Invert, converted: Path, image: Callable[..., Path], tmp_path: Path) -> None:
+    one = image("one.png")
     results = []
     for network, out in ((STYLEGAN, tmp_path / "a"), (converted, tmp_path / "b")):
         result = invert("project", one, *QUICK, "--network", network, "--out", out)
@@ -91,10 +91,10 @@ def test_project_a_picture(invert: Invert, converted: Path, picture: Callable[..
 
 
 def test_project_a_folder_and_render_it(
-    invert: Invert, converted: Path, picture: Callable[..., Path], tmp_path: Path
+    invert: Invert, converted: Path, image: Callable[..., Path], tmp_path: Path
 ) -> None:
-    folder = picture("one.png").parent
-    picture("two.png")
+    folder = image("one.png").parent
+    image("two.png")
     out = tmp_path / "out.h5"
     keep = ("--save-noise", "float32", "--save-images")
     result = invert("project", folder, *QUICK, "--network", STYLEGAN, "--out", out, *keep)
@@ -108,15 +108,13 @@ def test_project_a_folder_and_render_it(
         np.testing.assert_array_equal(drawn, found)
 
 
-def test_a_network_without_styles_is_projected_too(
-    invert: Invert, picture: Callable[..., Path], tmp_path: Path
-) -> None:
+def test_a_network_without_styles_is_projected_too(invert: Invert, image: Callable[..., Path], tmp_path: Path) -> None:
     """w then enters at the input alone."""
     synthesis = StyleGANSynthesisConfig(
         16, 32, channel_base=128, channel_max=8, input="latent", use_styles=False, use_noise=False
     )
     path = tmp_path / "plain.safetensors"
     save_network(path, Generator(GeneratorConfig(MappingConfig(16, 0, 16, 0), synthesis)))
-    result = invert("project", picture("one.png"), *QUICK, "--network", path, "--out", tmp_path / "out")
+    result = invert("project", image("one.png"), *QUICK, "--network", path, "--out", tmp_path / "out")
     assert result.code == 0, result.err
     assert read_projection(tmp_path / "out" / "one.npz").noise == {}

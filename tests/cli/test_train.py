@@ -23,15 +23,15 @@ from generator.files.reading import load
 from generator.training.trainer import Trainer
 from invert.durable import exclusive_lock
 from tests.cli.conftest import ROOT, Invert, Result
-from tests.cli.train_case import SMALL, assert_same_end, images_seen, log, newest_state, visible, write_pictures
+from tests.cli.train_case import SMALL, assert_same_end, images_seen, log, newest_state, visible, write_images
 
 SHORT = (*SMALL, "--kimg", 0.016)
 """Two steps."""
 
 
 @pytest.fixture(scope="module")
-def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_pictures(tmp_path_factory.mktemp("data") / "pictures")
+def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_images(tmp_path_factory.mktemp("data") / "images")
 
 
 @pytest.fixture
@@ -40,26 +40,26 @@ def run(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def train(invert: Invert, pictures: Path, run: Path) -> Invert:
+def train(invert: Invert, images: Path, run: Path) -> Invert:
     """Run `invert train` for 13 steps into tmp_path/run; later options win."""
-    return lambda *arguments: invert("train", "--data", pictures, "--out", run, *SMALL, *arguments)
+    return lambda *arguments: invert("train", "--data", images, "--out", run, *SMALL, *arguments)
 
 
 @pytest.fixture(scope="module")
-def finished(tmp_path_factory: pytest.TempPathFactory, pictures: Path) -> Path:
+def finished(tmp_path_factory: pytest.TempPathFactory, images: Path) -> Path:
     """A run of 13 steps, not to be changed."""
     from invert.cli.main import main
 
     folder = tmp_path_factory.mktemp("finished") / "run"
     threads = torch.get_num_threads()
-    assert main(["train", "--data", str(pictures), "--out", str(folder), *map(str, SMALL), "--quiet"]) == 0
+    assert main(["train", "--data", str(images), "--out", str(folder), *map(str, SMALL), "--quiet"]) == 0
     torch.set_num_threads(threads)
     return folder
 
 
 @pytest.fixture
 def at_80(run: Path, finished: Path) -> Path:
-    """A run with the same settings that was killed after its snapshot at 80 pictures."""
+    """A run with the same settings that was killed after its snapshot at 80 images."""
     shutil.copytree(finished, run)
     newest_state(run).unlink()
     shutil.copy(run / "network-000000080.safetensors", run / "network.safetensors")
@@ -86,7 +86,7 @@ def test_what_a_run_leaves(train: Invert, invert: Invert, run: Path, finished: P
     result = train()
     assert result.code == 0, result.err
     assert_same_end(run, finished)
-    assert result.out == f"trained on 104 pictures: {run / 'network.safetensors'}\n"
+    assert result.out == f"trained on 104 images: {run / 'network.safetensors'}\n"
     # R1 and path length were in steps 0, 4, 8, 12 and in every other one
     assert [images_seen(line) for line in result.err.splitlines()] == [40, 80, 104]
     assert ", 0 min left, G " in result.err.splitlines()[-1]
@@ -99,12 +99,12 @@ def test_what_a_run_leaves(train: Invert, invert: Invert, run: Path, finished: P
     sheets = {(run / name).read_bytes() for name in expected if name.startswith("fakes")}
     assert len(sheets) == 3
     assert {size_and_mode(run / f"fakes-{n:09d}.png") for n in (0, 80, 104)} == {((192, 192), "RGB")}
-    assert size_and_mode(run / "reals.png") == ((80, 80), "RGB")  # 24 pictures
+    assert size_and_mode(run / "reals.png") == ((80, 80), "RGB")  # 24 images
 
     settings = json.loads((run / "settings.json").read_text())
     assert settings["settings"]["z_dim"] == 16
     assert settings["settings"]["batch"] == 8
-    assert settings["data"]["pictures"] == 24
+    assert settings["data"]["images"] == 24
 
     assert invert("info", run / "network.safetensors").code == 0
     drawn = invert("generate", "--network", run / "network.safetensors", "--seeds", "0-1", "--out", tmp_path / "drawn")
@@ -136,14 +136,14 @@ def test_what_the_log_says(finished: Path) -> None:
     assert times[0] > 0
 
 
-def test_logged_losses_are_the_trainers(train: Invert, run: Path, pictures: Path) -> None:
+def test_logged_losses_are_the_trainers(train: Invert, run: Path, images: Path) -> None:
     """The first tick's means, with the penalty R1 as it enters the loss: times gamma / 2."""
     from generator.training.config import TrainConfig
-    from invert.datasets.images import open_pictures
+    from invert.datasets.images import open_images
 
     assert train("--kimg", 0.04, "--gamma", 3).code == 0
     settings = json.loads((run / "settings.json").read_text())["settings"]
-    trainer = Trainer(TrainConfig(**settings), open_pictures(pictures))
+    trainer = Trainer(TrainConfig(**settings), open_images(images))
     for _ in trainer.run(40):
         pass
     found, (logged,) = trainer.losses(), log(run)
@@ -167,15 +167,15 @@ def test_json_lines(train: Invert, run: Path) -> None:
 
 
 def test_a_finished_run_grows(train: Invert, run: Path, finished: Path, tmp_path: Path) -> None:
-    """To 0.1 and then to 0.15 thousand pictures is, to the bit, to 0.15 at once."""
+    """To 0.1 and then to 0.15 thousand images is, to the bit, to 0.15 at once."""
     shutil.copytree(finished, run)
     before = {name: (run / name).read_bytes() for name in visible(run) if name != "tensorboard"}
-    assert train("-q", "--resume").out == f"trained on 104 pictures: {run / 'network.safetensors'}\n"
+    assert train("-q", "--resume").out == f"trained on 104 images: {run / 'network.safetensors'}\n"
     again = {name: (run / name).read_bytes() for name in before}
     assert {name for name in before if again[name] != before[name]} <= {"log.jsonl"}
     grown = train("--kimg", 0.15)
     assert grown.code == 0
-    assert "invert: note: going on after 104 pictures" in grown.err
+    assert "invert: note: going on after 104 images" in grown.err
     assert train("--kimg", 0.15, "--out", tmp_path / "at once").code == 0
     assert_same_end(run, tmp_path / "at once")
     assert newest_state(run).name == "state-000000000152.safetensors"
@@ -200,7 +200,7 @@ def test_damaged_states(train: Invert, run: Path, finished: Path, damage: str) -
     assert len(complaints) == (2 if damage == "all" else 1)
     assert str(newest) in complaints[0]
     assert "damaged" in complaints[0]
-    assert ("going on after 80 pictures" in result.err) is (damage != "all")
+    assert ("going on after 80 images" in result.err) is (damage != "all")
     assert_same_end(run, finished)
 
 
@@ -228,10 +228,10 @@ def test_a_log_that_was_cut_off_or_lost(train: Invert, run: Path, finished: Path
     ids=str,
 )
 def test_other_settings_are_refused_by_name(
-    invert: Invert, finished: Path, pictures: Path, arguments: list[Any], difference: str
+    invert: Invert, finished: Path, images: Path, arguments: list[Any], difference: str
 ) -> None:
     before = {name: (finished / name).read_bytes() for name in visible(finished) if name != "tensorboard"}
-    result = invert("train", "--data", pictures, "--out", finished, *SMALL, *arguments)
+    result = invert("train", "--data", images, "--out", finished, *SMALL, *arguments)
     assert result.code == 2
     line = one_error(result)
     for piece in difference.split("; "):
@@ -242,7 +242,7 @@ def test_other_settings_are_refused_by_name(
 
 
 def test_other_data_are_refused(invert: Invert, finished: Path, tmp_path: Path) -> None:
-    other = write_pictures(tmp_path / "other", count=23)
+    other = write_images(tmp_path / "other", count=23)
     result = invert("train", "--data", other, "--out", finished, *SMALL)
     assert result.code == 2
     assert "data: " in one_error(result)
@@ -280,13 +280,13 @@ def test_folders_of_others_are_refused(train: Invert, run: Path) -> None:
     assert train().code == 2
 
 
-def test_a_run_in_use(run: Path, pictures: Path) -> None:
+def test_a_run_in_use(run: Path, images: Path) -> None:
     """Another process is told at once: before torch is loaded, which takes seconds."""
     run.mkdir()
     code = (
         "import sys; from invert.cli.main import main; c = main(sys.argv[1:])\nprint('torch' in sys.modules)\nexit(c)"
     )
-    command = [sys.executable, "-c", code, "train", "--data", pictures, "--out", run, *SMALL]
+    command = [sys.executable, "-c", code, "train", "--data", images, "--out", run, *SMALL]
     with exclusive_lock(run / ".lock"):
         began = time.monotonic()
         done = subprocess.run(
@@ -310,8 +310,8 @@ def poisoned(monkeypatch: pytest.MonkeyPatch, step: int) -> None:
     """Let a weight become infinite in a step."""
     real: Any = Trainer._step
 
-    def with_accident(self: Trainer, pictures: torch.Tensor) -> None:
-        real(self, pictures)
+    def with_accident(self: Trainer, images: torch.Tensor) -> None:
+        real(self, images)
         if self.step == step:
             with torch.no_grad():
                 next(self.generator.parameters()).view(-1)[0] = math.inf
@@ -323,7 +323,7 @@ def test_numbers_that_are_none_end_the_run(train: Invert, run: Path) -> None:
     result = train("--set", "learning_rate=1e30", "--quiet")
     assert result.code == 8
     line = one_error(result)
-    assert "not finite at tick 1, after 40 pictures; there is no snapshot yet" in line
+    assert "not finite at tick 1, after 40 images; there is no snapshot yet" in line
     assert not list(run.glob("*.safetensors"))
     assert log(run) == []
 
@@ -337,7 +337,7 @@ def test_the_last_good_snapshot_is_kept(
         result = train("--quiet")
     assert result.code == 8
     last = run / "network.safetensors"
-    assert f"at tick 3, after 104 pictures; the last good snapshot is '{last}'" in one_error(result)
+    assert f"at tick 3, after 104 images; the last good snapshot is '{last}'" in one_error(result)
     assert last.read_bytes() == (finished / "network-000000080.safetensors").read_bytes()
     assert newest_state(run).name == "state-000000000080.safetensors"
     assert [one["images"] for one in log(run)] == [40, 80]
@@ -367,7 +367,7 @@ def test_the_last_good_snapshot_is_kept(
         (["--micro-batch", 3], "a batch of 8 cannot be cut into parts of 3"),
         (["--micro-batch", 0], "--micro-batch"),
         (["--cond"], "--cond: the data has no labels"),
-        (["--resolution", 32], "--resolution 32: the pictures have 16 px"),
+        (["--resolution", 32], "--resolution 32: the images have 16 px"),
         (["--seed", -1], "seed is -1"),
         (["--gamma", -1], "r1_gamma is -1.0"),
         (["--generator", "unet"], "--generator"),
@@ -391,25 +391,25 @@ def test_data_that_cannot_be_used(invert: Invert, run: Path, tmp_path: Path) -> 
         result = invert("train", "--data", tmp_path / data, "--out", run, *SMALL)
         assert result.code == code
         assert str(tmp_path / data) in one_error(result)
-    odd = write_pictures(tmp_path / "odd", count=3)
+    odd = write_images(tmp_path / "odd", count=3)
     Image.new("RGB", (17, 16)).save(odd / "odd.png")
     result = invert("train", "--data", odd, "--out", run, *SMALL)
     assert result.code == 2
     assert "invert dataset" in one_error(result)
 
 
-def test_bad_pictures_are_left_out_and_told(invert: Invert, run: Path, tmp_path: Path) -> None:
-    data = write_pictures(tmp_path / "some", count=9)
+def test_bad_images_are_left_out_and_told(invert: Invert, run: Path, tmp_path: Path) -> None:
+    data = write_images(tmp_path / "some", count=9)
     (data / "04.png").write_bytes((data / "04.png").read_bytes()[:200])
     result = invert("train", "--data", data, "--out", run, *SHORT, "--quiet")
     assert result.code == 0
     (line,) = result.err.splitlines()
     assert line.startswith(f"invert: warning: image '{data / '04.png'}'")
-    assert json.loads((run / "settings.json").read_text())["data"]["pictures"] == 8
+    assert json.loads((run / "settings.json").read_text())["data"]["images"] == 8
 
 
 def write_idx(folder: Path, count: int = 20) -> Path:
-    """Write grey pictures of 16 px with labels 0 to 3 as the files of MNIST are written."""
+    """Write grey images of 16 px with labels 0 to 3 as the files of MNIST are written."""
     folder.mkdir()
     pixels = np.random.RandomState(0).randint(0, 256, [count, 16, 16], np.uint8)
     header = struct.pack(">HBB3I", 0, 8, 3, count, 16, 16)
@@ -422,7 +422,7 @@ def write_idx(folder: Path, count: int = 20) -> Path:
 @pytest.mark.parametrize("kind", ["idx", "folder"])
 def test_conditional_and_grey_networks(invert: Invert, run: Path, tmp_path: Path, kind: str) -> None:
     grey = kind == "idx"
-    data = write_idx(tmp_path / "idx") if grey else write_pictures(tmp_path / "labelled", classes=4)
+    data = write_idx(tmp_path / "idx") if grey else write_images(tmp_path / "labelled", classes=4)
     result = invert("train", "--data", data, "--out", run, *SHORT, "--cond", "--quiet")
     assert result.code == 0, result.err
     mode = "L" if grey else "RGB"
@@ -505,10 +505,10 @@ def test_without_tensorboard_there_is_only_the_log(
 
 
 def test_two_processes_train_as_one(
-    in_two: Callable[..., Result], train: Invert, pictures: Path, run: Path, finished: Path
+    in_two: Callable[..., Result], train: Invert, images: Path, run: Path, finished: Path
 ) -> None:
     """13 steps with R1 and path length in them: the same losses to rounding, and one of the two speaks and writes."""
-    result = in_two("--data", pictures, "--out", run, *SMALL, "--json")
+    result = in_two("--data", images, "--out", run, *SMALL, "--json")
     assert result.code == 0, result.err
     *ticks, summary = result.records()
     assert [one["images"] for one in ticks] == [40, 80, 104]

@@ -13,7 +13,7 @@ from generator.training.config import TrainConfig
 from generator.training.presets import PRESETS
 from invert.commands.train import GROWTH, LENGTHS
 from tests.cli.conftest import Invert
-from tests.cli.train_case import assert_same_end, log, newest_state, visible, write_pictures
+from tests.cli.train_case import assert_same_end, log, newest_state, visible, write_images
 
 GROWN = (
     *(
@@ -33,14 +33,14 @@ GROWN = (
     *("--set", "growing_stage_kimg=0.016", "--set", "growing_fade_kimg=0.032"),
     *("--set", "batch_by_resolution=16:4", "--kimg", 0.06, "--tick-kimg", 0.016, "--snapshot-kimg", 0.032),
 )
-"""16 pictures of 8 px in batches of 8, then a fade to 16 px over 32 in batches of 4; a snapshot in its middle."""
+"""16 images of 8 px in batches of 8, then a fade to 16 px over 32 in batches of 4; a snapshot in its middle."""
 
 ARCHITECTURES = ("generator_architecture", "discriminator_architecture")
 
 
 @pytest.fixture(scope="module")
-def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_pictures(tmp_path_factory.mktemp("data") / "pictures")
+def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_images(tmp_path_factory.mktemp("data") / "images")
 
 
 @pytest.fixture
@@ -49,9 +49,9 @@ def run(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def train(invert: Invert, pictures: Path, run: Path) -> Invert:
+def train(invert: Invert, images: Path, run: Path) -> Invert:
     """Run `invert train` through a fade into tmp_path/run; later options win."""
-    return lambda *arguments: invert("train", "--data", pictures, "--out", run, *GROWN, *arguments)
+    return lambda *arguments: invert("train", "--data", images, "--out", run, *GROWN, *arguments)
 
 
 def side_of(path: Path) -> int:
@@ -62,7 +62,7 @@ def side_of(path: Path) -> int:
 def test_a_run_that_ends_before_it_has_grown_says_so(train: Invert) -> None:
     result = train("--kimg", 0.02)
     assert result.code == 0
-    assert "this run ends at 16 px; the networks have grown to 16 px after 0.048 thousand pictures" in result.err
+    assert "this run ends at 16 px; the networks have grown to 16 px after 0.048 thousand images" in result.err
     assert "this run ends" not in train("--kimg", 0.06).err
 
 
@@ -75,10 +75,10 @@ def test_short_presets_grow_in_the_time_they_have() -> None:
         assert (stage.resolution, stage.alpha) == (32, 1.0)
 
 
-def test_a_batch_of_the_user_counts_at_every_resolution(invert: Invert, pictures: Path, run: Path) -> None:
+def test_a_batch_of_the_user_counts_at_every_resolution(invert: Invert, images: Path, run: Path) -> None:
     small = ("--set", "channel_base=64", "--set", "channel_max=16", "--mapping-layers", 1, "--threads", 1)
     result = invert(
-        "train", "--data", pictures, "--out", run, "--config", "stylegan", *small, "--batch", 4, "--kimg", 0.008
+        "train", "--data", images, "--out", run, "--config", "stylegan", *small, "--batch", 4, "--kimg", 0.008
     )
     assert result.code == 0, result.err
     settings = json.loads((run / "settings.json").read_bytes())["settings"]
@@ -90,14 +90,14 @@ def test_a_batch_of_the_user_counts_at_every_resolution(invert: Invert, pictures
 def test_a_run_that_grows(train: Invert, invert: Invert, run: Path, tmp_path: Path) -> None:
     result = train()
     assert result.code == 0, result.err
-    stages = re.findall(r"(\d+) of 60 pictures.*left, (\d+) px, alpha ([\d.]+), G ", result.err)
+    stages = re.findall(r"(\d+) of 60 images.*left, (\d+) px, alpha ([\d.]+), G ", result.err)
     assert stages == [("16", "16", "0.00"), ("32", "16", "0.50"), ("48", "16", "1.00"), ("60", "16", "1.00")]
     assert [(one["resolution"], one["alpha"]) for one in log(run)] == [(16, 0), (16, 0.5), (16, 1), (16, 1)]
     settings = json.loads((run / "settings.json").read_text())["settings"]
     assert settings["growing"] is True
     assert settings["batch_by_resolution"] == "16:4"
 
-    # the grid of the beginning has 8 px for each picture, the later ones 16
+    # the grid of the beginning has 8 px for each image, the later ones 16
     assert side_of(run / "fakes-000000000.png") == 12 * 8
     assert side_of(run / "fakes-000000032.png") == 12 * 16
 
@@ -127,7 +127,7 @@ def test_a_snapshot_before_the_last_resolution_is_smaller(train: Invert, invert:
     assert (synthesis.img_resolution, synthesis.alpha, synthesis.num_ws) == (8, 1.0, 4)
 
 
-def test_stopped_inside_a_fade_and_taken_up_again(train: Invert, run: Path, pictures: Path, invert: Invert) -> None:
+def test_stopped_inside_a_fade_and_taken_up_again(train: Invert, run: Path, images: Path, invert: Invert) -> None:
     """Killed after the snapshot in the middle of the fade: what came later is lost, and done again."""
     assert train("--quiet").code == 0
     expected = run.rename(run.with_name("expected"))
@@ -169,7 +169,7 @@ def test_ablations_reach_the_settings(train: Invert, run: Path, name: str) -> No
         (["--set", "batch_by_resolution=8:6"], "a batch of 6 is not a whole number"),
         (["--set", "growing_start=64"], "growing_start is 64, not a power of two in 4..16"),
         (["--set", "growing_fade_kimg=-1"], "growing_fade_kimg is -1.0"),
-        (["--no-styles"], "a constant input without styles draws one picture whatever w is"),
+        (["--no-styles"], "a constant input without styles draws one image whatever w is"),
         (["--no-demodulation"], "demodulate is False, which a 'stylegan' generator does not have"),
         (["--loss", "wgan-gp", "--gamma", 1], "r1_gamma is 1.0, but WGAN-GP has a penalty of its own"),
         (["--mixing", 2], "style_mixing is 2.0, not in [0, 1]"),

@@ -16,15 +16,15 @@ from generator.training.trainer import Trainer
 from invert.runs.folder import RunFolder
 from invert.runs.log import TickLog
 from tests.cli.conftest import Invert
-from tests.cli.train_case import SMALL, assert_same_end, images_seen, log, newest_state, start, visible, write_pictures
+from tests.cli.train_case import SMALL, assert_same_end, images_seen, log, newest_state, start, visible, write_images
 
 LONG = (*SMALL, "--kimg", 0.4, "--snapshot-kimg", 0.12)
 """50 steps, a tick every 5 and a snapshot every 15: time to be killed."""
 
 
 @pytest.fixture(scope="module")
-def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_pictures(tmp_path_factory.mktemp("data") / "pictures")
+def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_images(tmp_path_factory.mktemp("data") / "images")
 
 
 @pytest.fixture
@@ -33,12 +33,12 @@ def run(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def train(invert: Invert, pictures: Path, run: Path) -> Invert:
-    return lambda *arguments: invert("train", "--data", pictures, "--out", run, *arguments, "--quiet")
+def train(invert: Invert, images: Path, run: Path) -> Invert:
+    return lambda *arguments: invert("train", "--data", images, "--out", run, *arguments, "--quiet")
 
 
 @pytest.fixture(scope="module")
-def uninterrupted(tmp_path_factory: pytest.TempPathFactory, pictures: Path) -> Callable[..., Path]:
+def uninterrupted(tmp_path_factory: pytest.TempPathFactory, images: Path) -> Callable[..., Path]:
     """Return the folder of a run with these settings that nothing disturbed, not to be changed."""
     from invert.cli.main import main
 
@@ -48,7 +48,7 @@ def uninterrupted(tmp_path_factory: pytest.TempPathFactory, pictures: Path) -> C
         if arguments not in made:
             folder = tmp_path_factory.mktemp("whole") / "run"
             threads = torch.get_num_threads()
-            assert main(["train", "--data", str(pictures), "--out", str(folder), *map(str, arguments), "--quiet"]) == 0
+            assert main(["train", "--data", str(images), "--out", str(folder), *map(str, arguments), "--quiet"]) == 0
             torch.set_num_threads(threads)
             made[arguments] = folder
         return made[arguments]
@@ -56,16 +56,14 @@ def uninterrupted(tmp_path_factory: pytest.TempPathFactory, pictures: Path) -> C
     return build
 
 
-def interrupted_after(
-    pictures: Path, run: Path, images: int, seconds: float, number: signal.Signals
-) -> tuple[int, str]:
-    """Start LONG in a process, send it a signal some time after it has seen so many pictures; return how it ended."""
-    process = start("--data", pictures, "--out", run, *LONG)
+def interrupted_after(images: Path, run: Path, count: int, seconds: float, number: signal.Signals) -> tuple[int, str]:
+    """Start LONG in a process, send it a signal some time after it has seen so many images; return how it ended."""
+    process = start("--data", images, "--out", run, *LONG)
     assert process.stderr is not None
     messages = ""
     for line in process.stderr:
         messages += line
-        if images_seen(line) >= images:
+        if images_seen(line) >= count:
             break
     time.sleep(seconds)
     process.send_signal(number)
@@ -74,30 +72,30 @@ def interrupted_after(
 
 
 def test_killed_twice_at_random_moments(
-    train: Invert, uninterrupted: Callable[..., Path], pictures: Path, run: Path
+    train: Invert, uninterrupted: Callable[..., Path], images: Path, run: Path
 ) -> None:
     seed = random.SystemRandom().randrange(1 << 32)
     print(f"random.Random({seed})")  # pytest shows it when the test fails
     moments = random.Random(seed)
     for low, high in ((40, 160), (200, 320)):
-        images, seconds = moments.randint(low, high), moments.uniform(0, 0.2)
-        code, messages = interrupted_after(pictures, run, images, seconds, signal.SIGKILL)
+        count, seconds = moments.randint(low, high), moments.uniform(0, 0.2)
+        code, messages = interrupted_after(images, run, count, seconds, signal.SIGKILL)
         assert code == -signal.SIGKILL, messages
     assert train(*LONG).code == 0
     assert_same_end(run, uninterrupted(*LONG))
 
 
-def test_asked_to_stop(train: Invert, uninterrupted: Callable[..., Path], pictures: Path, run: Path) -> None:
-    code, messages = interrupted_after(pictures, run, 80, 0.05, signal.SIGTERM)
+def test_asked_to_stop(train: Invert, uninterrupted: Callable[..., Path], images: Path, run: Path) -> None:
+    code, messages = interrupted_after(images, run, 80, 0.05, signal.SIGTERM)
     assert code == 143
     note, error = messages.splitlines()[-2:]
-    match = re.fullmatch(r"invert: note: stopped after (\d+) pictures; the same command again goes on .*", note)
+    match = re.fullmatch(r"invert: note: stopped after (\d+) images; the same command again goes on .*", note)
     assert match is not None, messages
     assert error == "invert: error: asked to stop. What was finished is kept."
-    images = int(match[1])
-    assert 80 <= images < 400
-    assert newest_state(run).name == f"state-{images:012d}.safetensors"
-    assert int(state_from_bytes(newest_state(run).read_bytes())["images"]) == images
+    seen = int(match[1])
+    assert 80 <= seen < 400
+    assert newest_state(run).name == f"state-{seen:012d}.safetensors"
+    assert int(state_from_bytes(newest_state(run).read_bytes())["images"]) == seen
     assert train(*LONG).code == 0
     assert_same_end(run, uninterrupted(*LONG))
 
@@ -106,8 +104,8 @@ def at_step(monkeypatch: pytest.MonkeyPatch, step: int, *numbers: signal.Signals
     """Let signals come while a step is being done."""
     real: Any = Trainer._step
 
-    def disturbed(self: Trainer, pictures: torch.Tensor) -> None:
-        real(self, pictures)
+    def disturbed(self: Trainer, images: torch.Tensor) -> None:
+        real(self, images)
         if self.step == step:
             for number in numbers:
                 signal.raise_signal(number)

@@ -68,8 +68,8 @@ def test_json_of_numbers_that_are_not_finite(invert: Invert, tmp_path: Path) -> 
     assert summary["last"]["path_length_average"] is None
 
 
-def test_missing_pictures_are_warnings(invert: Invert, tmp_path: Path) -> None:
-    write_run(tmp_path, [snapshot(4, 8)], pictures=False)
+def test_missing_images_are_warnings(invert: Invert, tmp_path: Path) -> None:
+    write_run(tmp_path, [snapshot(4, 8)], images=False)
     result = invert("train-report", tmp_path)
     assert result.code == 0
     assert [line.split(":")[1] for line in result.err.splitlines()] == [" warning", " warning"]

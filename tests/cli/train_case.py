@@ -20,13 +20,13 @@ SMALL = (
     *("--set", "z_dim=16", "--set", "w_dim=16", "--set", "channel_base=64", "--set", "channel_max=16"),
     *("--set", "r1_interval=4", "--set", "path_length_interval=2"),
 )
-"""13 steps of 8 pictures of 16 px; ticks at 40, 80 and the end, snapshots at 80 and the end. Later options win."""
+"""13 steps of 8 images of 16 px; ticks at 40, 80 and the end, snapshots at 80 and the end. Later options win."""
 
 Data = Callable[..., Path]
 
 
-def write_pictures(folder: Path, count: int = 24, channels: int = 3, classes: int = 0, seed: int = 0) -> Path:
-    """Write a data set of random pictures of 16 px."""
+def write_images(folder: Path, count: int = 24, channels: int = 3, classes: int = 0, seed: int = 0) -> Path:
+    """Write a data set of random images of 16 px."""
     folder.mkdir(parents=True)
     rng = np.random.RandomState(seed)
     names = [f"{index:02d}.png" for index in range(count)]
@@ -73,6 +73,6 @@ def assert_same_end(run: Path, expected: Path) -> None:
 
 
 def images_seen(line: str) -> int:
-    """Return how many pictures a progress line speaks of, 0 for other lines."""
+    """Return how many images a progress line speaks of, 0 for other lines."""
     match = re.match(r"invert: progress: (\d+) of", line)
     return int(match[1]) if match else 0

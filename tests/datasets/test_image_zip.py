@@ -1,4 +1,4 @@
-"""Zips of pictures: ordinary ones from several writers, and those that only a trap looks like."""
+"""Zips of images: ordinary ones from several writers, and those that only a trap looks like."""
 
 import contextlib
 import io
@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from invert.datasets import zip_directory
-from invert.datasets.image_zip import PictureZip
+from invert.datasets.image_zip import ImageZip
 from invert.errors import ImageError, NoInputError
 
 Build = Callable[..., bytes]
@@ -53,12 +53,12 @@ def forge(*members: dict[str, Any], gap: bytes = b"", comment: bytes = b"", coun
 
 
 @pytest.fixture
-def opened(tmp_path: Path) -> Iterator[Callable[[bytes], PictureZip]]:
+def opened(tmp_path: Path) -> Iterator[Callable[[bytes], ImageZip]]:
     archives = []
 
-    def open_bytes(data: bytes) -> PictureZip:
+    def open_bytes(data: bytes) -> ImageZip:
         (tmp_path / "x.zip").write_bytes(data)
-        archives.append(PictureZip(tmp_path / "x.zip"))
+        archives.append(ImageZip(tmp_path / "x.zip"))
         return archives[-1]
 
     yield open_bytes
@@ -72,7 +72,7 @@ def code(tmp_path: Path, data: bytes) -> str:
     path.write_bytes(data)
     before = len(os.listdir("/proc/self/fd"))
     with pytest.raises(NoInputError) as caught:
-        PictureZip(path)
+        ImageZip(path)
     assert len(os.listdir("/proc/self/fd")) == before
     assert str(caught.value).startswith("input '")
     assert str(caught.value).isprintable()
@@ -80,32 +80,32 @@ def code(tmp_path: Path, data: bytes) -> str:
 
 
 @pytest.mark.parametrize("method", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED])
-def test_pictures_come_back(opened: Callable[[bytes], PictureZip], method: int) -> None:
+def test_images_come_back(opened: Callable[[bytes], ImageZip], method: int) -> None:
     files = {"b/é.png": os.urandom(5000), "a.JPG": bytes(3000), "B.webp": b"w", "dataset.json": b"{}"}
     archive = opened(pack(files, method))
-    assert [member.name for member in archive.pictures] == ["B.webp", "a.JPG", "b/é.png"]
-    assert {member.name: archive.read(member) for member in archive.pictures} == {
+    assert [member.name for member in archive.images] == ["B.webp", "a.JPG", "b/é.png"]
+    assert {member.name: archive.read(member) for member in archive.images} == {
         name: data for name, data in files.items() if name != "dataset.json"
     }
     assert archive.dataset_json is not None
     assert archive.read(archive.dataset_json) == b"{}"
-    assert archive.read(archive.pictures[1], 10) == bytes(10)
+    assert archive.read(archive.images[1], 10) == bytes(10)
 
 
-def test_what_is_no_picture_is_ignored(opened: Callable[[bytes], PictureZip]) -> None:
+def test_what_is_no_image_is_ignored(opened: Callable[[bytes], ImageZip]) -> None:
     names = ["x/", ".a.png", "x/._b.png", "__MACOSX/c.png", ".git/d.png", "notes.txt", "Thumbs.db", "x/e.png", "f"]
     archive = opened(pack(dict.fromkeys(names, b"")))
-    assert [member.name for member in archive.pictures] == ["x/e.png"]
+    assert [member.name for member in archive.images] == ["x/e.png"]
     assert archive.dataset_json is None
 
 
-def test_a_comment_and_gaps_are_harmless(opened: Callable[[bytes], PictureZip]) -> None:
+def test_a_comment_and_gaps_are_harmless(opened: Callable[[bytes], ImageZip]) -> None:
     data = forge({"name": b"a.png"}, {"name": b"b.png", "data": b"two"}, gap=b"....", comment=b"PK\5\6" + bytes(40))
     archive = opened(data)
-    assert [archive.read(member) for member in archive.pictures] == [b"x", b"two"]
+    assert [archive.read(member) for member in archive.images] == [b"x", b"two"]
 
 
-def test_written_to_a_pipe(opened: Callable[[bytes], PictureZip]) -> None:
+def test_written_to_a_pipe(opened: Callable[[bytes], ImageZip]) -> None:
     class Pipe(io.RawIOBase):
         """Cannot go back, so sizes follow the data."""
 
@@ -124,14 +124,14 @@ def test_written_to_a_pipe(opened: Callable[[bytes], PictureZip]) -> None:
         with archive.open("b.png", "w", force_zip64=True) as file:
             file.write(b"def" * 100)
     found = opened(pipe.written)
-    assert [found.read(member) for member in found.pictures] == [b"abc" * 100, b"def" * 100]
+    assert [found.read(member) for member in found.images] == [b"abc" * 100, b"def" * 100]
 
 
-def test_threads_may_read_at_once(opened: Callable[[bytes], PictureZip]) -> None:
+def test_threads_may_read_at_once(opened: Callable[[bytes], ImageZip]) -> None:
     files = {f"{index:03}.png": os.urandom(2000) for index in range(100)}
     archive = opened(pack(files))
     with ThreadPoolExecutor(4) as pool:
-        assert list(pool.map(archive.read, archive.pictures)) == list(files.values())
+        assert list(pool.map(archive.read, archive.images)) == list(files.values())
 
 
 @pytest.mark.parametrize(
@@ -203,10 +203,10 @@ def test_damage_anywhere_raises_nothing_else(tmp_path: Path) -> None:
         for value in {0x00, 0xFF, data[position] ^ 1}:
             path.write_bytes(data[:position] + bytes([value]) + data[position + 1 :])
             try:
-                archive = PictureZip(path)
+                archive = ImageZip(path)
             except NoInputError:
                 continue
-            for member in archive.pictures:
+            for member in archive.images:
                 with contextlib.suppress(ImageError, NoInputError):
                     assert archive.read(member) in (b"abc" * 20, b"def" * 50)
             archive.close()
@@ -217,20 +217,20 @@ def deflated(data: bytes) -> bytes:
     return packer.compress(data) + packer.flush()
 
 
-def test_a_member_that_unpacks_to_more_condemns_the_zip(opened: Callable[[bytes], PictureZip]) -> None:
+def test_a_member_that_unpacks_to_more_condemns_the_zip(opened: Callable[[bytes], ImageZip]) -> None:
     archive = opened(forge({"method": 8, "size": 100, "packed": deflated(bytes(50 << 20))}))
     with pytest.raises(NoInputError, match=r"'a.png' unpacks to more than the 100 bytes it declares") as caught:
-        archive.read(archive.pictures[0])
+        archive.read(archive.images[0])
     assert caught.value.code == "zip-bomb"
 
 
-def test_an_overlap_that_only_the_local_header_shows(opened: Callable[[bytes], PictureZip]) -> None:
+def test_an_overlap_that_only_the_local_header_shows(opened: Callable[[bytes], ImageZip]) -> None:
     # What is packed would start in the next member.
     data = bytearray(forge({"name": b"a.png", "data": b"1234"}, {"name": b"b.png", "data": b"5678"}))
     struct.pack_into("<H", data, 28, 30)
     archive = opened(bytes(data))
     with pytest.raises(NoInputError) as caught:
-        archive.read(archive.pictures[0])
+        archive.read(archive.images[0])
     assert caught.value.code == "zip-overlap"
 
 
@@ -245,16 +245,16 @@ def test_an_overlap_that_only_the_local_header_shows(opened: Callable[[bytes], P
     ],
 )
 def test_one_damaged_member_leaves_the_others(
-    opened: Callable[[bytes], PictureZip], member: dict[str, Any], reason: str
+    opened: Callable[[bytes], ImageZip], member: dict[str, Any], reason: str
 ) -> None:
     archive = opened(forge(member, {"name": b"c.png", "data": b"good"}))
     with pytest.raises(ImageError, match=reason):
-        archive.read(archive.pictures[0])
-    assert archive.read(archive.pictures[1]) == b"good"
+        archive.read(archive.images[0])
+    assert archive.read(archive.images[1]) == b"good"
 
 
 def test_pipes_and_missing_files_are_errors(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
     for name in ("pipe", "missing", "."):
         with pytest.raises(NoInputError):
-            PictureZip(tmp_path / name)
+            ImageZip(tmp_path / name)

@@ -1,4 +1,4 @@
-"""Training pictures from a folder, a zip and an IDX file, as the trainer reads them."""
+"""Training images from a folder, a zip and an IDX file, as the trainer reads them."""
 
 import gzip
 import json
@@ -14,21 +14,21 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from generator.training.images import Pictures
+from generator.training.images import Images
 from invert.datasets.dataset_json import parse_dataset_json
-from invert.datasets.images import TrainingPictures, open_pictures
+from invert.datasets.images import TrainingImages, open_images
 from invert.errors import ImageError, InvertError, NoInputError, UsageError
-from tests.image_factory import encode, picture
+from tests.image_factory import encode, image
 
 Files = dict[str, bytes]
 
 
 def shirts(count: int = 5, side: int = 8, channels: int = 1) -> list[NDArray[np.uint8]]:
-    return [picture(side, side, channels, seed) for seed in range(count)]
+    return [image(side, side, channels, seed) for seed in range(count)]
 
 
-def pngs(pictures: list[NDArray[np.uint8]]) -> Files:
-    return {f"{index // 2}/{index}.png": encode(array) for index, array in enumerate(pictures)}
+def pngs(images: list[NDArray[np.uint8]]) -> Files:
+    return {f"{index // 2}/{index}.png": encode(array) for index, array in enumerate(images)}
 
 
 def with_labels(files: Files, *labels: int, **others: Any) -> Files:
@@ -51,8 +51,8 @@ def write_zip(root: Path, files: Files) -> Path:
     return root / "set.zip"
 
 
-def write_idx(root: Path, pictures: list[NDArray[np.uint8]], labels: list[int] | None = None) -> Path:
-    data = struct.pack(">IIII", 0x803, len(pictures), *pictures[0].shape) + b"".join(p.tobytes() for p in pictures)
+def write_idx(root: Path, images: list[NDArray[np.uint8]], labels: list[int] | None = None) -> Path:
+    data = struct.pack(">IIII", 0x803, len(images), *images[0].shape) + b"".join(p.tobytes() for p in images)
     path = root / "train-images-idx3-ubyte.gz"
     path.write_bytes(gzip.compress(data, mtime=0))
     if labels is not None:
@@ -63,7 +63,7 @@ def write_idx(root: Path, pictures: list[NDArray[np.uint8]], labels: list[int] |
 
 def refusal(path: Path, kind: type[InvertError], **options: Any) -> InvertError:
     with pytest.raises(InvertError) as caught:
-        open_pictures(path, **options)
+        open_images(path, **options)
     assert type(caught.value) is kind
     assert str(caught.value).isprintable()
     return caught.value
@@ -78,13 +78,13 @@ def write(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[[Files], P
 
 @pytest.mark.parametrize("cache_bytes", [1 << 20, 0], ids=["in memory", "on demand"])
 @pytest.mark.parametrize("channels", [1, 3])
-def test_pictures_come_in_order(write: Callable[[Files], Path], channels: int, cache_bytes: int) -> None:
+def test_images_come_in_order(write: Callable[[Files], Path], channels: int, cache_bytes: int) -> None:
     arrays = shirts(channels=channels)
-    pictures: Pictures = open_pictures(write(with_labels(pngs(arrays), 4, 0, 1, 0, 2)), cache_bytes=cache_bytes)
-    assert (len(pictures), pictures.resolution, pictures.channels, pictures.classes) == (5, 8, channels, 5)
-    assert pictures.labels is not None
-    assert pictures.labels.tolist() == [4, 0, 1, 0, 2]
-    read = pictures.read([3, 0, 3])
+    images: Images = open_images(write(with_labels(pngs(arrays), 4, 0, 1, 0, 2)), cache_bytes=cache_bytes)
+    assert (len(images), images.resolution, images.channels, images.classes) == (5, 8, channels, 5)
+    assert images.labels is not None
+    assert images.labels.tolist() == [4, 0, 1, 0, 2]
+    read = images.read([3, 0, 3])
     assert read.dtype == np.uint8
     assert read.shape == (3, channels, 8, 8)
     for planes, array in zip(read, (arrays[3], arrays[0], arrays[3]), strict=True):
@@ -93,13 +93,13 @@ def test_pictures_come_in_order(write: Callable[[Files], Path], channels: int, c
 
 def test_idx_files_are_read_as_they_are(tmp_path: Path) -> None:
     arrays = shirts()
-    pictures = open_pictures(write_idx(tmp_path, arrays, [0, 1, 2, 9, 0]))
-    np.testing.assert_array_equal(pictures.read(range(5))[:, 0], arrays)
-    assert pictures.classes == 10
+    images = open_images(write_idx(tmp_path, arrays, [0, 1, 2, 9, 0]))
+    np.testing.assert_array_equal(images.read(range(5))[:, 0], arrays)
+    assert images.classes == 10
     # The folder that holds nothing else is the same.
-    assert open_pictures(tmp_path).fingerprint == pictures.fingerprint
+    assert open_images(tmp_path).fingerprint == images.fingerprint
     (tmp_path / "t10k-images-idx3-ubyte").touch()
-    assert "2 IDX files of pictures" in str(refusal(tmp_path, NoInputError))
+    assert "2 IDX files of images" in str(refusal(tmp_path, NoInputError))
 
 
 def test_labels_are_optional(write: Callable[[Files], Path]) -> None:
@@ -110,39 +110,39 @@ def test_labels_are_optional(write: Callable[[Files], Path]) -> None:
         if labels == b"{}":
             assert "it has no list of labels" in str(refusal(write(files), NoInputError))
         else:
-            pictures = open_pictures(write(files))
-            assert pictures.labels is None
-            assert pictures.classes == 0
+            images = open_images(write(files))
+            assert images.labels is None
+            assert images.classes == 0
 
 
 def test_names_of_classes_count_classes(tmp_path: Path) -> None:
     files = with_labels(pngs(shirts(2)), 0, 1, classes=["shirt", "shoe", "bag"])
-    pictures = open_pictures(write_zip(tmp_path, files))
-    assert (pictures.classes, pictures.class_names) == (3, ("shirt", "shoe", "bag"))
+    images = open_images(write_zip(tmp_path, files))
+    assert (images.classes, images.class_names) == (3, ("shirt", "shoe", "bag"))
 
 
 @pytest.mark.parametrize("cache_bytes", [1 << 20, 0], ids=["in memory", "on demand"])
-def test_bad_pictures_are_told_and_left_out(write: Callable[[Files], Path], cache_bytes: int) -> None:
+def test_bad_images_are_told_and_left_out(write: Callable[[Files], Path], cache_bytes: int) -> None:
     arrays = shirts()
     files = with_labels(pngs(arrays), 0, 1, 2, 3, 4)
-    files["0/0.png"] = b"not a picture"
+    files["0/0.png"] = b"not an image"
     files["1/3.png"] = b""
     files["2/5.png"] = encode(arrays[0])
     messages: list[str] = []
     progress: list[tuple[int, int]] = []
     path = write(files)
-    pictures = open_pictures(
+    images = open_images(
         path,
         cache_bytes=cache_bytes,
         on_message=messages.append,
         on_progress=lambda done, total: progress.append((done, total)),
     )
-    assert pictures.labels is not None
-    assert pictures.labels.tolist() == [1, 2, 4]
-    assert (len(pictures), pictures.left_out) == (3, 3)
-    np.testing.assert_array_equal(pictures.read([0, 1, 2])[:, 0], [arrays[1], arrays[2], arrays[4]])
+    assert images.labels is not None
+    assert images.labels.tolist() == [1, 2, 4]
+    assert (len(images), images.left_out) == (3, 3)
+    np.testing.assert_array_equal(images.read([0, 1, 2])[:, 0], [arrays[1], arrays[2], arrays[4]])
     assert [name in line for name, line in zip(("0.png", "3.png", "5.png"), messages, strict=True)] == [True] * 3
-    assert messages[2].endswith("it has no label, and other pictures have. Add it to dataset.json.")
+    assert messages[2].endswith("it has no label, and other images have. Add it to dataset.json.")
     assert progress == [(done, 6) for done in range(1, 7)]
 
 
@@ -150,27 +150,27 @@ def test_damage_behind_a_header_shows_when_it_is_read(tmp_path: Path) -> None:
     files = pngs(shirts())
     files["1/2.png"] = files["1/2.png"][:-20]
     path = write_folder(tmp_path, files)
-    assert len(open_pictures(path)) == 4
-    pictures = open_pictures(path, cache_bytes=0)
-    assert len(pictures) == 5
-    pictures.read([0, 1, 3, 4])
+    assert len(open_images(path)) == 4
+    images = open_images(path, cache_bytes=0)
+    assert len(images) == 5
+    images.read([0, 1, 3, 4])
     with pytest.raises(ImageError, match=r"1/2.png': the file is cut off"):
-        pictures.read([2])
-    (path / "0/0.png").write_bytes(encode(picture(16, 16, 1)))
+        images.read([2])
+    (path / "0/0.png").write_bytes(encode(image(16, 16, 1)))
     with pytest.raises(ImageError, match="not of the size and channels of the others"):
-        pictures.read([0])
+        images.read([0])
 
 
 @pytest.mark.parametrize("cache_bytes", [1 << 20, 0], ids=["in memory", "on demand"])
 @pytest.mark.parametrize(
     ("odd", "expected"),
     [
-        (picture(16, 16, 1), "2 of 7 pictures are not 8 x 8, first '3/x.png', 16 x 16. {} --resolution 8."),
-        (picture(8, 9, 1), "2 of 7 pictures are not 8 x 8, first '3/x.png', 9 x 8. {} --resolution 8."),
-        (picture(8, 8, 3), "2 of 7 pictures are not grey, first '3/x.png', colour. {} --channels 3 (or 1)."),
+        (image(16, 16, 1), "2 of 7 images are not 8 x 8, first '3/x.png', 16 x 16. {} --resolution 8."),
+        (image(8, 9, 1), "2 of 7 images are not 8 x 8, first '3/x.png', 9 x 8. {} --resolution 8."),
+        (image(8, 8, 3), "2 of 7 images are not grey, first '3/x.png', colour. {} --channels 3 (or 1)."),
     ],
 )
-def test_pictures_that_differ_are_one_error(
+def test_images_that_differ_are_one_error(
     write: Callable[[Files], Path], odd: NDArray[np.uint8], expected: str, cache_bytes: int
 ) -> None:
     files = pngs(shirts()) | {"3/x.png": encode(odd), "3/y.png": encode(odd)}
@@ -181,7 +181,7 @@ def test_pictures_that_differ_are_one_error(
 
 def test_sizes_that_no_network_has(tmp_path: Path) -> None:
     path = write_idx(tmp_path, shirts(3, 28))
-    expected = "3 of 3 pictures are not of a square power-of-two size from 4 to 4096, first '0', 28 x 28. "
+    expected = "3 of 3 images are not of a square power-of-two size from 4 to 4096, first '0', 28 x 28. "
     assert f"{expected}Run 'invert dataset' on it first, with --resolution 32 (and --pad)." in str(
         refusal(path, UsageError)
     )
@@ -189,8 +189,8 @@ def test_sizes_that_no_network_has(tmp_path: Path) -> None:
 
 def test_another_resolution_than_asked_for(tmp_path: Path) -> None:
     path = write_zip(tmp_path, pngs(shirts()))
-    assert "its pictures are 8 x 8, not 32 x 32" in str(refusal(path, UsageError, resolution=32))
-    assert open_pictures(path, resolution=8).resolution == 8
+    assert "its images are 8 x 8, not 32 x 32" in str(refusal(path, UsageError, resolution=32))
+    assert open_images(path, resolution=8).resolution == 8
 
 
 @pytest.mark.parametrize("files", [{}, {"notes.txt": b""}, {"a.png": b"x"}])
@@ -198,12 +198,12 @@ def test_nothing_usable(write: Callable[[Files], Path], tmp_path: Path, files: F
     (tmp_path / "folder").mkdir()
     error = refusal(write(files), NoInputError)
     assert error.exit_code == 5
-    assert "it holds no picture that can be used" in str(error)
+    assert "it holds no image that can be used" in str(error)
 
 
 def test_what_is_no_data_set(tmp_path: Path) -> None:
     (tmp_path / "text").write_text("hello")
-    assert "it is not a folder, a zip of pictures or an IDX file" in str(refusal(tmp_path / "text", NoInputError))
+    assert "it is not a folder, a zip of images or an IDX file" in str(refusal(tmp_path / "text", NoInputError))
     assert "there is no such file" in str(refusal(tmp_path / "missing", NoInputError))
     (tmp_path / "text.zip").write_text("hello")
     assert "it is not a zip" in str(refusal(tmp_path / "text.zip", NoInputError))
@@ -213,11 +213,9 @@ def test_what_is_no_data_set(tmp_path: Path) -> None:
 
 def test_several_threads_may_read(tmp_path: Path) -> None:
     arrays = shirts(50)
-    pictures = open_pictures(
-        write_zip(tmp_path, {f"{i:02}.png": encode(a) for i, a in enumerate(arrays)}), cache_bytes=0
-    )
+    images = open_images(write_zip(tmp_path, {f"{i:02}.png": encode(a) for i, a in enumerate(arrays)}), cache_bytes=0)
     with ThreadPoolExecutor(4) as pool:
-        read = list(pool.map(lambda index: pictures.read([index])[0, 0], range(50)))
+        read = list(pool.map(lambda index: images.read([index])[0, 0], range(50)))
     np.testing.assert_array_equal(read, arrays)
 
 
@@ -225,7 +223,7 @@ class TestFingerprint:
     """What a training run is tied to."""
 
     def of(self, path: Path, **options: Any) -> str:
-        return open_pictures(path, **options).fingerprint
+        return open_images(path, **options).fingerprint
 
     def test_is_of_the_content(self, tmp_path: Path, write: Callable[[Files], Path]) -> None:
         files = with_labels(pngs(shirts()), 0, 1, 2, 3, 4)
@@ -294,13 +292,13 @@ class TestDatasetJson:
         error = refusal(write(pngs(shirts()) | {"dataset.json": b"{"}), NoInputError)
         assert "dataset.json': it is not JSON" in str(error)
 
-    def test_labels_of_other_pictures_are_one_error(self, write: Callable[[Files], Path]) -> None:
+    def test_labels_of_other_images_are_one_error(self, write: Callable[[Files], Path]) -> None:
         files = pngs(shirts()) | {"dataset.json": b'{"labels": [["folder/0/0.png", 1]]}'}
-        assert "none of its 5 pictures has one of its 1 labels" in str(refusal(write(files), NoInputError))
+        assert "none of its 5 images has one of its 1 labels" in str(refusal(write(files), NoInputError))
 
 
 def test_closing_is_harmless(tmp_path: Path) -> None:
     for cache_bytes in (0, 1 << 20):
-        pictures: TrainingPictures = open_pictures(write_zip(tmp_path, pngs(shirts())), cache_bytes=cache_bytes)
-        pictures.close()
-        pictures.close()
+        images: TrainingImages = open_images(write_zip(tmp_path, pngs(shirts())), cache_bytes=cache_bytes)
+        images.close()
+        images.close()

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from invert.datasets import zip_writer
-from invert.datasets.image_zip import PictureZip
+from invert.datasets.image_zip import ImageZip
 from invert.datasets.zip_writer import ZipWriter
 
 Files = dict[str, bytes]
@@ -30,8 +30,8 @@ def check(files: Files, tmp_path: Path) -> None:
         assert archive.testzip() is None
         assert {name: archive.read(name) for name in archive.namelist()} == files
     (tmp_path / "own.zip").write_bytes(data)
-    own = PictureZip(tmp_path / "own.zip")
-    assert {member.name: own.read(member) for member in own.pictures} == files
+    own = ImageZip(tmp_path / "own.zip")
+    assert {member.name: own.read(member) for member in own.images} == files
     own.close()
 
 
@@ -50,8 +50,8 @@ def test_many_members(tmp_path: Path) -> None:
     (tmp_path / "own.zip").write_bytes(write(dict.fromkeys(names, b""))[0])
     with zipfile.ZipFile(tmp_path / "own.zip") as archive:
         assert set(archive.namelist()) == names
-    own = PictureZip(tmp_path / "own.zip")
-    assert {member.name for member in own.pictures} == names
+    own = ImageZip(tmp_path / "own.zip")
+    assert {member.name for member in own.images} == names
     own.close()
 
 

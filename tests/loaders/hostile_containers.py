@@ -116,7 +116,7 @@ def archives() -> Iterator[Hostile]:
     yield Hostile(
         "zip with a folder twice", zipped({"a/data.pkl": dumps({}), "b/data.pkl": dumps({})}), "not one that torch.save"
     )
-    yield Hostile("zip of pictures", zipped({"img/1.png": b"\x89PNG"}), "not one that torch.save")
+    yield Hostile("zip of images", zipped({"img/1.png": b"\x89PNG"}), "not one that torch.save")
     yield Hostile(
         "TorchScript", zipped({"a/data.pkl": b"", "a/constants.pkl": b"", "a/code/x.py": b"import os"}), "TorchScript"
     )
@@ -270,9 +270,9 @@ def lookalikes() -> Iterator[Hostile]:
         ("web page after spaces", b"\xef\xbb\xbf\n  <HTML>", "a web page"),
         ("XML", b"<?xml version='1.0'?><Error>", "a web page"),
         ("Git-LFS pointer", pointer, "a Git-LFS pointer.*git lfs pull"),
-        ("PNG", b"\x89PNG\r\n\x1a\n" + b"\0" * 50, "a PNG picture"),
-        ("JPEG", b"\xff\xd8\xff\xe0" + b"\0" * 50, "a JPEG picture"),
-        ("WebP", b"RIFF\0\0\0\0WEBPVP8 ", "a picture"),
+        ("PNG", b"\x89PNG\r\n\x1a\n" + b"\0" * 50, "a PNG image"),
+        ("JPEG", b"\xff\xd8\xff\xe0" + b"\0" * 50, "a JPEG image"),
+        ("WebP", b"RIFF\0\0\0\0WEBPVP8 ", "an image"),
         ("gzip", b"\x1f\x8b\x08" + b"\0" * 50, "a gzip archive"),
         ("xz", b"\xfd7zXZ\0", "a compressed archive"),
         ("HDF5", b"\x89HDF\r\n\x1a\n" + b"\0" * 50, "an HDF5 file"),

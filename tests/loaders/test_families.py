@@ -25,8 +25,8 @@ def written(folder: Path, content: bytes) -> Path:
 
 
 @torch.no_grad()
-def check_pictures(network: LoadedNetwork, name: str, tolerance: float = TOLERANCE) -> None:
-    """Compare pictures and logits with the golden ones."""
+def check_images(network: LoadedNetwork, name: str, tolerance: float = TOLERANCE) -> None:
+    """Compare images and logits with the golden ones."""
     _, _, arrays, _ = golden(name)
     expected = {key: torch.from_numpy(value) for key, value in arrays.items()}
     ws = network.generator.mapping_ws(expected["z"], expected.get("c"))
@@ -41,7 +41,7 @@ def check_pictures(network: LoadedNetwork, name: str, tolerance: float = TOLERAN
 @pytest.mark.parametrize(("name", "protocol"), [*((name, 3) for name in NETWORKS), (NETWORKS[0], 2), (NETWORKS[0], 4)])
 def test_ada(tmp_path: Path, name: str, protocol: int) -> None:
     path = written(tmp_path, writers.ada(name, protocol))
-    check_pictures(load(path), name)
+    check_images(load(path), name)
     assert inspect(path).state.embeds_source
 
 
@@ -52,7 +52,7 @@ def test_tensorflow(tmp_path: Path, name: str) -> None:
     settings = {"mapping_lrmul": 0.01}
     path = written(tmp_path, writers.tf(name, version, d_kwargs=settings))
     network = load(path)
-    check_pictures(network, name)
+    check_images(network, name)
     assert network.provenance.family == "stylegan2-tensorflow"
 
 
@@ -71,7 +71,7 @@ def test_tensorflow_configurations_b_to_d(tmp_path: Path) -> None:
                 made[key] = value
         return made
 
-    check_pictures(load(written(tmp_path, writers.tf("orig_orig", rename=grow))), "orig_orig")
+    check_images(load(written(tmp_path, writers.tf("orig_orig", rename=grow))), "orig_orig")
 
 
 def dense(x: np.ndarray, weight: np.ndarray, bias: np.ndarray) -> np.ndarray:
@@ -235,7 +235,7 @@ def test_permuted_strides_are_honoured(tmp_path: Path) -> None:
         _o, i, h, w = value.shape
         return emitter.tensor(last, shape=value.shape, stride=(i * h * w, 1, w * i, i))
 
-    check_pictures(load(written(tmp_path, writers.ada(tensor=tensor))), "skip_resnet")
+    check_images(load(written(tmp_path, writers.ada(tensor=tensor))), "skip_resnet")
 
 
 def test_clamp_and_filter_come_from_the_layers(tmp_path: Path) -> None:
@@ -270,7 +270,7 @@ def test_a_network_without_noise(tmp_path: Path) -> None:
 def test_settings_as_stylegan3_passes_them(tmp_path: Path) -> None:
     """Its constructor takes the synthesis network's settings beside its own."""
     settings = {"channel_base": 256, "channel_max": 16, "num_fp16_res": 4, "fused_modconv_default": "inference_only"}
-    check_pictures(load(written(tmp_path, writers.ada(kwargs=settings))), "skip_resnet")
+    check_images(load(written(tmp_path, writers.ada(kwargs=settings))), "skip_resnet")
     with pytest.raises(NetworkFileError, match="settings disagree about 'channel_max'"):
         load(written(tmp_path, writers.ada(kwargs={**settings, "channel_max": 17})))
 

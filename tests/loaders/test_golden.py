@@ -1,4 +1,4 @@
-"""The files made by the published codes: every family gives the published pictures."""
+"""The files made by the published codes: every family gives the published images."""
 
 from pathlib import Path
 
@@ -14,7 +14,7 @@ TOLERANCE = 1e-4
 
 @pytest.mark.parametrize("name", ["nvidia_ada.pkl", "nvidia_tf.pkl", "nvidia_tf_stylegan1.pkl", "rosinality.pt"])
 @torch.no_grad()
-def test_pictures(name: str) -> None:
+def test_images(name: str) -> None:
     network = load(GOLDEN / name)
     with np.load(GOLDEN / f"{Path(name).stem}.expect.npz", allow_pickle=False) as file:
         expected = {key: torch.from_numpy(value) for key, value in file.items()}

@@ -1,4 +1,4 @@
-"""Files of the first StyleGAN: the versions of its code, its settings, and what its pictures are."""
+"""Files of the first StyleGAN: the versions of its code, its settings, and what its images are."""
 
 from pathlib import Path
 from typing import Any
@@ -28,8 +28,8 @@ def expected() -> dict[str, torch.Tensor]:
 
 
 @torch.no_grad()
-def check_pictures(network: LoadedNetwork) -> None:
-    """Compare w, pictures and logits with the published code's."""
+def check_images(network: LoadedNetwork) -> None:
+    """Compare w, images and logits with the published code's."""
     golden, generator = expected(), network.generator
     ws = generator.mapping_ws(golden["z"])
     torch.testing.assert_close(ws, golden["w"][:, None].expand_as(ws), atol=TOLERANCE, rtol=0)
@@ -41,9 +41,9 @@ def check_pictures(network: LoadedNetwork) -> None:
     torch.testing.assert_close(logits, golden["logits"], atol=TOLERANCE, rtol=TOLERANCE)
 
 
-def test_pictures_of_the_published_code() -> None:
+def test_images_of_the_published_code() -> None:
     network = load(GOLDEN / "nvidia_tf_stylegan1.pkl")
-    check_pictures(network)
+    check_images(network)
     assert network.provenance.family == "stylegan-tensorflow"
     assert network.provenance.warnings == []
     assert network.provenance.settings["Gs"]["truncation_psi"] == 0.7
@@ -58,7 +58,7 @@ def test_pictures_of_the_published_code() -> None:
 def test_versions(tmp_path: Path, version: int) -> None:
     """2 leaves empty lists of components out; 4 is StyleGAN2's configuration A, the same networks."""
     network = load(written(tmp_path, stylegan(version=version)))
-    check_pictures(network)
+    check_images(network)
     assert network.provenance.family == "stylegan-tensorflow"
     assert network.provenance.settings["version"] == version
 
@@ -76,8 +76,8 @@ def turned(parts: Parts) -> None:
 
 
 def test_fused_upsampling_stores_its_kernels_turned(tmp_path: Path) -> None:
-    check_pictures(load(written(tmp_path, stylegan(turned, kwargs={"fused_scale": True}))))
-    check_pictures(load(written(tmp_path, stylegan(kwargs={"fused_scale": False}))))
+    check_images(load(written(tmp_path, stylegan(turned, kwargs={"fused_scale": True}))))
+    check_images(load(written(tmp_path, stylegan(kwargs={"fused_scale": False}))))
     plain, fused = (inspect(written(tmp_path, stylegan(kwargs={"fused_scale": v}))).state for v in (False, True))
     name = "synthesis.b8.conv0.weight"
     np.testing.assert_array_equal(plain.generator_state[name], fused.generator_state[name][:, :, ::-1, ::-1])
@@ -134,7 +134,7 @@ def test_a_network_that_never_grew(tmp_path: Path) -> None:
                 del parts["D"][f"FromRGB_lod{k}/{kind}"]
 
     network = load(written(tmp_path, stylegan(fix, kwargs={"structure": "fixed"})))
-    check_pictures(network)
+    check_images(network)
     assert not network.generator.config.synthesis.growing  # type: ignore[union-attr]
 
 

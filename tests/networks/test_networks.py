@@ -91,7 +91,7 @@ def test_noise_inputs() -> None:
     assert list(generator.synthesis.noise_sizes.values()) == [4, 8, 8, 16, 16]
     maps = {name: torch.randn([2, 1, r, r]) for name, r in generator.synthesis.noise_sizes.items()}
     images = generator.synthesis(ws, maps)
-    assert not torch.allclose(images[0], images[1]), "each picture has its own maps"
+    assert not torch.allclose(images[0], images[1]), "each image has its own maps"
     one = generator.synthesis(ws[:1], {name: value[1:] for name, value in maps.items()})
     torch.testing.assert_close(images[1:], one)
     seeded = [generator.synthesis(ws, "random", torch.Generator().manual_seed(3)) for _ in range(2)]

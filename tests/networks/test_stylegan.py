@@ -69,10 +69,10 @@ def test_the_papers_networks() -> None:
 @pytest.mark.parametrize("channels", [1, 3, 4])
 @pytest.mark.parametrize("growing", [False, True])
 def test_any_size_and_any_channels(resolution: int, channels: int, growing: bool) -> None:
-    picture = {"img_resolution": resolution, "img_channels": channels, "growing": growing}
-    image = made(small(**picture))(torch.randn([2, 6]))
-    assert image.shape == (2, channels, resolution, resolution)
-    assert critic(**picture, mbstd_group_size=2)(image).shape == (2, 1)
+    image = {"img_resolution": resolution, "img_channels": channels, "growing": growing}
+    result = made(small(**image))(torch.randn([2, 6]))
+    assert result.shape == (2, channels, resolution, resolution)
+    assert critic(**image, mbstd_group_size=2)(result).shape == (2, 1)
 
 
 def test_adaptive_instance_normalisation_in_closed_form() -> None:
@@ -222,13 +222,13 @@ def test_fading_in_a_resolution(resolution: int) -> None:
     torch.testing.assert_close(images[0], repeated)
     torch.testing.assert_close(images[0.5], (repeated + images[1]) / 2)
     assert torch.equal(images[1], synthesis(ws, resolution=resolution))
-    picture = torch.randn([2, 3, resolution, resolution])
-    halved = functional.avg_pool2d(picture, 2)
-    torch.testing.assert_close(discriminator(picture, alpha=0.0), discriminator(halved))
-    assert not torch.allclose(discriminator(picture), discriminator(halved))
-    logits = [discriminator(picture, alpha=alpha) for alpha in (0.3, 1.0)]
+    image = torch.randn([2, 3, resolution, resolution])
+    halved = functional.avg_pool2d(image, 2)
+    torch.testing.assert_close(discriminator(image, alpha=0.0), discriminator(halved))
+    assert not torch.allclose(discriminator(image), discriminator(halved))
+    logits = [discriminator(image, alpha=alpha) for alpha in (0.3, 1.0)]
     assert not torch.allclose(logits[0], logits[1])
-    assert torch.equal(logits[1], discriminator(picture))
+    assert torch.equal(logits[1], discriminator(image))
 
 
 def test_grown_to_the_end_is_the_network() -> None:

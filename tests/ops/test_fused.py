@@ -35,7 +35,7 @@ def test_conv_tail_of_x_alone_is_the_activation() -> None:
     torch.testing.assert_close(conv_tail(x, act="lrelu"), bias_act(x, act="lrelu"))
 
 
-def test_noise_shared_by_the_batch_collects_every_picture_s_gradient() -> None:
+def test_noise_shared_by_the_batch_collects_every_image_s_gradient() -> None:
     x, noise = leaf(3, 2, 4, 4), leaf(1, 1, 4, 4)
     (shared,) = torch.autograd.grad(conv_tail(x, None, noise, act="lrelu").sum(), noise)
     own = noise.detach().expand(3, 1, 4, 4).clone().requires_grad_()

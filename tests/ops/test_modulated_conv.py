@@ -78,7 +78,7 @@ def test_filtered_convolution_equals_its_slow_definition(up: int, down: int, ker
     torch.testing.assert_close(fast, slow)
 
 
-def test_pictures_do_not_mix() -> None:
+def test_images_do_not_mix() -> None:
     x, weight, styles = torch.randn([3, 2, 4, 4]), torch.randn([2, 2, 3, 3]), torch.randn([3, 2])
     for form in FORMS:
         both = modulated_conv2d(x, weight, styles, padding=1, form=form)

@@ -45,7 +45,7 @@ def test_filters_of_the_networks(layout: torch.memory_format, size: int, dtype: 
         x = Case(size, dtype).normal(2, channels, size, size + 1).contiguous(memory_format=layout)
         compare("upfirdn2d", x, f, 1, 1, 1, 1, 2, 1, 2, 1, False, 4.0, tolerance=3)  # blur after up
         compare("upfirdn2d", x, f, 1, 1, 1, 1, 2, 2, 2, 2, False, 1.0, tolerance=3)  # blur before down
-        compare("upfirdn2d", x, f, 2, 2, 1, 1, 2, 1, 2, 1, False, 4.0, tolerance=3)  # picture up
+        compare("upfirdn2d", x, f, 2, 2, 1, 1, 2, 1, 2, 1, False, 4.0, tolerance=3)  # image up
         compare("upfirdn2d", x, f, 1, 1, 2, 2, 1, 2, 1, 2, True, 4.0, tolerance=3)  # its transpose
         compare("upfirdn2d", x, f, 1, 1, 2, 2, 2, 2, 2, 2, False, 1.0, tolerance=3)  # skip down
 

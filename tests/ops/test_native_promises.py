@@ -1,4 +1,4 @@
-"""Same bits: whoever stands beside a picture in the batch, wherever it lies in memory, on any number of threads."""
+"""Same bits: whoever stands beside an image in the batch, wherever it lies in memory, on any number of threads."""
 
 from collections.abc import Callable
 
@@ -71,11 +71,11 @@ def test_neighbours_and_slot_do_not_matter(
     operator: Operator, layout: torch.memory_format, shape: tuple[int, ...]
 ) -> None:
     generator = torch.Generator().manual_seed(0)
-    picture = torch.randn(shape, generator=generator)
+    image = torch.randn(shape, generator=generator)
     results = []
     for slot in (0, 2):
         batch = torch.randn([3, *shape], generator=generator)
-        batch[slot] = picture
+        batch[slot] = image
         results.append([y[slot] for y in operator(batch.contiguous(memory_format=layout))])
     assert same(*results)
 

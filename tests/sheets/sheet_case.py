@@ -15,10 +15,10 @@ from tests.batch.batch_case import make_entries, make_manifest, write_batch
 
 def write_npz(path: Path, w: Any, network_sha256: str = "0" * 64) -> Path:
     """Write a projection whose w is given."""
-    picture = np.zeros([32, 32, 3], np.uint8)
-    target = Target(picture, "a", Path("a.png"), "1" * 64, "2" * 64, (32, 32), False, (), ())
+    image = np.zeros([32, 32, 3], np.uint8)
+    target = Target(image, "a", Path("a.png"), "1" * 64, "2" * 64, (32, 32), False, (), ())
     shares, curve = np.zeros(5, np.float32), np.zeros(3, np.float32)
-    projection = Projection(target, w, {"b4.conv1": picture[:4, :4, 0]}, 0.1, shares, curve, picture, "ok", 0)
+    projection = Projection(target, w, {"b4.conv1": image[:4, :4, 0]}, 0.1, shares, curve, image, "ok", 0)
     path.write_bytes(encode_arrays(projection, {"network_sha256": network_sha256, "steps": 3}, {"seed": 0}))
     return path
 

@@ -107,13 +107,13 @@ def test_a_strip_shows_both_ends_of_each_segment(steps: int, columns: int) -> No
     keys = sources(3)
     strip = Strip(2, steps)
     frames = list(interpolate(keys, steps, "w", lambda z: z))
-    pictures: list[Any] = [torch.full([4, 4, 1], i, dtype=torch.uint8).numpy() for i in range(len(frames))]
-    for frame, picture in zip(frames, pictures, strict=True):
-        strip.add(frame, picture)
+    images: list[Any] = [torch.full([4, 4, 1], i, dtype=torch.uint8).numpy() for i in range(len(frames))]
+    for frame, image in zip(frames, images, strict=True):
+        strip.add(frame, image)
     grid = strip.grid(["a", "b", "c"], "w")
     assert [len(row) for row in grid.cells] == [columns] * 2
-    assert grid.cells[0][0] is pictures[0]
-    assert grid.cells[0][-1] is grid.cells[1][0] is pictures[steps - 1]
-    assert grid.cells[1][-1] is pictures[-1]
+    assert grid.cells[0][0] is images[0]
+    assert grid.cells[0][-1] is grid.cells[1][0] is images[steps - 1]
+    assert grid.cells[1][-1] is images[-1]
     assert (grid.columns[0], grid.columns[-1], len(grid.columns)) == ("0", "1", columns)
     assert grid.rows == ["a\nto b", "b\nto c"]

@@ -1,4 +1,4 @@
-"""Sheets: the pictures on them to the pixel, in their places, whatever the labels."""
+"""Sheets: the images on them to the pixel, in their places, whatever the labels."""
 
 from typing import Any
 
@@ -9,12 +9,12 @@ from invert.errors import UsageError
 from invert.sheets.layout import Grid, Legend, draw_sheet, enlarge, fitting_scale, heat, hold_size, to_rgb
 
 
-def picture(seed: int, channels: int = 3, side: int = 8) -> Any:
+def image(seed: int, channels: int = 3, side: int = 8) -> Any:
     return np.random.RandomState(seed).randint(0, 200, [side, side, channels], np.uint8)
 
 
 def places(sheet: Any, part: Any) -> list[tuple[int, int]]:
-    """Return where a picture lies on a sheet."""
+    """Return where an image lies on a sheet."""
     # Its middle row first, which is quick to look for and rarely black all along.
     height, width = part.shape[:2]
     middle = height // 2
@@ -25,8 +25,8 @@ def places(sheet: Any, part: Any) -> list[tuple[int, int]]:
     return [(int(y), int(x)) for y, x in found if (sheet[y : y + height, x : x + width] == part).all()]
 
 
-def test_pictures_are_there_to_the_pixel_in_rows_and_columns() -> None:
-    cells = [[picture(10 * i + k) for k in range(3)] for i in range(2)]
+def test_images_are_there_to_the_pixel_in_rows_and_columns() -> None:
+    cells = [[image(10 * i + k) for k in range(3)] for i in range(2)]
     sheet = draw_sheet([Grid("title", cells, ["a", "b", "c"], ["one", "two"])], 2)
     found = [[places(sheet, enlarge(cell, 2)) for cell in row] for row in cells]
     assert all(len(place) == 1 for row in found for place in row)
@@ -38,27 +38,27 @@ def test_pictures_are_there_to_the_pixel_in_rows_and_columns() -> None:
 
 
 def test_sources_stand_apart() -> None:
-    cells = [[None, picture(1), picture(2)], [picture(3), picture(4), picture(5)]]
+    cells = [[None, image(1), image(2)], [image(3), image(4), image(5)]]
     sheet = draw_sheet([Grid("", cells, ["", "a", "b"], ["", "c"], has_sources=True)], 1)
     (x3, x4, x5) = (places(sheet, cell)[0][1] for cell in cells[1])
     assert x4 - x3 > x5 - x4
 
 
 def test_tables_below_each_other_and_no_labels() -> None:
-    sheet = draw_sheet([Grid("one", [[picture(0)]]), Grid("two", [[picture(1), Legend("0", "9", "levels of 255")]])], 3)
-    first, second = places(sheet, enlarge(picture(0), 3)), places(sheet, enlarge(picture(1), 3))
+    sheet = draw_sheet([Grid("one", [[image(0)]]), Grid("two", [[image(1), Legend("0", "9", "levels of 255")]])], 3)
+    first, second = places(sheet, enlarge(image(0), 3)), places(sheet, enlarge(image(1), 3))
     assert second[0][0] > first[0][0] + 24
 
 
 @pytest.mark.parametrize("label", ["", "x" * 500, "a\nb\nc", "ψ → 漢字 🎈", "\\x1b[2J", "a b" * 200])
 def test_any_label(label: str) -> None:
-    sheet = draw_sheet([Grid(label or "t", [[picture(0)] * 2], [label] * 2, [label])], 2)
-    assert len(places(sheet, enlarge(picture(0), 2))) == 2
+    sheet = draw_sheet([Grid(label or "t", [[image(0)] * 2], [label] * 2, [label])], 2)
+    assert len(places(sheet, enlarge(image(0), 2))) == 2
     assert sheet.shape[1] < 1000
 
 
 def test_channels() -> None:
-    grey, clear = picture(0, 1), picture(1, 4)
+    grey, clear = image(0, 1), image(1, 4)
     assert (to_rgb(grey) == grey).all()
     assert to_rgb(grey).shape == (8, 8, 3)
     clear[..., 3] = 0
@@ -81,5 +81,5 @@ def test_fitting_scale(resolution: int, scale: int) -> None:
 
 def test_giant_sheets_are_refused() -> None:
     hold_size(9, 10, 1024, 1)
-    with pytest.raises(UsageError, match=r"100 x 10 pictures of 1024 px would have 1048 Mpx"):
+    with pytest.raises(UsageError, match=r"100 x 10 images of 1024 px would have 1048 Mpx"):
         hold_size(100, 10, 1024, 1)

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from generator.files.reading import LoadedNetwork
-from invert.projection.latents import draw_picture
+from invert.projection.latents import draw_image
 from invert.sheets.layout import Draw, Grid
 from invert.sheets.mixing import mix_styles, mixing_grid, range_text, truncation_grid
 from invert.sheets.references import parse_references
@@ -15,7 +15,7 @@ from invert.sheets.sources import Source, find_sources
 
 @pytest.fixture
 def draw(loaded: LoadedNetwork) -> Draw:
-    return lambda ws, seed: draw_picture(loaded.generator, ws, "const", seed)
+    return lambda ws, seed: draw_image(loaded.generator, ws, "const", seed)
 
 
 @pytest.fixture
@@ -23,8 +23,8 @@ def found(loaded: LoadedNetwork) -> list[Source]:
     return find_sources(parse_references("0-4"), loaded)
 
 
-def same(grid: Grid, row: int, column: int, picture: object) -> bool:
-    return np.array_equal(np.asarray(grid.cells[row][column]), np.asarray(picture))
+def same(grid: Grid, row: int, column: int, image: object) -> bool:
+    return np.array_equal(np.asarray(grid.cells[row][column]), np.asarray(image))
 
 
 def test_mix_styles_takes_the_named_ones() -> None:
@@ -33,7 +33,7 @@ def test_mix_styles_takes_the_named_ones() -> None:
     assert not rest.any()
 
 
-def test_styles_of_one_source_alone_are_its_picture(loaded: LoadedNetwork, found: list[Source], draw: Draw) -> None:
+def test_styles_of_one_source_alone_are_its_image(loaded: LoadedNetwork, found: list[Source], draw: Draw) -> None:
     rows, columns = found[:2], found[2:]
     layers = range(loaded.generator.num_ws)
     all_named = mixing_grid(rows, columns, list(layers), draw)
@@ -49,7 +49,7 @@ def test_styles_of_one_source_alone_are_its_picture(loaded: LoadedNetwork, found
     assert not same(some, 1, 1, draw(columns[0].ws, 0))
 
 
-def test_a_mixed_picture_has_the_noise_of_the_left_source(found: list[Source]) -> None:
+def test_a_mixed_image_has_the_noise_of_the_left_source(found: list[Source]) -> None:
     seeds: list[int] = []
 
     def draw(_ws: Tensor, seed: int) -> "np.typing.NDArray[np.uint8]":

@@ -92,12 +92,12 @@ def test_deviation_is_that_of_numpy() -> None:
     np.testing.assert_allclose(pixel_deviation(images[:, None]), expected, rtol=1e-12)
 
 
-def test_deviation_of_known_pictures() -> None:
+def test_deviation_of_known_images() -> None:
     dark, light = torch.full([1, 1, 2, 2], -1.0), torch.full([1, 1, 2, 2], 1.0)
     assert pixel_deviation([dark, light]).tolist() == [[127.5] * 2] * 2
     assert pixel_deviation([dark, 5 * dark, dark]).tolist() == [[0] * 2] * 2  # all are black
     assert not pixel_deviation([light]).any()
-    with pytest.raises(ValueError, match="no pictures"):
+    with pytest.raises(ValueError, match="no images"):
         pixel_deviation([])
 
 
@@ -115,9 +115,9 @@ def test_grids(loaded: LoadedNetwork, ws: Any) -> None:
     layers = split_layers(loaded.generator.synthesis.noise_sizes)
     images = [draw_with_noise(loaded.generator, ws, layers.choices["all"], seed) for seed in range(3)]
     assert "3 realisations" in realisation_grid("seed 0", images).title
-    picture, deviation = np.zeros([32, 32, 3], np.uint8), np.zeros([32, 32])
+    image, deviation = np.zeros([32, 32, 3], np.uint8), np.zeros([32, 32])
     deviation[0, 0] = 12.345
-    spreads = {"all": Spread(picture, deviation), "none": Spread(picture, 0 * deviation)}
+    spreads = {"all": Spread(image, deviation), "none": Spread(image, 0 * deviation)}
     grid = effect_grid(spreads, layers, 100)
     top, bottom = grid.cells
     assert (len(top), len(bottom)) == (2, 3)

@@ -9,10 +9,10 @@ import pytest
 
 from invert.batch.slurm import ArrayEvent, run_array
 from invert.store.names import in_shard, name_key
-from tests.image_factory import encode, picture, save
+from tests.image_factory import encode, image, save
 from tests.slurm.test_slurm import job_number, until
 
-PICTURES = 16
+IMAGES = 16
 
 
 def invert(*arguments: object) -> list[str]:
@@ -21,11 +21,11 @@ def invert(*arguments: object) -> list[str]:
 
 @pytest.mark.timeout(180)
 def test_two_shards_one_of_them_killed_make_the_file_of_one_process(slurm: Path, tmp_path: Path, network: Path) -> None:
-    folder = tmp_path / "pictures"
+    folder = tmp_path / "images"
     folder.mkdir()
-    names = [f"{number:02}.png" for number in range(PICTURES)]
+    names = [f"{number:02}.png" for number in range(IMAGES)]
     for number, name in enumerate(names):
-        save(folder, encode(picture(32, 32, seed=number)), name)
+        save(folder, encode(image(32, 32, seed=number)), name)
     settings = ["--network", network, "--steps", 5, "--lpips", "alex", "--batch", 1, "--threads", 1, "--device", "cpu"]
     out, alone = tmp_path / "X.h5", tmp_path / "alone.h5"
     subprocess.run(invert("project", folder, *settings, "--quiet", "--out", alone), check=True, capture_output=True)
@@ -47,11 +47,11 @@ def test_two_shards_one_of_them_killed_make_the_file_of_one_process(slurm: Path,
     run_array(command, 2, tmp_path / "slurm", parameters={}, on_event=follow, poll=0.2)
     assert 0 < killed < len(second)
     assert {key: event.exit_code for key, event in ended.items()} == {(1, 1): 0, (2, 1): None, (2, 2): 0}
-    counts = re.search(r"(\d+) of (\d+) pictures done, (\d+) of them before", ended[2, 2].log.read_text())
+    counts = re.search(r"(\d+) of (\d+) images done, (\d+) of them before", ended[2, 2].log.read_text())
     assert counts is not None
     done, all_of_them, before = map(int, counts.groups())
     assert done == all_of_them == len(second)
-    # A picture that was being written when the signal came may have been finished.
+    # An image that was being written when the signal came may have been finished.
     assert killed <= before <= killed + 1
     subprocess.run(invert("pack", out), check=True, capture_output=True)
     assert out.read_bytes() == alone.read_bytes()
@@ -59,11 +59,11 @@ def test_two_shards_one_of_them_killed_make_the_file_of_one_process(slurm: Path,
 
 @pytest.mark.timeout(180)
 def test_the_engine_submits_follows_and_packs(slurm: Path, tmp_path: Path, network: Path) -> None:
-    folder = tmp_path / "pictures"
+    folder = tmp_path / "images"
     folder.mkdir()
     for number in range(4):
-        save(folder, encode(picture(32, 32, seed=number)), f"{number:02}.png")
-    (folder / "bad.png").write_bytes(b"not a picture")
+        save(folder, encode(image(32, 32, seed=number)), f"{number:02}.png")
+    (folder / "bad.png").write_bytes(b"not an image")
     settings = ["--network", network, "--steps", 5, "--lpips", "alex", "--batch", 1, "--threads", 1, "--device", "cpu"]
     out, alone = tmp_path / "X.h5", tmp_path / "alone.h5"
     one = subprocess.run(invert("project", folder, *settings, "--quiet", "--out", alone), capture_output=True)
@@ -73,7 +73,7 @@ def test_the_engine_submits_follows_and_packs(slurm: Path, tmp_path: Path, netwo
         invert("project", folder, *settings, "--out", out, *engine), capture_output=True, text=True, timeout=150
     )
     assert done.returncode == 3, done.stderr
-    assert done.stdout.splitlines()[0] == "4 pictures done; 1 failed"
+    assert done.stdout.splitlines()[0] == "4 images done; 1 failed"
     assert "shard 2: completed, exit code" in done.stderr
     assert out.read_bytes() == alone.read_bytes()
     assert not (tmp_path / "X.h5.work").exists()

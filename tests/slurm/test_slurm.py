@@ -126,7 +126,7 @@ def test_a_job_killed_half_way_goes_on_where_it_was(run: Run, what: str) -> None
     assert run.ends(2) == [(1, -signal.SIGKILL if what == "command" else None), (2, 0)]
 
 
-def test_pictures_that_failed_are_no_failure_of_the_shard(run: Run) -> None:
+def test_images_that_failed_are_no_failure_of_the_shard(run: Run) -> None:
     run("--code", ExitCode.PARTIAL)
     assert run.ends(1) == run.ends(2) == [(1, 3)]
     assert {event.state for event in run.events if event.exit_code is not None} == {"COMPLETED"}

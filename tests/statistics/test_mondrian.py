@@ -24,7 +24,7 @@ def true_rate(threshold: float, low: float, high: float) -> float:
 
 
 def test_each_bin_keeps_the_rate_where_one_threshold_accuses_the_simple() -> None:
-    """Simple pictures score low whoever drew them; rates are exact, for 300 calibrations of 600 negatives."""
+    """Simple images score low whoever drew them; rates are exact, for 300 calibrations of 600 negatives."""
     random = np.random.default_rng(0)
     broken, simple_rates = [], []
     for _ in range(300):
@@ -62,7 +62,7 @@ def test_bins_without_enough_negatives_are_named() -> None:
     assert found[2] == rule(scores[-59:])
 
 
-def test_pictures_that_are_alike_share_a_bin() -> None:
+def test_images_that_are_alike_share_a_bin() -> None:
     assert Bins.fit([7.0] * 50).count == 1
     bins = Bins.fit([0.0] * 50 + [1.0, 2.0, 3.0], count=5)
     assert all(count > 0 for count in bins.counts([0.0] * 50 + [1.0, 2.0, 3.0]))

@@ -1,4 +1,4 @@
-"""Random numbers by picture, the order of the training pictures, and how a batch is cut."""
+"""Random numbers by image, the order of the training images, and how a batch is cut."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -14,7 +14,7 @@ from generator.layers import minibatch_standard_deviation
 from generator.stylegan2.config import DiscriminatorConfig, MappingConfig, SynthesisConfig
 from generator.stylegan2.discriminator import Discriminator
 from generator.training.draws import Draws, RandomSource
-from generator.training.images import picture_order, stream_seed
+from generator.training.images import image_order, stream_seed
 from generator.training.processes import micro_batches
 
 SIZES = {"b4.conv1": 4, "b8.conv0": 8, "b8.conv1": 8}
@@ -54,7 +54,7 @@ def test_shapes_and_spread() -> None:
 
 
 @pytest.mark.parametrize("cuts", [[range(4), range(4, 8)], [[7], [0, 5], [1, 2, 3, 4, 6]], [[i] for i in range(8)]])
-def test_a_pictures_numbers_do_not_depend_on_the_others(cuts: list[Sequence[int]]) -> None:
+def test_a_images_numbers_do_not_depend_on_the_others(cuts: list[Sequence[int]]) -> None:
     whole = tensors(source(classes=[0, 1, 2]).draw("G", 5, range(8), path_length=True))
     other = source(classes=[0, 1, 2])
     for part in reversed(cuts):
@@ -62,7 +62,7 @@ def test_a_pictures_numbers_do_not_depend_on_the_others(cuts: list[Sequence[int]
         assert all(torch.equal(value, whole[name][list(part)]) for name, value in drawn.items())
 
 
-def test_everything_differs_between_phases_steps_pictures_and_seeds() -> None:
+def test_everything_differs_between_phases_steps_images_and_seeds() -> None:
     keys: list[tuple[int, str, int, int]] = [
         (0, "G", 0, 0),
         (0, "D", 0, 0),
@@ -100,7 +100,7 @@ def test_crossovers(mixing: float) -> None:
 
 
 def test_crossovers_of_a_network_that_grows_lie_among_the_styles_in_use() -> None:
-    num_ws, count = 8, 3000  # 32 px; at 8 px the first four have a part in the picture
+    num_ws, count = 8, 3000  # 32 px; at 8 px the first four have a part in the image
     drawn = source(side=32, mixing=1.0).draw("G", 0, range(count), resolution=8).crossover
     found = torch.bincount(drawn, minlength=num_ws + 1)
     assert found[[0, *range(4, num_ws + 1)]].tolist() == [0] * 6
@@ -120,19 +120,19 @@ def test_labels_follow_the_data() -> None:
 
 def test_each_pass_has_an_order_of_its_own() -> None:
     size = 23
-    seen = picture_order(size, 7, 0, 4 * size)
+    seen = image_order(size, 7, 0, 4 * size)
     epochs = [seen[i : i + size] for i in range(0, len(seen), size)]
     assert all(sorted(epoch) == list(range(size)) for epoch in epochs)
     assert len({tuple(epoch) for epoch in epochs}) == 4
     assert all(epoch != sorted(epoch) for epoch in epochs)
-    assert picture_order(size, 8, 0, size) != epochs[0]
+    assert image_order(size, 8, 0, size) != epochs[0]
 
 
 @pytest.mark.parametrize("batch", [1, 5, 23, 64])
 def test_order_does_not_depend_on_where_one_begins(batch: int) -> None:
-    whole = picture_order(23, 0, 0, 320)
+    whole = image_order(23, 0, 0, 320)
     for first in range(0, 256, batch):
-        assert picture_order(23, 0, first, batch) == whole[first : first + batch]
+        assert image_order(23, 0, first, batch) == whole[first : first + batch]
 
 
 CUTS = [(8, 4, 4), (8, 4, 8), (16, 4, 4), (16, 4, 8), (16, 2, 2), (16, 2, 8), (12, 3, 6), (12, 4, 4), (4, 8, 4)]
@@ -144,7 +144,7 @@ def test_parts_hold_whole_groups(batch: int, group: int, size: int) -> None:
     assert [len(part) for part in parts] == [size] * (batch // size)
     assert sorted(index for part in parts for index in part) == list(range(batch))
     real = min(group, batch)
-    of = {index: index % (batch // real) for index in range(batch)}  # pictures i, i + n/group ... are a group
+    of = {index: index % (batch // real) for index in range(batch)}  # images i, i + n/group ... are a group
     homes = [{number for number, part in enumerate(parts) for i in part if of[i] == g} for g in range(batch // real)]
     assert all(len(home) == 1 for home in homes), "a group lies in one part"
 

@@ -18,7 +18,7 @@ from generator.training.config import TrainConfig
 from generator.training.growth import blend_reals, drawing_part, is_used, styles_at
 from generator.training.state import state_bytes, state_from_bytes
 from generator.training.trainer import Trainer
-from tests.training.training_case import ArrayPictures, is_same, largest_difference, parameters, tiny
+from tests.training.training_case import ArrayImages, is_same, largest_difference, parameters, tiny
 
 STYLEGAN = {"generator_architecture": "stylegan", "discriminator_architecture": "stylegan"}
 ORIG = {"generator_architecture": "orig", "discriminator_architecture": "orig"}
@@ -26,7 +26,7 @@ FAMILIES = pytest.mark.parametrize("family", [STYLEGAN, ORIG], ids=["stylegan", 
 
 
 def growing(**changes: Any) -> TrainConfig:
-    """4 px for 16 pictures in batches of 8, fades of 24 and stages of 16 in batches of 8, 16 px in batches of 4."""
+    """4 px for 16 images in batches of 8, fades of 24 and stages of 16 in batches of 8, 16 px in batches of 4."""
     settings: dict[str, Any] = {
         "growing": True,
         "growing_start": 4,
@@ -41,7 +41,7 @@ def growing(**changes: Any) -> TrainConfig:
 
 
 def trainer_of(config: TrainConfig, images: int = 0, **options: Any) -> Trainer:
-    trainer = Trainer(config, ArrayPictures(40, config.resolution, config.channels, config.classes), **options)
+    trainer = Trainer(config, ArrayImages(40, config.resolution, config.channels, config.classes), **options)
     run(trainer, images)
     return trainer
 
@@ -97,7 +97,7 @@ def test_which_layers_have_a_part(family: dict[str, str]) -> None:
     assert styles_at(1, 16) == 1
 
 
-def test_training_pictures_fade_alike() -> None:
+def test_training_images_fade_alike() -> None:
     images = torch.arange(64.0).reshape(1, 1, 8, 8)
     assert torch.equal(blend_reals(images, 8, 1.0), images)
     small = blend_reals(images, 4, 1.0)
@@ -112,15 +112,15 @@ def test_a_run_through_all_stages(family: dict[str, str]) -> None:
     trainer = trainer_of(growing(**family))
     begun = parameters(trainer)
     seen = []
-    for images in trainer.run(120):
-        if images == 16:
+    for count in trainer.run(120):
+        if count == 16:
             now = parameters(trainer)
             moved = {name for name in now if not torch.equal(now[name], begun[name])}
             assert moved == {name for name in now if is_used(name, 4, 1.0)}
             # the resolution changes here: the state begins again
             assert not trainer._g_adam.state
             assert not trainer._d_adam.state
-        seen.append((images, trainer.stage.resolution, round(trainer.stage.alpha, 3), trainer.stage.batch))
+        seen.append((count, trainer.stage.resolution, round(trainer.stage.alpha, 3), trainer.stage.batch))
         rates = {trainer._g_adam.param_groups[0]["lr"], trainer._d_adam.param_groups[0]["lr"]}
         assert rates == {0.001 if trainer.stage.resolution == 8 else 0.002}
     growth = [(8, 4, 1), (16, 8, 0), (24, 8, 0.333), (32, 8, 0.667), (40, 8, 1), (48, 8, 1), (56, 16, 0)]
@@ -132,8 +132,8 @@ def test_a_run_through_all_stages(family: dict[str, str]) -> None:
     assert trainer.is_finite()
     losses = trainer.losses()
     assert all(math.isfinite(losses[name] or math.nan) for name in ("generator", "discriminator", "r1"))
-    pictures = [index for batch in trainer.pictures.asked for index in batch]  # type: ignore[attr-defined]
-    assert sorted(pictures[:40]) == list(range(40)), "no picture is left out or seen twice where the batch changes"
+    images = [index for batch in trainer.images.asked for index in batch]  # type: ignore[attr-defined]
+    assert sorted(images[:40]) == list(range(40)), "no image is left out or seen twice where the batch changes"
 
 
 def test_layers_that_have_had_their_time_rest() -> None:

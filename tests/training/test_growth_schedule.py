@@ -1,4 +1,4 @@
-"""The schedule of progressive growing: which stage follows from the pictures seen."""
+"""The schedule of progressive growing: which stage follows from the images seen."""
 
 import dataclasses
 from typing import Any
@@ -13,7 +13,7 @@ from tests.training.training_case import tiny
 
 
 def schedule(**changes: Any) -> GrowthSchedule:
-    """8 px for 100 pictures, fades of 50."""
+    """8 px for 100 images, fades of 50."""
     plain = GrowthSchedule(8, 32, 100, 50, 4, 0.1, 0.2, {8: 16, 16: 8}, {16: 0.3})
     return dataclasses.replace(plain, **changes)
 
@@ -57,7 +57,7 @@ def test_lengths_of_nothing() -> None:
 
 
 def test_the_papers_schedule() -> None:
-    """600 thousand pictures for each stage and each fade; 8, 16, 32 ... 1024 px."""
+    """600 thousand images for each stage and each fade; 8, 16, 32 ... 1024 px."""
     config = TrainConfig(**PRESETS["stylegan"])
     at = config.growth_schedule().at
     assert [at(600_000 + 1_200_000 * i).resolution for i in range(7)] == [16, 32, 64, 128, 256, 512, 1024]

@@ -76,7 +76,7 @@ def test_path_lengths_are_the_golden_gradients_norms(name: str) -> None:
     arrays, generator, _ = load_networks(name)
     ws = arrays["ws"].requires_grad_()
     lengths = path_lengths(generator.synthesis(ws, "const"), ws, arrays["dimg"])
-    gradient = arrays["dws"].double().numpy()  # of the sum of dimg * picture
+    gradient = arrays["dws"].double().numpy()  # of the sum of dimg * image
     side, layers = arrays["dimg"].shape[2], gradient.shape[1]
     expected = np.sqrt(np.square(gradient).sum(axis=(1, 2)) / layers) / side
     np.testing.assert_allclose(lengths.detach(), expected, rtol=1e-4)
@@ -100,7 +100,7 @@ def test_path_length_penalty_holds_the_average_constant() -> None:
     assert slope.tolist() == [-3.0, 1.0]
 
 
-# Finite differences need float64 from the latents to the picture; the networks otherwise draw in float32.
+# Finite differences need float64 from the latents to the image; the networks otherwise draw in float32.
 
 
 class _Doubled:

@@ -12,11 +12,11 @@ from generator.networks import Generator
 from generator.stylegan2.config import MappingConfig, SynthesisConfig
 from generator.training.config import TrainConfig
 from generator.training.draws import RandomSource
-from generator.training.images import picture_order
+from generator.training.images import image_order
 from generator.training.objectives import draw_images
 from generator.training.optimiser import adam, adam_state, ema_beta, load_adam_state, update_ema
 from generator.training.trainer import Trainer
-from tests.training.training_case import ArrayPictures, largest_difference, parameters, tiny, train
+from tests.training.training_case import ArrayImages, largest_difference, parameters, tiny, train
 
 
 class Scalar(nn.Module):
@@ -130,8 +130,8 @@ class PlainTraining:
     """The training loop of the paper, written for one batch at a time and without a thought of speed or memory."""
 
     def __init__(self, config: TrainConfig) -> None:
-        self.config, self.pictures = config, ArrayPictures()
-        start = Trainer(config, self.pictures)
+        self.config, self.images = config, ArrayImages()
+        start = Trainer(config, self.images)
         self.generator, self.discriminator, self.average = start.generator, start.discriminator, start.average
         sizes = self.generator.synthesis.noise_sizes
         self.random = RandomSource(
@@ -189,8 +189,8 @@ class PlainTraining:
             penalty = self._path_length(draws, images, ws)
             self._descend(self.generator, self.g_adam, loss + config.path_length_weight * penalty)
 
-        order = picture_order(len(self.pictures), config.seed, self.steps * config.batch, config.batch)
-        real = torch.from_numpy(self.pictures.array[order]).float() / 127.5 - 1
+        order = image_order(len(self.images), config.seed, self.steps * config.batch, config.batch)
+        real = torch.from_numpy(self.images.array[order]).float() / 127.5 - 1
         fake = self._draw("D")[1].detach()
         loss = -torch.sigmoid(self.discriminator(real)).log().mean()
         loss = loss - torch.sigmoid(-self.discriminator(fake)).log().mean()
@@ -225,7 +225,7 @@ class PlainTraining:
 def test_steps_are_those_of_a_plain_loop(lazy: bool) -> None:
     # an epsilon that keeps Adam from making steps out of rounding errors
     config = tiny(lazy=lazy, adam_beta1=0.3, adam_epsilon=1e-4, ema_warmup=4.0)
-    plain, trainer = PlainTraining(config), Trainer(config, ArrayPictures())
+    plain, trainer = PlainTraining(config), Trainer(config, ArrayImages())
     begun = parameters(trainer)
     for _ in range(5):  # path length in steps 0, 2, 4 and R1 in steps 0, 4
         plain.step()

@@ -40,7 +40,7 @@ SETTINGS = {
 DATA = {
     "path": "data/garments.zip",
     "fingerprint": "5f3c" * 16,
-    "pictures": 60000,
+    "images": 60000,
     "resolution": 32,
     "channels": 3,
     "classes": 0,
@@ -116,14 +116,14 @@ def snapshot(kimg: float, end: float) -> dict[str, Any]:
 
 
 def write_run(
-    folder: Path, records: list[dict[str, Any]], *, pictures: bool = True, settings: dict[str, Any] = SETTINGS
+    folder: Path, records: list[dict[str, Any]], *, images: bool = True, settings: dict[str, Any] = SETTINGS
 ) -> Path:
-    """Write a run's settings, log, and, unless told otherwise, the pictures that the log names."""
+    """Write a run's settings, log, and, unless told otherwise, the images that the log names."""
     folder.mkdir(parents=True, exist_ok=True)
     about = {"format": "invert-training", "version": 1, "settings": settings, "data": DATA, "software": SOFTWARE}
     (folder / "settings.json").write_text(json.dumps(about))
     (folder / "log.jsonl").write_text("".join(json.dumps(one) + "\n" for one in records))
-    if pictures:
+    if images:
         (folder / "reals.png").write_bytes(sheet(1.0, seed=1))
         for one in records:
             if one["fakes"] is not None:
@@ -164,10 +164,10 @@ def rows(page: Reader, label: str) -> str:
 def test_a_finished_run(real_figures: None, tmp_path: Path) -> None:
     page = show(whole_run(tmp_path / "faces"))
     assert "Training run: faces" in page.text
-    assert "400 kimg seen, of 60,000 pictures of 32 x 32 pixels and 3 channels" in page.text
-    assert rows(page, "pictures seen") == "400,000"
+    assert "400 kimg seen, of 60,000 images of 32 x 32 pixels and 3 channels" in page.text
+    assert rows(page, "images seen") == "400,000"
     assert rows(page, "time") == "1 h 9 min"
-    assert rows(page, "pictures per second") == "96.1"
+    assert rows(page, "images per second") == "96.1"
     assert rows(page, "weight of R1, gamma") == "1.0"
     assert rows(page, "data: path") == "data/garments.zip"
     assert rows(page, "torch") == "2.10.0"
@@ -193,8 +193,8 @@ def test_the_same_run_gives_the_same_page(real_figures: None, tmp_path: Path) ->
 
 
 def test_one_tick_is_enough(real_figures: None, tmp_path: Path) -> None:
-    page = show(write_run(tmp_path, [record(4, 400)], pictures=False))
-    assert rows(page, "pictures seen") == "4,000"
+    page = show(write_run(tmp_path, [record(4, 400)], images=False))
+    assert rows(page, "images seen") == "4,000"
     assert "'reals.png': there is no such file" in page.text
     page = show(write_run(tmp_path / "b", [snapshot(4, 400)]))
     assert captions(page) == ["4 kimg"]
@@ -228,7 +228,7 @@ def test_numbers_that_are_not_finite(real_figures: None, tmp_path: Path) -> None
         tick["resolution_shares"] = share
     page = show(write_run(tmp_path, ticks))
     assert "Ticks with a number that is not finite: 10" in page.text
-    assert rows(page, "score of real / generated pictures") == "nan / 1e-320"
+    assert rows(page, "score of real / generated images") == "nan / 1e-320"
     assert "measured at snapshots" in page.text
 
 
@@ -238,11 +238,11 @@ def test_an_unfinished_last_line_is_ignored(tmp_path: Path) -> None:
     last = whole.splitlines(keepends=True)[-1]
     for cut in (1, len(last) // 2, len(last) - 2):
         log.write_bytes(whole[: len(whole) - len(last)] + last[:cut])
-        assert rows(show(tmp_path), "pictures seen") == "36,000"
+        assert rows(show(tmp_path), "images seen") == "36,000"
     log.write_bytes(whole[:-1])
-    assert rows(show(tmp_path), "pictures seen") == "40,000"
+    assert rows(show(tmp_path), "images seen") == "40,000"
     log.write_bytes(whole + b"\x00" * 4096)
-    assert rows(show(tmp_path), "pictures seen") == "40,000"
+    assert rows(show(tmp_path), "images seen") == "40,000"
 
 
 @pytest.mark.parametrize(
@@ -282,7 +282,7 @@ def test_work_done_twice_counts_once(tmp_path: Path) -> None:
     ticks = [snapshot(k, 40) for k in range(4, 41, 4)]
     again = [record(k, 40) for k in (24, 28, 32)]
     page = show(write_run(tmp_path, ticks + again))
-    assert rows(page, "pictures seen") == "32,000"
+    assert rows(page, "images seen") == "32,000"
     assert captions(page) == ["20 kimg", "4 kimg", "8 kimg", "12 kimg", "16 kimg"]
 
 
@@ -319,7 +319,7 @@ def test_settings_that_are_none(tmp_path: Path, content: bytes | None, reason: s
         training_report(tmp_path)
 
 
-def test_missing_and_damaged_pictures_are_said(tmp_path: Path) -> None:
+def test_missing_and_damaged_images_are_said(tmp_path: Path) -> None:
     whole_run(tmp_path, 48, 12)
     grids = sorted(tmp_path.glob("fakes-*.png"))
     for path in grids[:7]:
@@ -356,7 +356,7 @@ def test_names_lead_nowhere_else(tmp_path: Path, name: str) -> None:
     secret = sheet(0.3, seed=7)
     (tmp_path / "secret.png").write_bytes(secret)
     run = tmp_path / "run"
-    write_run(run, [record(4, 8), record(8, 8, fakes=name)], pictures=False)
+    write_run(run, [record(4, 8), record(8, 8, fakes=name)], images=False)
     (run / "reals.png").symlink_to("../secret.png")
     (run / "link.png").symlink_to("../secret.png")
     os.mkfifo(run / "pipe.png")
@@ -365,7 +365,7 @@ def test_names_lead_nowhere_else(tmp_path: Path, name: str) -> None:
     page = Reader(report.page)
     page.check_inert()
     assert not captions(page)
-    assert "A grid of training pictures" not in str(page.tags)
+    assert "A grid of training images" not in str(page.tags)
     assert len(report.missing) == 2
     assert "'reals.png': it is a link" in report.missing
 
@@ -397,14 +397,14 @@ def test_hostile_values_change_nothing(tmp_path: Path) -> None:
 
 def test_long_lists_and_values_are_cut(tmp_path: Path) -> None:
     settings = {f"name{i}": "x" * 300 for i in range(1000)} | {"a": "y" * 100_000}
-    report = training_report(write_run(tmp_path, [record(4, 8)], settings=settings, pictures=False))
+    report = training_report(write_run(tmp_path, [record(4, 8)], settings=settings, images=False))
     assert b"507 more are not shown" in report.page
     assert report.page.count(b"y" * 2001) == 0
 
 
 def test_a_very_long_log(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("invert.runs.history.MAX_TICKS", 100)
-    folder = write_run(tmp_path, [record(k, 4000) for k in range(4, 4001, 4)], pictures=False)
+    folder = write_run(tmp_path, [record(k, 4000) for k in range(4, 4001, 4)], images=False)
     history = read_history(folder)
     images = [tick.images for tick in history.ticks]
     assert len(images) <= 100

@@ -14,7 +14,7 @@ from invert.errors import BusyError, OutputError, UsageError
 from invert.runs.folder import RunFolder, lock_run, open_run, record_of
 from invert.runs.log import TickLog
 
-DATA = {"path": "a", "fingerprint": "f" * 64, "pictures": 3}
+DATA = {"path": "a", "fingerprint": "f" * 64, "images": 3}
 
 
 def record(**changes: Any) -> dict[str, Any]:

@@ -68,7 +68,7 @@ def test_it_begins_near_the_weights_without_it() -> None:
         )  # so small that 'close' is not very
 
 
-def test_the_average_is_a_plain_network_that_begins_with_the_same_pictures() -> None:
+def test_the_average_is_a_plain_network_that_begins_with_the_same_images() -> None:
     trainer = trained(tiny(spectral_norm="g"), 0)
     z = torch.randn([4, 16], generator=torch.Generator().manual_seed(0))
     with torch.no_grad():

@@ -15,7 +15,7 @@ from generator.stylegan2.config import ARCHITECTURES
 from generator.stylegan2.discriminator import Discriminator
 from generator.training.state import state_bytes, state_from_bytes
 from generator.training.trainer import RECORDED, Trainer
-from tests.training.training_case import ArrayPictures, is_same, largest_difference, parameters, tiny, train, trained
+from tests.training.training_case import ArrayImages, is_same, largest_difference, parameters, tiny, train, trained
 
 LABELLED: dict[str, Any] = {"classes": 3}
 
@@ -99,16 +99,16 @@ def test_it_stops_at_or_just_after_the_length() -> None:
     assert (trainer.images, trainer.step) == (32, 4)
 
 
-def test_pictures_come_in_the_order_of_their_epochs() -> None:
+def test_images_come_in_the_order_of_their_epochs() -> None:
     trainer = trained(tiny(), 10)
-    asked = [index for batch in trainer.pictures.asked for index in batch]  # type: ignore[attr-defined]
+    asked = [index for batch in trainer.images.asked for index in batch]  # type: ignore[attr-defined]
     assert sorted(asked[:40]) == list(range(40))
     assert sorted(asked[40:80]) == list(range(40))
     assert asked[:40] != asked[40:80]
 
 
 def seen_by_the_discriminator(trainer: Trainer, steps: int) -> Tensor:
-    """Return the training pictures in the order in which the discriminator saw them for its logistic loss."""
+    """Return the training images in the order in which the discriminator saw them for its logistic loss."""
     batches: list[Tensor] = []
 
     def note(_module: object, inputs: tuple[Tensor, ...]) -> None:
@@ -120,23 +120,23 @@ def seen_by_the_discriminator(trainer: Trainer, steps: int) -> Tensor:
     return torch.cat(batches[1::3])  # of each step: generated for G, real, generated for D
 
 
-def test_mirroring_turns_half_of_the_pictures() -> None:
+def test_mirroring_turns_half_of_the_images() -> None:
     config = tiny(mirror=True, r1_gamma=0.0, path_length_weight=0.0, resolution=8, channel_base=32)
     trainer = trained(config, 0)
-    pictures = torch.from_numpy(trainer.pictures.array).float() / 127.5 - 1  # type: ignore[attr-defined]
+    images = torch.from_numpy(trainer.images.array).float() / 127.5 - 1  # type: ignore[attr-defined]
     seen = seen_by_the_discriminator(trainer, 15)
     turned = []
-    orders = trainer.pictures.asked  # type: ignore[attr-defined]
-    for picture, index in zip(seen, itertools.chain(*orders), strict=False):
-        straight, mirrored = torch.equal(picture, pictures[index]), torch.equal(picture, pictures[index].flip(2))
+    orders = trainer.images.asked  # type: ignore[attr-defined]
+    for image, index in zip(seen, itertools.chain(*orders), strict=False):
+        straight, mirrored = torch.equal(image, images[index]), torch.equal(image, images[index].flip(2))
         assert straight is not mirrored
         turned.append(mirrored)
     assert len(turned) == 120
     assert 40 <= sum(turned) <= 80
-    assert turned[:40] != turned[40:80], "a picture is not turned for ever"
+    assert turned[:40] != turned[40:80], "an image is not turned for ever"
     plain = trained(dataclasses.replace(config, mirror=False), 0)
     seen = seen_by_the_discriminator(plain, 3)
-    assert torch.equal(seen, pictures[[index for batch in plain.pictures.asked[:3] for index in batch]])  # type: ignore[attr-defined]
+    assert torch.equal(seen, images[[index for batch in plain.images.asked[:3] for index in batch]])  # type: ignore[attr-defined]
 
 
 def test_a_conditional_network_is_told_the_labels() -> None:
@@ -149,13 +149,13 @@ def test_a_conditional_network_is_told_the_labels() -> None:
 
     trainer.discriminator.register_forward_pre_hook(note)  # type: ignore[arg-type]
     train(trainer, 3)
-    pictures = ArrayPictures(40, classes=3)
-    assert pictures.labels is not None
-    for images, labels in told[1::3]:
-        pixels = ((images + 1) * 127.5).round().to(torch.uint8).numpy()
+    images = ArrayImages(40, classes=3)
+    assert images.labels is not None
+    for batch, labels in told[1::3]:
+        pixels = ((batch + 1) * 127.5).round().to(torch.uint8).numpy()
         for image, label in zip(pixels, labels, strict=True):
-            (index,) = np.flatnonzero((pictures.array == image).all(axis=(1, 2, 3)))
-            assert label.tolist() == np.eye(3)[pictures.labels[index]].tolist()
+            (index,) = np.flatnonzero((images.array == image).all(axis=(1, 2, 3)))
+            assert label.tolist() == np.eye(3)[images.labels[index]].tolist()
     assert trainer.average.config.mapping.c_dim == 3
     z = torch.randn([1, 16])
     one, other = (trainer.average(z, torch.eye(3)[[i]]) for i in (0, 1))
@@ -217,18 +217,18 @@ def test_without_demodulation() -> None:
 
 
 def test_settings_that_do_not_fit_are_refused() -> None:
-    for pictures, message in (
-        (ArrayPictures(resolution=8), "the pictures have 8 px and 3 channels"),
-        (ArrayPictures(channels=1), "16 px and 1 channels"),
-        (ArrayPictures(size=0), "no pictures"),
+    for images, message in (
+        (ArrayImages(resolution=8), "the images have 8 px and 3 channels"),
+        (ArrayImages(channels=1), "16 px and 1 channels"),
+        (ArrayImages(size=0), "no images"),
     ):
         with pytest.raises(ConfigError, match=message):
-            Trainer(tiny(), pictures)
+            Trainer(tiny(), images)
     for classes in (0, 2):
-        with pytest.raises(ConfigError, match=f"the network has 3 classes, the pictures {classes}"):
-            Trainer(tiny(classes=3), ArrayPictures(classes=classes))
+        with pytest.raises(ConfigError, match=f"the network has 3 classes, the images {classes}"):
+            Trainer(tiny(classes=3), ArrayImages(classes=classes))
     with pytest.raises(ConfigError, match="cannot be cut into parts of 3"):
-        Trainer(tiny(), ArrayPictures(), micro_batch=3)
+        Trainer(tiny(), ArrayImages(), micro_batch=3)
 
 
 @pytest.mark.parametrize("place", ["generator", "discriminator", "average"])

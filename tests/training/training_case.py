@@ -12,8 +12,8 @@ from generator.training.config import TrainConfig
 from generator.training.trainer import Trainer
 
 
-class ArrayPictures:
-    """Random pictures; implements `generator.training.images.Pictures`, and notes which were asked for."""
+class ArrayImages:
+    """Random images; implements `generator.training.images.Images`, and notes which were asked for."""
 
     def __init__(self, size: int = 40, resolution: int = 16, channels: int = 3, classes: int = 0) -> None:
         rng = np.random.RandomState(size)
@@ -51,9 +51,9 @@ def tiny(**changes: Any) -> TrainConfig:
 
 
 def trained(config: TrainConfig, steps: int, **options: Any) -> Trainer:
-    """Return a trainer after some steps on its own copy of the random pictures."""
-    pictures = ArrayPictures(40, config.resolution, config.channels, config.classes)
-    trainer = Trainer(config, pictures, **options)
+    """Return a trainer after some steps on its own copy of the random images."""
+    images = ArrayImages(40, config.resolution, config.channels, config.classes)
+    trainer = Trainer(config, images, **options)
     train(trainer, steps)
     return trainer
 

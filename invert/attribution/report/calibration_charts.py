@@ -12,7 +12,7 @@ import numpy as np
 
 from invert.attribution.calibration import Calibration
 from invert.attribution.report.charts import FloatArray, add_legend, bin_edges, draw_populations
-from invert.attribution.report.images import shown_value
+from invert.attribution.report.panels import shown_value
 from invert.attribution.settings import SPLITS
 from invert.report.theme import LIGHT, new_panels, styled
 
@@ -24,7 +24,7 @@ _SIZE, _DPI = (4.6, 3.2), 160  # inches of one calibration's histograms, dots pe
 def population_values(calibration: Calibration, score: str) -> dict[str, FloatArray]:
     """Return the scores of each population as people know them, the network's own first; none that is not finite.
 
-    Of LPIPS, all pictures count: nothing is fitted to it. Of the evidence, those that it was not fitted on.
+    Of LPIPS, all images count: nothing is fitted to it. Of the evidence, those that it was not fitted on.
     """
     splits = [split for split in SPLITS if score == "lpips" or split != "fit"]
     found = {}

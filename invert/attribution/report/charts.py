@@ -15,7 +15,7 @@ from matplotlib.axes import Axes
 
 from invert.attribution.calibration import Calibration
 from invert.attribution.evaluation import Evaluation
-from invert.attribution.report.images import shown_value
+from invert.attribution.report.panels import shown_value
 from invert.attribution.settings import SCORES
 from invert.report.theme import DARK, LIGHT, Drawing, Theme, new_axes, styled
 from invert.statistics.intervals import roc
@@ -38,7 +38,7 @@ def draw_distances(calibration: Calibration, evaluation: Evaluation, score: str)
 
 
 def draw_roc(evaluation: Evaluation) -> Drawing:
-    """Draw how many own pictures are found at which rate of mistakes, the rate on a logarithmic axis."""
+    """Draw how many own images are found at which rate of mistakes, the rate on a logarithmic axis."""
     draw = _roc(evaluation)
     return Drawing(_png(draw, LIGHT), _png(draw, DARK))
 
@@ -100,7 +100,7 @@ def _roc(evaluation: Evaluation) -> Draw:
         pairs = [(own, one) for own in evaluation.own for one in evaluation.others if one.score == own.score]
         for index, (own, other) in enumerate(pairs):
             fpr, tpr = roc(own.scores, other.scores)
-            # As in the histograms, where the first colour is that of own pictures.
+            # As in the histograms, where the first colour is that of own images.
             colour = theme.curves[1:][index % others % len(theme.curves[1:])]
             line = "-" if own.score == "evidence" else _DASHED
             # Steps, as the curve is: between two points of a logarithmic axis a straight line would be another curve.
@@ -119,7 +119,7 @@ def _roc(evaluation: Evaluation) -> Draw:
         axes.set_ylim(0, 1.02)
         axes.grid(color=theme.line, linewidth=0.7)
         axes.set_xlabel("others attributed by mistake")
-        axes.set_ylabel("own pictures found")
+        axes.set_ylabel("own images found")
 
     return draw
 

@@ -13,7 +13,7 @@ from invert.report.theme import Drawing
 
 __all__ = ["evaluation_page", "overview_table", "tables"]
 
-_OWN_ROW = "own pictures, rightly"
+_OWN_ROW = "own images, rightly"
 _CLEAN = "none"
 
 
@@ -23,7 +23,7 @@ def tables(evaluation: Evaluation) -> list[Table]:
 
 
 def overview_table(evaluations: Sequence[Evaluation]) -> Table:
-    """Return what the clean threshold does under each perturbation: own pictures found, others by mistake."""
+    """Return what the clean threshold does under each perturbation: own images found, others by mistake."""
     names = [one.name for one in evaluations[0].others if one.score == SCORES[0]]
     rows = []
     for evaluation in evaluations:
@@ -31,7 +31,7 @@ def overview_table(evaluations: Sequence[Evaluation]) -> Table:
             others = [str(one.attributed) for one in evaluation.others if one.score == own.score]
             rows.append((evaluation.perturbation, own.score, str(own.attributed), *others))
     header = ("perturbation", "score", _OWN_ROW, *(f"{name}, by mistake" for name in names))
-    return Table(rows, header, "Attributed by the calibration's threshold, which is of clean pictures")
+    return Table(rows, header, "Attributed by the calibration's threshold, which is of clean images")
 
 
 def _separation(evaluation: Evaluation) -> Table:
@@ -45,16 +45,16 @@ def _separation(evaluation: Evaluation) -> Table:
                 ratio = f"{one.cllr:.2f}, at best {one.cllr_min:.2f}"
                 rows.append((one.score, one.name, str(len(one.scores)), area, *rates, str(one.attributed), ratio))
         rows.append((own.score, _OWN_ROW, str(len(own.scores)), "", "", "", str(own.attributed), ""))
-    caption = f"Own pictures against others; promised rate of mistakes {_percent(evaluation.promised)}"
+    caption = f"Own images against others; promised rate of mistakes {_percent(evaluation.promised)}"
     fewest = min(len(one.scores) for one in evaluation.others)
     if fewest * RATES[0] < 1:
-        caption += f"; 1 % of {fewest} pictures is none of them, so that the rate is not known to be so low"
+        caption += f"; 1 % of {fewest} images is none of them, so that the rate is not known to be so low"
     return Table(rows, header, caption)
 
 
 def _verdicts(evaluation: Evaluation) -> Table:
     rows = [(name, *(str(counts[str(one)]) for one in Outcome)) for name, counts in evaluation.verdicts.items()]
-    return Table(rows, ("pictures of", *map(str, Outcome)), "Verdicts")
+    return Table(rows, ("images of", *map(str, Outcome)), "Verdicts")
 
 
 def _matched(evaluation: Evaluation) -> Table:
@@ -63,7 +63,7 @@ def _matched(evaluation: Evaluation) -> Table:
         for one in evaluation.matched
     ]
     header = ("score", "set on", "rule", "rate", _OWN_ROW, "threshold")
-    caption = "Thresholds set on these very pictures; an empirical one promises nothing for others"
+    caption = "Thresholds set on these very images; an empirical one promises nothing for others"
     return Table(rows, header, caption)
 
 
@@ -75,7 +75,7 @@ def _rules(evaluation: Evaluation) -> Table:
         needs = f", needs {one.needed} others" if one.needed else ""
         rows.append((one.score, one.rule + needs, "yes" if one.controlled else "no", *counts))
     header = ("score", "rule", "controls mistakes", *(_OWN_ROW if name == OWN else name for name in names))
-    return Table(rows, header, "Rules compared, each set on the calibration's pictures")
+    return Table(rows, header, "Rules compared, each set on the calibration's images")
 
 
 def _rho(evaluation: Evaluation) -> Iterator[Table]:
@@ -89,7 +89,7 @@ def _rho(evaluation: Evaluation) -> Iterator[Table]:
         for one in evaluation.complexity
     ]
     if rows:
-        header = ("score", "pictures of", "Spearman's rho", *TERCILES)
+        header = ("score", "images of", "Spearman's rho", *TERCILES)
         yield Table(rows, header, "Complexity: its correlation with the score, and others attributed by mistake")
 
 
@@ -108,7 +108,7 @@ def evaluation_page(
 
     Args:
         calibration: That was evaluated. network: Its name.
-        evaluations: Of clean pictures first, then of perturbed ones.
+        evaluations: Of clean images first, then of perturbed ones.
         command: That made it. notes: What the reader should not miss.
     """
     sections = [Section(_title(one), list(_section(calibration, one))) for one in evaluations]
@@ -122,11 +122,11 @@ def evaluation_page(
     rows.append(("measured, but not counted", ", ".join(left_out) or "none"))
     remarks = [*(Paragraph(note, notice=True) for note in notes), Paragraph(rate_sentence(calibration, network))]
     sections.append(Section("What was evaluated", [*remarks, Table(rows)]))
-    return render(f"Evaluation of {network}", sections, lead="How well its pictures are told from others")
+    return render(f"Evaluation of {network}", sections, lead="How well its images are told from others")
 
 
 def _title(evaluation: Evaluation) -> str:
-    return "Clean pictures" if evaluation.perturbation == _CLEAN else f"Perturbed: {evaluation.perturbation}"
+    return "Clean images" if evaluation.perturbation == _CLEAN else f"Perturbed: {evaluation.perturbation}"
 
 
 def _section(calibration: Calibration, evaluation: Evaluation) -> Iterator[Block]:
@@ -136,11 +136,11 @@ def _section(calibration: Calibration, evaluation: Evaluation) -> Iterator[Block
     figures = [
         _figure(
             draw_distances(calibration, evaluation, score),
-            f"Own pictures and others by {'LPIPS distance' if score == 'lpips' else f'{score} score'}",
+            f"Own images and others by {'LPIPS distance' if score == 'lpips' else f'{score} score'}",
         )
         for score in SCORES
     ]
-    yield Gallery([*figures, _figure(draw_roc(evaluation), "Own pictures found at each rate of mistakes")])
+    yield Gallery([*figures, _figure(draw_roc(evaluation), "Own images found at each rate of mistakes")])
     yield from more
 
 

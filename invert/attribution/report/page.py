@@ -1,4 +1,4 @@
-"""The report of `invert attribute` as one HTML page: for each picture the verdict, what it rests on, what it is worth.
+"""The report of `invert attribute` as one HTML page: for each image the verdict, what it rests on, what it is worth.
 
 Reference: the StyleGAN2 paper (Karras et al. 2020, section 5.1, figure 10) for the histograms of distances.
 """
@@ -10,12 +10,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from invert.attribution.calibration import Calibration
-from invert.attribution.report.images import Places, draw_all_places, picture_gallery, readings
+from invert.attribution.report.panels import Places, draw_all_places, image_gallery, readings
 from invert.attribution.report.summary import (
-    MAX_PICTURES,
+    MAX_IMAGES,
     SCORE_NAMES,
+    ReportImage,
     ReportNetwork,
-    ReportPicture,
     heading,
     lead,
     numbers,
@@ -26,21 +26,21 @@ from invert.errors import display_path
 from invert.report.page import Block, Figure, Gallery, Paragraph, Section, Table, render
 from invert.report.theme import Drawing
 
-__all__ = ["MAX_PICTURES", "ReportNetwork", "ReportPicture", "attribution_report"]
+__all__ = ["MAX_IMAGES", "ReportImage", "ReportNetwork", "attribution_report"]
 
-_MAX_LISTED = 12  # pictures that the list of links names
+_MAX_LISTED = 12  # images that the list of links names
 _MAX_LINE = 1500  # characters of the command in a paragraph
 _LEGEND = (
-    "A score is lower for what is more like the network's own pictures; below the threshold its rule fires. The "
+    "A score is lower for what is more like the network's own images; below the threshold its rule fires. The "
     "paper's rule looks at the LPIPS distance alone, the evidence score also at what else the projection shows. p0 is "
-    "the share of others' pictures that measure as low: small speaks for the network. p1 is the share of the network's "
+    "the share of others' images that measure as low: small speaks for the network. p1 is the share of the network's "
     "own that measure as high: small speaks against it."
 )
 
 
 def attribution_report(
     networks: Sequence[ReportNetwork],
-    pictures: Sequence[ReportPicture],
+    images: Sequence[ReportImage],
     *,
     command: str,
     settings: Mapping[str, Any],
@@ -50,18 +50,18 @@ def attribution_report(
     """Return the page; the same arguments give the same bytes.
 
     Args:
-        networks, pictures: In the order asked.
+        networks, images: In the order asked.
         command: That gives the same verdicts again, for a shell.
         settings, software: Values by name: method and run records, versions.
         rate: Of false attributions; default each calibration's.
     """
     rates = [_rate(network, len(networks), rate) for network in networks]
-    shown = pictures[:MAX_PICTURES]
+    shown = images[:MAX_IMAGES]
     places = draw_all_places([network.calibration for network in networks], [one.verdict for one in shown])
-    sections = [Section("Summary", list(_summary(networks, pictures, rates)))]
-    for number, picture in enumerate(shown):
-        blocks = list(_picture(networks, picture, rates, places[number]))
-        sections.append(Section(heading(number, picture), blocks, listed=len(pictures) <= _MAX_LISTED))
+    sections = [Section("Summary", list(_summary(networks, images, rates)))]
+    for number, image in enumerate(shown):
+        blocks = list(_image(networks, image, rates, places[number]))
+        sections.append(Section(heading(number, image), blocks, listed=len(images) <= _MAX_LISTED))
     sections += [
         Section("Networks and calibrations", list(_networks(networks))),
         Section("Settings", [_values(settings)]),
@@ -69,7 +69,7 @@ def attribution_report(
         Section("To repeat", list(_command(command))),
     ]
     title = f"Attribution: {', '.join(network.name for network in networks)}"
-    return render(title, sections, lead=lead(pictures))
+    return render(title, sections, lead=lead(images))
 
 
 def _rate(network: ReportNetwork, share: int, rate: float | None) -> str:
@@ -78,33 +78,31 @@ def _rate(network: ReportNetwork, share: int, rate: float | None) -> str:
     return rate_sentence(network.calibration, network.name, rate=rate, share=share)
 
 
-def _summary(
-    networks: Sequence[ReportNetwork], pictures: Sequence[ReportPicture], rates: Sequence[str]
-) -> Iterator[Block]:
-    yield summary_table(networks, pictures, first=2)
-    if len(pictures) > MAX_PICTURES:
-        more = len(pictures) - MAX_PICTURES
-        yield Paragraph(f"The first {MAX_PICTURES} pictures have a section each; {more} more are only in this table.")
+def _summary(networks: Sequence[ReportNetwork], images: Sequence[ReportImage], rates: Sequence[str]) -> Iterator[Block]:
+    yield summary_table(networks, images, first=2)
+    if len(images) > MAX_IMAGES:
+        more = len(images) - MAX_IMAGES
+        yield Paragraph(f"The first {MAX_IMAGES} images have a section each; {more} more are only in this table.")
     yield from map(Paragraph, (*rates, _LEGEND))
 
 
-def _picture(
-    networks: Sequence[ReportNetwork], picture: ReportPicture, rates: Sequence[str], places: Places
+def _image(
+    networks: Sequence[ReportNetwork], image: ReportImage, rates: Sequence[str], places: Places
 ) -> Iterator[Block]:
-    if not picture.targets:
-        yield Paragraph(f"Not read: {picture.plain}.", notice=True)
+    if not image.targets:
+        yield Paragraph(f"Not read: {image.plain}.", notice=True)
         return
-    yield _verdict(picture.verdict)
-    if picture.plain:
-        yield Paragraph(f"The paper's rule with the threshold that was given: {picture.plain}.")
-    answers = zip(networks, picture.targets, picture.reconstructions, picture.distances, rates, strict=True)
+    yield _verdict(image.verdict)
+    if image.plain:
+        yield Paragraph(f"The paper's rule with the threshold that was given: {image.plain}.")
+    answers = zip(networks, image.targets, image.reconstructions, image.distances, rates, strict=True)
     for number, (network, target, reconstruction, distance, rate) in enumerate(answers):
-        yield picture_gallery(network.name, target, reconstruction, distance)
-        if picture.verdict is not None and network.calibration is not None:
-            finding = picture.verdict.findings[number]
+        yield image_gallery(network.name, target, reconstruction, distance)
+        if image.verdict is not None and network.calibration is not None:
+            finding = image.verdict.findings[number]
             yield from _finding(finding, network.calibration, number, places, len(networks) > 1)
         yield Paragraph(rate)
-    yield Paragraph(f"sha256 of the file: {picture.file_sha256}")
+    yield Paragraph(f"sha256 of the file: {image.file_sha256}")
 
 
 def _verdict(verdict: Verdict | None) -> Paragraph:
@@ -138,7 +136,7 @@ def _place(finding: Finding, score: str, reading: Reading, drawing: Drawing) -> 
     side = "below" if reading.below else "not below"
     return Figure(
         drawing.light,
-        f"Histograms of the {what} of {finding.network}'s own pictures and of others, and this picture's place",
+        f"Histograms of the {what} of {finding.network}'s own images and of others, and this image's place",
         f"{what[0].upper()}{what[1:]} {value}, {side} the threshold {threshold} set by {reading.population}. {role}.",
         drawing.dark,
     )
@@ -159,8 +157,8 @@ def _networks(networks: Sequence[ReportNetwork]) -> Iterator[Block]:
             (one.name, one.source, str(len(one.measurements)), str(one.left_out), one.sha256)
             for one in (calibration.own, *calibration.others)
         ]
-        header = ("population", "source", "pictures", "left out", "sha256 of their pixel hashes")
-        yield Table(populations, header, f"Pictures that the calibration of {network.name} was made with")
+        header = ("population", "source", "images", "left out", "sha256 of their pixel hashes")
+        yield Table(populations, header, f"Images that the calibration of {network.name} was made with")
 
 
 def _values(values: Mapping[str, Any]) -> Table:
@@ -181,6 +179,6 @@ def _command(command: str) -> Iterator[Block]:
         line = f"{line} {word}".lstrip()
     yield Paragraph(line, code=True)
     yield Paragraph(
-        "The same networks, calibrations and pictures, known by their hashes above, give the same verdicts. The same "
+        "The same networks, calibrations and images, known by their hashes above, give the same verdicts. The same "
         "settings, versions and kind of processor give the same numbers."
     )

@@ -15,7 +15,7 @@ from invert.images.target import Target
 if TYPE_CHECKING:
     from invert.attribution.candidate import Candidate
 
-__all__ = ["csv_row", "header", "picture_record", "text_line"]
+__all__ = ["csv_row", "header", "image_record", "text_line"]
 
 Record = dict[str, Any]
 
@@ -25,15 +25,15 @@ _WIDEST = 40  # characters
 def header(candidates: "Sequence[Candidate]", with_verdict: bool) -> str:
     """Return the line above the table."""
     if not with_verdict:
-        return f"{'distance':>9}  picture" if len(candidates) == 1 else "distances  picture"
+        return f"{'distance':>9}  image" if len(candidates) == 1 else "distances  image"
     columns = f"{'evidence':>8} {'below':>7} {'p0':>7} {'p1':>6} {'ratio':>8}"
-    return f"{'verdict':<{_width(candidates)}} {'distance':>8}  {'LPIPS rule':<10} {columns}  picture"
+    return f"{'verdict':<{_width(candidates)}} {'distance':>8}  {'LPIPS rule':<10} {columns}  image"
 
 
 def text_line(
     path: Path, verdict: Verdict | None, candidates: "Sequence[Candidate]", distances: Sequence[float], plain: str
 ) -> str:
-    """Return a picture's line: one for each network, where there are several."""
+    """Return an image's line: one for each network, where there are several."""
     shown = display_path(path)
     if verdict is None:
         values = "  ".join(f"{distance:9.4f}" for distance in distances)
@@ -80,7 +80,7 @@ def _reading(reading: Reading | None) -> Record | None:
     }
 
 
-def picture_record(
+def image_record(
     path: Path,
     target: Target,
     verdict: Verdict | None,
@@ -88,9 +88,9 @@ def picture_record(
     distances: Sequence[float],
     plain: str,
 ) -> Record:
-    """Return what --json says of a picture."""
+    """Return what --json says of an image."""
     record: Record = {
-        "type": "picture",
+        "type": "image",
         "code": "measured",
         "path": os.fspath(path),
         "file_sha256": target.file_sha256,
@@ -129,7 +129,7 @@ def _finite(value: float) -> float | None:
 
 
 def csv_row(record: Record | None, candidates: "Sequence[Candidate]") -> str:
-    """Return a picture's row, or with None the header; names that a spreadsheet would compute are marked as text."""
+    """Return an image's row, or with None the header; names that a spreadsheet would compute are marked as text."""
     fields = ["path", "verdict", "networks", "reason", "file_sha256"]
     cells = ("distance", "decides", "score", "threshold", "p0", "p1", "likelihood_ratio", "lpips_below")
     fields += [f"{candidate.name}: {cell}" for candidate in candidates for cell in cells]

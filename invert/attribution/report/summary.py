@@ -1,4 +1,4 @@
-"""What the report of `invert attribute` is made from, and its table of all pictures."""
+"""What the report of `invert attribute` is made from, and its table of all images."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -9,34 +9,34 @@ import numpy as np
 import numpy.typing as npt
 
 from invert.attribution.calibration import Calibration
-from invert.attribution.report.images import shown_value
+from invert.attribution.report.panels import shown_value
 from invert.attribution.verdict import Finding, Outcome, Reading, Verdict
 from invert.errors import display_path
 from invert.report.page import Table
 
 __all__ = [
-    "MAX_PICTURES",
+    "MAX_IMAGES",
     "SCORE_NAMES",
+    "ReportImage",
     "ReportNetwork",
-    "ReportPicture",
     "heading",
     "lead",
     "numbers",
     "summary_table",
 ]
 
-MAX_PICTURES = 200
-"""Pictures with a section of their own; all are in the table."""
+MAX_IMAGES = 200
+"""Images with a section of their own; all are in the table."""
 
 SCORE_NAMES = {"lpips": "LPIPS distance", "evidence": "evidence score"}
-_COLUMNS = ("picture", "verdict", "network", "distance", "paper's rule", "score", "threshold", "p0", "p1", "ratio")
+_COLUMNS = ("image", "verdict", "network", "distance", "paper's rule", "score", "threshold", "p0", "p1", "ratio")
 
 Array = npt.NDArray[np.uint8]
 
 
 @dataclass(frozen=True, eq=False)
 class ReportNetwork:
-    """A network that the pictures were held against.
+    """A network that the images were held against.
 
     Args:
         name: As shown. path, sha256: Of its file.
@@ -51,15 +51,15 @@ class ReportNetwork:
 
 
 @dataclass(frozen=True, eq=False)
-class ReportPicture:
-    """A picture, and what came out.
+class ReportImage:
+    """An image, and what came out.
 
     Args:
         path, file_sha256: Of its file.
-        targets: uint8 [H, W, C] as each network is given it; none if the picture could not be read.
+        targets: uint8 [H, W, C] as each network is given it; none if the image could not be read.
         verdict: None without calibrations.
         reconstructions: uint8 [H, W, C] by each network. distances: LPIPS to them.
-        plain: What the paper's rule with a given threshold says, or why the picture could not be read.
+        plain: What the paper's rule with a given threshold says, or why the image could not be read.
     """
 
     path: Path
@@ -71,38 +71,38 @@ class ReportPicture:
     plain: str = ""
 
 
-def heading(number: int, picture: ReportPicture) -> str:
-    """Return the heading of a picture's section, counted from 0."""
-    return f"{number + 1}. {display_path(picture.path)}"
+def heading(number: int, image: ReportImage) -> str:
+    """Return the heading of an image's section, counted from 0."""
+    return f"{number + 1}. {display_path(image.path)}"
 
 
-def lead(pictures: Sequence[ReportPicture]) -> str:
-    """Say how many pictures came out how."""
-    counts = Counter(map(_outcome, pictures))
+def lead(images: Sequence[ReportImage]) -> str:
+    """Say how many images came out how."""
+    counts = Counter(map(_outcome, images))
     order = [*map(str, Outcome), "no verdict", "not read"]
     listed = ", ".join(f"{counts[outcome]} {outcome}" for outcome in order if counts[outcome])
-    return f"{len(pictures)} picture{'s'[: len(pictures) != 1]}: {listed}"
+    return f"{len(images)} image{'s'[: len(images) != 1]}: {listed}"
 
 
-def _outcome(picture: ReportPicture) -> str:
-    if not picture.targets:
+def _outcome(image: ReportImage) -> str:
+    if not image.targets:
         return "not read"
-    return "no verdict" if picture.verdict is None else str(picture.verdict.outcome)
+    return "no verdict" if image.verdict is None else str(image.verdict.outcome)
 
 
-def summary_table(networks: Sequence[ReportNetwork], pictures: Sequence[ReportPicture], first: int) -> Table:
-    """Return the table of all pictures, a row for each network.
+def summary_table(networks: Sequence[ReportNetwork], images: Sequence[ReportImage], first: int) -> Table:
+    """Return the table of all images, a row for each network.
 
     Args:
-        networks, pictures: In the order asked.
-        first: Number of the first picture's section.
+        networks, images: In the order asked.
+        first: Number of the first image's section.
     """
     rows: list[tuple[str, ...]] = []
     leads_to: list[int] = []
-    for number, picture in enumerate(pictures):
-        cells = _cells(networks, picture)
-        rows += [(heading(number, picture), _verdict(picture), *row) for row in cells]
-        leads_to += [first + number if number < MAX_PICTURES else 0] * len(cells)
+    for number, image in enumerate(images):
+        cells = _cells(networks, image)
+        rows += [(heading(number, image), _verdict(image), *row) for row in cells]
+        leads_to += [first + number if number < MAX_IMAGES else 0] * len(cells)
     kept = [column for column in range(len(_COLUMNS)) if column not in _left_out(networks)]
     return Table(
         [[row[column] for column in kept] for row in rows],
@@ -119,26 +119,26 @@ def _left_out(networks: Sequence[ReportNetwork]) -> set[int]:
     return {_COLUMNS.index(name) for name, is_needless in needless.items() if is_needless}
 
 
-def _verdict(picture: ReportPicture) -> str:
-    verdict = picture.verdict
-    return verdict.text if verdict is not None and verdict.outcome is Outcome.ATTRIBUTED else _outcome(picture)
+def _verdict(image: ReportImage) -> str:
+    verdict = image.verdict
+    return verdict.text if verdict is not None and verdict.outcome is Outcome.ATTRIBUTED else _outcome(image)
 
 
 def _caption(networks: Sequence[ReportNetwork]) -> str:
     decide = [SCORE_NAMES[n.calibration.settings.score] for n in networks if n.calibration is not None]
-    distance = "Distance: LPIPS between picture and reconstruction."
+    distance = "Distance: LPIPS between image and reconstruction."
     scores = " and ".join(dict.fromkeys(decide))
     return f"{distance} Threshold, p0, p1 and likelihood ratio: of the {scores}." if decide else distance
 
 
-def _cells(networks: Sequence[ReportNetwork], picture: ReportPicture) -> list[tuple[str, ...]]:
-    """Return a picture's rows from the network's name on."""
-    if not picture.targets:
+def _cells(networks: Sequence[ReportNetwork], image: ReportImage) -> list[tuple[str, ...]]:
+    """Return an image's rows from the network's name on."""
+    if not image.targets:
         return [("-",) * (len(_COLUMNS) - 2)]
-    findings = picture.verdict.findings if picture.verdict is not None else [None] * len(networks)
+    findings = image.verdict.findings if image.verdict is not None else [None] * len(networks)
     return [
         (network.name, f"{distance:.4f}", *_reading_cells(finding))
-        for network, distance, finding in zip(networks, picture.distances, findings, strict=True)
+        for network, distance, finding in zip(networks, image.distances, findings, strict=True)
     ]
 
 

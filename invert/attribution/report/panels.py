@@ -1,4 +1,4 @@
-"""Figures of the report of `invert attribute`: pictures beside their reconstructions, and places in histograms."""
+"""Figures of the report of `invert attribute`: images beside their reconstructions, and places in histograms."""
 
 import math
 from collections import defaultdict
@@ -15,17 +15,17 @@ from invert.report import histograms
 from invert.report.page import Figure, Gallery
 from invert.report.theme import Drawing
 
-__all__ = ["AMPLIFIED", "SHOWN", "Places", "draw_all_places", "picture_gallery", "readings", "shown_value"]
+__all__ = ["AMPLIFIED", "SHOWN", "Places", "draw_all_places", "image_gallery", "readings", "shown_value"]
 
 AMPLIFIED = 4
 """Factor of the differences in a difference map."""
 
 SHOWN = 256
-"""Pixels that a larger picture is reduced to in a report."""
+"""Pixels that a larger image is reduced to in a report."""
 
 Array = npt.NDArray[np.uint8]
 Places = dict[tuple[int, str], Drawing]
-"""Of one picture, by number of the network and score."""
+"""Of one image, by number of the network and score."""
 
 
 def readings(finding: Finding) -> Iterator[tuple[str, Reading]]:
@@ -42,20 +42,20 @@ def shown_value(score: str, value: float) -> float:
 
 
 def draw_all_places(calibrations: Sequence[Calibration | None], verdicts: Sequence[Verdict | None]) -> list[Places]:
-    """Draw the place of each picture among the pictures of each network's calibration that it is held against.
+    """Draw the place of each image among the images of each network's calibration that it is held against.
 
     Args:
-        calibrations: Of each network. verdicts: Of each picture.
+        calibrations: Of each network. verdicts: Of each image.
     """
     groups: dict[tuple[int, str, int], dict[int, histograms.Place]] = defaultdict(dict)
-    for picture, verdict in enumerate(verdicts):
+    for image, verdict in enumerate(verdicts):
         pairs = zip(calibrations, verdict.findings, strict=True) if verdict is not None else ()
         for network, (calibration, finding) in enumerate(pairs):
             if calibration is not None:
                 index = int(calibration.bins.index(finding.measurement.complexity))
                 for score, reading in readings(finding):
                     place = histograms.Place(shown_value(score, reading.score), shown_value(score, reading.threshold))
-                    groups[network, score, index][picture] = place
+                    groups[network, score, index][image] = place
     found: list[Places] = [{} for _ in verdicts]
     for (network, score, _), places in groups.items():
         first = verdicts[next(iter(places))]
@@ -63,8 +63,8 @@ def draw_all_places(calibrations: Sequence[Calibration | None], verdicts: Sequen
         if first is not None and calibration is not None:
             complexity = first.findings[network].measurement.complexity
             drawn = _draw_places(calibration, score, complexity, list(places.values()))
-            for picture, drawing in zip(places, drawn, strict=True):
-                found[picture][network, score] = drawing
+            for image, drawing in zip(places, drawn, strict=True):
+                found[image][network, score] = drawing
     return found
 
 
@@ -79,8 +79,8 @@ def _draw_places(
     return histograms.draw_places(populations, places, x_label=label, log=score == "lpips")
 
 
-def picture_gallery(network: str, target: Array, reconstruction: Array, distance: float) -> Gallery:
-    """Show a picture, what a network makes of it, and where the two differ.
+def image_gallery(network: str, target: Array, reconstruction: Array, distance: float) -> Gallery:
+    """Show an image, what a network makes of it, and where the two differ.
 
     Args:
         network: Its name.
@@ -88,17 +88,17 @@ def picture_gallery(network: str, target: Array, reconstruction: Array, distance
         distance: LPIPS between them.
     """
     figures = [
-        _figure(target, "The picture", "The picture as the network is given it"),
+        _figure(target, "The image", "The image as the network is given it"),
         _figure(
             reconstruction,
-            f"What {network} makes of the picture",
+            f"What {network} makes of the image",
             f"Best reconstruction by {network}, distance {distance:.4f}",
         ),
     ]
     difference = np.abs(target.astype(np.int16) - reconstruction)
     amplified = np.minimum(AMPLIFIED * _with_opacity(difference), 255).astype(np.uint8)
     caption = f"Difference, {AMPLIFIED} times; black is none"
-    figures.append(_figure(amplified, f"Where picture and reconstruction by {network} differ", caption))
+    figures.append(_figure(amplified, f"Where image and reconstruction by {network} differ", caption))
     return Gallery(figures, small=True)
 
 
@@ -109,7 +109,7 @@ def _with_opacity(difference: npt.NDArray[np.int16]) -> npt.NDArray[np.int16]:
 
 def _figure(array: Array, alt: str, caption: str) -> Figure:
     if array.shape[-1] == 4:
-        # On black, as pictures for networks without opacity are laid: a light and a dark page show the same.
+        # On black, as images for networks without opacity are laid: a light and a dark page show the same.
         opacity = array[..., 3:].astype(np.uint16)
         array = ((array[..., :3] * opacity + 127) // 255).astype(np.uint8)
     if max(array.shape[:2]) > SHOWN:

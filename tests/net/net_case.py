@@ -19,7 +19,7 @@ import numpy as np
 import torch
 from safetensors.numpy import load_file
 
-from invert.cli import main
+from invert.cli.main import main
 
 ROOT = Path(__file__).parent.parent.parent
 FIXTURES = Path(__file__).parent / "fixtures"

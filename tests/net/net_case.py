@@ -107,18 +107,9 @@ def unfinished(file: Path) -> list[object]:
 
 def training(case: str, folder: Path, kimg: float) -> list[object]:
     """Return the command of a training run."""
+    data = (WRITTEN / "images16.zip").relative_to(ROOT)
     return [
-        *(
-            "train",
-            "--data",
-            (WRITTEN / "images16.zip").relative_to(ROOT),
-            "--out",
-            folder,
-            *TRAININGS[case],
-            *NARROW,
-            "--seed",
-            3,
-        ),
+        *("train", "--data", data, "--out", folder, "--seed", 3, *TRAININGS[case], *NARROW),
         *("--kimg", kimg, "--tick-kimg", 0.048, "--snapshot-kimg", 0.096, *ALONE, "-q"),
     ]
 

@@ -3,6 +3,7 @@
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,7 +15,7 @@ CONTENT = "2d56bd0d3f585a525346bbf5e9939ec27ca1f6a5d0ea37d259125b6a75b8fde1"
 DISTANCES = {
     "A/seed0002": 0.2937372326850891,
     "A/seed0011": 0.35056760907173157,
-    "B/seed0001": 0.3443016707897186,
+    "B/seed0001": 0.34428665041923523,
     "real/01": 0.26278921961784363,
 }
 
@@ -23,6 +24,12 @@ DISTANCES = {
 def written(tmp_path: Path) -> Path:
     """Return a copy of the files that may be changed."""
     return Path(shutil.copytree(net.WRITTEN, tmp_path / "written"))
+
+
+def pixels(path: Path) -> "np.ndarray[Any, Any]":
+    """Return an image as RGB integers."""
+    with Image.open(path) as image:
+        return np.asarray(image.convert("RGB"), int)
 
 
 def test_show_latents() -> None:
@@ -51,7 +58,7 @@ def test_render_latents(tmp_path: Path) -> None:
     images = sorted((tmp_path / "out").glob("*.png"))
     assert [path.name[7:] for path in images] == [Path(name).name for name in sorted(net.EIGHT)]
     kept = net.columns(net.WRITTEN / "latents.h5")["reconstruction"].astype(int)
-    rendered = np.stack([np.asarray(Image.open(path).convert("RGB"), int) for path in images])
+    rendered = np.stack([pixels(path) for path in images])
     assert np.abs(rendered - kept).max() <= 1  # none of 255 on the machine that wrote it
 
 
@@ -83,10 +90,10 @@ def test_projections_are_latents(tmp_path: Path) -> None:
         way = ("--from", latent, "--to", 5, "--steps", 2, "--space", "w")
         command = ("interpolate", "--network", net.network_file("A"), *way, "--frames", tmp_path / name)
         net.invert(*command)
-        ends[name] = [np.asarray(Image.open(path)) for path in sorted((tmp_path / name).glob("*.png"))]
+        ends[name] = [pixels(path) for path in sorted((tmp_path / name).glob("*.png"))]
     assert len(ends["folder"]) == 2
-    assert np.abs(np.stack(ends["folder"]).astype(int) - np.stack(ends["file"])).max() <= 1
-    assert np.abs(ends["folder"][0].astype(int) - ends["folder"][1]).max() > 50
+    assert np.abs(np.stack(ends["folder"]) - np.stack(ends["file"])).max() <= 1
+    assert np.abs(ends["folder"][0] - ends["folder"][1]).max() > 50
 
 
 def test_an_unfinished_batch_goes_on(written: Path) -> None:
@@ -160,6 +167,6 @@ def test_report_of_a_training_run(written: Path) -> None:
 def test_the_network_of_a_training_run(written: Path) -> None:
     network = written / "run" / "network.safetensors"
     records = net.invert("generate", "--network", network, "--seeds", "1,2", "--out", written / "drawn")
-    paths = sorted((written / "drawn").glob("*.png"))
+    images = [pixels(path) for path in sorted((written / "drawn").glob("*.png"))]
     assert len(records) >= 2
-    assert [Image.open(path).size for path in paths] == [(16, 16)] * 2
+    assert [image.shape for image in images] == [(16, 16, 3)] * 2

@@ -23,36 +23,27 @@ import numpy as np
 from tests.net import net_case as net
 
 
-def outcomes(folder: Path) -> dict[str, net.Arrays]:
-    """Return the arrays of every case, worked out now."""
+def outcomes(folder: Path) -> tuple[dict[str, net.Arrays], dict[str, Any]]:
+    """Return the arrays and the texts of every case, worked out now."""
     results: dict[str, net.Arrays] = {}
+    texts: dict[str, Any] = {"methods": {}, "verdicts": {}}
     for case in net.PROJECTIONS:
         net.invert(*net.projection(case, folder / case))
         results[case] = net.projected(folder / case)
-        print(case)
+        texts["methods"][case] = net.method_digest(folder / case)
     net.invert(*net.latents(folder / "eight.h5"))
     results["latents"] = net.columns(folder / "eight.h5")
     for case in net.TRAININGS:
         net.invert(*net.training(case, folder / f"run-{case}", 0.2))
         results[f"training-{case}"] = net.trained(folder / f"run-{case}")
-        print(case)
-    for network in net.ATTRIBUTIONS:
-        results[f"verdicts-{network}"] = net.judged(net.invert(*net.attribution(network)))[1]
-    calibration = ("--calibration", net.WRITTEN / "calibration.json")
-    results["verdicts-calibration"] = net.judged(net.invert(*net.attribution("A", *calibration)))[1]
-    return results
+    for case in net.ATTRIBUTIONS:
+        records = net.invert(*net.attribution(case))
+        texts["verdicts"][case], results[f"verdicts-{case}"] = net.judged(records)
+    return results, texts
 
 
 def write_digests(recorded: dict[str, Any]) -> None:
     (net.FIXTURES / "digests.json").write_text(json.dumps(recorded, indent=1) + "\n")
-
-
-def write_said() -> None:
-    """Write what verdicts say."""
-    said = {network: net.judged(net.invert(*net.attribution(network)))[0] for network in net.ATTRIBUTIONS}
-    calibration = ("--calibration", net.WRITTEN / "calibration.json")
-    said["calibration"] = net.judged(net.invert(*net.attribution("A", *calibration)))[0]
-    (net.FIXTURES / "verdicts.json").write_text(json.dumps(said, indent=1) + "\n")
 
 
 def write_written(folder: Path) -> None:
@@ -86,16 +77,17 @@ def main() -> None:
         folder = Path(name)
         if "--written" in sys.argv:
             write_written(folder)
-        results = outcomes(folder)
+        results, texts = outcomes(folder)
         if "--all" in sys.argv:
             arrays = {f"{case}|{name}": value for case, content in results.items() for name, value in content.items()}
             np.savez_compressed(net.FIXTURES / "arrays.npz", **arrays)
-            write_said()
+            (net.FIXTURES / "texts.json").write_text(json.dumps(texts, indent=1) + "\n")
             recorded = {}
         else:
             recorded = net.recorded_digests()
             recorded.pop(net.machine_name(), None)
             write_digests(recorded)
+            assert texts == net.recorded_texts()
             for case, content in results.items():
                 net.assert_unchanged(case, content)
         found = {case: net.digests(content) for case, content in results.items()}

@@ -145,7 +145,7 @@ SHARD = _ShardType()
 
 def default_network() -> Path | None:
     """Return the project's own demonstration network where it is installed."""
-    package = Path(__file__).resolve().parent
+    package = Path(__file__).resolve().parent.parent
     # In the wheel the data lies inside the package, in a checkout beside it.
     candidates = (
         package / "data" / "networks" / "A.safetensors",

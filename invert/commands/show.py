@@ -1,7 +1,5 @@
 """`invert show`: what is in a file of latents."""
 
-import csv
-import io
 import math
 import os
 from collections import Counter
@@ -12,8 +10,9 @@ import click
 
 from invert.cli import options
 from invert.cli.output import Output
-from invert.cli.text import histogram, spreadsheet_text
+from invert.cli.text import histogram
 from invert.errors import UsageError, display_path
+from invert.report.spreadsheet import csv_line
 from invert.store.names import printable
 
 if TYPE_CHECKING:
@@ -75,13 +74,9 @@ def _text(value: Any) -> Any:
 
 def _csv(latents: "Latents") -> str:
     """Return all rows; names that a spreadsheet would take for a formula are marked as text."""
-    buffer = io.StringIO()
     rows = _rows(latents)
-    fields = list(rows[0]) if rows else ["row", "index", "name", *_FACTS]
-    writer = csv.DictWriter(buffer, fields, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows({**row, "name": spreadsheet_text(row["name"])} for row in rows)
-    return buffer.getvalue()
+    header = rows[0] if rows else ["row", "index", "name", *_FACTS]
+    return "".join(map(csv_line, [header, *(row.values() for row in rows)]))
 
 
 def _summary(latents: "Latents") -> dict[str, Any]:

@@ -2,7 +2,9 @@
 
 import dataclasses
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any, Protocol
 
 from generator.errors import ConfigError
@@ -13,6 +15,7 @@ __all__ = [
     "MAX_DIM",
     "MAX_LAYERS",
     "MAX_RESOLUTION",
+    "Setting",
     "check_growth",
     "check_image",
     "check_taps",
@@ -21,6 +24,8 @@ __all__ = [
     "require",
     "require_finite",
     "require_size",
+    "setting",
+    "setting_of",
     "widths_of",
 ]
 
@@ -101,17 +106,122 @@ def widths_of(resolution: int, base: int, limit: int, channels: tuple[int, ...] 
     return {r: channels[i] if channels is not None else min(base // r, limit) for i, r in enumerate(levels)}
 
 
-_KEY = "later"
+_KEY = "setting"
 
 
-def later(default: Any) -> Any:
-    """Return a dataclass field that is left out of files while it has its default.
+@dataclass(frozen=True)
+class Setting:
+    """What a configuration class declares about one of its fields, next to the field's name, type and default.
 
-    So a network or a run that does not use it is written as it was before there was such a setting.
+    Attributes:
+        help: What the setting is, as one full sentence.
+        choices: The values that it may have; None where any value of its type and range may be given.
+        minimum: The least value, itself allowed.
+        maximum: The greatest value, itself allowed.
+        above: A bound that the value has to exceed.
+        below: A bound that the value has to stay under.
+        option: Name of its command-line option, such as "--steps"; None where it has no option of its own.
+        group: Heading under which `--help` lists it.
+        later: Whether files leave it out while it has its default, see `setting`.
+        others: Whatever else the program that declares the setting wants to know about it.
     """
-    return dataclasses.field(default=default, metadata={_KEY: True})
+
+    help: str = ""
+    choices: tuple[Any, ...] | None = None
+    minimum: float | None = None
+    maximum: float | None = None
+    above: float | None = None
+    below: float | None = None
+    option: str | None = None
+    group: str | None = None
+    later: bool = False
+    others: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+
+    def wanted(self, value: Any) -> str | None:
+        """Return what a value should have been, such as "one of vgg, alex" or "in 1..4096"; None where it is allowed.
+
+        A value of None is allowed: whether a setting may be None is a matter of its type.
+        """
+        if value is None:
+            return None
+        if self.choices is not None:
+            return None if value in self.choices else f"one of {', '.join(map(str, self.choices))}"
+        low = self.minimum is None or value >= self.minimum
+        high = self.maximum is None or value <= self.maximum
+        inside = (self.above is None or value > self.above) and (self.below is None or value < self.below)
+        return None if low and high and inside else self._range(whole=isinstance(value, int))
+
+    def _range(self, *, whole: bool) -> str:
+        """Return the range as text; whole numbers with both bounds are written as 1..4096."""
+        left = self.minimum if self.above is None else self.above
+        right = self.maximum if self.below is None else self.below
+        if right is None:
+            return f"more than {left:g}" if self.above is not None else f"{left:.15g} or more"
+        if left is None:
+            return f"less than {right:g}" if self.below is not None else f"{right:.15g} or less"
+        if whole and self.above is None and self.below is None:
+            return f"in {left}..{right}"
+        opening, closing = "[" if self.above is None else "(", "]" if self.below is None else ")"
+        return f"in {opening}{left:g}, {right:g}{closing}"
+
+
+def setting(
+    default: Any,
+    *,
+    help: str = "",
+    choices: Iterable[Any] | None = None,
+    minimum: float | None = None,
+    maximum: float | None = None,
+    above: float | None = None,
+    below: float | None = None,
+    option: str | None = None,
+    group: str | None = None,
+    later: bool = False,
+    **others: Any,
+) -> Any:
+    """Return a dataclass field that declares a setting once: default, help, what is allowed, option.
+
+    Args:
+        default: Value where none is given.
+        help: What the setting is, as one full sentence.
+        choices: The values that it may have, in the order in which they are listed.
+        minimum: The least value, itself allowed.
+        maximum: The greatest value, itself allowed.
+        above: A bound that the value has to exceed.
+        below: A bound that the value has to stay under.
+        option: Name of its command-line option, such as "--steps".
+        group: Heading under which `--help` lists it.
+        later: Whether files leave the setting out while it has its default. Settings that are added to a class
+            of which files exist are declared so: a network or a run that does not use the setting is then
+            written as it was before there was one.
+        others: Whatever else the program that declares the setting wants to know about it; `Setting.others`.
+
+    Returns:
+        A `dataclasses.field`, typed Any so that it may stand for a field of any type.
+    """
+    allowed = None if choices is None else tuple(choices)
+    return dataclasses.field(
+        default=default,
+        metadata={
+            _KEY: Setting(help, allowed, minimum, maximum, above, below, option, group, later, MappingProxyType(others))
+        },
+    )
+
+
+def setting_of(field: "dataclasses.Field[Any]") -> Setting:
+    """Return what a field declares; an empty declaration where it was made without `setting`."""
+    declared: Setting = field.metadata.get(_KEY, _UNDECLARED)
+    return declared
+
+
+_UNDECLARED = Setting()
 
 
 def is_left_out(field: "dataclasses.Field[Any]", value: Any) -> bool:
-    """Tell whether a field's value is not written."""
-    return bool(field.metadata.get(_KEY)) and bool(value == field.default)
+    """Tell whether a field's value is not written to files, see `setting`."""
+    return setting_of(field).later and bool(value == field.default)
+
+
+def later(default: Any) -> Any:
+    """Return a dataclass field that is left out of files while it has its default, see `setting`."""
+    return setting(default, later=True)

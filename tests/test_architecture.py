@@ -24,7 +24,6 @@ LAYERS = (
     "generator.layers",
     "generator",
     "invert.errors",
-    "invert.cli.text",
     "invert",
     "invert.cli",
     "invert.commands",

@@ -159,41 +159,136 @@ def end_of_growth(config: "TrainConfig", images: int) -> str:
     )
 
 
+_IMAGES, _NETWORKS, _LOSSES, _COMPUTATION = "Images", "Networks", "Losses", "Computation"
 _ARCHITECTURES = click.Choice(["skip", "resnet", "orig", "stylegan"])
 
 
-@click.command(short_help="Train a StyleGAN or StyleGAN2 from images.")
-@click.option("--data", required=True, metavar="DATA", type=click.Path(exists=True, path_type=Path))
-@click.option("--out", "folder", required=True, metavar="RUN", type=click.Path(file_okay=False, path_type=Path))
-@click.option("--config", "preset", default="small", show_default=True, type=click.Choice(list(LENGTHS)))
-@click.option("--resolution", type=int, metavar="R", help="Of the network; the images must have it.")
-@click.option("--kimg", type=float, metavar="K", help="Train until 1000 K images were seen.")
-@click.option("--batch", type=int, metavar="N", help="Images per step, over all processes.")
-@click.option("--micro-batch", type=click.IntRange(min=1), metavar="N", help="Images at a time, to save memory.")
-@click.option("--gamma", type=float, metavar="X", help="Weight of R1.")
-@click.option("--seed", type=int, metavar="N", help="Of everything random.")
-@click.option("--mirror", is_flag=True, help="Show images mirrored half of the time.")
-@click.option("--cond", is_flag=True, help="Train a conditional network on the data's labels.")
-@click.option("--no-path-length", is_flag=True, help="Without path length regularisation.")
-@click.option("--no-lazy", is_flag=True, help="Regularise at every step.")
-@click.option("--no-demodulation", is_flag=True, help="Without demodulating the weights.")
-@click.option("--generator", "generator_architecture", type=_ARCHITECTURES, help="Architecture of the generator.")
-@click.option("--discriminator", "discriminator_architecture", type=_ARCHITECTURES, help="Of the discriminator.")
-@click.option("--spectral-norm", type=click.Choice(["none", "d", "g", "gd"]), help="Networks normalised spectrally.")
-@click.option("--loss", type=click.Choice(["logistic", "wgan-gp"]), help="wgan-gp: with its penalty instead of R1.")
-@click.option("--mixing", "style_mixing", type=float, metavar="P", help="Probability of two latents for one image.")
-@click.option("--mapping-layers", type=int, metavar="N", help="Depth of the mapping network.")
-@click.option("--growing/--no-growing", default=None, help="Grow the networks progressively, or not.")
-@click.option("--latent-input", is_flag=True, help="StyleGAN: the traditional input in place of a constant.")
-@click.option("--no-styles", is_flag=True, help="StyleGAN: w at the input only; takes --latent-input.")
-@click.option("--no-noise", is_flag=True, help="Without noise inputs.")
-@click.option("--normalisation", type=click.Choice(["instance", "pixel", "none"]), help="StyleGAN: of feature maps.")
-@click.option("--set", "others", multiple=True, metavar="NAME=VALUE", help="Any other setting, see below.")
-@click.option("--tick-kimg", type=float, metavar="K", help="Between two records of the log.")
-@click.option("--snapshot-kimg", type=float, metavar="K", help="Between two snapshots.")
-@click.option("--resume", is_flag=True, help="Insist that there is a run to go on with.")
-@click.option("--threads", type=click.IntRange(1, 4096), metavar="N", help="CPU threads.")
-@click.option("--device", default="auto", show_default=True, type=click.Choice(["auto", "cpu", "cuda"]))
+@options.command(
+    short_help="Train a StyleGAN or StyleGAN2 from images.",
+    examples=(
+        "invert train --data digits.zip --out runs/digits",
+        "invert train --data photos256.zip --out runs/photos --config stylegan2-f --gamma 10 --mirror",
+    ),
+)
+@options.option(
+    "--data",
+    required=True,
+    metavar="DATA",
+    type=click.Path(exists=True, path_type=Path),
+    help="Training images: a folder, or a zip made by 'invert dataset'.",
+)
+@options.option(
+    "--out",
+    "folder",
+    required=True,
+    metavar="RUN",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Folder of the run.",
+)
+@options.option(
+    "--config",
+    "preset",
+    default="small",
+    show_default=True,
+    type=click.Choice(list(LENGTHS)),
+    help="Preset of networks, losses and lengths.",
+)
+@options.option("--kimg", type=float, metavar="K", help="Train until 1000 K images were seen.  [default: the preset's]")
+@options.option("--resume", is_flag=True, help="Insist that there is a run to resume.")
+@options.option("--seed", type=int, metavar="N", help="Seed of all random numbers.")
+@options.option("--mirror", is_flag=True, help="Mirror half of the images.", group=_IMAGES)
+@options.option("--cond", is_flag=True, help="Train a conditional network on the data's labels.", group=_IMAGES)
+@options.option(
+    "--resolution", type=int, metavar="R", help="Resolution of the network, which the images must have.", group=_IMAGES
+)
+@options.option(
+    "--generator", "generator_architecture", type=_ARCHITECTURES, help="Generator's architecture.", group=_NETWORKS
+)
+@options.option(
+    "--discriminator",
+    "discriminator_architecture",
+    type=_ARCHITECTURES,
+    help="Discriminator's architecture.",
+    group=_NETWORKS,
+)
+@options.option(
+    "--mapping-layers", type=int, metavar="N", help="Number of layers of the mapping network.", group=_NETWORKS
+)
+@options.option(
+    "--growing/--no-growing", default=None, help="Grow the networks progressively, or not.", group=_NETWORKS
+)
+@options.option("--no-noise", is_flag=True, help="Leave out the noise inputs.", group=_NETWORKS)
+@options.option("--no-demodulation", is_flag=True, help="Do not demodulate the weights.", group=_NETWORKS)
+@options.option(
+    "--latent-input",
+    is_flag=True,
+    help="StyleGAN: the traditional latent input in place of a learned constant.",
+    group=_NETWORKS,
+)
+@options.option(
+    "--no-styles", is_flag=True, help="StyleGAN: w at the input alone; needs --latent-input.", group=_NETWORKS
+)
+@options.option(
+    "--normalisation",
+    type=click.Choice(["instance", "pixel", "none"]),
+    help="StyleGAN: normalisation of the feature maps.",
+    group=_NETWORKS,
+)
+@options.option(
+    "--spectral-norm",
+    type=click.Choice(["none", "d", "g", "gd"]),
+    help="Networks with spectral normalisation: discriminator, generator or both.",
+    group=_NETWORKS,
+)
+@options.option(
+    "--loss",
+    type=click.Choice(["logistic", "wgan-gp"]),
+    help="Loss; wgan-gp has its gradient penalty in place of R1.",
+    group=_LOSSES,
+)
+@options.option("--gamma", type=float, metavar="X", help="Weight of the R1 regularisation.", group=_LOSSES)
+@options.option("--no-path-length", is_flag=True, help="Leave out the path length regularisation.", group=_LOSSES)
+@options.option("--no-lazy", is_flag=True, help="Regularise at every step.", group=_LOSSES)
+@options.option(
+    "--mixing",
+    "style_mixing",
+    type=float,
+    metavar="P",
+    help="Probability that the styles of two latents are mixed in an image.",
+    group=_LOSSES,
+)
+@options.option(
+    "--set",
+    "others",
+    multiple=True,
+    metavar="NAME=VALUE",
+    help="Any other setting, see above; may be given several times.",
+    group=_LOSSES,
+)
+@options.option("--batch", type=int, metavar="N", help="Images in a step, over all processes.", group=_COMPUTATION)
+@options.option(
+    "--micro-batch",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="Images that are computed at a time, to save memory.",
+    group=_COMPUTATION,
+)
+@options.option(
+    "--tick-kimg",
+    type=float,
+    metavar="K",
+    help="Thousands of images between two records of the log.  [default: the preset's]",
+    group=_COMPUTATION,
+)
+@options.option(
+    "--snapshot-kimg",
+    type=float,
+    metavar="K",
+    help="Thousands of images between two snapshots.  [default: the preset's]",
+    group=_COMPUTATION,
+)
+@options.threads
+@options.device
 @options.as_json
 @options.quiet
 @options.overwrite
@@ -217,7 +312,7 @@ def train(
     """Train a generator and a discriminator on the images of DATA, a folder or a zip that `invert dataset` made.
 
     RUN gets settings.json, log.jsonl, grids of samples (fakes-*.png), networks for every other command
-    (network.safetensors is the newest) and the training state. The same command again goes on where a run was
+    (network.safetensors is the newest) and the training state. The same command again resumes a run that was
     stopped or killed, to the bit; --kimg may grow.
 
     On several processes: torchrun --nproc-per-node N -m invert train ...

@@ -16,9 +16,13 @@ __all__ = ["train_report"]
 _REPORT = "report.html"
 
 
-@click.command("train-report", short_help="Show a training run as one HTML page.")
+@options.command(
+    "train-report",
+    short_help="Show a training run as one HTML page.",
+    examples=("invert train-report runs/small", "invert train-report runs/small --out small.html"),
+)
 @click.argument("run", metavar="RUN", type=click.Path(exists=True, file_okay=False, path_type=Path))
-@click.option("--out", metavar="FILE", type=click.Path(path_type=Path), help="The page.  [default: RUN/report.html]")
+@options.option("--out", metavar="FILE", type=click.Path(path_type=Path), help="The page.  [default: RUN/report.html]")
 @options.as_json
 def train_report(run: Path, out: Path | None, as_json: bool) -> None:
     """Show the training run in the folder RUN as one HTML page: samples, losses, scores, settings.

@@ -30,7 +30,8 @@ def complexity(array: NDArray[np.uint8]) -> float:
     """
     if array.dtype != np.uint8 or array.ndim != 3 or array.shape[2] not in (1, 3) or min(array.shape[:2]) < 2:
         raise ValueError(f"expected uint8 [H, W, C], got {array.dtype} {list(array.shape)}")
-    return len(zlib.compress(_paeth(array).tobytes(), _ZLIB_LEVEL)) / (array.shape[0] * array.shape[1])
+    pixels: int = array.shape[0] * array.shape[1]
+    return len(zlib.compress(_paeth(array).tobytes(), _ZLIB_LEVEL)) / pixels
 
 
 def _paeth(array: NDArray[np.uint8]) -> NDArray[np.uint8]:

@@ -46,7 +46,7 @@ def histograms(paths: tuple[Path, ...], score: str, out: Path, overwrite: bool, 
         raise UsageError(f"{len(paths)} calibrations are more than {_MOST}", advice="Plot them in several images.")
     with Output(as_json=as_json, quiet=quiet) as output:
         from invert.attribution.calibration_file import read_calibration
-        from invert.attribution.report.calibration_charts import draw_side_by_side, population_values
+        from invert.attribution.report.charts import draw_side_by_side, population_values
         from invert.projection.config import differing_keys
         from invert.statistics.intervals import auc
 

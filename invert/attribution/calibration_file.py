@@ -24,7 +24,7 @@ from invert.attribution.evidence import FEATURES
 from invert.attribution.measurements import Measurement
 from invert.attribution.score import EvidenceScore
 from invert.attribution.settings import SCORES, CalibrationSettings
-from invert.errors import InvertError, NoInputError, UsageError
+from invert.errors import NoInputError, UnreadableError, UsageError
 from invert.images.opening import read_regular
 from invert.statistics.intervals import clopper_pearson
 
@@ -200,7 +200,7 @@ def read_calibration(path: Path) -> Calibration:
     """
     try:
         data = read_regular(path, _MAX_BYTES)
-    except InvertError as error:
+    except UnreadableError as error:
         raise CalibrationError(error.reason, path=path, advice=error.advice) from error
     try:
         return decode_calibration(data)

@@ -69,14 +69,14 @@ def dataset(
     holds PNGs of one size and a dataset.json, as the published StyleGAN2-ADA code reads them.
     """
     _check(src, out, resolution, crop, pad, overwrite)
-    from invert.datasets.labelling import folder_labels
-    from invert.datasets.sources import open_source
+    from invert.datasets.image_sources import open_source
+    from invert.datasets.labels import folder_labels
     from invert.datasets.writer import DatasetSettings, write_dataset
 
     source = open_source(src, with_labels=label_source == "file", follow=follow)
     with contextlib.closing(source), _Report(Output(as_json=as_json, quiet=quiet), quiet) as report:
         if label_source == "folders":
-            source.labels = folder_labels(source)
+            source.labels = folder_labels(source.names, source.path)
         settings = DatasetSettings(resolution, crop, pad, None if channels is None else int(channels))
         summary = write_dataset(
             source,

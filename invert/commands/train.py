@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from generator.training.config import TrainConfig
     from generator.training.processes import World
     from generator.training.trainer import Trainer
-    from invert.datasets.images import TrainingImages
+    from invert.datasets.training_images import TrainingImages
     from invert.runs.session import Session
 
 __all__ = ["GROWTH", "LENGTHS", "chosen_settings", "end_of_growth", "lengths_of", "train", "train_config"]
@@ -358,7 +358,7 @@ def train(
 
 
 def _open(data: Path, on_message: Callable[[str], None] | None) -> "TrainingImages":
-    from invert.datasets.images import open_images
+    from invert.datasets.training_images import open_images
 
     return open_images(data, on_message=on_message)
 

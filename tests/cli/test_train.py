@@ -139,7 +139,7 @@ def test_what_the_log_says(finished: Path) -> None:
 def test_logged_losses_are_the_trainers(train: Invert, run: Path, images: Path) -> None:
     """The first tick's means, with the penalty R1 as it enters the loss: times gamma / 2."""
     from generator.training.config import TrainConfig
-    from invert.datasets.images import open_images
+    from invert.datasets.training_images import open_images
 
     assert train("--kimg", 0.04, "--gamma", 3).code == 0
     settings = json.loads((run / "settings.json").read_text())["settings"]

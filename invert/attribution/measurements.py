@@ -19,12 +19,13 @@ from typing import TYPE_CHECKING, Any, Self
 from invert.attribution.evidence import EVIDENCE_VERSION, FEATURES
 from invert.batch.images import Listed
 from invert.batch.preparation import Preparation
-from invert.batch.work import Done, Event, ImageStore
+from invert.batch.work import Done, Event
 from invert.batch.workers import run_workers
 from invert.durable import ensure_folder, write_atomic
 from invert.errors import NoInputError, UsageError
 from invert.projection.config import differing_keys, method_digest
 from invert.store.names import check_name, name_key
+from invert.store.protocol import ImageStore
 
 if TYPE_CHECKING:
     from generator.files.reading import LoadedNetwork

@@ -6,13 +6,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from invert.batch.images import Listed
-from invert.batch.work import Event, ImageStore, work
+from invert.batch.work import Event, work
 from invert.batch.workers import Work
 from invert.errors import NetworkError
 from invert.images.decoding import ImagePolicy
 from invert.projection.config import ProjectConfig, method_record
 from invert.store.journal import join_journal
 from invert.store.manifest import Manifest
+from invert.store.protocol import ImageStore
 
 if TYPE_CHECKING:
     from generator.files.reading import LoadedNetwork

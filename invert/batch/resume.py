@@ -43,9 +43,9 @@ def restore(journal: Journal, out: Path) -> None:
         LatentsError: The file is damaged. OutputError: The journal cannot be written.
     """
     with open_latents(out) as latents:
-        for entry in latents.rows():
-            if not journal.has_entry(entry.name):
-                journal.save(entry)
+        for result in latents:
+            if not journal.has_entry(result.name):
+                journal.save(result)
 
 
 def _sha256(path: Path) -> str | None:

@@ -5,43 +5,18 @@ import os
 from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from invert.batch.images import Listed, ahead, read_image
 from invert.errors import ImageError, display_path
 from invert.images.decoding import ImagePolicy
 from invert.images.target import Target
+from invert.store.protocol import ImageStore
 
 if TYPE_CHECKING:
     from invert.projection.projector import Projection, Projector
 
-__all__ = ["Done", "Event", "Failed", "Finished", "ImageStore", "Stepped", "work"]
-
-
-class Finished(Protocol):
-    """What is known of an image that is done."""
-
-    @property
-    def distance(self) -> float: ...
-
-    @property
-    def status(self) -> str: ...
-
-
-class ImageStore(Protocol):
-    """Where results go, such as `invert.store.journal.Journal`."""
-
-    def finished(self, name: bytes, file_sha256: str) -> Finished | None:
-        """Return what is known of an image that is done, of this very file."""
-
-    def has_entry(self, name: bytes) -> bool:
-        """Tell whether an image has a result, of whatever file."""
-
-    def fail(self, name: bytes, code: str, reason: str) -> None:
-        """Keep that an image has no result."""
-
-    def keep(self, name: bytes, projection: "Projection") -> None:
-        """Keep a result."""
+__all__ = ["Done", "Event", "Failed", "Stepped", "work"]
 
 
 @dataclass(frozen=True)

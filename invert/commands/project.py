@@ -20,7 +20,8 @@ from invert.images.decoding import ImagePolicy
 from invert.images.scan import scan
 from invert.images.target import read
 from invert.projection.config import ProjectConfig, method_record, with_defaults
-from invert.store.folder import INDEX, Entry, FolderStore, known_images, open_folder
+from invert.store.folder import FolderStore, known_images, open_folder
+from invert.store.index import INDEX, FolderEntry
 from invert.store.manifest import NOISE_TYPES
 
 if TYPE_CHECKING:
@@ -112,7 +113,7 @@ def project(
     """Find, for each image, the w and the noise maps from which the network synthesises it.
 
     IMAGE is an image or a folder of images. For each one, NAME.npz (w, noise maps, distance) and NAME.png
-    (the image beside its reconstruction) are written to the output folder, with results.json as the index.
+    (the image beside its reconstruction) are written to the output folder, with results.jsonl as the index.
     The same command again skips what is finished.
 
     With --out FILE.h5 all results go into one HDF5 file, by way of FILE.h5.work beside it, where each finished
@@ -252,8 +253,9 @@ class _Run:
                 self._await_one_less()
                 self._refuse(error)
                 continue
-            entry = self._store.finished(target)
-            key = (target.path.name, target.file_sha256)
+            name = os.fsencode(target.path)
+            entry = self._store.finished(name, target.file_sha256)
+            key = self._store.key(name, target.file_sha256)
             if entry is None and key not in seen:
                 seen.add(key)
                 self._warn(target)
@@ -276,13 +278,13 @@ class _Run:
             # Not even the start could be drawn: there is no result to write.
             reason = "the network draws nothing finite"
             record = {"code": "diverged", "path": str(target.path), "reason": reason}
-            self._store.fail(record)
+            self._store.fail(os.fsencode(target.path), "diverged", reason)
             self._output.result({"type": "image", **record}, f"{display_path(target.path)}: {reason}")
             self._diverged += 1
             return
-        self._tell(self._store.save(projection), target, "projected")
+        self._tell(self._store.keep(os.fsencode(target.path), projection), target, "projected")
 
-    def _tell(self, entry: Entry, target: "Target", code: str) -> None:
+    def _tell(self, entry: FolderEntry, target: "Target", code: str) -> None:
         self._distances.append(entry.distance)
         self._diverged += entry.status != "ok"
         png = self._store.folder / f"{entry.name}.png"
@@ -290,14 +292,9 @@ class _Run:
             "type": "image",
             "code": code,
             "path": str(target.path),
-            "distance": entry.distance,
-            "status": entry.status,
-            "restart": entry.restart,
+            **entry.facts,
             "npz": str(png.with_name(f"{entry.name}.npz")),
             "png": str(png),
-            "file_sha256": entry.file_sha256,
-            "pixel_sha256": entry.pixel_sha256,
-            "warnings": list(entry.warnings),
         }
         before = " (finished before)" if code == "finished-before" else ""
         self._output.result(record, f"{entry.distance:.4f}  {display_path(target.path)} -> {display_path(png)}{before}")
@@ -307,7 +304,7 @@ class _Run:
             self._output.warning(str(error))
             return
         self._failed += 1
-        self._store.fail(error.record())
+        self._store.fail(os.fsencode(error.path or ""), error.code, error.reason)
         self._output.error(str(error))
         self._output.result({"type": "image", **error.record()})
 
@@ -323,7 +320,6 @@ class _Run:
         self._progress.expect(self._awaited)
 
     def _finish(self, code: str) -> None:
-        self._store.write_index()
         for text, count in self._told.items():
             if count > 1:
                 self._output.warning(f"{count - 1} more: {text}")

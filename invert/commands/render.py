@@ -105,5 +105,5 @@ def _latents(latents: "Latents", rows: tuple[int, ...]) -> Iterator["Latent"]:
 
     seed = int(latents.manifest.run["seed"])
     for row in rows:
-        entry = latents.row(row)
-        yield Latent(entry.w, dict(entry.noise), seed, entry.pixel_sha256, entry.restart)
+        result = latents[row]
+        yield Latent(result.w, dict(result.noise), seed, result.pixel_sha256, result.restart)

@@ -64,8 +64,10 @@ class Generator(nn.Module):
         return self.synthesis.num_ws
 
     def broadcast(self, w: Tensor) -> Tensor:
-        """Give every layer the same style: `[N, w_dim]` to `[N, num_ws, w_dim]`."""
-        return w[:, None].expand(-1, self.num_ws, -1)
+        """Return styles `[N, num_ws, w_dim]` of w: `[N, w_dim]` or `[N, 1, w_dim]`, the same for all layers, or styles."""
+        if w.ndim == 2:
+            w = w[:, None]
+        return w.expand(-1, self.num_ws, -1)
 
     def mapping_ws(
         self,

@@ -17,20 +17,9 @@ from invert.store.manifest import Manifest
 if TYPE_CHECKING:
     from generator.files.reading import LoadedNetwork
 
-__all__ = ["Preparation", "batch_size", "describe"]
+__all__ = ["Preparation", "describe"]
 
 _SHARED_DEPTH = 1
-_SMALL, _LARGE = 64, 512  # px
-_BATCHES = {_SMALL: 32, _LARGE - 1: 8}
-
-
-def batch_size(resolution: int, device_type: str, images: int) -> int:
-    """Return how many images are optimised together unless the user says: what keeps a processor busy.
-
-    It is a power of two that few images more or less do not change, for it is part of the run record.
-    """
-    most = next((batch for side, batch in _BATCHES.items() if resolution <= side), 1 if device_type == "cpu" else 8)
-    return min(most, 1 << max(0, images - 1).bit_length())
 
 
 def describe(
@@ -81,7 +70,7 @@ class Preparation:
         """
         from generator.errors import GeneratorError
         from generator.files.reading import load
-        from invert.projection.projector import prepare_process
+        from invert.projection.session import prepare_process
 
         prepare_process(self.config.device, self.config.threads, lambda _: None)
         try:

@@ -183,11 +183,9 @@ class Judge:
             self._output.result(record, *lines)
 
     def _report(self) -> bytes:
-        import torch
-
         from invert.attribution.report.page import attribution_report
         from invert.attribution.report.summary import ReportNetwork
-        from invert.projection.projector import run_record
+        from invert.projection.session import run_record
 
         networks = [
             ReportNetwork(c.name, c.path, c.sha256, c.calibration, c.calibration_path) for c in self._candidates
@@ -196,7 +194,7 @@ class Judge:
         settings = {
             "method digest": method_digest(first.method),
             **first.method,
-            **run_record(first.config, self._batch, torch.device(first.config.device)),
+            **run_record(first.config),
         }
         command = shlex.join(["invert", *sys.argv[1:]])
         software = {name: metadata.version(name) for name in ("torch", "numpy", "pillow", "lpips")}
@@ -215,9 +213,6 @@ def plain_verdict(distances: Sequence[float], threshold: float, candidates: "Seq
     below = [c.name for c, distance in zip(candidates, distances, strict=True) if distance < threshold]
     what = f"below {threshold:g} for {', '.join(below)}" if below else f"not below {threshold:g}"
     return f"{what} (error rate unknown)"
-
-
-_BATCH = 16
 
 
 @click.command(short_help="Say whether a network drew images.")
@@ -251,7 +246,7 @@ _BATCH = 16
 @click.option("--bank", type=int, metavar="N", help="[default: the calibration's]")
 @options.class_index
 @click.option("--seed", default=0, show_default=True, metavar="N", help="Of the random numbers of each image.")
-@click.option("--batch", type=int, metavar="N", help="Images optimised together.  [default: at most 16]")
+@click.option("--batch", type=int, metavar="N", help="Images optimised together.  [default: at most 32]")
 @click.option("--threads", type=int, metavar="N", help="CPU threads.")
 @click.option("--device", default="auto", show_default=True, type=click.Choice(["auto", "cpu", "cuda"]))
 @click.option("--max-pixels", type=click.IntRange(min=1), metavar="N", help="Refuse larger images.")
@@ -378,7 +373,7 @@ class _Opening:
         """Return a network that can be asked."""
         from invert.attribution.calibration_file import find_calibration
         from invert.attribution.candidate import Candidate, settings_for
-        from invert.projection.projector import default_batch, prepare_process
+        from invert.projection.session import default_batch, prepare_process
 
         prepare_process(self._device, self._settings["threads"], self._output.note)
         loaded = options.load_network(path, self._output)
@@ -396,7 +391,7 @@ class _Opening:
         config, method = settings_for(loaded, self._policy, given, calibration, calibration_path)
         resolution = loaded.generator.config.synthesis.img_resolution
         options.check_class(loaded.generator.config.mapping.c_dim, config.class_index, required=False)
-        self.batch = self.batch or min(images, 2 * default_batch(_BATCH, resolution, self._device))
+        self.batch = self.batch or default_batch(resolution, self._device, images)
         config = dataclasses.replace(config, batch=self.batch)
         return Candidate(
             name,

@@ -174,18 +174,14 @@ def _prepare(
     loaded: "LoadedNetwork", config: ProjectConfig, images: int, output: Output
 ) -> tuple["Projector", dict[str, Any]]:
     """Build the projector, and the run record of the arithmetic that it will use."""
-    import torch
-
-    from invert.projection.projector import default_batch, prepare_process, run_record
-    from invert.projection.session import build_projector
+    from invert.projection.session import build_projector, default_batch, prepare_process, run_record
 
     kind = options.device_kind(config.device)
-    device = torch.device(kind)
     prepare_process(kind, config.threads, output.note)
     resolution = loaded.generator.config.synthesis.img_resolution
-    batch = config.batch or default_batch(images, resolution, device.type)
+    batch = config.batch or default_batch(resolution, kind, images)
     projector = build_projector(loaded, config, batch=batch, device=kind, on_message=output.note)
-    return projector, run_record(config, batch, device)
+    return projector, run_record(dataclasses.replace(config, batch=batch, device=kind))
 
 
 class _Run:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from invert.batch.images import Listed, list_images
-from invert.batch.preparation import Preparation, batch_size, describe
+from invert.batch.preparation import Preparation, describe
 from invert.batch.resume import changed_images, restore
 from invert.batch.work import Done, Event, Failed
 from invert.batch.workers import run_workers
@@ -133,7 +133,7 @@ def _settle(
     """Return the settings with nothing left open; a batch size that was not given is that of the run taken up."""
     import torch
 
-    from invert.projection.session import settle_bank
+    from invert.projection.session import default_batch, settle_bank
 
     kind = options.device_kind(config.device)
     if kind == "cuda" and batch.workers > 1:
@@ -145,7 +145,7 @@ def _settle(
     if size is None:
         begun = read_manifest(lock.work) if lock.begun and not batch.overwrite else None
         resolution = loaded.generator.config.synthesis.img_resolution
-        size = int(begun.run["batch"]) if begun is not None else batch_size(resolution, kind, images)
+        size = int(begun.run["batch"]) if begun is not None else default_batch(resolution, kind, images)
     config = settle_bank(config, loaded.generator.config.synthesis.img_resolution)
     return dataclasses.replace(config, batch=size, threads=threads, device=kind)
 
@@ -153,12 +153,10 @@ def _settle(
 def _manifest(
     loaded: "LoadedNetwork", config: ProjectConfig, policy: ImagePolicy, batch: BatchOptions, output: Output
 ) -> "Manifest":
-    import torch
-
-    from invert.projection.projector import prepare_process, run_record
+    from invert.projection.session import prepare_process, run_record
 
     prepare_process(config.device, config.threads, output.note)
-    run = run_record(config, config.batch or 1, torch.device(config.device))
+    run = run_record(config)
     return describe(loaded, config, policy, run, noise=batch.noise, images=batch.images)
 
 

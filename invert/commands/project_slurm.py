@@ -88,7 +88,7 @@ def _settle(
     config: ProjectConfig, network_path: Path, images: int, parameters: Mapping[str, str | int], output: Output
 ) -> ProjectConfig:
     """Settle what is part of the run record here: the machines of a cluster need not be alike."""
-    from invert.batch.preparation import batch_size
+    from invert.projection.session import default_batch
 
     device = "cpu" if config.device == "auto" and "gres" not in parameters else config.device
     device = "cuda" if device == "auto" else device
@@ -96,7 +96,7 @@ def _settle(
     return dataclasses.replace(
         config,
         device=device,
-        batch=config.batch or batch_size(resolution, device, images),
+        batch=config.batch or default_batch(resolution, device, images),
         threads=config.threads or int(parameters.get("cpus_per_task", 1)),
     )
 

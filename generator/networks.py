@@ -64,7 +64,7 @@ class Generator(nn.Module):
         return self.synthesis.num_ws
 
     def broadcast(self, w: Tensor) -> Tensor:
-        """Return styles `[N, num_ws, w_dim]` of w: `[N, w_dim]` or `[N, 1, w_dim]`, the same for all layers, or styles."""
+        """Return styles `[N, num_ws, w_dim]` of w `[N, w_dim]` or `[N, 1, w_dim]`; styles stay as they are."""
         if w.ndim == 2:
             w = w[:, None]
         return w.expand(-1, self.num_ws, -1)

@@ -24,7 +24,7 @@ import torch
 
 from generator.errors import GeneratorError
 from generator.ops.native.build import ensure, kernels_hash
-from invert.errors import InvertError, NetworkError, UsageError
+from invert.errors import InvertError, NetworkError, UsageError, display_path
 from invert.images.decoding import ImagePolicy
 from invert.projection.config import ProjectConfig, method_record
 from invert.projection.latents import Start, start_at_centre
@@ -122,6 +122,7 @@ def open_session(
     workers: int = 1,
     resumed: Mapping[str, Any] | None = None,
     on_message: OnMessage | None = None,
+    on_warning: OnMessage | None = None,
 ) -> Session:
     """Settle everything and prepare this process.
 
@@ -133,6 +134,7 @@ def open_session(
         workers: Processes that will share the work.
         resumed: Run record of an output that is resumed.
         on_message: Called with a line while something takes long: kernels are built, samples are drawn.
+        on_warning: Called with a line for each thing that a user of the network should know.
 
     Raises:
         NetworkError: The file cannot be read, or is not a network.
@@ -141,7 +143,7 @@ def open_session(
     path = None
     if isinstance(network, str | os.PathLike):
         path = Path(network)
-        network = load_network(path)
+        network = load_network(path, on_warning)
     on_message = on_message or _silent
     config = settle(network, config, images=images, workers=workers, resumed=resumed)
     prepare_process(config.device, config.threads, on_message)
@@ -150,8 +152,12 @@ def open_session(
     return Session(network, config, policy, method, run_record(config), path, on_message)
 
 
-def load_network(path: str | os.PathLike[str]) -> "LoadedNetwork":
+def load_network(path: str | os.PathLike[str], on_warning: OnMessage | None = None) -> "LoadedNetwork":
     """Load a network file of any known format; nothing in it is ever run.
+
+    Args:
+        path: The file.
+        on_warning: Called with a line for each thing that its user should know.
 
     Raises:
         NetworkError: It is unsafe, unsupported, damaged, or cannot be read.
@@ -159,7 +165,10 @@ def load_network(path: str | os.PathLike[str]) -> "LoadedNetwork":
     from generator.files.reading import load
 
     with _network_errors(Path(path)):
-        return load(Path(path))
+        loaded = load(Path(path))
+    for warning in loaded.provenance.warnings:
+        (on_warning or _silent)(f"network '{display_path(path)}': {warning}")
+    return loaded
 
 
 @contextlib.contextmanager

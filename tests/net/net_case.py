@@ -10,7 +10,6 @@ import io
 import json
 import platform
 import re
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 

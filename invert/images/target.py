@@ -20,7 +20,7 @@ from invert.images.scan import scan
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["ImagePolicy", "Target", "decode", "pixel_sha256", "read", "safe_name", "scan", "target_of", "to_png_bytes"]
+__all__ = ["ImagePolicy", "Target", "decode", "pixel_sha256", "read", "safe_name", "scan", "to_png_bytes"]
 
 MAX_NAME_BYTES = 160
 
@@ -77,26 +77,10 @@ def read(path: str | os.PathLike[str], resolution: int, channels: int, policy: I
     policy = policy or ImagePolicy()
     try:
         data = _read_bytes(path, policy)
-        return target_of(data, path, resolution, channels, policy)
+        decoded = decode(data, channels, policy)
     except ImageError as error:
         error.path = path
         raise
-
-
-def target_of(data: bytes, path: Path, resolution: int, channels: int, policy: ImagePolicy | None = None) -> Target:
-    """Return the target of an image file's bytes.
-
-    Args:
-        data: The whole file.
-        path: What it is called.
-        resolution: Side of the network's images in pixels.
-        channels: The network's channels: 1, 3 or 4.
-        policy: What is accepted and how it becomes pixels.
-
-    Raises:
-        ImageError: The image cannot be used.
-    """
-    decoded = decode(data, channels, policy)
     array = fit(decoded.image, resolution)
     warnings, notes = _remarks(decoded, path, resolution)
     return Target(

@@ -17,7 +17,8 @@ from invert.attribution.evidence import FEATURES
 from invert.attribution.measurements import Measurement
 from invert.attribution.score import EvidenceScore
 from invert.attribution.settings import CalibrationSettings
-from invert.errors import NoInputError, UsageError
+from invert.errors import NoInputError, UnreadableError, UsageError
+from invert.images.opening import read_regular
 from invert.statistics.intervals import clopper_pearson
 
 __all__ = [
@@ -183,12 +184,9 @@ def read_calibration(path: Path) -> Calibration:
         CalibrationError: It cannot be read, is damaged, or is something else.
     """
     try:
-        with open(path, "rb") as file:
-            data = file.read(_MAX_BYTES + 1)
-    except OSError as error:
-        raise CalibrationError(f"cannot be read, {error.strerror or error}", path=path) from error
-    if len(data) > _MAX_BYTES:
-        raise CalibrationError("is too large", path=path)
+        data = read_regular(path, _MAX_BYTES)
+    except UnreadableError as error:
+        raise CalibrationError(error.reason, path=path, advice=error.advice) from error
     try:
         return decode_calibration(data)
     except (ValueError, KeyError, TypeError, OverflowError, UsageError) as error:

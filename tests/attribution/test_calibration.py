@@ -2,6 +2,7 @@
 
 import json
 import math
+import os
 from pathlib import Path
 
 import numpy as np
@@ -167,3 +168,11 @@ def test_no_changed_byte_of_a_file_goes_unnoticed(tmp_path: Path) -> None:
 def test_settings_out_of_range(settings: dict[str, float]) -> None:
     with pytest.raises(UsageError):
         CalibrationSettings(**settings)  # type: ignore[arg-type]
+
+
+@pytest.mark.timeout(10)
+def test_a_pipe_in_the_place_of_a_calibration_is_not_waited_for(tmp_path: Path) -> None:
+    path = tmp_path / "a.calibration.json"
+    os.mkfifo(path)
+    with pytest.raises(CalibrationError, match="it is a pipe, socket or device, not a file"):
+        read_calibration(path)

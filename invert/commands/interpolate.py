@@ -178,8 +178,8 @@ def _video(
     """Return what adds an image to the video, which is written when the stack ends well."""
     if path is None:
         return lambda _: None
+    from invert.images.arrays import enlarge, to_rgb
     from invert.images.video import VideoWriter
-    from invert.sheets.layout import enlarge, to_rgb
 
     ensure_folder(path.parent)
     writer = stack.enter_context(VideoWriter(stack.enter_context(atomic_file(path)), side * scale, rate))

@@ -7,8 +7,8 @@ from pathlib import Path
 
 from invert.datasets.zip_directory import LOCAL, STORED, Member, pread, read_directory
 from invert.errors import ImageError, NoInputError, display_path
+from invert.images.formats import EXTENSIONS
 from invert.images.opening import open_regular, unreadable
-from invert.images.scan import EXTENSIONS
 
 __all__ = ["DATASET_JSON", "ImageZip"]
 
@@ -23,7 +23,7 @@ class ImageZip:
     """An open zip: its images, in the order of the bytes of their names, and its dataset.json.
 
     Left out without a word: folders, names of which a part starts with a dot, what lies in `__MACOSX`, and
-    files without one of `invert.images.scan.EXTENSIONS`. Several threads may read at once.
+    files without one of `invert.images.formats.EXTENSIONS`. Several threads may read at once.
 
     Raises:
         NoInputError: It is no zip, cut off, damaged, or made as only a trap is.

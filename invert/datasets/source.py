@@ -5,10 +5,11 @@ from typing import NamedTuple, Protocol
 
 from PIL import Image
 
-from invert.datasets.appearance import Appearance, appearance
 from invert.datasets.dataset_json import Labels
 from invert.errors import ImageError
+from invert.images.containers import Appearance
 from invert.images.decoding import ImagePolicy, decode
+from invert.images.formats import appearance
 
 __all__ = ["POLICY", "Loaded", "Source", "load_bytes"]
 

@@ -8,13 +8,14 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from invert.datasets.appearance import HEAD_BYTES, Appearance, appearance
 from invert.datasets.dataset_json import MAX_JSON_BYTES, Labels, parse_dataset_json
 from invert.datasets.idx import is_images_name, labels_beside, read_images, read_labels
 from invert.datasets.image_zip import DATASET_JSON, ImageZip
 from invert.datasets.source import POLICY, Loaded, Source, load_bytes
 from invert.datasets.zip_directory import is_zip
 from invert.errors import ImageError, NoInputError, UnreadableError, display_path
+from invert.images.containers import Appearance
+from invert.images.formats import HEAD_BYTES, appearance
 from invert.images.opening import read_head, read_regular
 from invert.images.scan import scan
 

@@ -15,9 +15,10 @@ from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
 from invert.errors import UsageError
+from invert.images.arrays import Pixels, enlarge, to_rgb
 from invert.report.theme import LIGHT
 
-__all__ = ["Draw", "Grid", "Legend", "draw_sheet", "enlarge", "fitting_scale", "heat", "hold_size", "to_rgb"]
+__all__ = ["Draw", "Grid", "Legend", "draw_sheet", "fitting_scale", "heat", "hold_size"]
 
 Draw = Callable[[Tensor, int], NDArray[np.uint8]]
 """Of styles `[1, num_ws, w_dim]` and the seed of their random noise: the image `[H, W, C]`."""
@@ -42,8 +43,6 @@ def hold_size(rows: int, columns: int, resolution: int, scale: int) -> None:
         reason = f"a sheet of {rows} x {columns} images of {resolution * scale} px would have {pixels // 10**6} Mpx"
         raise UsageError(f"{reason}, more than {_MAX_PIXELS // 10**6}", advice="Ask for fewer, or a smaller --scale.")
 
-
-Pixels = NDArray[np.uint8]
 
 _GROUND = "#ffffff"
 _LEAST_WIDTH = 400  # px; room for a title over few images
@@ -82,19 +81,6 @@ def heat(values: NDArray[np.floating]) -> Pixels:
     """Return numbers in [0, 1] `[H, W]` as colours `[H, W, 3]`, from black over red to a light yellow."""
     colours = matplotlib.colormaps["magma"](values)[..., :3]
     return np.asarray(np.floor(colours * 255 + 0.5), np.uint8)
-
-
-def enlarge(image: Pixels, scale: int) -> Pixels:
-    """Repeat each pixel of an image `[H, W, C]` `scale` times in both directions."""
-    return image.repeat(scale, axis=0).repeat(scale, axis=1)
-
-
-def to_rgb(image: Pixels) -> Pixels:
-    """Return an image `[H, W, 1 | 3 | 4]` as `[H, W, 3]`: grey repeated, transparency laid on white."""
-    if image.shape[2] == 4:
-        alpha = image[..., 3:] / 255
-        return np.asarray(np.floor(image[..., :3] * alpha + 255 * (1 - alpha) + 0.5), np.uint8)
-    return image.repeat(3, axis=2) if image.shape[2] == 1 else image
 
 
 def draw_sheet(grids: Sequence[Grid], scale: int) -> Pixels:

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from generator.networks import Generator
-from invert.images.arrays import to_uint8
-from invert.sheets.layout import Grid, Legend, Pixels, heat
+from invert.images.arrays import Pixels, to_uint8
+from invert.sheets.layout import Grid, Legend, heat
 
 __all__ = [
     "NoiseLayers",

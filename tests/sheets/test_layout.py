@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from invert.errors import UsageError
-from invert.sheets.layout import Grid, Legend, draw_sheet, enlarge, fitting_scale, heat, hold_size, to_rgb
+from invert.images.arrays import enlarge, to_rgb
+from invert.sheets.layout import Grid, Legend, draw_sheet, fitting_scale, heat, hold_size
 
 
 def image(seed: int, channels: int = 3, side: int = 8) -> Any:

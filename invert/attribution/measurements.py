@@ -18,9 +18,8 @@ from typing import TYPE_CHECKING, Any, Self
 
 from invert.attribution.evidence import EVIDENCE_VERSION, FEATURES
 from invert.batch.images import Listed
-from invert.batch.preparation import Preparation
 from invert.batch.work import Done, Event
-from invert.batch.workers import run_workers
+from invert.batch.workers import Preparation, run_workers
 from invert.durable import ensure_folder, write_atomic
 from invert.errors import NoInputError, UsageError
 from invert.projection.config import differing_keys, method_digest

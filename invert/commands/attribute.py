@@ -184,11 +184,9 @@ class Judge:
             self._output.result(record, *lines)
 
     def _report(self) -> bytes:
-        import torch
-
         from invert.attribution.report.page import attribution_report
         from invert.attribution.report.summary import ReportNetwork
-        from invert.projection.projector import run_record
+        from invert.projection.session import run_record
 
         networks = [
             ReportNetwork(c.name, c.path, c.sha256, c.calibration, c.calibration_path) for c in self._candidates
@@ -197,7 +195,7 @@ class Judge:
         settings = {
             "method digest": method_digest(first.method),
             **first.method,
-            **run_record(first.config, self._batch, torch.device(first.config.device)),
+            **run_record(first.config),
         }
         command = shlex.join(["invert", *sys.argv[1:]])
         software = {name: metadata.version(name) for name in ("torch", "numpy", "pillow", "lpips")}
@@ -393,7 +391,7 @@ class _Opening:
         """Return a network that can be asked."""
         from invert.attribution.calibration_file import find_calibration
         from invert.attribution.candidate import Candidate, settings_for
-        from invert.projection.projector import default_batch, prepare_process
+        from invert.projection.session import default_batch, prepare_process
 
         prepare_process(self._device, self._settings["threads"], self._output.note)
         loaded = options.load_network(path, self._output)
@@ -411,7 +409,7 @@ class _Opening:
         config, method = settings_for(loaded, self._policy, given, calibration, calibration_path)
         resolution = loaded.generator.config.synthesis.img_resolution
         options.check_class(loaded.generator.config.mapping.c_dim, config.class_index, required=False)
-        self.batch = self.batch or min(images, 2 * default_batch(_BATCH, resolution, self._device))
+        self.batch = self.batch or default_batch(resolution, self._device, images)
         config = dataclasses.replace(config, batch=self.batch)
         return Candidate(
             name,

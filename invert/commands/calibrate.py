@@ -223,13 +223,9 @@ class _Calibrating:
         work: Path,
         output: Output,
     ) -> None:
-        import torch
-
         from invert.attribution.measurements import attribution_method
-        from invert.batch.preparation import batch_size
         from invert.projection.config import method_record
-        from invert.projection.projector import prepare_process, run_record
-        from invert.projection.session import settle_bank
+        from invert.projection.session import default_batch, prepare_process, run_record, settle_bank
 
         self._loaded, self._work, self._output = loaded, work, output
         kind = options.device_kind(config.device)
@@ -238,7 +234,7 @@ class _Calibrating:
             settle_bank(config, resolution),
             device=kind,
             threads=config.threads or 1,
-            batch=config.batch or batch_size(resolution, kind, 1 << 20),
+            batch=config.batch or default_batch(resolution, kind),
         )
         self._policy = policy = ImagePolicy()
         processes = workers or (1 if kind == "cuda" else os.cpu_count() or 1)
@@ -246,7 +242,7 @@ class _Calibrating:
         prepare_process(kind, config.threads, output.note)
         options.check_class(loaded.generator.config.mapping.c_dim, config.class_index, required=False)
         self._earlier: Calibration | None = None
-        self._run = run_record(config, config.batch or 1, torch.device(kind))
+        self._run = run_record(config)
         self._method = attribution_method(method_record(config, loaded.provenance.sha256, policy.record()))
 
     def start_from(self, path: Path) -> None:

@@ -147,13 +147,10 @@ class _Evaluating:
         work: Path,
         output: Output,
     ) -> None:
-        import torch
-
         from invert.attribution.calibration_file import find_calibration
         from invert.attribution.candidate import settings_for
         from invert.attribution.measurements import begin_measurements
-        from invert.batch.preparation import batch_size
-        from invert.projection.projector import prepare_process, run_record
+        from invert.projection.session import default_batch, prepare_process, run_record
 
         self._path, self._work, self._output = network_path, work, output
         kind = options.device_kind(device)
@@ -169,9 +166,9 @@ class _Evaluating:
         self._policy = ImagePolicy()
         config, method = settings_for(self._loaded, self._policy, {}, found[1], found[0])
         resolution = self._loaded.generator.config.synthesis.img_resolution
-        size = batch or batch_size(resolution, kind, 1 << 20)
+        size = batch or default_batch(resolution, kind)
         config = dataclasses.replace(config, device=kind, threads=threads, batch=size)
-        begin_measurements(work, method, run_record(config, size, torch.device(kind)))
+        begin_measurements(work, method, run_record(config))
         processes = workers or (1 if kind == "cuda" else os.cpu_count() or 1)
         self._meter = PopulationMeter(network_path, self._loaded, config, self._policy, processes, output)
 

@@ -83,8 +83,8 @@ def _images(
     latents: "Latents", rows: tuple[int, ...], network_path: Path | None, device: str, output: Output
 ) -> Iterator["NDArray[np.uint8]"]:
     """Load the network and return what draws the rows, with the batch size and threads of the projection."""
-    from invert.projection.projector import prepare_process
     from invert.projection.renderer import Renderer
+    from invert.projection.session import prepare_process
 
     manifest = latents.manifest
     network_path = options.network_or_default(network_path, output)

@@ -16,7 +16,6 @@ from invert.cli import options
 from invert.cli.output import Output
 from invert.cli.progress import TrainingProgress
 from invert.errors import UsageError, display_path
-from invert.projection.allocator import keep_freed_memory
 
 if TYPE_CHECKING:
     from generator.training.config import TrainConfig
@@ -364,14 +363,9 @@ def _open(data: Path, on_message: Callable[[str], None] | None) -> "TrainingImag
 
 
 def _prepare(kind: str, threads: int | None, output: Output) -> None:
-    import torch
+    from invert.projection.session import prepare_process
 
-    from generator.ops.native.build import ensure
-
-    keep_freed_memory()
-    if threads is not None:
-        torch.set_num_threads(threads)
-    ensure(cuda=kind == "cuda", on_message=output.note)
+    prepare_process(kind, threads, output.note)
 
 
 def _trainer(config: "TrainConfig", images: "TrainingImages", micro_batch: int | None, world: "World") -> "Trainer":

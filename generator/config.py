@@ -85,7 +85,7 @@ T = TypeVar("T")
 
 
 def to_dict(config: Any) -> dict[str, Any]:
-    """Return a settings dataclass as plain JSON types, without the `later` ones that have their defaults."""
+    """Return a settings dataclass as plain JSON types, without those declared `later` that have their defaults."""
     return {
         field.name: to_dict(value) if dataclasses.is_dataclass(value) else value
         for field in dataclasses.fields(config)

@@ -20,7 +20,6 @@ __all__ = [
     "check_image",
     "check_taps",
     "is_left_out",
-    "later",
     "require",
     "require_finite",
     "require_size",
@@ -220,8 +219,3 @@ _UNDECLARED = Setting()
 def is_left_out(field: "dataclasses.Field[Any]", value: Any) -> bool:
     """Tell whether a field's value is not written to files, see `setting`."""
     return setting_of(field).later and bool(value == field.default)
-
-
-def later(default: Any) -> Any:
-    """Return a dataclass field that is left out of files while it has its default, see `setting`."""
-    return setting(default, later=True)

@@ -8,9 +8,9 @@ from generator.settings import (
     check_growth,
     check_image,
     check_taps,
-    later,
     require,
     require_size,
+    setting,
     widths_of,
 )
 
@@ -59,7 +59,7 @@ class StyleGANSynthesisConfig:
     normalisation: str = "instance"
     growing: bool = True
     family: str = FAMILY
-    alpha: float = later(1.0)
+    alpha: float = setting(1.0, later=True)
 
     def __post_init__(self) -> None:
         require_size("w_dim", self.w_dim, 1, MAX_DIM)

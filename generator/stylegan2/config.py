@@ -10,10 +10,10 @@ from generator.settings import (
     check_growth,
     check_image,
     check_taps,
-    later,
     require,
     require_finite,
     require_size,
+    setting,
     widths_of,
 )
 
@@ -88,8 +88,8 @@ class SynthesisConfig:
     demodulate: bool = True
     activation: str = "lrelu"
     conv_clamp: float | None = None
-    growing: bool = later(False)
-    alpha: float = later(1.0)
+    growing: bool = setting(False, later=True)
+    alpha: float = setting(1.0, later=True)
 
     def __post_init__(self) -> None:
         require_size("w_dim", self.w_dim, 1, MAX_DIM)
@@ -132,7 +132,7 @@ class DiscriminatorConfig:
     cmap_dim: int | None = None
     mapping_layers: int = 8
     mapping_lr_multiplier: float = 0.01
-    growing: bool = later(False)
+    growing: bool = setting(False, later=True)
 
     def __post_init__(self) -> None:
         require_size("c_dim", self.c_dim, 0, MAX_DIM)

@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from generator.config import DiscriminatorSettings, GeneratorConfig, SynthesisSettings
 from generator.errors import ConfigError
-from generator.settings import later
+from generator.settings import setting
 from generator.stylegan.config import StyleGANDiscriminatorConfig, StyleGANSynthesisConfig
 from generator.stylegan2.config import ARCHITECTURES, DiscriminatorConfig, MappingConfig, SynthesisConfig
 from generator.training.growth import GrowthSchedule, parse_by_resolution
@@ -208,19 +208,19 @@ class TrainConfig:
     mirror: bool = False
     seed: int = 0
     # Runs that began before there were the following have none of them in their settings.
-    loss: str = later("logistic")
-    gradient_penalty: float = later(10.0)
-    drift: float = later(0.001)
-    synthesis_input: str = later("constant")
-    use_styles: bool = later(True)
-    normalisation: str = later("instance")
-    blur: bool = later(True)
-    growing: bool = later(False)
-    growing_start: int = later(8)
-    growing_stage_kimg: float = later(600.0)
-    growing_fade_kimg: float = later(600.0)
-    batch_by_resolution: str = later("")
-    learning_rate_by_resolution: str = later("")
+    loss: str = setting("logistic", later=True)
+    gradient_penalty: float = setting(10.0, later=True)
+    drift: float = setting(0.001, later=True)
+    synthesis_input: str = setting("constant", later=True)
+    use_styles: bool = setting(True, later=True)
+    normalisation: str = setting("instance", later=True)
+    blur: bool = setting(True, later=True)
+    growing: bool = setting(False, later=True)
+    growing_start: int = setting(8, later=True)
+    growing_stage_kimg: float = setting(600.0, later=True)
+    growing_fade_kimg: float = setting(600.0, later=True)
+    batch_by_resolution: str = setting("", later=True)
+    learning_rate_by_resolution: str = setting("", later=True)
 
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):

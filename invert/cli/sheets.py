@@ -8,7 +8,7 @@ import click
 
 from invert.cli import options
 from invert.cli.output import Output
-from invert.cli.progress import DrawingProgress
+from invert.cli.progress import ImageProgress
 from invert.durable import ensure_folder, write_atomic
 from invert.errors import UsageError
 from invert.images.decoding import to_png_bytes
@@ -127,7 +127,7 @@ def find(
 
 
 def drawer(
-    generator: "Generator", noise: str, progress: DrawingProgress, psi: float = 1.0, cutoff: int | None = None
+    generator: "Generator", noise: str, progress: ImageProgress, psi: float = 1.0, cutoff: int | None = None
 ) -> "Draw":
     """Return what draws and counts an image of truncated styles, as `invert generate` does."""
     import torch

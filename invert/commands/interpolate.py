@@ -125,7 +125,7 @@ def interpolate(
         if out is not None:
             strip.hold_size(side, scale)
         sources = sheets.find(passed, loaded, class_index, output)
-        draw = sheets.drawer(loaded.generator, noise, output.drawing_progress(count), psi, cutoff)
+        draw = sheets.drawer(loaded.generator, noise, output.image_progress(count), psi, cutoff)
         with contextlib.ExitStack() as stack:
             show = _video(stack, video, side, scale, rate)
             for number, frame in enumerate(_frames(sources, steps, space, loaded, class_index)):

@@ -92,7 +92,7 @@ def truncate(
 
         scale = sheets.scale_for(generator, scale)
         hold_size(len(seeds), len(psis), generator.config.synthesis.img_resolution, scale)
-        draw = sheets.drawer(generator, noise, output.drawing_progress(len(seeds) * len(psis)))
+        draw = sheets.drawer(generator, noise, output.image_progress(len(seeds) * len(psis)))
         sheets.write_image(out, draw_sheet([truncation_grid(generator, sources, psis, cutoff, draw)], scale))
         record = {
             "type": "summary",

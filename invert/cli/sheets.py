@@ -26,9 +26,9 @@ if TYPE_CHECKING:
 __all__ = [
     "LATENT",
     "LATENTS",
+    "check_outputs",
     "drawer",
     "find",
-    "hold_outputs",
     "load_network",
     "out",
     "scale",
@@ -88,7 +88,7 @@ LATENTS = _Latents()
 LATENT = _Latent()
 
 
-def hold_outputs(paths: Sequence[Path], suffix: str, overwrite: bool) -> None:
+def check_outputs(paths: Sequence[Path], suffix: str, overwrite: bool) -> None:
     """Check that files that will be written have the right suffix and are not there yet.
 
     Raises:
@@ -129,7 +129,7 @@ def find(
 def drawer(
     generator: "Generator", noise: str, progress: ImageProgress, psi: float = 1.0, cutoff: int | None = None
 ) -> "Draw":
-    """Return what draws and counts an image of truncated styles, as `invert generate` does."""
+    """Return the function that synthesises an image of truncated styles, as `invert generate` does, and counts it."""
     import torch
 
     from invert.projection.latents import draw_image

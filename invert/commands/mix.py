@@ -58,7 +58,7 @@ def mix(
 
     LATENTS are seeds (5, 7-9) and projections (photo.npz, latents.h5:3), with commas between them.
     """
-    sheets.hold_outputs([out], ".png", overwrite)
+    sheets.check_outputs([out], ".png", overwrite)
     with Output(as_json=as_json, quiet=quiet) as output:
         loaded = sheets.load_network(network_path, cutoff, output)
         generator = loaded.generator

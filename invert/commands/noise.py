@@ -86,7 +86,7 @@ def noise(
 
     LATENT is a seed (5) or a projection (photo.npz, latents.h5:3).
     """
-    sheets.hold_outputs([out], ".png", overwrite)
+    sheets.check_outputs([out], ".png", overwrite)
     with Output(as_json=as_json, quiet=quiet) as output:
         loaded = sheets.load_network(network_path, cutoff, output)
         generator = loaded.generator
@@ -125,7 +125,7 @@ def noise(
             for name in spreads
         ]
         head = f"{'noise in':<12} {'mean':>9} {'largest':>9}  standard deviation in levels of 255, {count} realisations"
-        output.result(record, head, *lines, f"drew {source.label} in {display_path(out)}")
+        output.result(record, head, *lines, f"generated {source.label} in {display_path(out)}")
 
 
 class _Study:
@@ -139,7 +139,7 @@ class _Study:
         return sum(map(self._needed, layers.choices.values()))
 
     def images(self, layers: tuple[str, ...], count: int, progress: "ImageProgress") -> "Iterator[Tensor]":
-        """Draw and count realisations with noise in some layers."""
+        """Synthesise and count realisations with noise in some layers."""
         from invert.sheets.noise_inputs import draw_with_noise
 
         for seed in range(count):

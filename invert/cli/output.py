@@ -10,7 +10,7 @@ from typing import IO, Any, Self
 
 import click
 
-from invert.cli.progress import Bar, BatchProgress, DrawingProgress, Progress, TrainingProgress
+from invert.cli.progress import Bar, BatchProgress, ImageProgress, ProjectionProgress, TrainingProgress
 from invert.cli.text import message
 
 __all__ = ["Output", "guard_streams", "message"]
@@ -32,7 +32,7 @@ class Output:
 
     Args:
         as_json: Write JSON Lines to stdout instead of text for people.
-        quiet: No progress and no notes; results, warnings and errors stay.
+        quiet: Show no progress and no notes; results, warnings and errors stay.
     """
 
     def __init__(self, *, as_json: bool = False, quiet: bool = False) -> None:
@@ -49,9 +49,9 @@ class Output:
         if self._progress is not None:
             self._progress.close()
 
-    def progress(self, images: int, batch: int, steps: int) -> Progress:
-        """Start the one bar of this command."""
-        self._progress = progress = Progress(images, batch, steps, self._quiet)
+    def progress(self, images: int, batch: int, steps: int) -> ProjectionProgress:
+        """Start the one bar of a projection."""
+        self._progress = progress = ProjectionProgress(images, batch, steps, self._quiet)
         return progress
 
     def training_progress(self, done: int, total: int) -> TrainingProgress:
@@ -64,9 +64,9 @@ class Output:
         self._progress = progress = BatchProgress(images, self._quiet)
         return progress
 
-    def drawing_progress(self, images: int) -> DrawingProgress:
-        """Start the one bar of images that are drawn."""
-        self._progress = progress = DrawingProgress(images, self._quiet)
+    def image_progress(self, images: int, *, silence: float | None = 10.0) -> ImageProgress:
+        """Start the one bar of single images; see `invert.cli.progress.Bar` for `silence`."""
+        self._progress = progress = ImageProgress(images, self._quiet, silence)
         return progress
 
     def event(self, record: Mapping[str, Any]) -> None:

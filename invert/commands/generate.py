@@ -4,7 +4,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import click
 import numpy as np
 import numpy.typing as npt
 
@@ -32,13 +31,7 @@ Pixels = npt.NDArray[np.uint8]
 )
 @options.network(required=True)
 @options.option("--seeds", required=True, type=options.SEEDS, metavar="LIST", help="Seeds, such as 0-15 or 1,5,7-9.")
-@options.option(
-    "--out",
-    required=True,
-    metavar="DIR",
-    type=click.Path(file_okay=False, path_type=Path),
-    help="Folder of the images.",
-)
+@options.image_folder
 @options.psi
 @options.cutoff
 @options.noise_inputs

@@ -58,7 +58,7 @@ def mix(
 
     LATENTS are seeds (5, 7-9) and projections (photo.npz, latents.h5:3), with commas between them.
     """
-    sheets.hold_outputs([out], ".png", overwrite)
+    sheets.check_outputs([out], ".png", overwrite)
     with Output(as_json=as_json, quiet=quiet) as output:
         loaded = sheets.load_network(network_path, cutoff, output)
         generator = loaded.generator
@@ -72,7 +72,7 @@ def mix(
         hold_size(len(rows) + 1, len(cols) + 1, generator.config.synthesis.img_resolution, scale)
         found = sheets.find((*rows, *cols), loaded, class_index, output)
         left, top = found[: len(rows)], found[len(rows) :]
-        progress = output.drawing_progress((len(rows) + 1) * (len(cols) + 1) - 1)
+        progress = output.image_progress((len(rows) + 1) * (len(cols) + 1) - 1)
         draw = sheets.drawer(generator, noise, progress, psi, cutoff)
         sheets.write_image(out, draw_sheet([mixing_grid(left, top, styles, draw)], scale))
         record = {

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from generator.networks import Generator
-    from invert.cli.progress import DrawingProgress
+    from invert.cli.progress import ImageProgress
     from invert.sheets.noise_inputs import NoiseLayers, Spread
 
 __all__ = ["noise"]
@@ -86,7 +86,7 @@ def noise(
 
     LATENT is a seed (5) or a projection (photo.npz, latents.h5:3).
     """
-    sheets.hold_outputs([out], ".png", overwrite)
+    sheets.check_outputs([out], ".png", overwrite)
     with Output(as_json=as_json, quiet=quiet) as output:
         loaded = sheets.load_network(network_path, cutoff, output)
         generator = loaded.generator
@@ -102,7 +102,7 @@ def noise(
         hold_size(3, max(shown, 5), generator.config.synthesis.img_resolution, scale)
         layers = split_layers(sizes, coarse)
         study = _Study(generator, generator.truncate(source.ws, psi, cutoff), count)
-        progress = output.drawing_progress(shown + study.count(layers))
+        progress = output.image_progress(shown + study.count(layers))
         images = list(study.images(layers.choices["all"], shown, progress))
         spreads = {name: study.spread(chosen, progress) for name, chosen in layers.choices.items()}
         grids = [realisation_grid(source.label, images), effect_grid(spreads, layers, count)]
@@ -125,7 +125,7 @@ def noise(
             for name in spreads
         ]
         head = f"{'noise in':<12} {'mean':>9} {'largest':>9}  standard deviation in levels of 255, {count} realisations"
-        output.result(record, head, *lines, f"drew {source.label} in {display_path(out)}")
+        output.result(record, head, *lines, f"generated {source.label} in {display_path(out)}")
 
 
 class _Study:
@@ -138,15 +138,15 @@ class _Study:
         """Return how many images all spreads take."""
         return sum(map(self._needed, layers.choices.values()))
 
-    def images(self, layers: tuple[str, ...], count: int, progress: "DrawingProgress") -> "Iterator[Tensor]":
-        """Draw and count realisations with noise in some layers."""
+    def images(self, layers: tuple[str, ...], count: int, progress: "ImageProgress") -> "Iterator[Tensor]":
+        """Synthesise and count realisations with noise in some layers."""
         from invert.sheets.noise_inputs import draw_with_noise
 
         for seed in range(count):
             yield draw_with_noise(self._generator, self._ws, layers, seed)
             progress.step()
 
-    def spread(self, layers: tuple[str, ...], progress: "DrawingProgress") -> "Spread":
+    def spread(self, layers: tuple[str, ...], progress: "ImageProgress") -> "Spread":
         """Return the first realisation, and how far all spread."""
         from invert.images.arrays import to_uint8
         from invert.sheets.noise_inputs import Spread, draw_with_noise, pixel_deviation

@@ -412,7 +412,7 @@ def _begin(
     state = trainer.world.agree(state)
     if state is not None:
         trainer.load_state(state)
-        output.note(f"going on after {trainer.images} images")
+        output.note(f"resuming after {trainer.images} images")
     if run is not None:
         log = stack.enter_context(contextlib.closing(TickLog(folder, trainer.images)))
     return Session(trainer, run, log, Schedule(*lengths), origin_record(trainer, about))
@@ -436,7 +436,7 @@ def _work(session: "Session", trainer: "Trainer", images: int, folder: Path, out
                 session.save()
                 break
     if asked:
-        output.note(f"stopped after {trainer.images} images; the same command again goes on from there")
+        output.note(f"stopped after {trainer.images} images; the same command again resumes there")
         signal.raise_signal(asked[0])
     if not is_first:
         return

@@ -10,10 +10,11 @@ from typing import IO, Any, Self
 
 import click
 
+from invert.batch.work import Done, Event, Failed
 from invert.cli.progress import Bar, BatchProgress, ImageProgress, ProjectionProgress, TrainingProgress
 from invert.cli.text import message
 
-__all__ = ["Output", "guard_streams", "message"]
+__all__ = ["BatchFollower", "Output", "guard_streams", "message"]
 
 
 def guard_streams() -> None:
@@ -69,6 +70,10 @@ class Output:
         self._progress = progress = ImageProgress(images, self._quiet, silence)
         return progress
 
+    def follow_batch(self, images: int) -> "BatchFollower":
+        """Return what shows the events of a batch of so many images; its bar starts with the first one."""
+        return BatchFollower(self, images)
+
     def event(self, record: Mapping[str, Any]) -> None:
         """Write a record that only programs want: with --json."""
         if self._json:
@@ -100,3 +105,29 @@ class Output:
 
     def _aside(self) -> contextlib.AbstractContextManager[None]:
         return contextlib.nullcontext() if self._progress is None else self._progress.hidden()
+
+
+class BatchFollower:
+    """Show the events of a batch: progress, and an error for each image without a result.
+
+    Attributes:
+        failed: How many images have none, so far.
+    """
+
+    def __init__(self, output: Output, images: int) -> None:
+        self._output, self._images = output, images
+        self._progress: BatchProgress | None = None
+        self.failed = 0
+
+    def __call__(self, event: Event) -> None:
+        """Show an event."""
+        if self._progress is None:
+            self._progress = self._output.batch_progress(self._images)
+        if isinstance(event, Done):
+            self._progress.image(event.distance, is_new=event.is_new)
+        elif isinstance(event, Failed):
+            self.failed += 1
+            self._progress.image(None, is_new=False)
+            self._output.error(event.message)
+        else:
+            self._progress.beat()

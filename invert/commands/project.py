@@ -15,7 +15,7 @@ from invert.batch.run import Run, open_run
 from invert.batch.work import Done, Event, Failed, Stepped
 from invert.cli import options
 from invert.cli.output import Output
-from invert.cli.progress import BatchProgress, Progress
+from invert.cli.progress import BatchProgress, ProjectionProgress
 from invert.commands.pack import pack_line
 from invert.commands.project_slurm import parse_parameters, project_slurm
 from invert.errors import UsageError, display_path
@@ -168,7 +168,7 @@ class _Shown:
         self._run, self._job, self._output = run, job, output
         self._has_files = job.out is not None and not is_file(job.out)
         self._awaited = run.images
-        self._bar: Progress | BatchProgress
+        self._bar: ProjectionProgress | BatchProgress
         if self._has_files:
             config = run.session.config
             self._bar = output.progress(self._awaited, run.session.batch, config.steps * config.restarts)

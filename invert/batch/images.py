@@ -4,24 +4,19 @@ An image is known by its NAME: its path below the folder that was named, as raw 
 two runs, and machines may mount it in different places.
 """
 
-import hashlib
-import io
 import os
 import queue
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TypeVar
 
 from invert.errors import ImageError, NoInputError
 from invert.images.decoding import ImagePolicy
 from invert.images.scan import scan
-from invert.images.target import Target, read, target_of
+from invert.images.target import ImageLike, Target, read, target_of
 from invert.store.names import in_shard
-
-if TYPE_CHECKING:
-    from PIL import Image
 
 __all__ = ["Found", "Listed", "ahead", "list_found", "list_images", "read_image"]
 
@@ -44,7 +39,7 @@ class Listed:
     name: bytes
     path: Path
     error: ImageError | None = None
-    image: "Image.Image | None" = field(default=None, repr=False)
+    image: ImageLike | None = field(default=None, repr=False)
 
 
 def list_images(paths: Sequence[Path], follow: bool = False) -> Iterator[Listed]:
@@ -147,32 +142,10 @@ def read_image(listed: Listed, resolution: int, channels: int, policy: ImagePoli
         return listed.error
     try:
         if listed.image is not None:
-            return _read_from_memory(listed.image, listed.path, resolution, channels, policy)
+            return target_of(listed.image, resolution, channels, name=os.fspath(listed.path), policy=policy)
         return read(listed.path, resolution, channels, policy)
     except ImageError as error:
         return error
-
-
-_WRITTEN_AS_THEY_ARE = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "I;16")
-
-
-def _read_from_memory(image: "Image.Image", path: Path, resolution: int, channels: int, policy: ImagePolicy) -> Target:
-    """Make a target of an image of Python, by way of PNG, so that every rule for files holds for it too."""
-    if image.mode not in _WRITTEN_AS_THEY_ARE:
-        if image.mode in ("F", "I"):
-            reason = f"its mode {image.mode} has no range of brightness"
-            raise ImageError(reason, path=path, advice="Convert it to 8 bits.", code="image-format")
-        image = image.convert("RGB")
-    stream = io.BytesIO()
-    image.save(stream, "PNG", compress_level=1, exif=image.getexif())
-    # The digest is of the content, not of the PNG, whose bytes depend on the version of zlib.
-    digest = hashlib.sha256(f"{image.mode} {image.size}\n".encode() + image.tobytes()).hexdigest()
-    try:
-        target = target_of(stream.getvalue(), path, resolution, channels, policy)
-    except ImageError as error:
-        error.path = path
-        raise
-    return replace(target, file_sha256=digest)
 
 
 class _End:

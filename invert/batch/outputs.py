@@ -125,6 +125,10 @@ class Output:
         """Return what an earlier run finished, when `begin` gave no store."""
         return None
 
+    def names_before(self, found: Found) -> list[bytes]:
+        """Return which of these images an earlier run has results of, when `begin` gave no store."""
+        return []
+
     def facts(self, done: Done) -> dict[str, Any]:
         """Return what is to be said of a result that this output has, as JSON types."""
         return {}
@@ -259,6 +263,11 @@ class FileOutput(Output):
 
     def finished_before(self) -> FinishedOutput | None:
         return self._before
+
+    def names_before(self, found: Found) -> list[bytes]:
+        with open_latents(self.lock.out) as latents:
+            known = set(latents.names)
+        return [name for name in found.names if name in known]
 
     def stored(self, done: Done) -> Stored:
         if self._journal is None:

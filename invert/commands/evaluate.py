@@ -66,10 +66,10 @@ def evaluate(
     quiet: bool,
     overwrite: bool,
 ) -> int:
-    """Measure images whose origin is known, and compare what the calibration says about them with it.
+    """Measure images whose origin is known, and hold what the calibration says of them against it.
 
     Writes evaluation.json, evaluation.html, histograms.png (the distances, as in figure 10 of the StyleGAN2 paper) and
-    roc.png. The same command again resumes where it was stopped.
+    roc.png. The same command again goes on where it was stopped.
     """
     from invert.attribution.perturbations import parse_perturbations
     from invert.attribution.populations import list_population

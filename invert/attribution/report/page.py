@@ -169,7 +169,7 @@ def _value(value: Any) -> str:
 
 
 def _command(command: str) -> Iterator[Block]:
-    """Show the command; what is too long for a paragraph goes on in the next, as a shell takes it."""
+    """Show the command; what is too long for a paragraph continues in the next, as a shell accepts it."""
     line = ""
     for word in map(shlex.quote, shlex.split(command)):
         if line and len(line) + len(word) > _MAX_LINE:

@@ -123,7 +123,7 @@ def interpolate(
 
         strip = Strip(len(passed) - 1, steps)
         if out is not None:
-            strip.hold_size(side, scale)
+            strip.check_size(side, scale)
         sources = sheets.find(passed, loaded, class_index, output)
         draw = sheets.drawer(loaded.generator, noise, output.image_progress(count), psi, cutoff)
         with contextlib.ExitStack() as stack:
@@ -210,11 +210,11 @@ def _frames(
     import torch
 
     from invert.projection.latents import class_label
-    from invert.sheets import interpolation
+    from invert.sheets.interpolation import frames_between
 
     c = class_label(class_index, loaded.generator.config.mapping.c_dim)
     to_ws = torch.inference_mode()(lambda z: loaded.generator.mapping_ws(z, c))
     try:
-        yield from interpolation.interpolate(sources, steps, space, to_ws)
+        yield from frames_between(sources, steps, space, to_ws)
     except ValueError as error:
         raise UsageError(f"--space z: {error}", advice="Use --space w.") from error

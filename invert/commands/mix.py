@@ -65,11 +65,11 @@ def mix(
         far = next((style for style in styles if style >= generator.num_ws), None)
         if far is not None:
             raise UsageError(f"--styles {far}: the network has {generator.num_ws} styles, 0 to {generator.num_ws - 1}")
-        from invert.sheets.layout import draw_sheet, hold_size
+        from invert.sheets.layout import check_size, draw_sheet
         from invert.sheets.mixing import mixing_grid
 
         scale = sheets.scale_for(generator, scale)
-        hold_size(len(rows) + 1, len(cols) + 1, generator.config.synthesis.img_resolution, scale)
+        check_size(len(rows) + 1, len(cols) + 1, generator.config.synthesis.img_resolution, scale)
         found = sheets.find((*rows, *cols), loaded, class_index, output)
         left, top = found[: len(rows)], found[len(rows) :]
         progress = output.image_progress((len(rows) + 1) * (len(cols) + 1) - 1)

@@ -87,11 +87,11 @@ def truncate(
         generator = loaded.generator
         sources = sheets.find(seeds, loaded, class_index, output)
 
-        from invert.sheets.layout import draw_sheet, hold_size
+        from invert.sheets.layout import check_size, draw_sheet
         from invert.sheets.mixing import truncation_grid
 
         scale = sheets.scale_for(generator, scale)
-        hold_size(len(seeds), len(psis), generator.config.synthesis.img_resolution, scale)
+        check_size(len(seeds), len(psis), generator.config.synthesis.img_resolution, scale)
         draw = sheets.drawer(generator, noise, output.image_progress(len(seeds) * len(psis)))
         sheets.write_image(out, draw_sheet([truncation_grid(generator, sources, psis, cutoff, draw)], scale))
         record = {

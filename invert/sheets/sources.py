@@ -31,10 +31,10 @@ class Source:
     """A latent to draw from.
 
     Attributes:
-        label: Which one it is.
+        label: Which latent it is, for a person.
         ws: Styles `[1, num_ws, w_dim]`, not truncated.
         z: `[1, z_dim]`; None for a projection, which is found in W.
-        seed: Of random noise: the seed itself, 0 for a projection.
+        seed: Seed of its random noise: the seed itself, or 0 for a projection.
     """
 
     label: str
@@ -53,7 +53,7 @@ def find_sources(
     """Return the latents that a user named, in their order.
 
     Args:
-        references: See `parse_references`.
+        references: The latents; see `parse_references`.
         loaded: The network, in evaluation mode.
         class_index: Class of the seeds of a conditional network.
         on_warning: Called with a line for each file whose latents were found in another network.

@@ -263,7 +263,7 @@ def test_overwrite_begins_again(train: Invert, run: Path, finished: Path) -> Non
 def test_resume_insists_on_a_run(train: Invert, run: Path) -> None:
     result = train("--resume")
     assert result.code == 2
-    assert f"'{run}': there is no run to go on with" in one_error(result)
+    assert f"'{run}': there is no run to resume" in one_error(result)
     assert not run.exists() or visible(run) == []
 
 

@@ -7,7 +7,8 @@ that a network file can be read and a command's options listed without it.
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Protocol
 
-from generator import stylegan, stylegan2
+import generator.stylegan as stylegan
+import generator.stylegan2 as stylegan2
 from generator.config import DiscriminatorSettings, GeneratorConfig, MappingConfig, SynthesisSettings, from_dict
 from generator.errors import ConfigError
 from generator.settings import require

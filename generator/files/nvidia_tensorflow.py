@@ -4,7 +4,7 @@ import re
 from collections.abc import Mapping
 from typing import Any, Final
 
-from generator import stylegan2
+import generator.stylegan2 as stylegan2
 from generator.errors import NetworkFileError
 from generator.files import nvidia_tensorflow_stylegan
 from generator.files.pickles.records import NetworkRecord, plain

@@ -6,7 +6,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from generator import stylegan
+import generator.stylegan as stylegan
 from generator.errors import NetworkFileError
 from generator.files.state import LoadedState, Part, assemble
 from generator.files.tensorflow_networks import (

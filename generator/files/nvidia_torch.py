@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
-from generator import stylegan2
+import generator.stylegan2 as stylegan2
 from generator.errors import NetworkFileError, escaped
 from generator.files.pickles.records import ModuleRecord, TensorRecord, plain
 from generator.files.state import LoadedState, Part, assemble

@@ -4,7 +4,7 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
-from generator import stylegan2
+import generator.stylegan2 as stylegan2
 from generator.errors import NetworkFileError, escaped
 from generator.files.pickles.records import plain
 from generator.files.state import LoadedState, Part, assemble

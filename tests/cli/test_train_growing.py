@@ -169,7 +169,7 @@ def test_ablations_reach_the_settings(train: Invert, run: Path, name: str) -> No
         (["--set", "batch_by_resolution=8:6"], "a batch of 6 is not a whole number"),
         (["--set", "growing_start=64"], "growing_start is 64, not a power of two in 4..16"),
         (["--set", "growing_fade_kimg=-1"], "growing_fade_kimg is -1.0"),
-        (["--no-styles"], "a constant input without styles draws one image whatever w is"),
+        (["--no-styles"], "a constant input without styles gives one image whatever w is"),
         (["--no-demodulation"], "demodulate is False, which a 'stylegan' generator does not have"),
         (["--loss", "wgan-gp", "--gamma", 1], "r1_gamma is 1.0, but WGAN-GP has a penalty of its own"),
         (["--mixing", 2], "style_mixing is 2.0, not in [0, 1]"),

@@ -133,7 +133,7 @@ def test_a_run_through_all_stages(family: dict[str, str]) -> None:
     assert trainer.is_finite()
     losses = trainer.losses()
     assert all(math.isfinite(losses[name] or math.nan) for name in ("generator", "discriminator", "r1"))
-    images = [index for batch in trainer.images.asked for index in batch]  # type: ignore[attr-defined]
+    images = [index for batch in trainer.data.asked for index in batch]  # type: ignore[attr-defined]
     assert sorted(images[:40]) == list(range(40)), "no image is left out or seen twice where the batch changes"
 
 

@@ -146,7 +146,7 @@ def test_wrong_growth(changes: dict[str, Any], message: str) -> None:
         ({"generator_architecture": "stylegan", "conv_clamp": 8.0}, "conv_clamp is 8.0"),
         ({"generator_architecture": "stylegan", "spectral_norm": "gd"}, "spectral_norm is 'gd'"),
         ({"generator_architecture": "stylegan", "use_styles": False}, "a constant input without styles"),
-        ({"generator_architecture": "stylegan", "normalisation": "batch"}, "normalisation 'batch'"),
+        ({"generator_architecture": "stylegan", "normalisation": "batch"}, "normalisation is 'batch'"),
         ({"loss": "wgan-gp"}, "r1_gamma is 1.0, but WGAN-GP has a penalty of its own"),
         ({"loss": "hinge"}, "loss is 'hinge'"),
         ({"mapping_layers": 0, "w_dim": 8}, "a mapping network without layers needs w_dim 16, not 8"),

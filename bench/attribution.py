@@ -248,7 +248,7 @@ def methods(bench: Bench) -> None:
             "lpips": {p: np.array([one.evidence["lpips"] for one in part]) for p, part in found.items()},
             "curve": folds(found, [f for f in FEATURES if f.startswith("lpips")], ("real", "B")),
             "small": folds(found, SMALL, ("real", "B")),
-            "evidence": folds(found, FEATURES, ("real", "B")),
+            "evidence": folds(found, list(FEATURES), ("real", "B")),
         }
         seconds = bench.seconds(name)
         for score, values in scores.items():

@@ -11,6 +11,7 @@ from typing import Any, Literal
 __all__ = [
     "BusyError",
     "ExitCode",
+    "FileFault",
     "ImageCode",
     "ImageError",
     "InvertError",
@@ -18,6 +19,7 @@ __all__ = [
     "NoInputError",
     "NumericError",
     "OutputError",
+    "UnreadableError",
     "UsageError",
     "display_path",
 ]
@@ -44,9 +46,32 @@ ImageCode = Literal[
     "image-folder-unreadable",
 ]
 
+FileFault = Literal[
+    "missing",
+    "link-dangling",
+    "link-loop",
+    "link-not-followed",
+    "not-regular",
+    "too-large",
+    "changed",
+    "unreadable",
+]
+
+_IMAGE_CODES: dict[FileFault, ImageCode] = {
+    "missing": "image-missing",
+    "link-dangling": "image-link-dangling",
+    # A loop that a search meets is left out by its rules; here somebody named the file.
+    "link-loop": "image-unreadable",
+    "link-not-followed": "image-link-not-followed",
+    "not-regular": "image-not-regular",
+    "too-large": "image-too-large",
+    "changed": "image-changed",
+    "unreadable": "image-unreadable",
+}
+
 
 class ExitCode(IntEnum):
-    """What the process ends with. Codes are only ever added, never renumbered."""
+    """Exit codes of the process. Codes are only ever added, never renumbered."""
 
     OK = 0
     INTERNAL = 1
@@ -122,6 +147,23 @@ class NoInputError(InvertError):
     what = "input"
 
 
+class UnreadableError(NoInputError):
+    """A file cannot be opened or read, or something else lies in its place.
+
+    Args:
+        reason: Why, see `InvertError`.
+        path: The file.
+        advice: What to do, a whole sentence.
+        fault: What is wrong with the file, in one word; the code is `file-<fault>`.
+    """
+
+    def __init__(
+        self, reason: str, *, path: str | PathLike[str], advice: str = "", fault: FileFault = "unreadable"
+    ) -> None:
+        super().__init__(reason, path=path, advice=advice, code=f"file-{fault}")
+        self.fault: FileFault = fault
+
+
 class ImageError(InvertError):
     """One image cannot be used: skipped among several (exit 3 at the end), fatal when it is the only one."""
 
@@ -138,6 +180,11 @@ class ImageError(InvertError):
         code: ImageCode = "image-damaged",
     ) -> None:
         super().__init__(reason, path=path, advice=advice, code=code)
+
+    @classmethod
+    def of_file(cls, error: UnreadableError) -> "ImageError":
+        """Return the error of a file that cannot be read as that of an image."""
+        return cls(error.reason, path=error.path, advice=error.advice, code=_IMAGE_CODES[error.fault])
 
     @property
     def by_rule(self) -> bool:

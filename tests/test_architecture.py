@@ -31,7 +31,6 @@ LAYERS = (
     "generator.training",
     "generator",
     "invert.errors",
-    "invert.cli.text",
     "invert",
     "invert.cli",
     "invert.commands",

@@ -190,7 +190,7 @@ def test_hash_shows_that_a_file_changed_since(tmp_path: Path) -> None:
 
 NOBODY_CHILD = """
 import sys
-from invert import images
+from invert.images import target as images
 from invert.errors import ImageError
 for item in images.scan([sys.argv[1]]):
     if isinstance(item, ImageError):

@@ -1,13 +1,20 @@
 """Calibrations as JSON files: written whole, read with care, found by network.
 
 A file holds the raw measurements; thresholds and rates stand in it for people, and are computed again when it is read.
+It names its features: one that was made before this program measured a newer feature has no column of it, and says no
+less than it did.
+
+Version 1 calls the lines of measurements "pictures", version 2 "images"; nothing else differs.
 """
 
+import dataclasses
 import hashlib
+import itertools
 import json
 import math
 import os
-from collections.abc import Iterable, Mapping
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,14 +23,14 @@ from invert.attribution.calibration import Calibration, Population
 from invert.attribution.evidence import FEATURES
 from invert.attribution.measurements import Measurement
 from invert.attribution.score import EvidenceScore
-from invert.attribution.settings import CalibrationSettings
-from invert.errors import NoInputError, UsageError
+from invert.attribution.settings import SCORES, CalibrationSettings
+from invert.errors import NoInputError, UnreadableError, UsageError
+from invert.images.opening import read_regular
 from invert.statistics.intervals import clopper_pearson
 
 __all__ = [
     "CalibrationError",
     "cached_path",
-    "candidate_paths",
     "decode_calibration",
     "encode_calibration",
     "find_calibration",
@@ -31,8 +38,11 @@ __all__ = [
 ]
 
 FORMAT = "invert calibration"
-VERSION = 1
+VERSION = 2
 SUFFIX = ".calibration.json"
+
+_LINES = {1: "pictures", 2: "images"}
+"""Key of the measurements of a population in each version of the format that can be read."""
 
 _MAX_BYTES = 256 << 20
 _HASH = "content_sha256"
@@ -49,20 +59,12 @@ class CalibrationError(NoInputError):
 
 def encode_calibration(calibration: Calibration) -> bytes:
     """Return a calibration's file; equal calibrations give equal bytes."""
-    settings = calibration.settings
     record: Record = {
         "format": FORMAT,
         "version": VERSION,
         "invert": calibration.tool,
         "network": dict(calibration.network),
-        "settings": {
-            "score": settings.score,
-            "rule": settings.rule,
-            "rate": settings.rate,
-            "confidence": settings.confidence,
-            "candidates": settings.candidates,
-            "bins": settings.bins,
-        },
+        "settings": dataclasses.asdict(calibration.settings),
         "method": dict(calibration.method),
         "method_digest": calibration.digest,
         "run": dict(calibration.run),
@@ -85,7 +87,7 @@ def _thresholds(calibration: Calibration) -> Record:
     """Return the thresholds of each bin, for people to read."""
     edges = [None, *calibration.bins.edges]
     found: Record = {}
-    for score in ("lpips", "evidence"):
+    for score in SCORES:
         found[score] = []
         for index, edge in enumerate(edges):
             population, threshold = calibration.bin_threshold(score, index)
@@ -97,29 +99,29 @@ def _thresholds(calibration: Calibration) -> Record:
 def _held_out(calibration: Calibration) -> Record:
     """Return what the thresholds do on images that had no part in setting them."""
     found: Record = {}
-    for score in ("lpips", "evidence"):
+    for score in SCORES:
         found[score] = {}
         for population in (calibration.own, *calibration.others):
             count, total = calibration.attributed(score, population)
-            low, high = clopper_pearson(count, total) if total else (0.0, 1.0)
+            low, high = clopper_pearson(count, total)
             found[score][population.name] = {"attributed": count, "of": total, "low": low, "high": high}
     return found
 
 
 def _population(population: Population) -> Record:
-    rows = []
+    # One line per image: json's own indentation would give each number a line.
+    lines = []
     for one in population.measurements:
         values = (one.evidence[name] for name in FEATURES)
         numbers = [value if math.isfinite(value) else None for value in values]
-        rows.append({"pixel_sha256": one.pixel_sha256, "evidence": numbers})
-    # One line per image: json's own indentation would give each number a line.
+        lines.append(f"{one.pixel_sha256} {json.dumps(numbers, separators=(',', ':'))}")
     return {
         "name": population.name,
         "source": population.source,
-        "count": len(rows),
+        "count": len(lines),
         "left_out": population.left_out,
         "sha256": population.sha256,
-        "images": [f"{row['pixel_sha256']} {json.dumps(row['evidence'], separators=(',', ':'))}" for row in rows],
+        _LINES[VERSION]: lines,
     }
 
 
@@ -127,7 +129,7 @@ def decode_calibration(data: bytes) -> Calibration:
     """Read a calibration's file.
 
     Raises:
-        ValueError, KeyError, TypeError: It is none, damaged, or of another version; the message says what.
+        ValueError, KeyError, TypeError, AttributeError: It is none, damaged or of another version.
     """
     try:
         record = json.loads(data)
@@ -135,13 +137,13 @@ def decode_calibration(data: bytes) -> Calibration:
         raise ValueError("is nested too deeply") from error
     if not isinstance(record, dict) or record.get("format") != FORMAT:
         raise ValueError("is no calibration")
-    if record.get("version") != VERSION:
-        raise ValueError(f"is in version {record.get('version')!r} of its format, this program knows {VERSION}")
+    version = record.get("version")
+    if type(version) is not int or version not in _LINES:
+        raise ValueError(f"is in version {version!r} of its format, this program knows {', '.join(map(str, _LINES))}")
     if record.pop(_HASH, None) != _digest(record):
         raise ValueError("was changed after it was written: its content differs from its checksum")
-    if record["features"] != list(FEATURES):
-        raise ValueError("has other evidence than this program measures")
-    own, *others = (_read_population(population) for population in record["populations"])
+    features = _read_features(record["features"], str(record["invert"]))
+    own, *others = (_read_population(one, features, one[_LINES[version]]) for one in record["populations"])
     calibration = Calibration(
         CalibrationSettings(**record["settings"]),
         dict(record["method"]),
@@ -157,11 +159,25 @@ def decode_calibration(data: bytes) -> Calibration:
     return calibration
 
 
-def _read_population(record: Mapping[str, Any]) -> Population:
+def _read_features(names: list[str], tool: str) -> list[str]:
+    """Return the names of a calibration's columns: all that its program measured, and none that this one does not."""
+    if not set(names) <= set(FEATURES):
+        raise ValueError("has other evidence than this program measures")
+    made_by = _version(tool)
+    if any(name not in names and _version(feature.since) <= made_by for name, feature in FEATURES.items()):
+        raise ValueError("lacks evidence that the program which wrote it measures")
+    return names
+
+
+def _version(text: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in re.findall(r"\d+", text, re.ASCII))
+
+
+def _read_population(record: Mapping[str, Any], features: Sequence[str], lines: Sequence[str]) -> Population:
     measurements = []
-    for line in record["images" if "images" in record else "pictures"]:
+    for line in lines:
         digest, _, numbers = line.partition(" ")
-        evidence = dict(zip(FEATURES, json.loads(numbers), strict=True))
+        evidence = dict(zip(features, json.loads(numbers), strict=True))
         row = {
             "name": digest.encode().hex(),
             "file_sha256": "",
@@ -183,15 +199,12 @@ def read_calibration(path: Path) -> Calibration:
         CalibrationError: It cannot be read, is damaged, or is something else.
     """
     try:
-        with open(path, "rb") as file:
-            data = file.read(_MAX_BYTES + 1)
-    except OSError as error:
-        raise CalibrationError(f"cannot be read, {error.strerror or error}", path=path) from error
-    if len(data) > _MAX_BYTES:
-        raise CalibrationError("is too large", path=path)
+        data = read_regular(path, _MAX_BYTES)
+    except UnreadableError as error:
+        raise CalibrationError(error.reason, path=path, advice=error.advice) from error
     try:
         return decode_calibration(data)
-    except (ValueError, KeyError, TypeError, OverflowError, UsageError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError, UsageError) as error:
         plain = type(error) is ValueError and not isinstance(error, json.JSONDecodeError)
         reason = str(error) if plain else "is damaged or was not written by this program"
         raise CalibrationError(reason, path=path, advice="Make it again with 'invert calibrate'.") from error
@@ -203,25 +216,22 @@ def find_calibration(
     """Return the calibration of a network: among those given, beside it, in the user's cache, or with the project.
 
     Args:
-        network_path: The network's file. network_sha256: Its hash.
+        network_path: The network's file.
+        network_sha256: Its hash.
         given: Files that the user named; those of other networks are passed over.
 
     Raises:
         CalibrationError: A file that was looked at is damaged.
     """
-    for path in given:
+    beside = (path for path in _places(network_path, network_sha256) if path.is_file())
+    for path in itertools.chain(given, beside):
         calibration = read_calibration(path)
         if calibration.network["sha256"] == network_sha256:
             return path, calibration
-    for path in candidate_paths(network_path, network_sha256):
-        if path.is_file():
-            calibration = read_calibration(path)
-            if calibration.network["sha256"] == network_sha256:
-                return path, calibration
     return None
 
 
-def candidate_paths(network_path: Path, network_sha256: str) -> list[Path]:
+def _places(network_path: Path, network_sha256: str) -> list[Path]:
     """Return where the calibration of a network is looked for, in this order."""
     paths = [network_path.with_suffix(SUFFIX), network_path.with_name(network_path.name + SUFFIX)]
     cached = cached_path(network_sha256)

@@ -30,6 +30,7 @@ from invert.statistics.intervals import auc, auc_bootstrap, auc_interval, tpr_at
 from invert.statistics.likelihood import cllr, cllr_min
 
 __all__ = [
+    "CLEAN",
     "RATES",
     "Evaluation",
     "Population",
@@ -44,6 +45,9 @@ __all__ = [
 FloatArray = npt.NDArray[np.float64]
 
 RATES = (0.01, 0.05)
+
+CLEAN = "none"
+"""Stands for images that are not perturbed."""
 
 _LEAST = 2  # images of a population: with fewer there is no interval
 
@@ -174,7 +178,7 @@ def evaluate(
     own: Sequence[Measurement],
     others: Mapping[str, Sequence[Measurement]],
     *,
-    perturbation: str = "none",
+    perturbation: str = CLEAN,
 ) -> Evaluation:
     """Evaluate a calibration on measured images.
 

@@ -4,109 +4,204 @@ All but the complexity are logarithms: they are ratios, and skewed otherwise.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Self
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
 from generator.networks import Generator
-from invert.attribution.complexity import PRIMARY, complexity
-from invert.attribution.latent_space import LatentSpace
+from invert.attribution.complexity import complexity
+from invert.projection.latents import sample_w
 from invert.projection.noise import autocorrelation
 from invert.projection.perceptual import MINIMUM_SIZE, Perceptual
 from invert.projection.projector import Projection
 
-__all__ = ["CURVE", "EVIDENCE_VERSION", "FEATURES", "EvidenceMeter"]
+__all__ = ["EVIDENCE_VERSION", "FEATURES", "EvidenceMeter", "Feature", "LatentSpace"]
 
 EVIDENCE_VERSION = 1  # raised when the same projection would give other numbers
 
-CURVE = (0.0, 0.25, 0.5, 0.75)
-"""Where along the steps the distance is read, as shares; the end is `lpips`."""
-
-FEATURES = (
-    "lpips",
-    *(f"lpips_layer{layer}" for layer in range(1, 6)),
-    *(f"lpips_at_{share:.0%}".replace("%", "") for share in CURVE),
-    "lpips_alex",
-    "pixel_rmse",
-    "latent_distance",
-    "latent_mahalanobis",
-    "noise_autocorrelation",
-    "complexity",
-)
-"""Names of the numbers, in their order.
-
-lpips, lpips_layerK: the distance of the projection's own backbone, and its layers' shares. lpips_at_P: the same after
-P percent of the steps. lpips_alex: LPIPS of AlexNet. pixel_rmse: of levels in [0, 1]. latent_distance and
-latent_mahalanobis: see `LatentSpace`. noise_autocorrelation: the regulariser of appendix D, per map and unweighted.
-complexity: `invert.attribution.complexity.PRIMARY` of the image, as it is.
-"""
+FloatArray = npt.NDArray[np.float64]
 
 _FLOOR = 1e-9
 _DIGITS = 6
 _WINDOW = 5  # steps over which the noisy curve is averaged
+
+_SAMPLES = 10_000
+_SEED = 123  # that of the statistics of W
+_SLOPE = 0.2  # of the leaky ReLU
+_LEAST_VARIANCE = 1e-6  # as a share of the largest
+
+
+@dataclass(frozen=True)
+class Feature:
+    """One number of the evidence.
+
+    Args:
+        measure: Reads it off a projection, with the meter of the network; NaN where it cannot be measured.
+        since: First version of this program whose calibrations have it.
+        is_log: Keep its logarithm.
+    """
+
+    measure: Callable[[Projection, "EvidenceMeter"], float]
+    since: str = "0.1.0"
+    is_log: bool = True
 
 
 class EvidenceMeter:
     """Measure finished projections of one network.
 
     Args:
-        generator: The network. class_index: Class that it is conditioned on.
-        device: Of the second backbone, AlexNet, where the network's images are large enough for it.
+        generator: The network.
+        class_index: Class that it is conditioned on.
+        device: Device of the second backbone, AlexNet, where the network's images are large enough for it.
+
+    Attributes:
+        space: Where the network's w lie.
     """
 
     def __init__(
         self, generator: Generator, *, class_index: int | None = None, device: torch.device | str = "cpu"
     ) -> None:
-        self._space = LatentSpace.of(generator, class_index=class_index)
+        self.space = LatentSpace.of(generator, class_index=class_index)
         self._device = torch.device(device)
         self._alex = None
         if generator.config.synthesis.img_resolution >= MINIMUM_SIZE["alex"]:
             self._alex = Perceptual("alex").to(self._device)
 
     def measure(self, projection: Projection) -> dict[str, float]:
-        """Return the evidence of one image by name, see `FEATURES`; NaN where it cannot be measured."""
-        values: dict[str, float] = {"lpips": projection.distance}
-        shares = projection.layer_distances.tolist()
-        values |= {f"lpips_layer{layer}": share for layer, share in enumerate(shares, 1)}
-        values |= dict(zip(FEATURES[6 : 6 + len(CURVE)], curve_points(projection.curve), strict=True))
-        target, image = projection.target.array, projection.image
-        difference = (target.astype(np.float64) - image.astype(np.float64)) / 255
-        values["lpips_alex"] = self._alex_distance(target, image)
-        values["pixel_rmse"] = float(np.sqrt(np.square(difference).mean()))
-        values["latent_distance"] = float(self._space.distance(projection.w)[0])
-        values["latent_mahalanobis"] = float(self._space.mahalanobis(projection.w)[0])
-        values["noise_autocorrelation"] = noise_correlation(list(projection.noise.values()))
-        logs = {name: math.log(max(value, _FLOOR)) if value == value else math.nan for name, value in values.items()}
-        # What is kept is what is used: the digits that a calibration file has.
-        return {
-            name: round(value, _DIGITS) for name, value in {**logs, "complexity": complexity(target)[PRIMARY]}.items()
-        }
+        """Return the evidence of one image by name, see `FEATURES`; NaN where a number cannot be measured."""
+        found = {}
+        for name, feature in FEATURES.items():
+            value = feature.measure(projection, self)
+            if feature.is_log and not math.isnan(value):
+                value = math.log(max(value, _FLOOR))
+            found[name] = round(value, _DIGITS)  # the digits that a calibration file has: what is kept is what is used
+        return found
 
     @torch.no_grad()
-    def _alex_distance(self, target: npt.NDArray[np.uint8], image: npt.NDArray[np.uint8]) -> float:
+    def alex_distance(self, projection: Projection) -> float:
+        """Return LPIPS of AlexNet between an image and its reconstruction; NaN for images too small for it."""
         if self._alex is None:
             return math.nan
-        features = self._alex.prepare(self._pixels(target))
-        return float(self._alex.distance(self._pixels(image), features)[0])
+        features = self._alex.prepare(self._pixels(projection.target.array))
+        return float(self._alex.distance(self._pixels(projection.image), features)[0])
 
     def _pixels(self, array: npt.NDArray[np.uint8]) -> torch.Tensor:
         scaled = torch.from_numpy(array.copy()).to(self._device, torch.float32) / 127.5 - 1
         return scaled.permute(2, 0, 1)[None]  # [1, C, H, W]
 
 
-def curve_points(curve: npt.NDArray[np.float32]) -> list[float]:
-    """Return the distance at the shares `CURVE` of the steps, each a mean over a few steps; NaN without steps."""
-    if not len(curve):
-        return [math.nan] * len(CURVE)
-    starts = [min(int(share * len(curve)), max(0, len(curve) - _WINDOW)) for share in CURVE]
-    return [float(curve[first : first + _WINDOW].mean()) for first in starts]
+def _layer(index: int) -> Feature:
+    return Feature(lambda projection, _: float(projection.layer_distances[index]))
 
 
-def noise_correlation(maps: Sequence[npt.NDArray[np.float32]]) -> float:
-    """Return the mean over maps `[r, r]` of the regulariser's sum; NaN where the network takes no noise."""
-    if not maps:
+def _at(share: float) -> Feature:
+    """Return the distance after a share of the steps, a mean over a few steps; NaN without steps."""
+
+    def measure(projection: Projection, _: EvidenceMeter) -> float:
+        curve = projection.curve
+        if not len(curve):
+            return math.nan
+        first = min(int(share * len(curve)), max(0, len(curve) - _WINDOW))
+        return float(curve[first : first + _WINDOW].mean())
+
+    return Feature(measure)
+
+
+def _rmse(projection: Projection, _: EvidenceMeter) -> float:
+    """Return the root of the mean squared difference of levels in [0, 1]."""
+    difference = (projection.target.array.astype(np.float64) - projection.image.astype(np.float64)) / 255
+    return float(np.sqrt(np.square(difference).mean()))
+
+
+def _noise_correlation(projection: Projection, _: EvidenceMeter) -> float:
+    """Return the mean over the noise maps of the regulariser's sum; NaN where the network takes no noise.
+
+    Reference: Karras et al. 2020, appendix D; here per map and unweighted.
+    """
+    if not projection.noise:
         return math.nan
-    tensors = [torch.from_numpy(values)[None, None] for values in maps]  # [1, 1, r, r]
+    tensors = [torch.from_numpy(values)[None, None] for values in projection.noise.values()]  # [1, 1, r, r]
     return float(np.mean([float(autocorrelation(tensor, 2.0)) for tensor in tensors]))
+
+
+FEATURES = {
+    "lpips": Feature(lambda projection, _: projection.distance),  # of the projection's own backbone
+    "lpips_layer1": _layer(0),
+    "lpips_layer2": _layer(1),
+    "lpips_layer3": _layer(2),
+    "lpips_layer4": _layer(3),
+    "lpips_layer5": _layer(4),
+    "lpips_at_0": _at(0.0),
+    "lpips_at_25": _at(0.25),
+    "lpips_at_50": _at(0.5),
+    "lpips_at_75": _at(0.75),
+    "lpips_alex": Feature(lambda projection, meter: meter.alex_distance(projection)),
+    "pixel_rmse": Feature(_rmse),
+    "latent_distance": Feature(lambda projection, meter: float(meter.space.distance(projection.w)[0])),
+    "latent_mahalanobis": Feature(lambda projection, meter: float(meter.space.mahalanobis(projection.w)[0])),
+    "noise_autocorrelation": Feature(_noise_correlation),
+    "complexity": Feature(lambda projection, _: complexity(projection.target.array), is_log=False),
+}
+"""All features by name, in their order; a new one is one row at the end, with the version to come as `since`.
+
+Calibrations name the features that they have, so that those made without a newer one can still be read and used.
+"""
+
+
+@dataclass(frozen=True, eq=False)
+class LatentSpace:
+    """Where a network's w lie: how typical a w is of it, by the distance from the centre of W, plain and whitened.
+
+    A mapping network ends in a leaky ReLU. Before it, w is close to normal; undone and whitened, the distance from the
+    centre is that of Mahalanobis.
+
+    Attributes:
+        centre: Mean w `[D]`.
+        deviation: sqrt(E |w - centre|^2), over all dimensions.
+        mean: Mean of the undone w `[D]`.
+        axes: Principal axes of the undone w as columns `[D, D]`.
+        deviations: Standard deviations along these axes `[D]`.
+        gain: Gain of the activation at the mapping network's end; None where it has no leaky ReLU.
+    """
+
+    centre: FloatArray
+    deviation: float
+    mean: FloatArray
+    axes: FloatArray
+    deviations: FloatArray
+    gain: float | None
+
+    @classmethod
+    def of(cls, generator: Generator, *, class_index: int | None = None) -> Self:
+        """Measure 10 000 mapped latents of a fixed seed; see `invert.projection.latents.latent_statistics`."""
+        w = sample_w(generator, _SAMPLES, seed=_SEED, class_index=class_index)
+        samples = w.to("cpu", torch.float64).numpy()
+        gain = math.sqrt(2) if generator.config.mapping.activation == "lrelu" else None
+        undone = _undo(samples, gain)
+        mean = undone.mean(axis=0)
+        variances, axes = np.linalg.eigh(np.cov(undone - mean, rowvar=False))
+        # Directions in which w hardly varies would count as infinitely unlikely.
+        variances = np.maximum(variances, _LEAST_VARIANCE * variances.max())
+        centre = samples.mean(axis=0)
+        deviation = float(np.sqrt(np.square(samples - centre).sum(axis=1).mean()))
+        return cls(centre, deviation, mean, axes, np.sqrt(variances), gain)
+
+    def distance(self, w: npt.ArrayLike) -> FloatArray:
+        """Return |w - centre| / deviation of w `[N, D]`, as `[N]`: about 1 for the network's own w."""
+        found: FloatArray = np.linalg.norm(np.asarray(w, np.float64) - self.centre, axis=1) / self.deviation
+        return found
+
+    def mahalanobis(self, w: npt.ArrayLike) -> FloatArray:
+        """Return the whitened distance of w `[N, D]`, over sqrt(D), as `[N]`: about 1 for the network's own w."""
+        whitened = (_undo(np.asarray(w, np.float64), self.gain) - self.mean) @ self.axes / self.deviations
+        found: FloatArray = np.sqrt(np.square(whitened).mean(axis=1))
+        return found
+
+
+def _undo(w: FloatArray, gain: float | None) -> FloatArray:
+    """Undo the activation: return w `[N, D]` before the last leaky ReLU."""
+    return w if gain is None else np.where(w < 0, w / _SLOPE, w) / gain

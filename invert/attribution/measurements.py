@@ -52,10 +52,12 @@ class Measurement:
     """What is known of one image after its projection into one network.
 
     Attributes:
-        name: As in a batch; see `invert.batch.images`.
-        file_sha256, pixel_sha256: As in `invert.images.target.Target`.
-        status: As in `invert.projection.projector.Projection`. upsampled: The image is smaller than the network's.
-        evidence: By name, see `invert.attribution.evidence.FEATURES`.
+        name: Name of the image in its batch; see `invert.batch.images`.
+        file_sha256: Hash of its file; see `invert.images.target.Target`.
+        pixel_sha256: Hash of its pixels, likewise.
+        status: Outcome of the optimisation; see `invert.projection.projector.Projection`.
+        upsampled: Whether the image is smaller than the network's.
+        evidence: Numbers by name, see `invert.attribution.evidence.FEATURES`; NaN where one could not be measured.
     """
 
     name: bytes
@@ -72,7 +74,7 @@ class Measurement:
 
     @property
     def complexity(self) -> float:
-        """Of the image."""
+        """Complexity of the image; see `invert.attribution.complexity`."""
         return self.evidence["complexity"]
 
     def to_record(self) -> Record:
@@ -89,12 +91,12 @@ class Measurement:
 
     @classmethod
     def from_record(cls, record: Mapping[str, Any]) -> Self:
-        """Read it back.
+        """Read it back; a feature that was not known when it was written counts as not measured.
 
         Raises:
-            ValueError, KeyError, TypeError: It is no such record.
+            ValueError, KeyError, TypeError, AttributeError: It is no such record.
         """
-        evidence = {name: _number(record["evidence"][name]) for name in FEATURES}
+        evidence = {name: _number(record["evidence"].get(name)) for name in FEATURES}
         if not math.isfinite(evidence["lpips"]) or record["status"] not in ("ok", "diverged"):
             raise ValueError("no measurement")
         return cls(
@@ -194,7 +196,7 @@ def read_measurement(folder: Path, name: bytes) -> Measurement | None:
         if hashlib.sha256(text).hexdigest().encode() != digest:
             return None
         found = Measurement.from_record(json.loads(text))
-    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return None
     return found if found.name == name else None
 

@@ -1,10 +1,11 @@
 """What happens to images on their way: compression, scaling, blur, noise, cropping. For testing verdicts.
 
-Applied to pixels, and written as PNG, so that a perturbed image goes the way of any other.
+A perturbation works on pixels, and its result is written as PNG, so that a perturbed image goes the way of any other.
 """
 
 import hashlib
 import io
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,32 +15,46 @@ from scipy import ndimage
 
 from invert.errors import UsageError
 
-__all__ = ["Perturbation", "apply", "parse_perturbations"]
+__all__ = ["KINDS", "Kind", "Perturbation", "apply", "parse_perturbations"]
 
 Array = npt.NDArray[np.uint8]
 
-_RANGES = {
-    "jpeg": (1, 100),  # quality
-    "resize": (0.05, 1),  # factor, and back
-    "blur": (0, 50),  # sigma, px
-    "noise": (0, 255),  # sigma, levels
-    "crop": (0, 0.45),  # share cut off each side, then back to size
-    "shift": (-64, 64),  # px to the right, edges repeated
-    "gamma": (0.1, 10),
-}
+
+@dataclass(frozen=True)
+class Kind:
+    """A kind of perturbation.
+
+    Args:
+        help: What it does, and what its value is.
+        function: Maps an image, the value and a seed to a perturbed image of the same shape.
+        low: Smallest value; None where the kind takes no value.
+        high: Largest value, likewise.
+        colour_only: Leave opacity, the fourth channel, as it is.
+    """
+
+    help: str
+    function: Callable[[Array, float, int], Array]
+    low: float | None = None
+    high: float | None = None
+    colour_only: bool = False
 
 
 @dataclass(frozen=True)
 class Perturbation:
-    """One kind with one value, such as jpeg:75; `flip` has none."""
+    """One kind with one value, such as jpeg:75.
+
+    Args:
+        kind: A name in `KINDS`.
+        value: In the kind's range; 0 where it takes none.
+    """
 
     kind: str
     value: float = 0.0
 
     @property
     def key(self) -> str:
-        """As it is written on the command line."""
-        return self.kind if self.kind == "flip" else f"{self.kind}:{self.value:g}"
+        """The text that stands for it on the command line."""
+        return self.kind if KINDS[self.kind].low is None else f"{self.kind}:{self.value:g}"
 
 
 def parse_perturbations(text: str) -> list[Perturbation]:
@@ -48,63 +63,102 @@ def parse_perturbations(text: str) -> list[Perturbation]:
     Raises:
         UsageError: A kind is unknown, or a value is not in its range.
     """
+    return [Perturbation(name, value) for piece in text.split() for name, value in _parse(piece)]
+
+
+def _parse(piece: str) -> list[tuple[str, float]]:
+    name, separator, values = piece.partition(":")
+    kind = KINDS.get(name)
+    if kind is not None and kind.low is None and not separator:
+        return [(name, 0.0)]
+    if kind is None or kind.low is None or kind.high is None or not values:
+        listed = ", ".join(one if row.low is None else f"{one}:VALUE" for one, row in KINDS.items())
+        raise UsageError(f"perturbation {piece!r} is none of {listed}")
     found = []
-    for piece in text.split():
-        kind, separator, values = piece.partition(":")
-        if kind == "flip" and not separator:
-            found.append(Perturbation("flip"))
-            continue
-        if kind not in _RANGES or not values:
-            raise UsageError(f"perturbation {piece!r} is not KIND:VALUE with KIND one of {', '.join(_RANGES)}, or flip")
-        low, high = _RANGES[kind]
-        for value in values.split(","):
-            try:
-                number = float(value)
-            except ValueError:
-                number = float("nan")
-            if not low <= number <= high:
-                raise UsageError(f"perturbation {kind}:{value} is not in {low}..{high}")
-            found.append(Perturbation(kind, number))
+    for value in values.split(","):
+        try:
+            number = float(value)
+        except ValueError:
+            number = float("nan")
+        if not kind.low <= number <= kind.high:
+            raise UsageError(f"perturbation {name}:{value} is not in {kind.low:g}..{kind.high:g}")
+        found.append((name, number))
     return found
 
 
 def apply(array: Array, perturbation: Perturbation, key: str = "") -> Array:
-    """Return a perturbed image of the same shape.
+    """Return a perturbed image.
 
     Args:
-        array: uint8 [H, W, C] with 1, 3 or 4 channels; JPEG, noise and gamma leave opacity as it is.
-        key: Of the image; its noise is drawn from it.
+        array: uint8 `[H, W, C]` with 1, 3 or 4 channels.
+        perturbation: What is done to it.
+        key: Name of the image, from which random numbers are drawn.
+
+    Returns:
+        uint8 `[H, W, C]`, the same image every time.
+
+    Raises:
+        KeyError: There is no such kind.
     """
-    value = perturbation.value
-    if array.shape[2] == 4 and perturbation.kind in ("jpeg", "noise", "gamma"):
-        return np.concatenate([apply(array[..., :3], perturbation, key), array[..., 3:]], axis=2)
-    match perturbation.kind:
-        case "jpeg":
-            buffer = io.BytesIO()
-            _image(array).save(buffer, "JPEG", quality=round(value))
-            return _array(Image.open(buffer), array)
-        case "resize":
-            height, width = array.shape[:2]
-            small = (max(1, round(width * value)), max(1, round(height * value)))
-            image = _image(array).resize(small, Image.Resampling.LANCZOS)
-            return _array(image.resize((width, height), Image.Resampling.LANCZOS), array)
-        case "crop":
-            height, width = array.shape[:2]
-            box = (width * value, height * value, width * (1 - value), height * (1 - value))
-            return _array(_image(array).resize((width, height), Image.Resampling.LANCZOS, box=box), array)
-        case "blur":
-            return _round(ndimage.gaussian_filter(array.astype(np.float64), (value, value, 0), mode="nearest"))
-        case "noise":
-            seed = int.from_bytes(hashlib.sha256(f"{perturbation.key}/{key}".encode()).digest()[:8], "little")
-            drawn = np.random.Generator(np.random.PCG64(seed)).standard_normal(array.shape)
-            return _round(array + value * drawn)
-        case "shift":
-            columns = np.clip(np.arange(array.shape[1]) - round(value), 0, array.shape[1] - 1)
-            return np.ascontiguousarray(array[:, columns])
-        case "gamma":
-            return _round(255 * (array / 255) ** value)
-        case _:
-            return np.ascontiguousarray(array[:, ::-1])
+    kind = KINDS[perturbation.kind]
+    seed = int.from_bytes(hashlib.sha256(f"{perturbation.key}/{key}".encode()).digest()[:8], "little")
+    if kind.colour_only and array.shape[2] == 4:
+        colour = kind.function(array[..., :3], perturbation.value, seed)
+        return np.concatenate([colour, array[..., 3:]], axis=2)
+    return kind.function(array, perturbation.value, seed)
+
+
+def _jpeg(array: Array, quality: float, _: int) -> Array:
+    buffer = io.BytesIO()
+    _image(array).save(buffer, "JPEG", quality=round(quality))
+    return _array(Image.open(buffer), array)
+
+
+def _resize(array: Array, factor: float, _: int) -> Array:
+    height, width = array.shape[:2]
+    small = (max(1, round(width * factor)), max(1, round(height * factor)))
+    image = _image(array).resize(small, Image.Resampling.LANCZOS)
+    return _array(image.resize((width, height), Image.Resampling.LANCZOS), array)
+
+
+def _blur(array: Array, sigma: float, _: int) -> Array:
+    return _round(ndimage.gaussian_filter(array.astype(np.float64), (sigma, sigma, 0), mode="nearest"))
+
+
+def _noise(array: Array, sigma: float, seed: int) -> Array:
+    return _round(array + sigma * np.random.Generator(np.random.PCG64(seed)).standard_normal(array.shape))
+
+
+def _crop(array: Array, share: float, _: int) -> Array:
+    height, width = array.shape[:2]
+    box = (width * share, height * share, width * (1 - share), height * (1 - share))
+    return _array(_image(array).resize((width, height), Image.Resampling.LANCZOS, box=box), array)
+
+
+def _shift(array: Array, right: float, _: int) -> Array:
+    columns = np.clip(np.arange(array.shape[1]) - round(right), 0, array.shape[1] - 1)
+    return np.ascontiguousarray(array[:, columns])
+
+
+def _gamma(array: Array, exponent: float, _: int) -> Array:
+    return _round(255 * (array / 255) ** exponent)
+
+
+def _flip(array: Array, _: float, __: int) -> Array:
+    return np.ascontiguousarray(array[:, ::-1])
+
+
+KINDS = {
+    "jpeg": Kind("compress as JPEG; the value is its quality", _jpeg, 1, 100, colour_only=True),
+    "resize": Kind("scale by a factor, and back to size", _resize, 0.05, 1),
+    "blur": Kind("blur with a Gaussian; the value is its sigma in pixels", _blur, 0, 50),
+    "noise": Kind("add Gaussian noise; the value is its sigma in levels of 255", _noise, 0, 255, colour_only=True),
+    "crop": Kind("cut a share off each side, and scale back to size", _crop, 0, 0.45),
+    "shift": Kind("move to the right by so many pixels, edges repeated", _shift, -64, 64),
+    "gamma": Kind("raise levels in [0, 1] to a power", _gamma, 0.1, 10, colour_only=True),
+    "flip": Kind("mirror left and right", _flip),
+}
+"""All kinds by name; a new kind is a function and one row here."""
 
 
 def _image(array: Array) -> Image.Image:

@@ -1,5 +1,6 @@
 """Scores: one number of an evidence vector, the lower the more like the network's own images."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Self
@@ -9,12 +10,15 @@ import numpy.typing as npt
 
 from invert.attribution.evidence import FEATURES
 
-__all__ = ["EvidenceScore", "lpips_score"]
+__all__ = ["SCORE_NAMES", "EvidenceScore", "axis_label", "lpips_score", "shown_value"]
+
+SCORE_NAMES = {"lpips": "LPIPS distance", "evidence": "evidence score"}
+"""What people call each of `invert.attribution.settings.SCORES`."""
 
 FloatArray = npt.NDArray[np.float64]
 Evidence = Mapping[str, float]
 
-_INVERSE_PENALTY = 1.0  # of weights on features of variance one
+_INVERSE_PENALTY = 1.0  # on the weights of features of variance one
 _LARGEST = 8.0  # deviations; what is further off counts as this far
 
 
@@ -23,13 +27,26 @@ def lpips_score(evidence: Evidence) -> float:
     return evidence["lpips"]
 
 
+def shown_value(score: str, value: float) -> float:
+    """Return a score as people know it: LPIPS as the distance, of which the score is the logarithm."""
+    return math.exp(min(value, 100.0)) if score == "lpips" else value
+
+
+def axis_label(score: str) -> str:
+    """Return the label of an axis of `shown_value`."""
+    return SCORE_NAMES[score] if score == "lpips" else f"{SCORE_NAMES[score]}, lower is more like the network"
+
+
 @dataclass(frozen=True)
 class EvidenceScore:
     """A logistic regression on the evidence, turned so that lower is more like the network's own.
 
     Args:
-        features: Names. means, deviations: They are standardised by. weights: Of the standardised features.
-        intercept: Of the log odds.
+        features: Names of the features that it uses.
+        means: Means that these are standardised by.
+        deviations: Standard deviations that they are standardised by.
+        weights: Weights of the standardised features in the log odds.
+        intercept: Constant term of the log odds.
     """
 
     features: tuple[str, ...]
@@ -43,13 +60,14 @@ class EvidenceScore:
         cls,
         positives: Sequence[Evidence],
         negatives: Mapping[str, Sequence[Evidence]],
-        features: Sequence[str] = FEATURES,
+        features: Sequence[str] = tuple(FEATURES),
     ) -> Self:
         """Fit on the network's own images and on populations of others, which count the same, each as a whole.
 
         Args:
-            positives, negatives: Evidence of each image; populations by name.
-            features: To use; those that are not finite somewhere, or constant, are left out.
+            positives: Evidence of each of the network's own images.
+            negatives: Evidence of each image of the other populations, by name.
+            features: Names of the features to use; one that is not finite somewhere, or constant, is left out.
         """
         from sklearn.linear_model import LogisticRegression
 
@@ -61,6 +79,7 @@ class EvidenceScore:
         table = table[:, usable]
         means, deviations = table.mean(axis=0), table.std(axis=0)
         labels = np.concatenate([np.ones(len(positives)), np.zeros(len(rows) - len(positives))])
+        # The own images weigh as much as all others together, and each population of others as much as the next.
         shares = [1.0, *[1.0 / len(negatives)] * len(negatives)]
         weights = np.concatenate(
             [[share / len(group)] * len(group) for share, group in zip(shares, groups, strict=True)]

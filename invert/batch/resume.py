@@ -5,9 +5,10 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from invert.batch.images import Listed, read_image
-from invert.errors import ImageError
+from invert.errors import ImageError, UnreadableError
 from invert.hdf5.reading import open_latents
 from invert.images.decoding import ImagePolicy
+from invert.images.opening import open_regular
 from invert.store.journal import Journal
 
 __all__ = ["changed_images", "restore"]
@@ -49,7 +50,7 @@ def restore(journal: Journal, out: Path) -> None:
 
 def _sha256(path: Path) -> str | None:
     try:
-        with open(path, "rb") as file:
+        with open_regular(path) as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError:
+    except (UnreadableError, OSError):
         return None

@@ -13,6 +13,7 @@ import click
 
 from generator.errors import GeneratorError
 from invert import __version__
+from invert.cli.help import Group
 from invert.cli.output import guard_streams
 from invert.cli.text import message
 from invert.commands.attribute import attribute
@@ -51,12 +52,23 @@ class _Terminated(KeyboardInterrupt):
         self.exit_code = 128 + number
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+_SECTIONS = {
+    "Projection": (project, show, render, verify, pack),
+    "Source attribution": (attribute, calibrate, evaluate, histograms),
+    "Images and figures": (generate, mix, truncate, noise, interpolate),
+    "Training": (dataset, train, train_report),
+    "Networks and installation": (info, convert, doctor),
+}
+
+
+@click.group(cls=Group, sections=_SECTIONS, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="invert", message="%(prog)s %(version)s")
 @click.option("--debug", is_flag=True, help="Show a traceback with every error.")
 @click.pass_obj
 def cli(settings: dict[str, bool], debug: bool) -> None:
-    """Find the latent codes that make a StyleGAN network draw given images again.
+    """Find the latents from which a StyleGAN network synthesises given images, and say where images come from.
+
+    'invert COMMAND --help' explains a command, with examples.
 
     \b
     Exit codes: 0 all done, 1 a bug, 2 usage, 3 finished but some inputs failed,
@@ -64,31 +76,6 @@ def cli(settings: dict[str, bool], debug: bool) -> None:
     7 output in use, 8 numbers not finite, 130 and 143 interrupted.
     """
     settings["debug"] = debug
-
-
-for command in (
-    project,
-    attribute,
-    calibrate,
-    evaluate,
-    histograms,
-    show,
-    render,
-    verify,
-    pack,
-    generate,
-    mix,
-    truncate,
-    noise,
-    interpolate,
-    dataset,
-    train,
-    train_report,
-    info,
-    convert,
-    doctor,
-):
-    cli.add_command(command)
 
 
 def main(argv: list[str] | None = None) -> int:

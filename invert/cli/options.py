@@ -1,58 +1,222 @@
-"""Options that several commands share, and what their values stand for."""
+"""Options that several commands share, each of them once, and what their values stand for."""
 
 import contextlib
+import dataclasses
+import math
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 from generator.errors import GeneratorError
+from generator.settings import Setting, setting_of
+from invert.cli.help import OUTPUT, Command, Option
 from invert.cli.output import Output
 from invert.errors import InvertError, NetworkError, UsageError, display_path
+from invert.projection.config import PRESET_SETTINGS, PRESETS, ProjectConfig, option_of, value_type
 from invert.store.locks import MAX_SHARDS
 
 if TYPE_CHECKING:
     from generator.files.reading import LoadedNetwork
+    from generator.networks import Generator
 
 __all__ = [
     "SEEDS",
     "SHARD",
+    "Unset",
     "as_json",
     "check_class",
+    "check_cutoff",
     "class_index",
+    "command",
+    "cutoff",
     "default_network",
+    "device",
     "device_kind",
+    "follow",
     "load_network",
+    "max_pixels",
     "network",
     "network_errors",
     "network_or_default",
+    "noise_inputs",
+    "option",
     "overwrite",
+    "psi",
     "quiet",
+    "settings",
+    "threads",
+    "workers",
 ]
 
 MAX_SEEDS = 1_000_000
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-class_index = click.option(
-    "--class", "class_index", metavar="K", type=click.IntRange(min=0), help="Class of a conditional network."
+
+def command(
+    name: str | None = None, *, short_help: str, examples: Sequence[str]
+) -> Callable[[Callable[..., Any]], Command]:
+    """Return a decorator that makes a function a command; see `invert.cli.help.Command`.
+
+    Args:
+        name: The command's name; the function's when None.
+        short_help: Its line in the list of commands.
+        examples: Command lines as a user types them, shown at the end of its help.
+    """
+    return click.command(name, cls=Command, short_help=short_help, examples=examples)
+
+
+def option(*names: str, group: str = "", **attributes: Any) -> Callable[[F], F]:
+    """Return a decorator that adds an option; `group` is its heading in `--help`."""
+    return click.option(*names, cls=Option, group=group, **attributes)
+
+
+class Unset(str):
+    """A setting that a command leaves open unless it is given: what `--help` says is taken then."""
+
+
+def settings(
+    kind: type,
+    *,
+    only: Collection[str] | None = None,
+    without: Collection[str] = (),
+    defaults: Mapping[str, Any] | None = None,
+    group: str | None = None,
+) -> Callable[[F], F]:
+    """Return a decorator that adds the options of a class of settings, in the order of its fields.
+
+    Args:
+        kind: A dataclass whose fields are made by `generator.settings.setting`, such as `ProjectConfig`.
+        only: The fields to take; all of them when None.
+        without: The fields to leave out.
+        defaults: What the command has as default in place of the field's; `Unset` for None.
+        group: Heading of all these options in place of that of each field.
+    """
+    fields = [field for field in dataclasses.fields(kind) if only is None or field.name in only]
+    options = [
+        _setting_option(field, (defaults or {}).get(field.name, _default(field)), group)
+        for field in fields
+        if field.name not in without
+    ]
+
+    def decorate(function: F) -> F:
+        for add in reversed(options):
+            function = add(function)
+        return function
+
+    return decorate
+
+
+def _setting_option(field: "dataclasses.Field[Any]", default: Any, group: str | None) -> Callable[[F], F]:
+    declared, name = setting_of(field), option_of(field)
+    shown = f"{default:g}" if isinstance(default, float) else default
+    return option(
+        name,
+        field.name,
+        default=None if isinstance(default, Unset) else default,
+        type=click.Choice(declared.choices) if declared.choices else _Ranged(value_type(field), declared),
+        metavar=declared.others.get("metavar"),
+        help=declared.help if default is None else f"{declared.help}  [default: {shown}]",
+        envvar=f"INVERT_{name.lstrip('-').replace('-', '_').upper()}",
+        group=(declared.group or "") if group is None else group,
+    )
+
+
+def _default(field: "dataclasses.Field[Any]") -> Any:
+    """Return a field's default; of those that depend on the preset, or are None, what is taken then."""
+    if field.name in PRESET_SETTINGS:
+        others = {
+            name: preset.defaults[field.name] for name, preset in PRESETS.items() if field.name in preset.defaults
+        }
+        return Unset("; ".join([str(field.default), *(f"{value} with {name}" for name, value in others.items())]))
+    text = setting_of(field).others.get("unset")
+    return field.default if text is None else Unset(text)
+
+
+class _Ranged(click.ParamType[Any]):
+    """The values of a setting that are of its type and in its range."""
+
+    def __init__(self, kind: type, declared: Setting) -> None:
+        self._type, self._declared = click.types.convert_type(kind), declared
+        self.name = self._type.name
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        converted = self._type.convert(value, param, ctx)
+        wanted = self._declared.wanted(converted)
+        if wanted is not None:
+            self.fail(f"{converted} is not {wanted}.", param, ctx)
+        return converted
+
+
+class _Finite(click.ParamType[float]):
+    """A number that is neither infinite nor none at all."""
+
+    name = "float"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        number = float(click.FLOAT.convert(value, param, ctx))
+        if not math.isfinite(number):
+            self.fail(f"{number} is not a finite number.", param, ctx)
+        return number
+
+
+class_index = settings(ProjectConfig, only=("class_index",), group="")
+device = settings(ProjectConfig, only=("device",))
+threads = settings(ProjectConfig, only=("threads",))
+
+psi = option(
+    "--psi",
+    default=1.0,
+    show_default=True,
+    type=_Finite(),
+    metavar="X",
+    help="Truncation of all latents towards the mean w: 1 is none, 0 gives the mean.",
 )
-as_json = click.option("--json", "as_json", is_flag=True, help="Write JSON Lines to stdout.")
-quiet = click.option("-q", "--quiet", is_flag=True, help="No progress and no notes.")
-overwrite = click.option("--overwrite", is_flag=True, help="Start afresh over earlier results of this command.")
+cutoff = option("--cutoff", type=click.IntRange(min=0), metavar="L", help="Truncate only the L coarsest styles.")
+noise_inputs = option(
+    "--noise",
+    default="const",
+    show_default=True,
+    type=click.Choice(["const", "random", "none"]),
+    help="Noise maps: those stored in the network, fresh ones for each seed, or none; never those of a projection.",
+)
+max_pixels = option(
+    "--max-pixels", type=click.IntRange(min=1), metavar="N", help="Refuse images with more pixels.", group="Images"
+)
+follow = option(
+    "--follow", is_flag=True, help="Follow symbolic links that lead out of the folders named.", group="Images"
+)
+as_json = option("--json", "as_json", is_flag=True, help="Write JSON Lines to stdout.", group=OUTPUT)
+quiet = option("-q", "--quiet", is_flag=True, help="Show no progress and no notes.", group=OUTPUT)
+overwrite = option("--overwrite", is_flag=True, help="Replace the earlier results of this command.", group=OUTPUT)
+
+
+def workers(default: int | None, *, help: str, group: str = "Computation") -> Callable[[F], F]:
+    """Return the --workers option; with None as default a command chooses."""
+    return option(
+        "--workers",
+        default=default,
+        show_default=default is not None,
+        type=click.IntRange(1, 256),
+        metavar="N",
+        help=help,
+        group=group,
+    )
 
 
 def network(*, required: bool) -> Callable[[F], F]:
     """Return the --network option."""
-    return click.option(
+    return option(
         "--network",
         "network_path",
         metavar="FILE",
         required=required,
         type=click.Path(exists=True, dir_okay=False, path_type=Path),
-        help="Network file: safetensors of this project, a StyleGAN or StyleGAN2 pickle or a rosinality .pt.",
+        help="Network file: safetensors of this project, a StyleGAN or StyleGAN2 pickle, or a rosinality .pt."
+        + ("" if required else "  [default: the demonstration network]"),
     )
 
 
@@ -145,7 +309,7 @@ SHARD = _ShardType()
 
 def default_network() -> Path | None:
     """Return the project's own demonstration network where it is installed."""
-    package = Path(__file__).resolve().parent
+    package = Path(__file__).resolve().parent.parent
     # In the wheel the data lies inside the package, in a checkout beside it.
     candidates = (
         package / "data" / "networks" / "A.safetensors",
@@ -169,8 +333,18 @@ def device_kind(choice: str) -> str:
     return choice
 
 
+def check_cutoff(generator: "Generator", cutoff: int | None) -> None:
+    """Validate --cutoff against a network.
+
+    Raises:
+        UsageError: The network has fewer styles than are to be truncated.
+    """
+    if cutoff is not None and cutoff > generator.num_ws:
+        raise UsageError(f"--cutoff {cutoff}: the network has {generator.num_ws} styles")
+
+
 def check_class(c_dim: int, index: int | None, *, required: bool) -> None:
-    """Hold a --class value against the labels that a network takes.
+    """Validate --class against the labels that a network takes.
 
     Raises:
         UsageError: The network has no such class, has none at all, or needs one.

@@ -1,6 +1,5 @@
-"""What the commands that draw sheets share: the latents a user names, the network, what draws, what is written."""
+"""What the commands that make sheets share: the latents that a user names, the network, the files."""
 
-import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -27,47 +26,33 @@ if TYPE_CHECKING:
 __all__ = [
     "LATENT",
     "LATENTS",
-    "cutoff",
     "drawer",
     "find",
     "hold_outputs",
     "load_network",
-    "noise",
     "out",
-    "psi",
     "scale",
     "scale_for",
     "write_image",
 ]
 
-psi = click.option(
-    "--psi", default=1.0, show_default=True, help="Truncation of all latents towards the mean w: 1 none, 0 the mean."
-)
-cutoff = click.option("--cutoff", type=click.IntRange(min=0), metavar="L", help="Truncate only the L coarsest layers.")
-noise = click.option(
-    "--noise",
-    default="const",
-    show_default=True,
-    type=click.Choice(["const", "random", "none"]),
-    help="Noise maps: those stored in the network, fresh ones for each seed, or none. Never those of a projection.",
-)
-scale = click.option(
+scale = options.option(
     "--scale",
     type=click.IntRange(1, 64),
     metavar="K",
-    help="Draw each pixel of the network as K x K.  [default: 128 px an image, or more]",
+    help="Enlarge each pixel of the network to K x K.  [default: images of 128 px, or more]",
 )
 
 
 def out(*, required: bool) -> Callable[[Any], Any]:
     """Return the --out option."""
-    return click.option(
+    return options.option(
         "--out",
         "-o",
         required=required,
         metavar="FILE.png",
         type=click.Path(dir_okay=False, path_type=Path),
-        help="The sheet.",
+        help="Image file of the sheet.",
     )
 
 
@@ -104,7 +89,7 @@ LATENT = _Latent()
 
 
 def hold_outputs(paths: Sequence[Path], suffix: str, overwrite: bool) -> None:
-    """Hold the names of files that will be written against their kind, and against what is there.
+    """Check that files that will be written have the right suffix and are not there yet.
 
     Raises:
         UsageError: One has another suffix, or exists and may not be written over.
@@ -116,19 +101,16 @@ def hold_outputs(paths: Sequence[Path], suffix: str, overwrite: bool) -> None:
             raise UsageError("exists already", path=path, advice="Add --overwrite, or choose another name.")
 
 
-def load_network(path: Path, psi: float, cutoff: int | None, output: Output) -> "LoadedNetwork":
-    """Load a network in evaluation mode, and hold the truncation against it.
+def load_network(path: Path, cutoff: int | None, output: Output) -> "LoadedNetwork":
+    """Load a network in evaluation mode, and validate the truncation against it.
 
     Raises:
         NetworkError: See `invert.cli.options.load_network`.
-        UsageError: psi is no finite number, or the network has fewer layers than are to be truncated.
+        UsageError: The network has fewer styles than are to be truncated.
     """
-    if not math.isfinite(psi):
-        raise UsageError(f"--psi {psi} is not a finite number")
     loaded = options.load_network(path, output)
     loaded.generator.eval()
-    if cutoff is not None and cutoff > loaded.generator.num_ws:
-        raise UsageError(f"--cutoff {cutoff}: the network has {loaded.generator.num_ws} styles")
+    options.check_cutoff(loaded.generator, cutoff)
     return loaded
 
 

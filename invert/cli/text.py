@@ -1,4 +1,4 @@
-"""One-line messages on stderr."""
+"""Text on a terminal: messages of one line on stderr, and a histogram."""
 
 import contextlib
 import math
@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import click
 
-__all__ = ["histogram", "message", "spreadsheet_text"]
+__all__ = ["histogram", "message"]
 
 
 def _one_line(text: str) -> str:
@@ -21,15 +21,16 @@ def message(kind: str, text: str) -> None:
         click.echo(f"invert: {kind}: {_one_line(text)}", err=True)
 
 
-_FORMULA = ("=", "+", "-", "@", "\t", "\r")
-
-
 def histogram(values: Sequence[float], bins: int = 12, width: int = 50) -> list[str]:
     """Return a histogram of positive numbers as lines, its bins of equal width in the logarithm.
 
     Args:
         values: Finite numbers, at least one.
-        bins: How many lines. width: Of the longest bar, in characters.
+        bins: How many lines the histogram has.
+        width: Characters of the longest bar.
+
+    Returns:
+        A line for each bin: where it begins, its bar and how many values it has.
     """
     floor = min((value for value in values if value > 0), default=1.0)
     logs = [math.log(max(value, floor)) for value in values]
@@ -43,8 +44,3 @@ def histogram(values: Sequence[float], bins: int = 12, width: int = 50) -> list[
         f"{math.exp(low + i * step):9.4f}  {'#' * math.ceil(width * count / most):<{width}}  {count}".rstrip()
         for i, count in enumerate(counts)
     ]
-
-
-def spreadsheet_text(text: str) -> str:
-    """Return a cell that no spreadsheet takes for a formula."""
-    return f"'{text}" if text.startswith(_FORMULA) else text

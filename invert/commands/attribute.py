@@ -18,12 +18,13 @@ import click
 from invert import __version__
 from invert.batch.images import Listed, ahead, list_images, read_image
 from invert.cli import options
+from invert.cli.help import OUTPUT
 from invert.cli.output import Output
 from invert.durable import write_atomic
 from invert.errors import ExitCode, ImageError, NoInputError, UsageError, display_path
 from invert.images.decoding import ImagePolicy
 from invert.images.target import Target
-from invert.projection.config import PRESETS, method_digest, with_defaults
+from invert.projection.config import METHOD_SETTINGS, ProjectConfig, arguments_of, method_digest, with_defaults
 
 if TYPE_CHECKING:
     from invert.attribution.candidate import Asked, Candidate
@@ -220,42 +221,57 @@ def plain_verdict(distances: Sequence[float], threshold: float, candidates: "Seq
 _BATCH = 16
 
 
-@click.command(short_help="Say whether a network drew images.")
+@options.command(
+    short_help="Say whether a network synthesised images.",
+    examples=(
+        "invert attribute photo.png --network ffhq.pkl",
+        "invert attribute photos/ --network ffhq.pkl --network cats.pkl --report verdicts.html",
+    ),
+)
 @click.argument("paths", metavar="PATH...", nargs=-1, required=True, type=click.Path(path_type=Path))
-@click.option(
+@options.option(
     "--network",
     "network_paths",
     multiple=True,
     metavar="FILE",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help="A network that may have drawn them; may be given several times.",
+    help="Network that may have synthesised the images; may be given several times.",
 )
-@click.option(
+@options.option(
     "--calibration",
     "calibration_paths",
     multiple=True,
     metavar="FILE",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help="Of a network, by 'invert calibrate'.  [default: looked up beside the network, in the cache, in data/]",
+    help="Calibration of a network, made by 'invert calibrate'; may be given several times."
+    "  [default: the one beside the network, in the cache or in data/]",
 )
-@click.option("--threshold", type=float, metavar="D", help="The paper's plain rule: LPIPS below D. Error rate unknown.")
-@click.option(
-    "--fpr", "rate", type=float, metavar="P", help="Rate of false attributions.  [default: the calibration's]"
+@options.option(
+    "--fpr",
+    "rate",
+    type=float,
+    metavar="P",
+    help="Rate of false attributions to keep.  [default: the calibration's]",
 )
-@click.option("--report", metavar="FILE.html", type=click.Path(dir_okay=False, path_type=Path), help="Write a report.")
-@click.option("--csv", "as_csv", is_flag=True, help="Write CSV to stdout.")
-@click.option("--preset", type=click.Choice(list(PRESETS)), help="[default: the calibration's, or verdict]")
-@click.option("--steps", type=int, metavar="N", help="[default: the calibration's]")
-@click.option("--lpips", type=click.Choice(["vgg", "alex"]), help="[default: the calibration's]")
-@click.option("--restarts", type=int, metavar="R", help="[default: the calibration's]")
-@click.option("--bank", type=int, metavar="N", help="[default: the calibration's]")
-@options.class_index
-@click.option("--seed", default=0, show_default=True, metavar="N", help="Of the random numbers of each image.")
-@click.option("--batch", type=int, metavar="N", help="Images optimised together.  [default: at most 16]")
-@click.option("--threads", type=int, metavar="N", help="CPU threads.")
-@click.option("--device", default="auto", show_default=True, type=click.Choice(["auto", "cpu", "cuda"]))
-@click.option("--max-pixels", type=click.IntRange(min=1), metavar="N", help="Refuse larger images.")
-@click.option("--follow", is_flag=True, help="Follow links that lead out of the folders named.")
+@options.option(
+    "--threshold",
+    type=float,
+    metavar="D",
+    help="Apply the paper's plain rule, LPIPS below D, whose error rate is unknown.",
+)
+@options.option(
+    "--report",
+    metavar="FILE.html",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Write a report of all verdicts as one HTML page.",
+)
+@options.settings(
+    ProjectConfig,
+    defaults=dict.fromkeys(METHOD_SETTINGS, options.Unset("the calibration's")),
+)
+@options.max_pixels
+@options.follow
+@options.option("--csv", "as_csv", is_flag=True, help="Write CSV to stdout.", group=OUTPUT)
 @options.as_json
 @options.quiet
 @options.overwrite
@@ -281,7 +297,8 @@ def attribute(
     """Say of each image whether it is attributed to a network, to none of these, or whether it cannot be told.
 
     The error rate of a verdict is that of the network's calibration, for images like those it was made with.
-    Settings come from there; a calibration of another method or network is refused.
+    The settings of the method come from there too, and a calibration of another method or network is refused.
+    Without a calibration, preset verdict measures distances alone.
     """
     _check(threshold, rate, as_csv, as_json, report, overwrite)
     policy = ImagePolicy() if max_pixels is None else ImagePolicy(max_pixels=max_pixels)
@@ -347,14 +364,12 @@ def _calibrate_command(candidate: "Candidate") -> str:
     from invert.projection.start import bank_size
 
     command = ["invert", "calibrate", "--network", os.fspath(candidate.path), "--real", "DIR", "--other", "DIR"]
-    usual = with_defaults({"preset": candidate.config.preset}) | {"preset": "verdict", "lpips": "vgg", "restarts": 1}
-    for name, value in usual.items():
-        if getattr(candidate.config, name) != value:
-            command += [f"--{name}", str(getattr(candidate.config, name))]
-    if candidate.config.starts_from_bank and candidate.config.bank != bank_size(candidate.resolution):
-        command += ["--bank", str(candidate.config.bank)]
-    if candidate.config.class_index is not None:
-        command += ["--class", str(candidate.config.class_index)]
+    config = candidate.config
+    usual = ProjectConfig(**with_defaults({"preset": config.preset}))
+    usual = dataclasses.replace(config, **{name: getattr(usual, name) for name in METHOD_SETTINGS})
+    if config.starts_from_bank:
+        usual = dataclasses.replace(usual, bank=bank_size(candidate.resolution))
+    command += arguments_of(config, unlike=dataclasses.replace(usual, preset="verdict"))
     return f"Make one with: {display_path(shlex.join(command))}"
 
 

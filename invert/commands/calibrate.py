@@ -17,7 +17,7 @@ from invert.commands.measuring import NAME, PopulationMeter, list_population
 from invert.durable import ensure_folder, exclusive_lock, write_atomic
 from invert.errors import ExitCode, OutputError, UsageError, display_path
 from invert.images.decoding import ImagePolicy
-from invert.projection.config import PRESETS, ProjectConfig, with_defaults
+from invert.projection.config import ProjectConfig, with_defaults
 
 if TYPE_CHECKING:
     from generator.files.reading import LoadedNetwork
@@ -26,45 +26,104 @@ if TYPE_CHECKING:
 
 __all__ = ["calibrate"]
 
+_PROMISE = "Thresholds"
 
-@click.command(short_help="Set the thresholds that verdicts need.")
+
+@options.command(
+    short_help="Set the thresholds that verdicts need.",
+    examples=(
+        "invert calibrate --network ffhq.pkl --real photos/",
+        "invert calibrate --network ffhq.pkl --real photos/ --other cats=cat-images/ --fpr 0.001",
+    ),
+)
 @options.network(required=False)
-@click.option("--real", "real", required=True, metavar="DIR", type=click.Path(path_type=Path), help="Real images.")
-@click.option(
+@options.option(
+    "--real",
+    "real",
+    required=True,
+    metavar="DIR",
+    type=click.Path(path_type=Path),
+    help="Folder of real images, like those that the network was trained on.",
+)
+@options.option(
     "--other",
     "others",
     multiple=True,
     metavar="[NAME=]DIR",
-    help="Images of another origin, such as a sibling network; may be given several times.",
+    help="Folder of images of another origin, such as another network; may be given several times.",
 )
-@click.option("--count", default=400, show_default=True, type=click.IntRange(8, 1_000_000), help="Own samples.")
-@click.option("--fpr", "rate", default=0.01, show_default=True, help="Rate of false attributions to promise.")
-@click.option("--confidence", default=0.95, show_default=True, help="With which it is promised.")
-@click.option("--candidates", default=1, show_default=True, help="Networks that share the rate in one verdict.")
-@click.option("--score", default="evidence", show_default=True, type=click.Choice(SCORES), help="That decides.")
-@click.option("--rule", default="neyman-pearson", show_default=True, type=click.Choice(RULES))
-@click.option("--bins", default=1, show_default=True, help="Bins of complexity with thresholds of their own.")
-@click.option(
-    "-o", "--out", metavar="FILE", type=click.Path(path_type=Path), help="[default: NETWORK.calibration.json]"
+@options.option(
+    "--count",
+    default=400,
+    show_default=True,
+    type=click.IntRange(8, 1_000_000),
+    help="Number of the network's own samples.",
 )
-@click.option(
+@options.option(
+    "-o",
+    "--out",
+    metavar="FILE",
+    type=click.Path(path_type=Path),
+    help="The calibration.  [default: NETWORK.calibration.json]",
+)
+@options.option(
     "--from",
     "earlier_path",
     metavar="FILE",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help="Take over what an earlier calibration of the same method measured.",
+    help="Earlier calibration of the same method, whose measurements are reused.",
 )
-@click.option("--preset", default="verdict", show_default=True, type=click.Choice(list(PRESETS)))
-@click.option("--steps", type=int, metavar="N", help="Optimisation steps.  [default: that of the preset]")
-@click.option("--lpips", default="vgg", show_default=True, type=click.Choice(["vgg", "alex"]), help="Distance.")
-@click.option("--noise", type=click.Choice(["optimise", "fixed", "zero"]), help="[default: that of the preset]")
-@click.option("--restarts", default=1, show_default=True, metavar="N", help="Tries per image; the best one counts.")
-@click.option("--bank", type=int, metavar="N", help="Samples that preset verdict starts from.  [default: by size]")
-@options.class_index
-@click.option("--batch", type=int, metavar="N", help="Images optimised together.")
-@click.option("--workers", type=click.IntRange(1, 256), metavar="N", help="Processes.  [default: one per processor]")
-@click.option("--threads", type=int, metavar="N", help="CPU threads of each process.  [default: 1]")
-@click.option("--device", default="auto", show_default=True, type=click.Choice(["auto", "cpu", "cuda"]))
+@options.option(
+    "--fpr",
+    "rate",
+    default=0.01,
+    show_default=True,
+    help="Rate of false attributions to promise.",
+    group=_PROMISE,
+)
+@options.option(
+    "--confidence",
+    default=0.95,
+    show_default=True,
+    help="Confidence with which the rate is promised.",
+    group=_PROMISE,
+)
+@options.option(
+    "--candidates",
+    default=1,
+    show_default=True,
+    help="Number of networks that share the rate in one verdict.",
+    group=_PROMISE,
+)
+@options.option(
+    "--score",
+    default="evidence",
+    show_default=True,
+    type=click.Choice(SCORES),
+    help="Score that decides.",
+    group=_PROMISE,
+)
+@options.option(
+    "--rule",
+    default="neyman-pearson",
+    show_default=True,
+    type=click.Choice(RULES),
+    help="Rule that sets the thresholds.",
+    group=_PROMISE,
+)
+@options.option(
+    "--bins",
+    default=1,
+    show_default=True,
+    help="Number of bins of image complexity, each with thresholds of its own.",
+    group=_PROMISE,
+)
+@options.settings(
+    ProjectConfig,
+    without=("seed",),
+    defaults={"preset": "verdict", "threads": options.Unset("1")},
+)
+@options.workers(None, help="Processes that share the images.  [default: one per processor]")
 @options.as_json
 @options.quiet
 @options.overwrite
@@ -90,7 +149,7 @@ def calibrate(
     """Measure fresh samples of the network, and images that are not its own, and set thresholds on them.
 
     A threshold promises that at most --fpr of images like the others given are attributed to the network by mistake.
-    The strictest threshold of the single populations is used. The same command again goes on where it was stopped.
+    The strictest threshold of the single populations is used. The same command again resumes where it was stopped.
     With --from, only images that the earlier calibration does not have are projected.
     """
     settings = CalibrationSettings(score, rule, rate, confidence, candidates, bins)

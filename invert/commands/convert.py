@@ -13,11 +13,17 @@ from invert.errors import UsageError, display_path
 __all__ = ["convert"]
 
 
-@click.command(short_help="Write a network as safetensors.")
+@options.command(
+    short_help="Write a network as safetensors.",
+    examples=(
+        "invert convert ffhq.pkl ffhq.safetensors",
+        "invert convert ffhq.pkl ffhq.safetensors --overwrite --json",
+    ),
+)
 @click.argument("source", metavar="IN", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.argument("destination", metavar="OUT.safetensors", type=click.Path(path_type=Path))
-@options.overwrite
 @options.as_json
+@options.overwrite
 def convert(source: Path, destination: Path, overwrite: bool, as_json: bool) -> None:
     """Write the network in IN as safetensors, in which a file cannot ask for anything to be run.
 

@@ -17,30 +17,38 @@ from invert.errors import ExitCode, ImageError, InvertError, UsageError, display
 __all__ = ["dataset"]
 
 
-@click.command(short_help="Make a zip of training images.")
+@options.command(
+    short_help="Make a zip of training images.",
+    examples=(
+        "invert dataset photos/ photos256.zip --resolution 256",
+        "invert dataset train-images-idx3-ubyte.gz digits.zip --resolution 32 --pad",
+    ),
+)
 @click.argument("src", type=click.Path(exists=True, path_type=Path))
 @click.argument("out", type=click.Path(path_type=Path), metavar="OUT.zip")
-@click.option("--resolution", type=int, metavar="R", help="Bring all to R x R, a power of two from 4 to 4096.")
-@click.option(
+@options.option("--resolution", type=int, metavar="R", help="Bring all images to R x R, a power of two from 4 to 4096.")
+@options.option(
     "--crop",
     default="center",
     show_default=True,
     type=click.Choice(["center", "none"]),
-    help="With --resolution: cut the centre square, or refuse what is not square.",
+    help="With --resolution: cut the centre square, or refuse images that are not square.",
 )
-@click.option("--pad", is_flag=True, help="With --resolution: put smaller images on black instead of enlarging them.")
-@click.option("--channels", type=click.Choice(["1", "3"]), help="Grey or RGB.  [default: as the first image]")
-@click.option(
+@options.option("--pad", is_flag=True, help="With --resolution: put smaller images on black instead of enlarging them.")
+@options.option(
+    "--channels", type=click.Choice(["1", "3"]), help="Channels: 1 is grey, 3 is RGB.  [default: as the first image]"
+)
+@options.option(
     "--labels",
     "label_source",
     default="file",
     show_default=True,
     type=click.Choice(["file", "folders", "none"]),
-    help="Classes from dataset.json or an IDX file of labels, from the direct subfolders' names, or none.",
+    help="Source of the classes: dataset.json or an IDX file of labels, the names of the direct subfolders, or none.",
 )
-@click.option("--follow", is_flag=True, help="Follow links that lead out of the folder.")
-@options.quiet
+@options.follow
 @options.as_json
+@options.quiet
 @options.overwrite
 def dataset(
     src: Path,

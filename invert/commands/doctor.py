@@ -32,10 +32,13 @@ class _BuildError(OutputError):
     what = "native kernels"
 
 
-@click.command()
-@click.option("--build", is_flag=True, help="Build the native kernels now, also where that failed before.")
-@click.option("--cuda", is_flag=True, help="With --build: build those for CUDA, too.")
-@click.option(
+@options.command(
+    short_help="Show what this installation has, and build the native kernels.",
+    examples=("invert doctor --build", "invert doctor --shared /mnt/cluster/photos"),
+)
+@options.option("--build", is_flag=True, help="Build the native kernels now, also where that failed before.")
+@options.option("--cuda", is_flag=True, help="With --build: build the kernels for CUDA, too.")
+@options.option(
     "--shared",
     type=click.Path(exists=True, file_okay=False, path_type=Path),
     metavar="DIR",

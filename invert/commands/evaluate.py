@@ -20,6 +20,7 @@ from invert.commands.measuring import NAME, PopulationMeter, list_population
 from invert.durable import ensure_folder, exclusive_lock, write_atomic
 from invert.errors import ExitCode, ImageError, UsageError, display_path
 from invert.images.decoding import ImagePolicy
+from invert.projection.config import ProjectConfig
 
 if TYPE_CHECKING:
     from invert.attribution.calibration import Calibration
@@ -32,26 +33,53 @@ __all__ = ["evaluate"]
 _RESULTS = ("evaluation.json", "evaluation.html", "histograms.png", "roc.png")
 
 
-@click.command(short_help="See how well a calibration does on other images.")
+@options.command(
+    short_help="Measure how well a calibration does on other images.",
+    examples=(
+        "invert evaluate --network ffhq.pkl --positive samples/ --negative real=photos/",
+        'invert evaluate --network ffhq.pkl --positive samples/ --negative real=photos/ --perturb "jpeg:90,75 blur:1"',
+    ),
+)
 @options.network(required=False)
-@click.option(
+@options.option(
     "--calibration",
     "calibration_path",
     metavar="FILE",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help="[default: looked up as by 'invert attribute']",
+    help="Calibration of the network.  [default: looked up as by 'invert attribute']",
 )
-@click.option("--positive", required=True, metavar="DIR", type=click.Path(path_type=Path), help="Images it drew.")
-@click.option("--negative", "negatives", required=True, multiple=True, metavar="NAME=DIR", help="Images of others.")
-@click.option(
-    "--perturb", multiple=True, metavar="LIST", help='Also perturbed, such as "jpeg:90,75 resize:0.5 blur:1".'
+@options.option(
+    "--positive",
+    required=True,
+    metavar="DIR",
+    type=click.Path(path_type=Path),
+    help="Folder of images that the network synthesised.",
 )
-@click.option("--count", type=click.IntRange(min=1), metavar="K", help="The first K images of each folder only.")
-@click.option("--out", default=Path("evaluation"), show_default=True, metavar="DIR", type=click.Path(path_type=Path))
-@click.option("--workers", type=click.IntRange(1, 256), metavar="N", help="Processes.  [default: one per processor]")
-@click.option("--threads", type=click.IntRange(1, 4096), default=1, show_default=True, help="Of each process.")
-@click.option("--batch", type=click.IntRange(1, 4096), metavar="N", help="Images optimised together.")
-@click.option("--device", default="auto", show_default=True, type=click.Choice(["auto", "cpu", "cuda"]))
+@options.option(
+    "--negative",
+    "negatives",
+    required=True,
+    multiple=True,
+    metavar="NAME=DIR",
+    help="Folder of images of another origin, with a name for them; may be given several times.",
+)
+@options.option(
+    "--perturb",
+    multiple=True,
+    metavar="LIST",
+    help='Evaluate also on perturbed images, such as "jpeg:90,75 resize:0.5 blur:1".',
+)
+@options.option("--count", type=click.IntRange(min=1), metavar="K", help="Take only the first K images of each folder.")
+@options.option(
+    "--out",
+    default=Path("evaluation"),
+    show_default=True,
+    metavar="DIR",
+    type=click.Path(path_type=Path),
+    help="Folder of the results.",
+)
+@options.settings(ProjectConfig, only=("batch", "threads", "device"), defaults={"threads": 1})
+@options.workers(None, help="Processes that share the images.  [default: one per processor]")
 @options.as_json
 @options.quiet
 @options.overwrite
@@ -71,10 +99,11 @@ def evaluate(
     quiet: bool,
     overwrite: bool,
 ) -> int:
-    """Measure images whose origin is known, and hold what the calibration says of them against it.
+    """Measure images whose origin is known, and compare what the calibration says of them with it.
 
-    Writes evaluation.json, evaluation.html, histograms.png (the distances, as in figure 10 of the StyleGAN2 paper) and
-    roc.png. The same command again goes on where it was stopped.
+    This writes evaluation.json, evaluation.html, histograms.png (the distances, as in figure 10 of the StyleGAN2
+    paper) and roc.png. The settings of the method are the calibration's. The same command again resumes where it was
+    stopped.
     """
     from invert.attribution.perturbations import parse_perturbations
 

@@ -1,6 +1,5 @@
-"""`invert generate`: draw images from seeds."""
+"""`invert generate`: images from seeds."""
 
-import math
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -24,21 +23,27 @@ __all__ = ["generate"]
 Pixels = npt.NDArray[np.uint8]
 
 
-@click.command(short_help="Draw images from seeds.")
-@options.network(required=True)
-@click.option("--seeds", required=True, type=options.SEEDS, metavar="LIST", help="Such as 0-15 or 1,5,7-9.")
-@click.option("--psi", default=1.0, show_default=True, help="Truncation towards the mean w: 1 none, 0 the mean.")
-@click.option("--cutoff", type=click.IntRange(min=0), metavar="L", help="Truncate only the L coarsest layers.")
-@options.class_index
-@click.option(
-    "--noise",
-    default="const",
-    show_default=True,
-    type=click.Choice(["const", "random", "none"]),
-    help="Noise maps: those stored in the network, fresh ones for each seed, or none.",
+@options.command(
+    short_help="Generate images from seeds.",
+    examples=(
+        "invert generate --network ffhq.pkl --seeds 0-15 --out samples",
+        "invert generate --network ffhq.pkl --seeds 1,5,7-9 --psi 0.7 --grid --out samples",
+    ),
 )
-@click.option("--out", required=True, metavar="DIR", type=click.Path(file_okay=False, path_type=Path))
-@click.option("--grid", is_flag=True, help="Also write all images as one, grid.png.")
+@options.network(required=True)
+@options.option("--seeds", required=True, type=options.SEEDS, metavar="LIST", help="Seeds, such as 0-15 or 1,5,7-9.")
+@options.option(
+    "--out",
+    required=True,
+    metavar="DIR",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Folder of the images.",
+)
+@options.psi
+@options.cutoff
+@options.noise_inputs
+@options.class_index
+@options.option("--grid", is_flag=True, help="Also write all images on one sheet, grid.png.")
 @options.overwrite
 @options.as_json
 def generate(
@@ -53,12 +58,10 @@ def generate(
     overwrite: bool,
     as_json: bool,
 ) -> None:
-    """Draw one image per seed.
+    """Generate one image per seed.
 
-    Seed S is the latent code numpy.random.RandomState(S).randn(1, z_dim), as in the published code.
+    Seed S stands for the latent numpy.random.RandomState(S).randn(1, z_dim), as in the published code.
     """
-    if not math.isfinite(psi):
-        raise UsageError(f"--psi {psi} is not a finite number")
     paths = {seed: out / f"seed{seed:04d}.png" for seed in seeds}
     written = [*paths.values(), *([out / "grid.png"] if grid else [])]
     existing = next((path for path in written if path.exists()), None)
@@ -69,6 +72,7 @@ def generate(
 
         generator = load(network_path).generator
     options.check_class(generator.config.mapping.c_dim, class_index, required=True)
+    options.check_cutoff(generator, cutoff)
 
     ensure_folder(out)
     output = Output(as_json=as_json)

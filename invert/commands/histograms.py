@@ -16,7 +16,13 @@ _MOST = 6
 _SUFFIX = ".calibration"
 
 
-@click.command(short_help="Draw the distances of calibrations side by side: figure 10 of StyleGAN2.")
+@options.command(
+    short_help="Plot the distances of calibrations side by side: figure 10 of StyleGAN2.",
+    examples=(
+        "invert histograms ffhq.calibration.json --out distances.png",
+        "invert histograms stylegan.calibration.json stylegan2.calibration.json --out distances.png",
+    ),
+)
 @click.argument(
     "paths",
     metavar="CALIBRATION...",
@@ -24,23 +30,23 @@ _SUFFIX = ".calibration"
     required=True,
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
 )
-@click.option("--score", default="lpips", show_default=True, type=click.Choice(SCORES), help="That is drawn.")
 @sheets.out(required=True)
-@options.overwrite
+@options.option("--score", default="lpips", show_default=True, type=click.Choice(SCORES), help="Score that is plotted.")
 @options.as_json
 @options.quiet
+@options.overwrite
 def histograms(paths: tuple[Path, ...], score: str, out: Path, overwrite: bool, as_json: bool, quiet: bool) -> None:
-    """Draw what each calibration measured: how far a network's own images are from what it makes of them, and others.
+    """Plot what each calibration measured: how far a network's own images, and others, are from their reconstructions.
 
     The better the two part, the more surely an image can be attributed to the network: Karras et al. 2020, figure 10.
-    Only calibrations of the same method can be compared, apart from the network; others are drawn with a warning.
+    Only calibrations of the same method can be compared, apart from the network; others are plotted with a warning.
     """
     sheets.hold_outputs([out], ".png", overwrite)
     if len(paths) > _MOST:
-        raise UsageError(f"{len(paths)} calibrations are more than {_MOST}", advice="Draw them in several images.")
+        raise UsageError(f"{len(paths)} calibrations are more than {_MOST}", advice="Plot them in several images.")
     with Output(as_json=as_json, quiet=quiet) as output:
         from invert.attribution.calibration_file import read_calibration
-        from invert.attribution.report.calibration_charts import draw_side_by_side, population_values
+        from invert.attribution.report.charts import draw_side_by_side, population_values
         from invert.projection.config import differing_keys
         from invert.statistics.intervals import auc
 
@@ -63,4 +69,4 @@ def histograms(paths: tuple[Path, ...], score: str, out: Path, overwrite: bool, 
         ensure_folder(out.parent)
         write_atomic(out, draw_side_by_side(drawn, score))
         record = {"type": "summary", "code": "done", "out": str(out), "score": score, "calibrations": found}
-        output.result(record, *lines, f"drawn in {display_path(out)}")
+        output.result(record, *lines, f"plotted in {display_path(out)}")

@@ -22,7 +22,10 @@ Row = tuple[str, tuple[int, ...], int]
 _BUFFERS = frozenset({"w_avg", "noise_const", "resample_filter"})
 
 
-@click.command(short_help="Show what a network file holds.")
+@options.command(
+    short_help="Show what a network file holds.",
+    examples=("invert info ffhq.pkl", "invert info network.safetensors --json"),
+)
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @options.as_json
 def info(file: Path, as_json: bool) -> None:

@@ -26,47 +26,63 @@ __all__ = ["interpolate"]
 _MAX_FRAMES = 100_000
 
 
-@click.command(short_help="Draw the way from one latent to another.")
+@options.command(
+    short_help="Show the way from one latent to another.",
+    examples=(
+        "invert interpolate --network ffhq.pkl --from 1 --to 5 --out way.png",
+        "invert interpolate --network ffhq.pkl --keys 1,5,1 --steps 60 --video way.mp4",
+    ),
+)
 @options.network(required=True)
-@click.option("--from", "first", type=sheets.LATENT, metavar="LATENT", help="Where it begins.")
-@click.option("--to", "last", type=sheets.LATENT, metavar="LATENT", help="Where it ends.")
-@click.option("--keys", type=sheets.LATENTS, metavar="LATENTS", help="Two or more to pass, instead of the two.")
-@click.option(
+@options.option("--from", "first", type=sheets.LATENT, metavar="LATENT", help="Latent at which the way begins.")
+@options.option("--to", "last", type=sheets.LATENT, metavar="LATENT", help="Latent at which the way ends.")
+@options.option(
+    "--keys", type=sheets.LATENTS, metavar="LATENTS", help="Two or more latents to pass, in place of --from and --to."
+)
+@options.option(
     "--steps",
     default=11,
     show_default=True,
     type=click.IntRange(2, _MAX_FRAMES),
     metavar="K",
-    help="Frames from each latent to the next, both included.",
+    help="Number of frames from each latent to the next, both included.",
 )
-@click.option(
+@options.option(
     "--space",
     type=click.Choice(["z", "w"]),
-    help="z: along the sphere (slerp). w: straight (lerp).  [default: z; w with projections, which have no z]",
+    help="Space of the way: z along the sphere (slerp), w straight (lerp)."
+    "  [default: z; w with projections, which have no z]",
 )
-@sheets.psi
-@sheets.cutoff
-@options.class_index
-@sheets.noise
-@sheets.scale
 @sheets.out(required=False)
-@click.option(
+@options.option(
     "--frames",
     "folder",
     metavar="DIR",
     type=click.Path(file_okay=False, path_type=Path),
-    help="Write every frame, at the network's size.",
+    help="Folder to which every frame is written, at the network's size.",
 )
-@click.option(
+@options.option(
     "--video",
     metavar="FILE.mp4",
     type=click.Path(dir_okay=False, path_type=Path),
-    help="Write all frames as H.264 (pip install 'invert[video]').",
+    help="Video of all frames, H.264; needs pip install 'invert[video]'.",
 )
-@click.option("--rate", default=30, show_default=True, type=click.IntRange(1, 240), help="Frames per second.")
-@options.overwrite
+@options.option(
+    "--rate",
+    default=30,
+    show_default=True,
+    type=click.IntRange(1, 240),
+    metavar="N",
+    help="Frames per second of the video.",
+)
+@options.psi
+@options.cutoff
+@options.class_index
+@options.noise_inputs
+@sheets.scale
 @options.as_json
 @options.quiet
+@options.overwrite
 def interpolate(
     network_path: Path,
     first: Reference | None,
@@ -87,10 +103,10 @@ def interpolate(
     as_json: bool,
     quiet: bool,
 ) -> None:
-    """Draw the images between latents: on a sheet (--out), one by one (--frames), as a video (--video).
+    """Generate the images between latents: on a sheet (--out), one by one (--frames), as a video (--video).
 
     The way leads from --from to --to, or along all --keys (1,5,1 returns). The latents themselves look as 'invert
-    generate' draws them. All frames have the same noise: with --noise random that of the first latent.
+    generate' makes them. All frames have the same noise: with --noise random that of the first latent.
 
     A LATENT is a seed (5) or a projection (photo.npz, latents.h5:3); LATENTS have commas between them.
     """
@@ -99,7 +115,7 @@ def interpolate(
     count = (len(passed) - 1) * (steps - 1) + 1
     names = _hold_outputs(out, folder, video, count, overwrite)
     with Output(as_json=as_json, quiet=quiet) as output:
-        loaded = sheets.load_network(network_path, psi, cutoff, output)
+        loaded = sheets.load_network(network_path, cutoff, output)
         scale = sheets.scale_for(loaded.generator, scale)
         side = loaded.generator.config.synthesis.img_resolution
 

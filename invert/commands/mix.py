@@ -2,8 +2,6 @@
 
 from pathlib import Path
 
-import click
-
 from invert.cli import options, sheets
 from invert.cli.output import Output
 from invert.errors import UsageError, display_path
@@ -12,26 +10,32 @@ from invert.sheets.references import Reference
 __all__ = ["mix"]
 
 
-@click.command(short_help="Mix the styles of latents: figure 3 of StyleGAN.")
+@options.command(
+    short_help="Mix the styles of latents: figure 3 of StyleGAN.",
+    examples=(
+        "invert mix --network ffhq.pkl --rows 0-2 --cols 5,7 --styles 0-3 --out mix.png",
+        "invert mix --network ffhq.pkl --rows photo.npz --cols latents.h5:0-4 --styles 8-17 --out mix.png",
+    ),
+)
 @options.network(required=True)
-@click.option("--rows", required=True, type=sheets.LATENTS, metavar="LATENTS", help="Sources on the left.")
-@click.option("--cols", required=True, type=sheets.LATENTS, metavar="LATENTS", help="Sources at the top.")
-@click.option(
+@options.option("--rows", required=True, type=sheets.LATENTS, metavar="LATENTS", help="Sources on the left.")
+@options.option("--cols", required=True, type=sheets.LATENTS, metavar="LATENTS", help="Sources at the top.")
+@options.option(
     "--styles",
     required=True,
     type=options.SEEDS,
     metavar="LIST",
     help="Styles taken from the source at the top, such as 0-3; 0 is the coarsest.",
 )
-@sheets.psi
-@sheets.cutoff
-@options.class_index
-@sheets.noise
-@sheets.scale
 @sheets.out(required=True)
-@options.overwrite
+@options.psi
+@options.cutoff
+@options.class_index
+@options.noise_inputs
+@sheets.scale
 @options.as_json
 @options.quiet
+@options.overwrite
 def mix(
     network_path: Path,
     rows: tuple[Reference, ...],
@@ -47,7 +51,7 @@ def mix(
     as_json: bool,
     quiet: bool,
 ) -> None:
-    """Draw a table of images that mix the styles of two latents.
+    """Generate a table of images that mix the styles of two latents.
 
     Each image has the named --styles of the source at the top of its column, and all other styles and the noise of
     the source at the left of its row: sources B and A of Karras et al. 2019, figure 3.
@@ -56,7 +60,7 @@ def mix(
     """
     sheets.hold_outputs([out], ".png", overwrite)
     with Output(as_json=as_json, quiet=quiet) as output:
-        loaded = sheets.load_network(network_path, psi, cutoff, output)
+        loaded = sheets.load_network(network_path, cutoff, output)
         generator = loaded.generator
         far = next((style for style in styles if style >= generator.num_ws), None)
         if far is not None:

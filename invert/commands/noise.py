@@ -21,34 +21,48 @@ if TYPE_CHECKING:
 __all__ = ["noise"]
 
 
-@click.command(short_help="Draw what noise does: figures 4 and 5 of StyleGAN.")
-@options.network(required=True)
-@click.option("--seed", "latent", required=True, type=sheets.LATENT, metavar="LATENT", help="What to draw.")
-@click.option(
-    "--shown", default=6, show_default=True, type=click.IntRange(1, 100), metavar="K", help="Realisations on the sheet."
+@options.command(
+    short_help="Show what noise does: figures 4 and 5 of StyleGAN.",
+    examples=(
+        "invert noise --network ffhq.pkl --seed 5 --out noise.png",
+        "invert noise --network ffhq.pkl --seed photo.npz --count 20 --out noise.png",
+    ),
 )
-@click.option(
+@options.network(required=True)
+@options.option(
+    "--seed", "latent", required=True, type=sheets.LATENT, metavar="LATENT", help="The latent that is shown."
+)
+@sheets.out(required=True)
+@options.option(
+    "--shown",
+    default=6,
+    show_default=True,
+    type=click.IntRange(1, 100),
+    metavar="K",
+    help="Number of realisations on the sheet.",
+)
+@options.option(
     "--count",
     default=100,
     show_default=True,
     type=click.IntRange(2, 100_000),
     metavar="N",
-    help="Realisations that the standard deviation is of.",
+    help="Number of realisations from which the standard deviation is computed.",
 )
-@click.option(
+@options.option(
     "--coarse",
     type=click.IntRange(min=0),
     metavar="PX",
-    help="Inputs up to so many pixels are coarse.  [default: the lower half of the resolutions, 32 of 1024]",
+    help="Largest resolution whose inputs count as coarse."
+    "  [default: the lower half of the resolutions, up to 32 of 1024]",
 )
-@sheets.psi
-@sheets.cutoff
+@options.psi
+@options.cutoff
 @options.class_index
 @sheets.scale
-@sheets.out(required=True)
-@options.overwrite
 @options.as_json
 @options.quiet
+@options.overwrite
 def noise(
     network_path: Path,
     latent: Reference,
@@ -64,7 +78,7 @@ def noise(
     as_json: bool,
     quiet: bool,
 ) -> None:
-    """Draw one latent with other noise, and with noise in some layers only.
+    """Generate one latent with other noise, and with noise in some layers only.
 
     The sheet has realisations of the noise; images with noise in all, no, only the fine and only the coarse inputs;
     below each the standard deviation of every pixel (Karras et al. 2019, figures 4 and 5). Realisation K is the noise
@@ -74,7 +88,7 @@ def noise(
     """
     sheets.hold_outputs([out], ".png", overwrite)
     with Output(as_json=as_json, quiet=quiet) as output:
-        loaded = sheets.load_network(network_path, psi, cutoff, output)
+        loaded = sheets.load_network(network_path, cutoff, output)
         generator = loaded.generator
         (source,) = sheets.find([latent], loaded, class_index, output)
 

@@ -14,9 +14,12 @@ from invert.store.locks import lock_output
 __all__ = ["pack"]
 
 
-@click.command(short_help="Make the HDF5 file of a batch whose shards are done.")
+@options.command(
+    short_help="Make the HDF5 file of a batch whose shards are done.",
+    examples=("invert pack photos.h5", "invert pack photos.h5 --partial"),
+)
 @click.argument("out", metavar="FILE.h5", type=click.Path(path_type=Path))
-@click.option(
+@options.option(
     "--partial", is_flag=True, help="Pack what there is of a batch that is not finished, and keep its journal."
 )
 @options.as_json

@@ -19,7 +19,7 @@ from invert.errors import ExitCode, ImageError, NoInputError, UsageError, displa
 from invert.images.decoding import ImagePolicy
 from invert.images.scan import scan
 from invert.images.target import read
-from invert.projection.config import PRESETS, ProjectConfig, method_record, with_defaults
+from invert.projection.config import ProjectConfig, method_record, with_defaults
 from invert.store.folder import INDEX, Entry, FolderStore, known_images, open_folder
 from invert.store.manifest import NOISE_TYPES
 
@@ -30,57 +30,64 @@ if TYPE_CHECKING:
 
 __all__ = ["project"]
 
+_HDF5 = "HDF5 output (--out FILE.h5)"
 
-@click.command(short_help="Find the latent code and noise of images.")
+
+@options.command(
+    short_help="Find the latent and the noise maps of images.",
+    examples=(
+        "invert project photo.png --network ffhq.pkl",
+        "invert project photos/ --network ffhq.pkl --out photos.h5 --workers 4",
+    ),
+)
 @click.argument("images", metavar="IMAGE...", nargs=-1, required=True, type=click.Path(path_type=Path))
 @options.network(required=False)
-@click.option(
-    "--out", default=Path("projections"), show_default=True, metavar="DIR|FILE.h5", type=click.Path(path_type=Path)
-)
-@click.option("--steps", type=int, metavar="N", help="Optimisation steps.  [default: 1000, of verdict 50]")
-@click.option("--preset", default="paper", show_default=True, type=click.Choice(list(PRESETS)))
-@click.option("--lpips", default="vgg", show_default=True, type=click.Choice(["vgg", "alex"]), help="Distance.")
-@click.option(
-    "--noise",
-    type=click.Choice(["optimise", "fixed", "zero"]),
-    help="Noise maps: optimised too, those stored in the network, or none.  [default: optimise, of verdict fixed]",
-)
-@click.option("--noise-weight", default=1e5, show_default="1e5", metavar="X", help="Of the noise regulariser.")
-@click.option("--seed", default=0, show_default=True, metavar="N", help="Of the random numbers of each image.")
-@click.option("--restarts", default=1, show_default=True, metavar="N", help="Independent tries; the best one counts.")
-@click.option("--bank", type=int, metavar="N", help="Samples that preset verdict starts from.  [default: by size]")
-@click.option("--batch", type=int, metavar="N", help="Images optimised together.  [default: at most 8]")
-@click.option("--threads", type=int, metavar="N", help="CPU threads.")
-@click.option(
-    "--precision",
-    default="float32",
+@options.option(
+    "--out",
+    default=Path("projections"),
     show_default=True,
-    type=click.Choice(["float32", "bfloat16"]),
-    help="Of the feature maps; bfloat16 is for processors that have it.",
+    metavar="DIR|FILE.h5",
+    type=click.Path(path_type=Path),
+    help="Folder of the results, or one HDF5 file for all of them.",
 )
-@click.option("--device", default="auto", show_default=True, type=click.Choice(["auto", "cpu", "cuda"]))
-@options.class_index
-@click.option("--max-pixels", type=click.IntRange(min=1), metavar="N", help="Refuse larger images.")
-@click.option("--follow", is_flag=True, help="Follow links that lead out of the folders named.")
-@click.option("--workers", default=1, show_default=True, type=click.IntRange(1, 256), help="Processes (HDF5 output).")
-@click.option("--shard", type=options.SHARD, metavar="I/N", help="Do share I of N of the images (HDF5 output).")
-@click.option(
+@options.settings(ProjectConfig)
+@options.max_pixels
+@options.follow
+@options.workers(1, help="Processes that share the images.", group=_HDF5)
+@options.option("--shard", type=options.SHARD, metavar="I/N", help="Do share I of N of the images.", group=_HDF5)
+@options.option(
     "--engine",
     default="local",
     show_default=True,
     type=click.Choice(["local", "slurm"]),
-    help="Where shards run: here, or as jobs of SLURM, which are followed and packed (HDF5 output).",
+    help="Where shards run: here, or as jobs of SLURM, which are followed to their end and packed.",
+    group=_HDF5,
 )
-@click.option("--shards", default=8, show_default=True, type=click.IntRange(1, 10_000), help="Jobs of --engine slurm.")
-@click.option("--slurm", multiple=True, metavar="KEY=VALUE", help="For sbatch, such as partition=gpu or time=60.")
-@click.option(
+@options.option(
+    "--shards",
+    default=8,
+    show_default=True,
+    type=click.IntRange(1, 10_000),
+    metavar="N",
+    help="Number of jobs of --engine slurm.",
+    group=_HDF5,
+)
+@options.option(
+    "--slurm",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="Option of sbatch, such as partition=gpu or time=60; may be given several times.",
+    group=_HDF5,
+)
+@options.option(
     "--save-noise",
     default="none",
     show_default=True,
     type=click.Choice(NOISE_TYPES),
-    help="Keep the noise maps (HDF5 output).",
+    help="Number format in which the noise maps are kept.",
+    group=_HDF5,
 )
-@click.option("--save-images", is_flag=True, help="Keep targets and reconstructions (HDF5 output).")
+@options.option("--save-images", is_flag=True, help="Keep targets and reconstructions.", group=_HDF5)
 @options.as_json
 @options.quiet
 @options.overwrite
@@ -102,14 +109,14 @@ def project(
     save_images: bool,
     **settings: Any,
 ) -> int:
-    """Find, for each image, the w and the noise maps that make the network draw it again.
+    """Find, for each image, the w and the noise maps from which the network synthesises it.
 
     IMAGE is an image or a folder of images. For each one, NAME.npz (w, noise maps, distance) and NAME.png
     (the image beside its reconstruction) are written to the output folder, with results.json as the index.
     The same command again skips what is finished.
 
     With --out FILE.h5 all results go into one HDF5 file, by way of FILE.h5.work beside it, where each finished
-    image is safe at once: killed at any moment, the same command goes on.
+    image is safe at once: if the command is killed at any moment, the same command resumes it.
     """
     config = ProjectConfig(**with_defaults(settings))
     policy = ImagePolicy() if max_pixels is None else ImagePolicy(max_pixels=max_pixels)

@@ -12,26 +12,10 @@ from invert.cli.output import Output
 from invert.commands.project_batch import BatchOptions, list_found, pack_line, pack_record, pack_with_progress
 from invert.errors import ExitCode, UsageError, display_path
 from invert.images.decoding import ImagePolicy
-from invert.projection.config import ProjectConfig
+from invert.projection.config import ProjectConfig, arguments_of
 from invert.store.locks import lock_output
 
 __all__ = ["parse_parameters", "project_slurm"]
-
-_FLAGS = {
-    "steps": "steps",
-    "preset": "preset",
-    "lpips": "lpips",
-    "noise": "noise",
-    "noise_weight": "noise-weight",
-    "seed": "seed",
-    "restarts": "restarts",
-    "class_index": "class",
-    "precision": "precision",
-    "bank": "bank",
-    "batch": "batch",
-    "threads": "threads",
-    "device": "device",
-}
 
 
 def parse_parameters(pairs: Sequence[str]) -> dict[str, str | int]:
@@ -113,11 +97,7 @@ def _command(
     """Return the command of a shard, without its number."""
     command = [sys.executable, "-m", "invert", "project", *map(os.path.abspath, images)]
     command += ["--network", os.path.abspath(network_path), "--out", os.path.abspath(out)]
-    for name, flag in _FLAGS.items():
-        value = getattr(config, name)
-        if value is not None:
-            command += [f"--{flag}", str(value)]
-    command += ["--save-noise", batch.noise, "--max-pixels", str(policy.max_pixels)]
+    command += [*arguments_of(config), "--save-noise", batch.noise, "--max-pixels", str(policy.max_pixels)]
     return command + ["--save-images"] * batch.images + ["--follow"] * follow
 
 

@@ -1,4 +1,4 @@
-"""`invert render`: draw the images of a file of latents again."""
+"""`invert render`: the images of a file of latents, generated again."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -23,15 +23,27 @@ if TYPE_CHECKING:
 __all__ = ["render"]
 
 
-@click.command(short_help="Draw the images of a file of latents again.")
+@options.command(
+    short_help="Generate the images of a file of latents again.",
+    examples=(
+        "invert render photos.h5 --network ffhq.pkl --out reconstructions",
+        "invert render photos.h5 --network ffhq.pkl --index 0-15 --out reconstructions",
+    ),
+)
 @click.argument("path", metavar="FILE.h5", type=click.Path(path_type=Path))
 @options.network(required=False)
-@click.option("--index", "rows", type=options.SEEDS, metavar="LIST", help="Rows, such as 0-15.  [default: all]")
-@click.option("--out", required=True, metavar="DIR", type=click.Path(file_okay=False, path_type=Path))
-@click.option("--device", default="auto", show_default=True, type=click.Choice(["auto", "cpu", "cuda"]))
-@options.overwrite
+@options.option("--index", "rows", type=options.SEEDS, metavar="LIST", help="Rows, such as 0-15.  [default: all]")
+@options.option(
+    "--out",
+    required=True,
+    metavar="DIR",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Folder of the images.",
+)
+@options.device
 @options.as_json
 @options.quiet
+@options.overwrite
 def render(
     path: Path,
     network_path: Path | None,
@@ -42,10 +54,10 @@ def render(
     as_json: bool,
     quiet: bool,
 ) -> None:
-    """Draw each image from its w and noise maps, as ROW-NAME.png.
+    """Generate each image from its w and noise maps, as ROW-NAME.png.
 
     With noise maps kept as float32 the images are those of the projection, with float16 within one level of 255;
-    without, the network draws w with fresh noise.
+    without noise maps, the network synthesises w with fresh noise.
     """
     from invert.hdf5.reading import open_latents
 

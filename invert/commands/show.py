@@ -1,7 +1,5 @@
 """`invert show`: what is in a file of latents."""
 
-import csv
-import io
 import math
 import os
 from collections import Counter
@@ -11,9 +9,11 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from invert.cli import options
+from invert.cli.help import OUTPUT
 from invert.cli.output import Output
-from invert.cli.text import histogram, spreadsheet_text
+from invert.cli.text import histogram
 from invert.errors import UsageError, display_path
+from invert.report.spreadsheet import csv_line
 from invert.store.names import printable
 
 if TYPE_CHECKING:
@@ -24,11 +24,21 @@ __all__ = ["show"]
 _FACTS = ("distance", "status", "restart", "sha256", "pixel_sha256")
 
 
-@click.command(short_help="Show what is in a file of latents.")
+@options.command(
+    short_help="Show what is in a file of latents.",
+    examples=("invert show photos.h5 --worst", "invert show photos.h5 --csv > photos.csv"),
+)
 @click.argument("path", metavar="FILE.h5", type=click.Path(path_type=Path))
-@click.option("--rows", default=20, show_default=True, type=click.IntRange(min=0), metavar="N", help="Of the table.")
-@click.option("--worst", is_flag=True, help="Sort the table by distance, the largest first.")
-@click.option("--csv", "as_csv", is_flag=True, help="Write all rows as CSV to stdout.")
+@options.option(
+    "--rows",
+    default=20,
+    show_default=True,
+    type=click.IntRange(min=0),
+    metavar="N",
+    help="Largest number of rows of the table.",
+)
+@options.option("--worst", is_flag=True, help="Sort the table by distance, the largest first.")
+@options.option("--csv", "as_csv", is_flag=True, help="Write all rows as CSV to stdout.", group=OUTPUT)
 @options.as_json
 def show(path: Path, rows: int, worst: bool, as_csv: bool, as_json: bool) -> None:
     """Show a file of latents: a table, a summary, a histogram of the distances.
@@ -75,13 +85,9 @@ def _text(value: Any) -> Any:
 
 def _csv(latents: "Latents") -> str:
     """Return all rows; names that a spreadsheet would take for a formula are marked as text."""
-    buffer = io.StringIO()
     rows = _rows(latents)
-    fields = list(rows[0]) if rows else ["row", "index", "name", *_FACTS]
-    writer = csv.DictWriter(buffer, fields, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows({**row, "name": spreadsheet_text(row["name"])} for row in rows)
-    return buffer.getvalue()
+    header = rows[0] if rows else ["row", "index", "name", *_FACTS]
+    return "".join(map(csv_line, [header, *(row.values() for row in rows)]))
 
 
 def _summary(latents: "Latents") -> dict[str, Any]:

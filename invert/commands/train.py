@@ -17,6 +17,7 @@ from generator.settings import setting_of
 from generator.training.config import TrainConfig, parse_setting
 from generator.training.presets import PRESETS, settings_with
 from invert.cli import options
+from invert.cli.help import Command
 from invert.cli.output import Output
 from invert.cli.progress import TrainingProgress
 from invert.errors import UsageError, display_path
@@ -125,19 +126,25 @@ def end_of_growth(config: TrainConfig, images: int) -> str:
 
 
 _FIELDS: dict[str, dataclasses.Field[Any]] = {field.name: field for field in dataclasses.fields(TrainConfig)}
+_FROM_DATA = ("channels", "classes")
+"""Settings that the images decide, and --cond."""
+
+_IMAGES, _NETWORKS, _LOSSES, _COMPUTATION = "Images", "Networks", "Losses", "Computation"
 
 
-def _setting(name: str, metavar: str | None = None) -> Callable[[_F], _F]:
-    """Return the option of a setting, as `TrainConfig` declares it."""
+def _setting(name: str, metavar: str | None = None, group: str = "") -> Callable[[_F], _F]:
+    """Return the option of a setting, as `TrainConfig` declares it; one that is not given is left to the preset."""
     declared = setting_of(_FIELDS[name])
     kind = _FIELDS[name].type if declared.choices is None else click.Choice(declared.choices)
-    return click.option(declared.option or f"--{name}", name, type=kind, metavar=metavar, help=declared.help)
+    return options.option(
+        declared.option or f"--{name}", name, type=kind, metavar=metavar, help=declared.help, group=group
+    )
 
 
-class _TrainCommand(click.Command):
-    """A command whose `--help` ends with the settings that `--set` takes."""
+class _TrainCommand(Command):
+    """A command whose `--help` lists the settings that `--set` takes."""
 
-    def format_epilog(self, _ctx: click.Context, formatter: click.HelpFormatter) -> None:
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         rows = []
         for name, field in _FIELDS.items():
             declared = setting_of(field)
@@ -146,44 +153,102 @@ class _TrainCommand(click.Command):
                 rows.append((f"{name}={default:g}" if type(default) is float else f"{name}={default}", declared.help))
         with formatter.section("Settings for --set, with the defaults of stylegan2-f"):
             formatter.write_dl(rows, col_max=34)
+        super().format_epilog(ctx, formatter)
 
 
-# what the images decide, and --cond
-_FROM_DATA = ("channels", "classes")
-
-
-@click.command(cls=_TrainCommand, short_help="Train a StyleGAN or StyleGAN2 from images.")
-@click.option("--data", required=True, metavar="DATA", type=click.Path(exists=True, path_type=Path))
-@click.option("--out", "folder", required=True, metavar="RUN", type=click.Path(file_okay=False, path_type=Path))
-@click.option("--config", "preset", default="small", show_default=True, type=click.Choice(list(PRESETS)))
-@_setting("resolution", "R")
-@click.option("--kimg", type=float, metavar="K", help="Train until 1000 K images were seen.")
-@_setting("batch", "N")
-@click.option("--micro-batch", type=click.IntRange(min=1), metavar="N", help="Images at a time, to save memory.")
-@_setting("r1_gamma", "X")
+@click.command(
+    cls=_TrainCommand,
+    short_help="Train a StyleGAN or StyleGAN2 from images.",
+    examples=(
+        "invert train --data digits.zip --out runs/digits",
+        "invert train --data photos256.zip --out runs/photos --config stylegan2-f --gamma 10 --mirror",
+    ),
+)
+@options.option(
+    "--data",
+    required=True,
+    metavar="DATA",
+    type=click.Path(exists=True, path_type=Path),
+    help="Training images: a folder, or a zip made by 'invert dataset'.",
+)
+@options.option(
+    "--out",
+    "folder",
+    required=True,
+    metavar="RUN",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Folder of the run.",
+)
+@options.option(
+    "--config",
+    "preset",
+    default="small",
+    show_default=True,
+    type=click.Choice(list(PRESETS)),
+    help="Preset of networks, losses and lengths.",
+)
+@options.option("--kimg", type=float, metavar="K", help="Train until 1000 K images were seen.  [default: the preset's]")
+@options.option("--resume", is_flag=True, help="Insist that there is a run to resume.")
 @_setting("seed", "N")
-@click.option("--mirror", is_flag=True, help="Show images mirrored half of the time.")
-@click.option("--cond", is_flag=True, help="Train a conditional network on the data's labels.")
-@click.option("--no-path-length", is_flag=True, help="Leave the path length regulariser out.")
-@click.option("--no-lazy", is_flag=True, help="Regularise at every step.")
-@click.option("--no-demodulation", is_flag=True, help="Leave the demodulation of StyleGAN2's weights out.")
-@_setting("generator_architecture")
-@_setting("discriminator_architecture")
-@_setting("spectral_norm")
-@_setting("loss")
-@_setting("style_mixing", "P")
-@_setting("mapping_layers", "N")
-@click.option("--growing/--no-growing", default=None, help="Grow the networks progressively, or not.")
-@click.option("--latent-input", is_flag=True, help="Give a StyleGAN the traditional input in place of a constant.")
-@click.option("--no-styles", is_flag=True, help="Let w enter a StyleGAN at the input only; takes --latent-input.")
-@click.option("--no-noise", is_flag=True, help="Leave the noise inputs out.")
-@_setting("normalisation")
-@click.option("--set", "others", multiple=True, metavar="NAME=VALUE", help="Change any other setting, see below.")
-@click.option("--tick-kimg", type=float, metavar="K", help="Write a record of the log every 1000 K images.")
-@click.option("--snapshot-kimg", type=float, metavar="K", help="Take a snapshot every 1000 K images.")
-@click.option("--resume", is_flag=True, help="Refuse to begin a new run: there has to be one to resume.")
-@click.option("--threads", type=click.IntRange(1, 4096), metavar="N", help="CPU threads.")
-@click.option("--device", default="auto", show_default=True, type=click.Choice(["auto", "cpu", "cuda"]))
+@options.option("--mirror", is_flag=True, help="Mirror half of the images.", group=_IMAGES)
+@options.option("--cond", is_flag=True, help="Train a conditional network on the data's labels.", group=_IMAGES)
+@_setting("resolution", "R", _IMAGES)
+@_setting("generator_architecture", group=_NETWORKS)
+@_setting("discriminator_architecture", group=_NETWORKS)
+@_setting("mapping_layers", "N", _NETWORKS)
+@options.option(
+    "--growing/--no-growing", default=None, help="Grow the networks progressively, or not.", group=_NETWORKS
+)
+@options.option("--no-noise", is_flag=True, help="Leave out the noise inputs.", group=_NETWORKS)
+@options.option("--no-demodulation", is_flag=True, help="Do not demodulate the weights.", group=_NETWORKS)
+@options.option(
+    "--latent-input",
+    is_flag=True,
+    help="StyleGAN: the traditional latent input in place of a learned constant.",
+    group=_NETWORKS,
+)
+@options.option(
+    "--no-styles", is_flag=True, help="StyleGAN: w at the input alone; needs --latent-input.", group=_NETWORKS
+)
+@_setting("normalisation", group=_NETWORKS)
+@_setting("spectral_norm", group=_NETWORKS)
+@_setting("loss", group=_LOSSES)
+@_setting("r1_gamma", "X", _LOSSES)
+@options.option("--no-path-length", is_flag=True, help="Leave out the path length regularisation.", group=_LOSSES)
+@options.option("--no-lazy", is_flag=True, help="Regularise at every step.", group=_LOSSES)
+@_setting("style_mixing", "P", _LOSSES)
+@options.option(
+    "--set",
+    "others",
+    multiple=True,
+    metavar="NAME=VALUE",
+    help="Any other setting, see below; may be given several times.",
+    group=_LOSSES,
+)
+@_setting("batch", "N", _COMPUTATION)
+@options.option(
+    "--micro-batch",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="Images that are computed at a time, to save memory.",
+    group=_COMPUTATION,
+)
+@options.option(
+    "--tick-kimg",
+    type=float,
+    metavar="K",
+    help="Thousands of images between two records of the log.  [default: the preset's]",
+    group=_COMPUTATION,
+)
+@options.option(
+    "--snapshot-kimg",
+    type=float,
+    metavar="K",
+    help="Thousands of images between two snapshots.  [default: the preset's]",
+    group=_COMPUTATION,
+)
+@options.threads
+@options.device
 @options.as_json
 @options.quiet
 @options.overwrite
@@ -207,7 +272,7 @@ def train(
     """Train a generator and a discriminator on the images of DATA, a folder or a zip that `invert dataset` made.
 
     RUN gets settings.json, log.jsonl, grids of samples (fakes-*.png), networks for every other command
-    (network.safetensors is the newest) and the training state. The same command again goes on where a run was
+    (network.safetensors is the newest) and the training state. The same command again resumes a run that was
     stopped or killed, to the bit; --kimg may grow.
 
     On several processes: torchrun --nproc-per-node N -m invert train ...

@@ -9,16 +9,21 @@ import click
 from invert.cli import options
 from invert.cli.output import Output
 from invert.durable import write_atomic
-from invert.errors import OutputError, UsageError, display_path
+from invert.errors import OutputError, UnreadableError, UsageError, display_path
+from invert.images.opening import read_head
 
 __all__ = ["train_report"]
 
 _REPORT = "report.html"
 
 
-@click.command("train-report", short_help="Show a training run as one HTML page.")
+@options.command(
+    "train-report",
+    short_help="Show a training run as one HTML page.",
+    examples=("invert train-report runs/small", "invert train-report runs/small --out small.html"),
+)
 @click.argument("run", metavar="RUN", type=click.Path(exists=True, file_okay=False, path_type=Path))
-@click.option("--out", metavar="FILE", type=click.Path(path_type=Path), help="The page.  [default: RUN/report.html]")
+@options.option("--out", metavar="FILE", type=click.Path(path_type=Path), help="The page.  [default: RUN/report.html]")
 @options.as_json
 def train_report(run: Path, out: Path | None, as_json: bool) -> None:
     """Show the training run in the folder RUN as one HTML page: samples, losses, scores, settings.
@@ -60,11 +65,9 @@ def _destination(run: Path, out: Path | None) -> Path:
         # Who made the run may have laid it there.
         raise UsageError("is a link", path=path, advice="Name the report with --out.")
     try:
-        if path.is_file():
-            with open(path, "rb") as file:
-                if not is_page(file.read(1024)):
-                    raise UsageError("exists already and is no report", path=path, advice="Choose another --out.")
-    except OSError as error:
-        reason = f"exists already and cannot be read, {error.strerror or error}"
+        if path.is_file() and not is_page(read_head(path, 1024)):
+            raise UsageError("exists already and is no report", path=path, advice="Choose another --out.")
+    except UnreadableError as error:
+        reason = f"exists already, and {error.reason}"
         raise OutputError(reason, path=path, advice="Choose another --out.") from error
     return path

@@ -35,26 +35,32 @@ class _Psis(click.ParamType[tuple[float, ...]]):
         return psis
 
 
-@click.command(short_help="Draw latents at several truncations: figure 8 of StyleGAN.")
+@options.command(
+    short_help="Show latents at several truncations: figure 8 of StyleGAN.",
+    examples=(
+        "invert truncate --network ffhq.pkl --seeds 0-3 --out truncations.png",
+        "invert truncate --network ffhq.pkl --seeds photo.npz --psi 1,0.5,0,-0.5 --out truncations.png",
+    ),
+)
 @options.network(required=True)
-@click.option("--seeds", required=True, type=sheets.LATENTS, metavar="LATENTS", help="A row for each.")
-@click.option(
+@options.option("--seeds", required=True, type=sheets.LATENTS, metavar="LATENTS", help="Latents, a row for each.")
+@options.option(
     "--psi",
     "psis",
     default="1,0.7,0.5,0,-0.5,-1",
     show_default=True,
     type=_Psis(),
     metavar="LIST",
-    help="A column for each: 1 is w itself, 0 the mean w, -1 the opposite of w.",
+    help="Truncations, a column for each: 1 is w itself, 0 the mean w, -1 the opposite of w.",
 )
-@sheets.cutoff
-@options.class_index
-@sheets.noise
-@sheets.scale
 @sheets.out(required=True)
-@options.overwrite
+@options.cutoff
+@options.class_index
+@options.noise_inputs
+@sheets.scale
 @options.as_json
 @options.quiet
+@options.overwrite
 def truncate(
     network_path: Path,
     seeds: tuple[Reference, ...],
@@ -68,16 +74,16 @@ def truncate(
     as_json: bool,
     quiet: bool,
 ) -> None:
-    """Draw a table of latents at several truncations towards the mean w.
+    """Generate a table of latents at several truncations towards the mean w.
 
-    Each image is drawn from w_avg + psi (w - w_avg): Karras et al. 2019, figure 8. A projection's w is truncated as
-    that of a seed is.
+    Each image is synthesised from w_avg + psi (w - w_avg): Karras et al. 2019, figure 8. A projection's w is
+    truncated as that of a seed is.
 
     LATENTS are seeds (5, 7-9) and projections (photo.npz, latents.h5:3), with commas between them.
     """
     sheets.hold_outputs([out], ".png", overwrite)
     with Output(as_json=as_json, quiet=quiet) as output:
-        loaded = sheets.load_network(network_path, 1.0, cutoff, output)
+        loaded = sheets.load_network(network_path, cutoff, output)
         generator = loaded.generator
         sources = sheets.find(seeds, loaded, class_index, output)
 

@@ -1,4 +1,4 @@
-"""`invert verify`: hold a file of latents against its schema and checksums."""
+"""`invert verify`: validate a file of latents against its schema and checksums."""
 
 import os
 from pathlib import Path
@@ -12,11 +12,14 @@ from invert.errors import display_path
 __all__ = ["verify"]
 
 
-@click.command(short_help="Check a file of latents.")
+@options.command(
+    short_help="Validate a file of latents.",
+    examples=("invert verify photos.h5", "invert verify photos.h5 --json"),
+)
 @click.argument("path", metavar="FILE.h5", type=click.Path(path_type=Path))
 @options.as_json
 def verify(path: Path, as_json: bool) -> None:
-    """Check a file of latents, whoever wrote it: its schema, every checksum, that all numbers are finite."""
+    """Validate a file of latents, whoever wrote it: its schema, every checksum, and that all numbers are finite."""
     from invert.hdf5.reading import open_latents
     from invert.hdf5.verification import verify as check
 

@@ -7,7 +7,6 @@ import contextlib
 import gzip
 import os
 import re
-import stat
 import struct
 import zlib
 from collections.abc import Iterator
@@ -18,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from invert.errors import NoInputError
+from invert.images.opening import open_regular, unreadable
 
 __all__ = ["MAX_BYTES", "is_images_name", "labels_beside", "read_images", "read_labels"]
 
@@ -91,11 +91,7 @@ def read_labels(path: Path, count: int) -> NDArray[np.int64]:
 def _opened(path: Path) -> Iterator[BinaryIO]:
     """Open a regular file, gzipped or not, and turn everything that reading it raises into one error."""
     try:
-        # O_NONBLOCK: a pipe must not keep us waiting for its writer.
-        file = os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb")
-        with file:
-            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-                raise NoInputError("it is not a regular file", path=path, code="idx-not-regular")
+        with open_regular(path) as file:
             packed = file.read(2) == _GZIP
             file.seek(0)
             if packed:
@@ -109,8 +105,7 @@ def _opened(path: Path) -> Iterator[BinaryIO]:
         reason = "its gzip compression is damaged"
         raise NoInputError(reason, path=path, advice=_COPY_AGAIN, code="idx-damaged") from error
     except OSError as error:
-        reason = f"cannot be read, {error.strerror or error}"
-        raise NoInputError(reason, path=path, code="idx-unreadable") from error
+        raise unreadable(path, error) from error
 
 
 def _cut(path: Path) -> NoInputError:

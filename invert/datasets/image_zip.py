@@ -7,6 +7,7 @@ from pathlib import Path
 
 from invert.datasets.zip_directory import LOCAL, STORED, Member, pread, read_directory
 from invert.errors import ImageError, NoInputError, display_path
+from invert.images.opening import open_regular, unreadable
 from invert.images.scan import EXTENSIONS
 
 __all__ = ["DATASET_JSON", "ImageZip"]
@@ -30,15 +31,13 @@ class ImageZip:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        try:
-            self._descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-        except OSError as error:
-            raise _unreadable(path, error) from error
+        with open_regular(path) as file:
+            self._descriptor = os.dup(file.fileno())
         try:
             members = read_directory(self._descriptor, path)
         except OSError as error:
             self.close()
-            raise _unreadable(path, error) from error
+            raise unreadable(path, error) from error
         except BaseException:
             self.close()
             raise
@@ -70,7 +69,7 @@ class ImageZip:
             wanted = member.packed if limit is None else min(member.packed, limit + _DEFLATE_HEAD)
             packed = pread(self._descriptor, start, wanted)
         except OSError as error:
-            raise _unreadable(self.path, error) from error
+            raise unreadable(self.path, error) from error
         data = packed if member.method == STORED else self._inflate(member, packed, limit)
         if limit is not None:
             return data[:limit]
@@ -97,7 +96,3 @@ def _is_image(member: Member) -> bool:
     parts = member.name.split("/")
     hidden = any(part.startswith(".") or part == "__MACOSX" for part in parts)
     return not hidden and os.path.splitext(parts[-1])[1].lower() in EXTENSIONS
-
-
-def _unreadable(path: Path, error: OSError) -> NoInputError:
-    return NoInputError(f"cannot be read, {error.strerror or error}", path=path, code="zip-unreadable")

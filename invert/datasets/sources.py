@@ -2,7 +2,6 @@
 
 import hashlib
 import os
-import stat
 from pathlib import Path
 
 import numpy as np
@@ -15,8 +14,8 @@ from invert.datasets.idx import is_images_name, labels_beside, read_images, read
 from invert.datasets.image_zip import DATASET_JSON, ImageZip
 from invert.datasets.source import POLICY, Loaded, Source, load_bytes
 from invert.datasets.zip_directory import is_zip
-from invert.errors import ImageError, InvertError, NoInputError, display_path
-from invert.images.opening import read_regular
+from invert.errors import ImageError, NoInputError, UnreadableError, display_path
+from invert.images.opening import read_head, read_regular
 from invert.images.scan import scan
 
 __all__ = ["open_source"]
@@ -33,20 +32,9 @@ def open_source(path: Path, *, with_labels: bool = True, follow: bool = False) -
     Raises:
         NoInputError: It is none of these, or cannot be read.
     """
-    try:
-        status = os.stat(path)
-        if stat.S_ISDIR(status.st_mode):
-            return _open_folder(path, with_labels, follow)
-        if not stat.S_ISREG(status.st_mode):
-            raise NoInputError("it is a pipe, socket or device", path=path, code="source-not-regular")
-        with open(path, "rb") as file:
-            head = file.read(4)
-    except FileNotFoundError as error:
-        reason, advice = "there is no such file", "Check the name."
-        raise NoInputError(reason, path=path, advice=advice, code="source-missing") from error
-    except OSError as error:
-        reason = f"cannot be read, {error.strerror or error}"
-        raise NoInputError(reason, path=path, code="source-unreadable") from error
+    if path.is_dir():
+        return _open_folder(path, with_labels, follow)
+    head = read_head(path, 4)
     if is_zip(head) or path.suffix.lower() == ".zip":
         return _ZipSource(path, with_labels)
     if head.startswith((b"\0\0", b"\x1f\x8b")) or is_images_name(path.name):
@@ -84,13 +72,16 @@ class _FolderSource:
         json_path = path / DATASET_JSON
         self.labels: Labels | None = None
         if with_labels and os.path.lexists(json_path):
-            self.labels = parse_dataset_json(_read_json(json_path), json_path)
+            self.labels = parse_dataset_json(read_regular(json_path, MAX_JSON_BYTES), json_path)
 
     def where(self, index: int) -> Path:
         return self.path / self.names[index]
 
     def look(self, index: int) -> Appearance | None:
-        head = read_regular(self.where(index), HEAD_BYTES)
+        try:
+            head = read_head(self.where(index), HEAD_BYTES)
+        except UnreadableError as error:
+            raise ImageError.of_file(error) from error
         return appearance(head) or (appearance(self._bytes(index)) if len(head) == HEAD_BYTES else None)
 
     def load(self, index: int, channels: int | None) -> Loaded:
@@ -111,11 +102,10 @@ class _FolderSource:
         """Nothing is open."""
 
     def _bytes(self, index: int) -> bytes:
-        path = self.where(index)
-        data = read_regular(path, POLICY.max_bytes + 1)
-        if len(data) > POLICY.max_bytes:
-            raise ImageError(f"the file has more than {POLICY.max_bytes} bytes", path=path, code="image-too-large")
-        return data
+        try:
+            return read_regular(self.where(index), POLICY.max_bytes)
+        except UnreadableError as error:
+            raise ImageError.of_file(error) from error
 
 
 class _ZipSource:
@@ -192,13 +182,3 @@ class _IdxSource:
 
     def close(self) -> None:
         """Nothing is open."""
-
-
-def _read_json(path: Path) -> bytes:
-    try:
-        data = read_regular(path, MAX_JSON_BYTES + 1)
-    except InvertError as error:
-        raise NoInputError(error.reason, path=path, code="labels-unreadable") from error
-    if len(data) > MAX_JSON_BYTES:
-        raise NoInputError(f"it has more than {MAX_JSON_BYTES} bytes", path=path, code="labels-too-large")
-    return data

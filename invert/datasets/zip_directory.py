@@ -108,10 +108,7 @@ class _Directory:
         return self._refusal("its directory is damaged", "zip-damaged", _COPY_AGAIN)
 
     def members(self) -> list[Member]:
-        status = os.fstat(self._descriptor)
-        if not stat.S_ISREG(status.st_mode):
-            raise self._refusal("it is not a regular file", "zip-not-regular")
-        count, start, size = self._place(status.st_size)
+        count, start, size = self._place(os.fstat(self._descriptor).st_size)
         if count > MAX_MEMBERS:
             raise self._refusal(f"it has {count} members, more than {MAX_MEMBERS}", "zip-too-many")
         members: list[Member] = []

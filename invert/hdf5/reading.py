@@ -3,7 +3,6 @@
 import contextlib
 import json
 import os
-import stat
 import zlib
 from collections.abc import Iterator
 from functools import cached_property
@@ -15,9 +14,10 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from invert.errors import NoInputError
+from invert.errors import NoInputError, UnreadableError
 from invert.hdf5.inspection import SMALL_CHUNK, StructureError, import_h5py, inspect
 from invert.hdf5.schema import FAILURE_TEXTS, FLAT
+from invert.images.opening import open_regular
 from invert.store.manifest import Manifest
 from invert.store.names import printable
 from invert.store.result import Entry, Failure
@@ -234,15 +234,14 @@ def _hold_inflated_size(dataset: Any, rows: range) -> None:
 
 
 def _size(path: Path) -> int:
-    """Return the size of a file that begins as HDF5 does; never wait on a pipe or touch a device."""
+    """Return the size of a file that begins as HDF5 does."""
     try:
-        if not stat.S_ISREG(os.stat(path).st_mode):
-            raise LatentsError("is not a regular file", path=path, code="latents-unreadable")
-        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
-        with os.fdopen(descriptor, "rb") as file:
+        with open_regular(path) as file:
             if file.read(len(_MAGIC)) != _MAGIC:
                 raise LatentsError("is no HDF5 file", path=path, code="latents-unrecognised")
-            return os.fstat(descriptor).st_size
+            return os.fstat(file.fileno()).st_size
+    except UnreadableError as error:
+        raise LatentsError(error.reason, path=path, advice=error.advice, code="latents-unreadable") from error
     except OSError as error:
-        reason = f"cannot be read, {error.strerror or error}"
+        reason = f"it cannot be read ({error.strerror or error})"
         raise LatentsError(reason, path=path, code="latents-unreadable") from error

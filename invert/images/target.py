@@ -5,7 +5,6 @@ Nothing here imports torch until a target's `pixels` are asked for.
 
 import hashlib
 import os
-import stat
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,8 +12,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from invert.errors import ImageCode, ImageError
+from invert.errors import ImageError, UnreadableError
 from invert.images.decoding import Decoded, ImagePolicy, decode, fit, to_png_bytes
+from invert.images.opening import read_regular
 from invert.images.scan import scan
 
 if TYPE_CHECKING:
@@ -76,8 +76,10 @@ def read(path: str | os.PathLike[str], resolution: int, channels: int, policy: I
     path = Path(path)
     policy = policy or ImagePolicy()
     try:
-        data = _read_bytes(path, policy)
+        data = read_regular(path, policy.max_bytes)
         decoded = decode(data, channels, policy)
+    except UnreadableError as error:
+        raise ImageError.of_file(error) from error
     except ImageError as error:
         error.path = path
         raise
@@ -109,45 +111,6 @@ def _remarks(decoded: Decoded, path: Path, resolution: int) -> tuple[tuple[str, 
     if named not in (None, decoded.format):
         notes.append(f"it is called {suffix} but is {decoded.format}")
     return tuple(warnings), tuple(notes)
-
-
-def _read_bytes(path: Path, policy: ImagePolicy) -> bytes:
-    """Read a regular file once; never wait on a pipe, touch a device or swallow a giant."""
-    try:
-        _require_regular(os.stat(path))
-        # Should a pipe take the file's place now, O_NONBLOCK keeps the open from waiting for a writer.
-        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
-        with os.fdopen(descriptor, "rb") as file:
-            before = os.fstat(descriptor)
-            _require_regular(before)
-            if before.st_size > policy.max_bytes:
-                reason = f"the file has {before.st_size / 1e6:.4g} MB, over the {policy.max_bytes / 1e6:.4g} MB limit"
-                raise ImageError(reason, code="image-too-large")
-            data = file.read(policy.max_bytes + 1)
-            after = os.fstat(descriptor)
-    except OSError as error:
-        raise _unreadable(error, path) from error
-    if (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns) or len(data) != after.st_size:
-        raise ImageError("the file changed while it was read", advice="Run again.", code="image-changed")
-    return data
-
-
-def _require_regular(status: os.stat_result) -> None:
-    if not stat.S_ISREG(status.st_mode):
-        kind = "a folder" if stat.S_ISDIR(status.st_mode) else "a pipe, socket or device"
-        raise ImageError(f"it is {kind}, not a file", code="image-not-regular")
-
-
-def _unreadable(error: OSError, path: Path) -> ImageError:
-    code: ImageCode = "image-unreadable"
-    reason = error.strerror or str(error)
-    if isinstance(error, FileNotFoundError):
-        code, reason = "image-missing", "there is no such file"
-        if path.is_symlink():
-            code, reason = "image-link-dangling", "the link leads to nothing"
-    elif isinstance(error, PermissionError):
-        reason = "no permission to read it"
-    return ImageError(reason, code=code)
 
 
 def pixel_sha256(array: NDArray[np.uint8]) -> str:

@@ -1,49 +1,55 @@
-"""Settings of a projection, and the two records that go into every output.
+"""Settings of a projection, each declared once, and the two records that go into every output.
 
 The METHOD record is what makes distances comparable: two results with the same method digest may be compared.
 The RUN record is what makes bits comparable: two results with the same run record too are equal to the last bit.
+
+A field of `ProjectConfig` is all that a new setting takes: its command-line option, its environment variable, the
+arguments of a job of SLURM, its place in a record and how it is read back from there follow from the field.
 """
 
 import dataclasses
 import hashlib
 import json
 import math
+import types
+import typing
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from generator.settings import is_left_out, setting, setting_of
 from invert.errors import UsageError
 
 __all__ = [
     "BANK_VERSION",
     "FINALISTS",
+    "METHOD_SETTINGS",
     "PRESETS",
+    "PRESET_SETTINGS",
+    "Constants",
     "Preset",
     "ProjectConfig",
+    "arguments_of",
     "config_of",
     "differing_keys",
     "method_digest",
     "method_record",
+    "option_of",
+    "run_settings",
+    "value_type",
     "with_defaults",
 ]
 
-MAX_BANK = 100_000
 BANK_VERSION = 1
 FINALISTS = 16
 """How many of a bank's samples, the nearest by pixels, are compared by LPIPS."""
 
 METHOD_VERSION = 1  # raised when the same settings would give other distances
 
-_CHOICES = {
-    "lpips": ("vgg", "alex"),
-    "noise": ("optimise", "fixed", "zero"),
-    "device": ("auto", "cpu", "cuda"),
-    "precision": ("float32", "bfloat16"),
-}
-
 
 @dataclass(frozen=True)
-class Preset:
-    """The constants of a projection method.
+class Constants:
+    """The constants of a projection method, which no option changes; all of them are in the method record.
 
     Reference: Karras et al. 2020, appendix D; the public code differs from it in `pyramid_scale` alone.
     """
@@ -62,79 +68,204 @@ class Preset:
     pyramid_scale: float = 2.0
 
 
+@dataclass(frozen=True)
+class Preset:
+    """A named projection method.
+
+    Args:
+        constants: What no option changes.
+        defaults: The settings of `ProjectConfig` that have another default with this preset.
+    """
+
+    constants: Constants = Constants()
+    defaults: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+
+
 PRESETS = {
     "paper": Preset(),
-    "official": Preset(pyramid_scale=1.0),
-    "verdict": Preset(start="bank", peak_rate=0.05, latent_noise=0.01),
-}
-
-_DEFAULTS: dict[str, dict[str, Any]] = {
-    "paper": {"steps": 1000, "noise": "optimise"},
-    "official": {"steps": 1000, "noise": "optimise"},
+    "official": Preset(Constants(pyramid_scale=1.0)),
     # Free noise maps help foreign images more than own ones: see bench/attribution.md.
-    "verdict": {"steps": 50, "noise": "fixed"},
+    "verdict": Preset(
+        Constants(start="bank", peak_rate=0.05, latent_noise=0.01),
+        {"steps": 50, "noise": "fixed"},
+    ),
 }
 
+PRESET_SETTINGS = tuple(dict.fromkeys(name for preset in PRESETS.values() for name in preset.defaults))
+"""The settings whose default depends on the preset."""
 
-def with_defaults(settings: dict[str, Any]) -> dict[str, Any]:
-    """Return settings of `ProjectConfig` with the steps and the noise of their preset where none, or None, are given.
 
-    Raises:
-        KeyError: There is no such preset.
+@dataclass(frozen=True)
+class _Entry:
+    """How a setting stands in the method record: as it is under its key, unless it is written in a way of its own.
+
+    Args:
+        key: Its key in the record.
+        write: Returns all entries that the setting gives; none where it has no say.
+        read: Returns the setting from a record.
     """
-    return {**settings, **{k: v for k, v in _DEFAULTS[settings["preset"]].items() if settings.get(k) is None}}
+
+    key: str
+    write: "Callable[[ProjectConfig], dict[str, Any]] | None" = None
+    read: Callable[[Mapping[str, Any]], Any] | None = None
+
+
+def _write_preset(config: "ProjectConfig") -> dict[str, Any]:
+    return {"preset": config.preset, "constants": dataclasses.asdict(config.constants)}
+
+
+def _write_bank(config: "ProjectConfig") -> dict[str, Any]:
+    if not config.starts_from_bank:
+        return {}
+    return {"bank": {"version": BANK_VERSION, "samples": config.bank, "finalists": FINALISTS}}
+
+
+def _read_bank(record: Mapping[str, Any]) -> Any:
+    return record["bank"]["samples"] if "bank" in record else None
+
+
+_METHOD, _COMPUTATION = "Method", "Computation"
 
 
 @dataclass(frozen=True)
 class ProjectConfig:
-    """Settings of `invert project`.
+    """Settings of a projection.
 
-    Args:
-        steps: Optimisation steps. preset: A name in `PRESETS`. lpips: Backbone, "vgg" or "alex".
-        noise: "optimise", "fixed" (the network's own stored maps) or "zero".
-        noise_weight: Factor on the noise regulariser.
-        seed: Of each image's random stream. restarts: Independent optimisations, the best one counts.
-        class_index: Class of a conditional network.
-        precision: Type of the feature maps, "float32" or "bfloat16"; w, Adam and distances stay float32.
-        bank: Samples to start from, for presets that do; None takes `invert.projection.start.bank_size`.
-        batch: Images optimised together. threads: CPU threads. device: "auto", "cpu" or "cuda".
+    The order of the fields is that of the options in `--help` and of the keys in the records. Beside what every
+    setting declares (see `generator.settings.setting`) a field says:
+
+    - `entry`: how it stands in the method record, for settings that change distances. With `later` it stands at the
+      end, and is left out where it has its default: records from before there was the setting keep their digest.
+    - `run`: that it belongs to the run record, for settings that change bits alone.
+    - `metavar`: what stands for its value in `--help`.
+    - `unset`: what `--help` says is taken where the default is None.
 
     Raises:
         UsageError: A value is out of range.
     """
 
-    steps: int = 1000
-    preset: str = "paper"
-    lpips: str = "vgg"
-    noise: str = "optimise"
-    noise_weight: float = 1e5
-    seed: int = 0
-    restarts: int = 1
-    class_index: int | None = None
-    batch: int | None = None
-    threads: int | None = None
-    device: str = "auto"
-    precision: str = "float32"
-    bank: int | None = None
+    preset: str = setting(
+        "paper",
+        choices=PRESETS,
+        help="Method: that of the StyleGAN2 paper, that of its published code, or the short one of verdicts.",
+        group=_METHOD,
+        entry=_Entry("preset", write=_write_preset),
+    )
+    steps: int = setting(
+        1000,
+        minimum=0,
+        maximum=10**7,
+        help="Number of optimisation steps.",
+        group=_METHOD,
+        metavar="N",
+        entry=_Entry("steps"),
+    )
+    lpips: str = setting(
+        "vgg",
+        choices=("vgg", "alex"),
+        help="Backbone of the LPIPS distance.",
+        group=_METHOD,
+        entry=_Entry("lpips"),
+    )
+    noise: str = setting(
+        "optimise",
+        choices=("optimise", "fixed", "zero"),
+        help="Noise maps: optimised together with w, those stored in the network, or zero.",
+        group=_METHOD,
+        entry=_Entry("noise"),
+    )
+    noise_weight: float = setting(
+        1e5,
+        minimum=0,
+        below=math.inf,
+        help="Weight of the noise regularisation.",
+        group=_METHOD,
+        metavar="X",
+        entry=_Entry("noise_weight"),
+    )
+    restarts: int = setting(
+        1,
+        minimum=1,
+        maximum=1000,
+        help="Independent optimisations of each image, of which the best one counts.",
+        group=_METHOD,
+        metavar="N",
+        entry=_Entry("restarts"),
+    )
+    class_index: int | None = setting(
+        None,
+        minimum=0,
+        help="Class of a conditional network, counted from 0.",
+        option="--class",
+        group=_METHOD,
+        metavar="K",
+        entry=_Entry("class"),
+    )
+    precision: str = setting(
+        "float32",
+        choices=("float32", "bfloat16"),
+        help="Number format of the feature maps; bfloat16 suits processors that compute in it.",
+        group=_METHOD,
+        entry=_Entry("precision"),
+    )
+    bank: int | None = setting(
+        None,
+        minimum=1,
+        maximum=100_000,
+        help="Number of samples among which preset verdict finds its start.",
+        group=_METHOD,
+        metavar="N",
+        unset="by the images' size",
+        later=True,
+        entry=_Entry("bank", write=_write_bank, read=_read_bank),
+    )
+    seed: int = setting(
+        0,
+        minimum=0,
+        maximum=2**63 - 1,
+        help="Seed of the random numbers; each image has a stream of its own.",
+        group=_COMPUTATION,
+        metavar="N",
+        run=True,
+    )
+    batch: int | None = setting(
+        None,
+        minimum=1,
+        maximum=4096,
+        help="Number of images that are optimised together.",
+        group=_COMPUTATION,
+        metavar="N",
+        unset="by the images' size and the device",
+        run=True,
+    )
+    threads: int | None = setting(
+        None,
+        minimum=1,
+        maximum=4096,
+        help="CPU threads of each process.",
+        group=_COMPUTATION,
+        metavar="N",
+        unset="by the processors",
+        run=True,
+    )
+    device: str = setting(
+        "auto",
+        choices=("auto", "cpu", "cuda"),
+        help="Device that computes; auto takes a GPU where there is one.",
+        group=_COMPUTATION,
+        run=True,
+    )
 
     def __post_init__(self) -> None:
-        for name, choices in {**_CHOICES, "preset": tuple(PRESETS)}.items():
-            if getattr(self, name) not in choices:
-                raise UsageError(f"--{name} {getattr(self, name)!r} is not one of {', '.join(choices)}.")
-        for name, low, high in (("steps", 0, 10**7), ("restarts", 1, 1000), ("seed", 0, 2**63 - 1)):
-            if not low <= getattr(self, name) <= high:
-                raise UsageError(f"--{name} {getattr(self, name)} is not in {low}..{high}.")
-        for name in ("batch", "threads"):
-            value = getattr(self, name)
-            if value is not None and not 1 <= value <= 4096:
-                raise UsageError(f"--{name} {value} is not in 1..4096.")
-        if not (math.isfinite(self.noise_weight) and self.noise_weight >= 0):
-            raise UsageError(f"--noise-weight {self.noise_weight} is not a number of zero or more.")
-        if self.class_index is not None and self.class_index < 0:
-            raise UsageError(f"--class {self.class_index} is negative; classes are counted from 0.")
-
-        if self.bank is not None and not 1 <= self.bank <= MAX_BANK:
-            raise UsageError(f"--bank {self.bank} is not in 1..{MAX_BANK}.")
+        for field in dataclasses.fields(self):
+            value, kind = getattr(self, field.name), value_type(field)
+            if value is None and field.default is None:
+                continue
+            if not isinstance(value, (int, float) if kind is float else kind):
+                raise UsageError(f"{option_of(field)} {value!r} is not of the type {kind.__name__}.")
+            wanted = setting_of(field).wanted(value)
+            if wanted is not None:
+                raise UsageError(f"{option_of(field)} {value!r} is not {wanted}.")
 
     @property
     def starts_from_bank(self) -> bool:
@@ -142,49 +273,114 @@ class ProjectConfig:
         return self.constants.start == "bank"
 
     @property
-    def constants(self) -> Preset:
+    def constants(self) -> Constants:
         """The preset's constants."""
-        return PRESETS[self.preset]
+        return PRESETS[self.preset].constants
+
+
+METHOD_SETTINGS = tuple(
+    field.name for field in dataclasses.fields(ProjectConfig) if "entry" in setting_of(field).others
+)
+"""The settings that belong to the method record."""
+
+
+def option_of(field: "dataclasses.Field[Any]") -> str:
+    """Return the name of a setting's command-line option, such as "--noise-weight"."""
+    return setting_of(field).option or f"--{field.name.replace('_', '-')}"
+
+
+def value_type(field: "dataclasses.Field[Any]") -> type:
+    """Return the type of a setting's values, None aside."""
+    if isinstance(field.type, types.UnionType):
+        (kind,) = (one for one in typing.get_args(field.type) if one is not types.NoneType)
+    else:
+        kind = field.type
+    return typing.cast(type, kind)
+
+
+def with_defaults(settings: dict[str, Any]) -> dict[str, Any]:
+    """Return settings of `ProjectConfig` with the defaults of their preset where none, or None, are given.
+
+    Raises:
+        KeyError: There is no such preset.
+    """
+    usual = {field.name: field.default for field in dataclasses.fields(ProjectConfig)}
+    usual |= PRESETS[settings["preset"]].defaults
+    return {**settings, **{name: usual[name] for name in PRESET_SETTINGS if settings.get(name) is None}}
+
+
+def arguments_of(config: ProjectConfig, unlike: ProjectConfig | None = None) -> list[str]:
+    """Return the command-line arguments that give these settings.
+
+    Args:
+        config: The settings; those that are None are left out.
+        unlike: With other settings, only those that differ from them are named.
+
+    Returns:
+        Options and their values, such as ["--steps", "50"].
+    """
+    arguments = []
+    for field in dataclasses.fields(config):
+        value = getattr(config, field.name)
+        if value is not None and (unlike is None or value != getattr(unlike, field.name)):
+            arguments += [option_of(field), str(value)]
+    return arguments
 
 
 def method_record(config: ProjectConfig, network_sha256: str, image_policy: dict[str, Any]) -> dict[str, Any]:
     """Return what makes distances comparable, as JSON types; `config.bank` is settled where it counts."""
-    record = {
+    return {
         "method_version": METHOD_VERSION,
         "network_sha256": network_sha256,
-        "preset": config.preset,
-        "constants": dataclasses.asdict(config.constants),
-        "steps": config.steps,
-        "lpips": config.lpips,
-        "noise": config.noise,
-        "noise_weight": config.noise_weight,
-        "restarts": config.restarts,
-        "class": config.class_index,
-        "precision": config.precision,
+        **_method_entries(config, later=False),
         "image_policy": image_policy,
+        **_method_entries(config, later=True),
     }
-    if config.starts_from_bank:
-        record["bank"] = {"version": BANK_VERSION, "samples": config.bank, "finalists": FINALISTS}
-    return record
 
 
-def config_of(method: dict[str, Any]) -> ProjectConfig:
+def _method_entries(config: ProjectConfig, *, later: bool) -> dict[str, Any]:
+    entries: dict[str, Any] = {}
+    for field in dataclasses.fields(config):
+        declared = setting_of(field)
+        entry: _Entry | None = declared.others.get("entry")
+        if entry is None or declared.later is not later:
+            continue
+        value = getattr(config, field.name)
+        if entry.write is not None:
+            entries |= entry.write(config)
+        elif not is_left_out(field, value):
+            entries[entry.key] = value
+    return entries
+
+
+def config_of(method: Mapping[str, Any]) -> ProjectConfig:
     """Return the settings that give a method record, with the rest at its defaults.
 
     Raises:
         KeyError, TypeError, AttributeError, UsageError: It is no such record.
     """
-    return ProjectConfig(
-        steps=method["steps"],
-        preset=method["preset"],
-        lpips=method["lpips"],
-        noise=method["noise"],
-        noise_weight=method["noise_weight"],
-        restarts=method["restarts"],
-        class_index=method["class"],
-        precision=method["precision"],
-        bank=method["bank"]["samples"] if "bank" in method else None,
-    )
+    settings = {}
+    for field in dataclasses.fields(ProjectConfig):
+        declared = setting_of(field)
+        entry: _Entry | None = declared.others.get("entry")
+        if entry is None:
+            continue
+        if entry.read is not None:
+            settings[field.name] = entry.read(method)
+        elif entry.key in method or not declared.later:
+            settings[field.name] = method[entry.key]
+    return ProjectConfig(**settings)
+
+
+def run_settings(config: ProjectConfig, **settled: Any) -> dict[str, Any]:
+    """Return the settings that belong to the run record.
+
+    Args:
+        config: The settings.
+        settled: What stands for settings that were left open, by their names: what the machine then chose.
+    """
+    fields = [field for field in dataclasses.fields(config) if setting_of(field).others.get("run")]
+    return {field.name: settled.get(field.name, getattr(config, field.name)) for field in fields}
 
 
 def method_digest(record: dict[str, Any]) -> str:

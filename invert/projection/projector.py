@@ -21,7 +21,7 @@ from invert.errors import UsageError
 from invert.images.arrays import to_uint8
 from invert.images.target import Target
 from invert.projection.allocator import keep_freed_memory
-from invert.projection.config import ProjectConfig
+from invert.projection.config import ProjectConfig, run_settings
 from invert.projection.latents import LatentStatistics, Start, latent_statistics, start_at_centre
 from invert.projection.noise import NoiseMaps
 from invert.projection.optimisers import Measurement, Optimisation, PaperObjective, Schedule
@@ -114,10 +114,7 @@ def run_record(config: ProjectConfig, batch: int, device: torch.device) -> dict[
     """Return what makes bits comparable, as JSON types."""
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.machine()
     return {
-        "seed": config.seed,
-        "batch": batch,
-        "threads": torch.get_num_threads(),
-        "device": f"{device.type} ({name})",
+        **run_settings(config, batch=batch, threads=torch.get_num_threads(), device=f"{device.type} ({name})"),
         "torch": torch.__version__,
         "cpu_capability": torch.backends.cpu.get_cpu_capability(),
         "kernels": kernels_hash(),

@@ -1,10 +1,11 @@
-"""Draw where a value lies among populations, as PNG, for a light and for a dark page.
+"""Plot histograms of populations of values, and where single values lie among them.
 
-Import this module where a figure is drawn: it brings matplotlib.
+Import this module where a figure is plotted: it brings matplotlib.
 """
 
+import io
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,41 +16,119 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
 from invert.images.decoding import to_png_bytes
-from invert.report.theme import DARK, LIGHT, LIMIT, Drawing, Theme, new_axes, styled
+from invert.report.theme import DARK, LIGHT, LIMIT, Drawing, Theme, new_axes, new_panels, styled
 
-__all__ = ["Place", "draw_places"]
+__all__ = ["Place", "Populations", "add_legend", "draw_panels", "draw_places", "draw_populations"]
 
 FloatArray = npt.NDArray[np.float64]
+Populations = Mapping[str, Sequence[float] | FloatArray]
+"""Values by the name of their population; the first one is filled."""
 
 _SIZE, _DPI = (4.8, 2.6), 140  # inches, dots per inch: a page has many of these
-_BINS = 32
+_PANEL_SIZE, _PANEL_DPI = (4.6, 3.2), 160
+_LEAST_BINS, _MOST_BINS = 8, 32
 _LABEL = 24  # characters
 _SHORT = 16  # labels up to this length go in three columns
 
 
 @dataclass(frozen=True)
 class Place:
-    """Where one value lies, and the threshold that it is held against; what is not finite is not drawn."""
+    """Where one value lies, and the threshold that it is compared with; what is not finite is not plotted.
+
+    Args:
+        value: The value.
+        threshold: The threshold.
+    """
 
     value: float
     threshold: float
 
 
-def draw_places(
-    populations: Mapping[str, Sequence[float] | FloatArray], places: Sequence[Place], *, x_label: str, log: bool = False
-) -> list[Drawing]:
-    """Draw histograms of populations, each in shares of its own, and in each drawing one value's place among them.
+def draw_populations(
+    axes: Axes,
+    theme: Theme,
+    populations: Populations,
+    *,
+    x_label: str,
+    log: bool = False,
+    marked: Sequence[float] | FloatArray = (),
+    edges: FloatArray | None = None,
+) -> None:
+    """Plot a histogram of each population, in shares of its own.
 
     Args:
-        populations: Values by name, the first one filled; the legend has their numbers and names, in ASCII.
-        places: One for each drawing; all have the same axes.
-        x_label: Of the values' axis.
-        log: Make it logarithmic; values of zero or less are left out.
+        axes: Where it is plotted.
+        theme: Its colours.
+        populations: Values by name; the legend has their numbers and names, in ASCII.
+        x_label: Label of the values' axis.
+        log: Whether that axis is logarithmic; then values of zero or less are left out.
+        marked: Values that the axis has to reach too.
+        edges: Edges of the bins; default those that fit these values.
     """
     known = [(f"{len(values)} {_ascii(name)}", _drawable(values, log)) for name, values in populations.items()]
-    marked = _drawable([value for place in places for value in (place.value, place.threshold)], log)
-    light, dark = (list(_draw_all(known, marked, places, theme, x_label, log)) for theme in (LIGHT, DARK))
+    if edges is None:
+        edges = _edges([values for _, values in known], log)
+    _scale(axes, np.concatenate([edges, _drawable(marked, log)]), log)
+    for number, (label, values) in enumerate(known):
+        colour = theme.curves[number % len(theme.curves)]
+        share = 100 * np.histogram(values, edges)[0] / max(1, len(values))
+        if number == 0:
+            axes.stairs(share, edges, fill=True, color=colour, alpha=0.25)
+        axes.stairs(share, edges, color=colour, linewidth=1.3, label=label)
+    axes.set_ylim(0, axes.get_ylim()[1], auto=None)  # axes side by side share this one: the next may need more
+    axes.yaxis.set_major_locator(MaxNLocator(4))
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g} %"))
+    axes.set_xlabel(x_label, parse_math=False)
+
+
+def add_legend(axes: Axes) -> None:
+    """Name what is plotted, above it."""
+    columns = 3 if max(map(len, axes.get_legend_handles_labels()[1])) <= _SHORT else 2
+    legend = axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=columns, borderaxespad=0.2, columnspacing=1.2)
+    for text in legend.get_texts():
+        text.set_parse_math(False)  # names are names
+
+
+def draw_places(populations: Populations, places: Sequence[Place], *, x_label: str, log: bool = False) -> list[Drawing]:
+    """Plot histograms of populations, and in each figure one value's place among them, as PNG.
+
+    Args:
+        populations: Values by name.
+        places: One for each figure; all have the same axes.
+        x_label: Label of the values' axis.
+        log: Whether that axis is logarithmic.
+
+    Returns:
+        A figure of each place, for a light and for a dark page.
+    """
+    marked = [value for place in places for value in (place.value, place.threshold)]
+
+    def draw(axes: Axes, theme: Theme) -> None:
+        draw_populations(axes, theme, populations, x_label=x_label, log=log, marked=marked)
+
+    light, dark = (list(_draw_all(draw, places, theme)) for theme in (LIGHT, DARK))
     return [Drawing(*pair) for pair in zip(light, dark, strict=True)]
+
+
+def draw_panels(panels: Sequence[tuple[str, Populations]], *, x_label: str, log: bool = False) -> bytes:
+    """Plot the histograms of several sets of populations side by side on the same axes, as PNG on white.
+
+    Args:
+        panels: Title and populations of each.
+        x_label: Label of the values' axis.
+        log: Whether that axis is logarithmic.
+    """
+    edges = _edges([_drawable(values, log) for _, one in panels for values in one.values()], log)
+    with styled(LIGHT):
+        figure, all_axes = new_panels(_PANEL_SIZE, _PANEL_DPI, len(panels))
+        for axes, (title, populations) in zip(all_axes, panels, strict=True):
+            draw_populations(axes, LIGHT, populations, x_label=x_label, log=log, edges=edges)
+            axes.label_outer(remove_inner_ticks=False)
+            add_legend(axes)
+            axes.set_title(title, loc="left", pad=24, fontsize=10, parse_math=False)
+        stream = io.BytesIO()
+        figure.savefig(stream, format="png", facecolor="white", metadata={"Software": None})
+    return stream.getvalue()
 
 
 def _drawable(values: Sequence[float] | FloatArray, log: bool) -> FloatArray:
@@ -64,23 +143,13 @@ def _ascii(name: str) -> str:
     return visible if len(visible) <= _LABEL else f"{visible[: _LABEL - 3]}..."
 
 
-def _draw_all(
-    known: Sequence[tuple[str, FloatArray]],
-    marked: FloatArray,
-    places: Sequence[Place],
-    theme: Theme,
-    x_label: str,
-    log: bool,
-) -> Iterator[bytes]:
-    """Draw what all places share once, and upon it each place's two lines."""
+def _draw_all(draw: Callable[[Axes, Theme], None], places: Sequence[Place], theme: Theme) -> Iterator[bytes]:
+    """Plot what all places share once, and upon it each place's two lines."""
     with styled(theme):
         figure, axes = new_axes(_SIZE, _DPI)
-        edges = _edges(np.concatenate([[], *(values for _, values in known)]), log)
-        _scale(axes, np.concatenate([edges, marked]), log)
-        _steps(axes, known, edges, theme)
-        axes.set_xlabel(x_label, parse_math=False)
+        draw(axes, theme)
         lines = _lines(axes, theme)
-        _legend(axes)
+        add_legend(axes)
         canvas: Any = figure.canvas  # its methods have no types
         canvas.draw()
         shared = canvas.copy_from_bbox(figure.bbox)
@@ -93,12 +162,16 @@ def _draw_all(
             yield to_png_bytes(np.array(canvas.buffer_rgba()))
 
 
-def _edges(values: FloatArray, log: bool) -> FloatArray:
+def _edges(populations: Sequence[FloatArray], log: bool) -> FloatArray:
+    """Return the edges of bins that all values fall into, fewer of them where the smallest population is small."""
+    values = np.concatenate([[], *populations])
+    fewest = min(map(len, populations), default=0)
     low, high = (float(values.min()), float(values.max())) if len(values) else (1.0, 2.0)
     if math.isclose(low, high, rel_tol=1e-6):
         room = 0.5 + abs(low) / 2
         low, high = (low / 2, high * 2) if log else (low - room, high + room)
-    return np.geomspace(low, high, _BINS + 1) if log else np.linspace(low, high, _BINS + 1)
+    bins = int(np.clip(2 * math.sqrt(fewest), _LEAST_BINS, _MOST_BINS))
+    return np.geomspace(low, high, bins + 1) if log else np.linspace(low, high, bins + 1)
 
 
 def _scale(axes: Axes, reach: FloatArray, log: bool) -> None:
@@ -116,28 +189,9 @@ def _scale(axes: Axes, reach: FloatArray, log: bool) -> None:
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.6g}"))
 
 
-def _steps(axes: Axes, known: Sequence[tuple[str, FloatArray]], edges: FloatArray, theme: Theme) -> None:
-    for number, (label, values) in enumerate(known):
-        colour = theme.curves[number % len(theme.curves)]
-        share = 100 * np.histogram(values, edges)[0] / max(1, len(values))
-        if number == 0:
-            axes.stairs(share, edges, fill=True, color=colour, alpha=0.25)
-        axes.stairs(share, edges, color=colour, linewidth=1.3, label=label)
-    axes.set_ylim(0, axes.get_ylim()[1])
-    axes.yaxis.set_major_locator(MaxNLocator(4))
-    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g} %"))
-
-
 def _lines(axes: Axes, theme: Theme) -> list[Line2D]:
     looks = ((theme.soft, 1.2, (0, (4, 3)), "threshold"), (theme.ink, 2.0, "-", "this image"))
     return [
         axes.axvline(axes.get_xlim()[0], color=ink, linewidth=width, linestyle=dashes, label=label, animated=True)
         for ink, width, dashes, label in looks
     ]
-
-
-def _legend(axes: Axes) -> None:
-    columns = 3 if max(map(len, axes.get_legend_handles_labels()[1])) <= _SHORT else 2
-    legend = axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=columns, borderaxespad=0.2, columnspacing=1.2)
-    for text in legend.get_texts():
-        text.set_parse_math(False)

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 from generator.errors import NetworkFileError
 from invert import __version__
 from invert.durable import TEMPORARY_PREFIX, ensure_folder, exclusive_lock, write_atomic
-from invert.errors import OutputError, UsageError, display_path
+from invert.errors import OutputError, UnreadableError, UsageError, display_path
+from invert.images.opening import open_regular, read_regular
 from invert.projection.config import differing_keys
 
 if TYPE_CHECKING:
@@ -24,6 +25,7 @@ NETWORK = "network.safetensors"
 REALS = "reals.png"
 FORMAT = "invert-training"
 VERSION = 1
+MAX_SETTINGS = 1 << 20
 _LOCK = ".lock"
 _STATES_KEPT = 2
 _FOREIGN = "run-foreign"
@@ -72,9 +74,11 @@ class RunFolder:
         complaints: list[str] = []
         for path in self._states():
             try:
-                return state_from_bytes(path.read_bytes()), complaints
-            except (NetworkFileError, OSError) as error:
-                complaints.append(f"state '{display_path(path)}': {error}. What it held is trained again.")
+                with open_regular(path) as file:
+                    return state_from_bytes(file.read()), complaints
+            except (NetworkFileError, UnreadableError, OSError) as error:
+                reason = error.reason if isinstance(error, UnreadableError) else error
+                complaints.append(f"state '{display_path(path)}': {reason}. What it held is trained again.")
         return None, complaints
 
     def last_snapshot(self) -> str:
@@ -142,12 +146,13 @@ def _listing(folder: Path) -> list[str]:
 
 def _read(path: Path) -> Record | None:
     try:
-        record = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return None
-    except (OSError, ValueError, RecursionError) as error:
+        record = json.loads(read_regular(path, MAX_SETTINGS))
+    except (UnreadableError, ValueError, RecursionError) as error:
+        if isinstance(error, UnreadableError) and error.fault == "missing":
+            return None
+        reason = error.reason if isinstance(error, UnreadableError) else f"is damaged ({error})"
         advice = "Choose another --out, or begin again with --overwrite."
-        raise UsageError(f"cannot be read ({error})", path=path, advice=advice) from error
+        raise UsageError(reason, path=path, advice=advice) from error
     if not isinstance(record, dict) or record.get("format") != FORMAT:
         raise UsageError("is not of a training run", path=path, advice="Choose another --out.", code=_FOREIGN)
     if record.get("version") != VERSION:

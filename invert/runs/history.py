@@ -8,16 +8,16 @@ import stat
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
-from invert.errors import NoInputError
+from invert.errors import NoInputError, UnreadableError
 from invert.images.decoding import ImagePolicy, decode
-from invert.runs.folder import FORMAT, SETTINGS, VERSION
+from invert.images.opening import open_regular, read_regular
+from invert.runs.folder import FORMAT, MAX_SETTINGS, SETTINGS, VERSION
 from invert.runs.log import LOG
 
 __all__ = ["Tick", "TrainingHistory", "has_file", "read_history", "read_image"]
 
-MAX_SETTINGS = 1 << 20
 MAX_LOG = 100_000_000
 MAX_LINE = 1 << 16
 MAX_IMAGE = 16 << 20
@@ -117,11 +117,9 @@ def read_image(folder: Path, name: str) -> bytes:
     Raises:
         NoInputError, ImageError: It is missing, damaged, too large or something else.
     """
-    path = folder / name
     if _PLAIN_NAME.fullmatch(name) is None:
         raise NoInputError("is not a plain file name", path=name, code="run-name")
-    with _open(path, MAX_IMAGE) as file:
-        data = file.read(MAX_IMAGE)  # should it have grown since, it is cut off
+    data = read_regular(folder / name, MAX_IMAGE, follow=False)
     decode(data, 3, _PNG_ONLY)
     return data
 
@@ -148,10 +146,9 @@ class _Thinned:
 def _read_settings(folder: Path) -> dict[str, Any]:
     path = folder / SETTINGS
     try:
-        with _open(path, MAX_SETTINGS) as file:
-            record = json.loads(file.read(MAX_SETTINGS))
-    except NoInputError as error:
-        if error.code == "run-missing":
+        record = json.loads(read_regular(path, MAX_SETTINGS, follow=False))
+    except UnreadableError as error:
+        if error.fault == "missing":
             error.advice = "Name the folder of a training run."
         raise
     except (ValueError, RecursionError) as error:
@@ -172,9 +169,9 @@ def _read_settings(folder: Path) -> dict[str, Any]:
 def _read_log(folder: Path) -> Iterator[Tick]:
     path = folder / LOG
     try:
-        file = _open(path, MAX_LOG)
-    except NoInputError as error:
-        raise (_nothing_yet(path) if error.code == "run-missing" else error) from error
+        file = open_regular(path, MAX_LOG, follow=False)
+    except UnreadableError as error:
+        raise (_nothing_yet(path) if error.fault == "missing" else error) from error
     with file:
         number = 0
         # Bounded by the size that the file had when it was opened, for a run may go on writing to it.
@@ -225,26 +222,6 @@ def _number(value: Any) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise TypeError("not a number")
     return float(value)
-
-
-def _open(path: Path, limit: int) -> BinaryIO:
-    """Open a regular file that is no link and not over a limit; never wait on a pipe."""
-    try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
-    except FileNotFoundError as error:
-        raise NoInputError("there is no such file", path=path, code="run-missing") from error
-    except OSError as error:
-        reason = "it is a link" if os.path.islink(path) else error.strerror or str(error)
-        raise NoInputError(reason, path=path, code="run-unreadable") from error
-    file = os.fdopen(descriptor, "rb")
-    status = os.fstat(descriptor)
-    if stat.S_ISREG(status.st_mode) and status.st_size <= limit:
-        return file
-    file.close()
-    if stat.S_ISREG(status.st_mode):
-        reason = f"has {status.st_size / 1e6:.4g} MB, over the {limit / 1e6:.4g} MB limit"
-        raise NoInputError(reason, path=path, code="run-large")
-    raise NoInputError("it is not a regular file", path=path, code="run-unreadable")
 
 
 def _nothing_yet(path: Path) -> NoInputError:

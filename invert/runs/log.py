@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from invert.durable import write_atomic
-from invert.errors import OutputError
+from invert.errors import OutputError, UnreadableError
+from invert.images.opening import open_regular
 
 __all__ = ["LOG", "TickLog"]
 
@@ -60,9 +61,12 @@ def _read(path: Path) -> list[dict[str, Any]]:
     """Read the records of an earlier process, up to a line that it did not finish."""
     records: list[dict[str, Any]] = []
     try:
-        lines = path.read_bytes().splitlines()
-    except FileNotFoundError:
-        return records
+        with open_regular(path) as file:
+            lines = file.read().splitlines()
+    except UnreadableError as error:
+        if error.fault == "missing":
+            return records
+        raise OutputError(error.reason, path=path) from error
     except OSError as error:
         raise OutputError(error.strerror or str(error), path=path) from error
     for line in lines:

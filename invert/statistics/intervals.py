@@ -24,7 +24,9 @@ class OperatingPoint:
 
     Args:
         threshold: Images with a lower score are attributed.
-        tpr: Share of positives attributed. low, high: Its exact interval, for this threshold taken as fixed.
+        tpr: Share of positives attributed.
+        low: Lower end of its exact interval, for this threshold taken as fixed.
+        high: Upper end of that interval.
         fpr: Share of negatives attributed.
     """
 
@@ -56,7 +58,8 @@ def auc(positives: ArrayLike, negatives: ArrayLike) -> float:
     """Return the probability that a positive scores lower than a negative; ties count half.
 
     Args:
-        positives: Scores `[n1]` of the network's images. negatives: Scores `[n0]` of others.
+        positives: Scores `[n1]` of the network's images.
+        negatives: Scores `[n0]` of others.
 
     Raises:
         ValueError: There are none, or one is not finite.
@@ -71,8 +74,9 @@ def auc_interval(positives: ArrayLike, negatives: ArrayLike, confidence: float =
     negative each are independent trials of one outcome, and an exact interval follows.
 
     Args:
-        positives: Scores `[n1]`, n1 >= 2. negatives: Scores `[n0]`, n0 >= 2.
-        confidence: Of the two-sided interval.
+        positives: Scores `[n1]`, n1 >= 2.
+        negatives: Scores `[n0]`, n0 >= 2.
+        confidence: Confidence of the two-sided interval, in (0, 1).
 
     Raises:
         ValueError: There are too few, or one is not finite, or the confidence is not between 0 and 1.
@@ -94,8 +98,11 @@ def auc_bootstrap(
     """Return the BCa interval of the area under the curve, positives and negatives resampled apart.
 
     Args:
-        positives, negatives, confidence: See `auc_interval`.
-        resamples: Of each. seed: Of the resampling, so that an interval can be had again.
+        positives: Scores `[n1]`, n1 >= 2.
+        negatives: Scores `[n0]`, n0 >= 2.
+        confidence: Confidence of the two-sided interval, in (0, 1).
+        resamples: How often each of the two is resampled.
+        seed: Seed of the resampling, so that the same interval can be had again.
 
     Raises:
         ValueError: See `auc_interval`.
@@ -126,8 +133,9 @@ def tpr_at_fpr(positives: ArrayLike, negatives: ArrayLike, rate: float) -> Opera
     It describes this set of scores. What will happen on others is for `invert.statistics.thresholds` to promise.
 
     Args:
-        positives: Scores `[n1]`. negatives: Scores `[n0]`.
-        rate: In [0, 1).
+        positives: Scores `[n1]` of the network's images.
+        negatives: Scores `[n0]` of others.
+        rate: Share of the negatives that may be attributed, in [0, 1).
 
     Raises:
         ValueError: There are none, one is not finite, or the rate is out of range.

@@ -1,17 +1,14 @@
-"""Likelihood ratios: how much more probable a score is if the network drew the image than if it comes from elsewhere.
+"""Likelihood ratios: how much more probable a score is if the network made the image than if it comes from elsewhere.
 
 "Elsewhere" is the population of the negatives, which a report has to name. A ratio is never the probability that the
-network drew the image.
+network made the image.
 
 Reference: ENFSI guideline for evaluative reporting in forensic science, 2015.
 """
 
-import dataclasses
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass
 from decimal import ROUND_DOWN, Context
-from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -43,7 +40,7 @@ class LikelihoodRatio:
     """log ratio = intercept + slope * s, within what the calibration can support.
 
     Args:
-        intercept: Of the natural logarithm, at score 0.
+        intercept: Natural logarithm of the ratio at score 0.
         slope: Zero or less: the ratio never rises with the score.
         positives, negatives: How many scores it was fitted on.
     """
@@ -60,7 +57,8 @@ class LikelihoodRatio:
         Scores that rise where they should fall say nothing: then every ratio is 1.
 
         Args:
-            positives: Scores `[n1]` of the network's images. negatives: Scores `[n0]` of others.
+            positives: Scores `[n1]` of the network's images.
+            negatives: Scores `[n0]` of others.
 
         Raises:
             ValueError: There are none, or one is not finite.
@@ -99,32 +97,13 @@ class LikelihoodRatio:
             ratios = np.exp(self.intercept + self.slope * finite(scores))
         return np.asarray(np.clip(ratios, self.smallest, self.largest))
 
-    def to_record(self) -> dict[str, Any]:
-        """Return the coefficients as JSON types."""
-        return dataclasses.asdict(self)
-
-    @classmethod
-    def from_record(cls, record: Mapping[str, Any]) -> "LikelihoodRatio":
-        """Take back what `to_record` returned.
-
-        Raises:
-            ValueError: A coefficient is missing, or is not what it could be.
-        """
-        try:
-            fields = [float(record[name]) for name in ("intercept", "slope")]
-            counts = [int(record[name]) for name in ("positives", "negatives")]
-        except (KeyError, TypeError) as error:
-            raise ValueError(f"likelihood ratio: a coefficient is missing or no number: {error}") from error
-        if not all(map(math.isfinite, fields)) or fields[1] > 0 or min(counts) < 1:
-            raise ValueError("likelihood ratio: a coefficient is out of range")
-        return cls(fields[0], fields[1], counts[0], counts[1])
-
 
 def cllr(ratios_pos: ArrayLike, ratios_neg: ArrayLike) -> float:
     """Return the cost of likelihood ratios in bits: 0 is perfect, 1 what saying nothing (always 1) costs.
 
     Args:
-        ratios_pos: Ratios of positives, zero or more; infinity may be among them. ratios_neg: Of negatives.
+        ratios_pos: Ratios of positives, zero or more; infinity may be among them.
+        ratios_neg: Ratios of negatives, likewise.
 
     Raises:
         ValueError: There are none, or one is negative or not a number.
@@ -141,7 +120,12 @@ def cllr_min(ratios_pos: ArrayLike, ratios_neg: ArrayLike) -> float:
 
     The difference to `cllr` is what bad calibration costs.
 
-    Args, Raises: See `cllr`.
+    Args:
+        ratios_pos: Ratios of positives, see `cllr`.
+        ratios_neg: Ratios of negatives, likewise.
+
+    Raises:
+        ValueError: See `cllr`.
 
     Reference: Brümmer and du Preez 2006, pool adjacent violators.
     """

@@ -38,7 +38,8 @@ class TooFewNegativesError(ValueError):
     """There are too few negatives for any threshold to keep the promise.
 
     Attributes:
-        needed: The smallest number that would do. have: How many there are.
+        needed: The smallest number that would do.
+        have: How many there are.
     """
 
     def __init__(self, needed: int, have: int) -> None:
@@ -83,7 +84,9 @@ def neyman_pearson_rank(n: int, rate: float, confidence: float = 0.95) -> int:
     """Return which of n sorted negatives keeps `rate` with `confidence`, counted from 1, or 0 when none does.
 
     Below the k-th smallest of n independent scores the true rate is Beta(k, n - k + 1), which exceeds `rate` with
-    probability BinomCDF(k - 1; n, rate): the rank is the largest k for which that is at most 1 - confidence.
+    probability BinomCDF(k - 1; n, rate): the rank is the largest k for which that is at most 1 - confidence. (The rate
+    below the k-th smallest exceeds `rate` just when fewer than k of the n scores fall below the `rate`-quantile of
+    their distribution, and each of them does so with probability `rate`.)
 
     Raises:
         ValueError: A share is not between 0 and 1.
@@ -92,7 +95,7 @@ def neyman_pearson_rank(n: int, rate: float, confidence: float = 0.95) -> int:
     """
     check_share("rate", rate)
     check_share("confidence", confidence)
-    violation = stats.binom.cdf(np.arange(n), n, rate)
+    violation = stats.binom.cdf(np.arange(n), n, rate)  # [n]; entry k - 1 is the probability that rank k is too high
     return int(np.searchsorted(violation, 1 - confidence, side="right"))
 
 
@@ -120,9 +123,17 @@ def neyman_pearson(negatives: ArrayLike, rate: float, confidence: float = 0.95) 
 def conformal(negatives: ArrayLike, rate: float) -> Threshold:
     """Return the threshold whose rate is at most `rate` on average over calibrations; in almost half it is higher.
 
-    The rule is p0 <= rate (see `invert.statistics.pvalues`).
+    The rule is p0 <= rate (see `invert.statistics.pvalues`): an image that is exchangeable with the n negatives is
+    below their k-th smallest with probability k / (n + 1) at most, and k is the largest rank for which that is at
+    most `rate`.
 
-    Args, Raises: See `neyman_pearson`.
+    Args:
+        negatives: Scores `[n]` of images that are not the network's.
+        rate: Highest mean share of such images to be attributed, in (0, 1).
+
+    Raises:
+        TooFewNegativesError: There are fewer than 1 / rate - 1.
+        ValueError: A score is not finite, or the rate not between 0 and 1.
 
     Reference: Vovk, Gammerman and Shafer 2005, split conformal prediction.
     """
@@ -138,7 +149,13 @@ def conformal(negatives: ArrayLike, rate: float) -> Threshold:
 def quantile(negatives: ArrayLike, rate: float) -> Threshold:
     """Return the `rate`-quantile of the negatives. No promise: more often than not the true rate is higher.
 
-    Args, Raises: See `neyman_pearson`.
+    Args:
+        negatives: Scores `[n]` of images that are not the network's.
+        rate: Share of these very images to be attributed, in (0, 1).
+
+    Raises:
+        TooFewNegativesError: There are none.
+        ValueError: A score is not finite, or the rate not between 0 and 1.
     """
     check_share("rate", rate)
     scores = sample(negatives, "negatives", least=0)
@@ -154,7 +171,7 @@ def grubbs(positives: ArrayLike, significance: float = 0.05) -> Threshold:
 
     Args:
         positives: Scores `[n]` of the network's own images, at least 3.
-        significance: Of the test, in (0, 1).
+        significance: Significance of the test, in (0, 1).
 
     Raises:
         ValueError: There are too few, one is not finite, or the significance is not between 0 and 1.

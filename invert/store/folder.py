@@ -16,10 +16,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from invert.durable import TEMPORARY_PREFIX, ensure_folder, exclusive_lock, write_atomic
-from invert.errors import NoInputError, OutputError, UsageError
+from invert.errors import NoInputError, OutputError, UnreadableError, UsageError
+from invert.images.opening import read_regular
 from invert.images.target import Target
 from invert.projection.config import differing_keys, method_digest
-from invert.store.npz import encode_arrays, encode_images, read_projection, source_name
+from invert.store.npz import MAX_BYTES, encode_arrays, encode_images, read_projection, source_name
 
 if TYPE_CHECKING:  # the store itself works without torch
     from invert.projection.projector import Projection
@@ -31,6 +32,7 @@ FORMAT = "invert projections"
 VERSION = 1
 
 _LOCK = ".lock"
+_MAX_INDEX = 1 << 30
 _SUFFIXES = (".npz", ".png")
 
 Record = dict[str, Any]
@@ -83,8 +85,8 @@ class FolderStore:
         if entry is None or not (self.folder / f"{entry.name}.png").is_file():
             return None
         try:
-            data = (self.folder / f"{entry.name}.npz").read_bytes()
-        except OSError:
+            data = read_regular(self.folder / f"{entry.name}.npz", MAX_BYTES)
+        except UnreadableError:
             return None
         return entry if hashlib.sha256(data).hexdigest() == entry.npz_sha256 else None
 
@@ -232,11 +234,11 @@ def _folded(name: str) -> str:
 def _read_index(folder: Path) -> _Index | None:
     path = folder / INDEX
     try:
-        values = json.loads(path.read_bytes())
-    except (FileNotFoundError, NotADirectoryError):
-        return None
-    except OSError as error:
-        raise OutputError(f"cannot be read, {error.strerror or error}", path=path) from error
+        values = json.loads(read_regular(path, _MAX_INDEX))
+    except UnreadableError as error:
+        if error.fault == "missing":
+            return None
+        raise OutputError(error.reason, path=path, advice=error.advice) from error
     except ValueError as error:
         raise _not_ours(path) from error
     if not isinstance(values, dict) or values.get("format") != FORMAT:

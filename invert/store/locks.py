@@ -11,7 +11,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from invert.durable import TEMPORARY_PREFIX, destination, ensure_folder, exclusive_lock, rename, shared_lock
-from invert.errors import BusyError, OutputError, UsageError
+from invert.errors import BusyError, OutputError, UnreadableError, UsageError
+from invert.images.opening import read_regular
 from invert.store.manifest import Manifest, ManifestVersionError
 
 __all__ = ["MAX_SHARDS", "OutputLock", "Shard", "WorkFolder", "lock_output", "read_manifest"]
@@ -20,6 +21,7 @@ Shard = tuple[int, int]
 
 SUFFIX = ".work"
 MAX_SHARDS = 100_000
+_MAX_MANIFEST = 1 << 20
 
 _FILES = {
     "entries": re.compile(r"[0-9a-f]{64}\.entry", re.ASCII),
@@ -134,14 +136,14 @@ def read_manifest(work: WorkFolder) -> Manifest | None:
         UsageError: It is damaged or of another version.
     """
     try:
-        return Manifest.from_bytes(work.manifest.read_bytes())
-    except FileNotFoundError:
-        return None
+        return Manifest.from_bytes(read_regular(work.manifest, _MAX_MANIFEST))
+    except UnreadableError as error:
+        if error.fault == "missing":
+            return None
+        raise OutputError(error.reason, path=work.manifest, advice=error.advice) from error
     except ManifestVersionError as error:
         reason = f"is in {error} of its format, which this program does not know"
         raise _work_usage(reason, work.manifest, "work-version") from error
-    except OSError as error:
-        raise OutputError(f"cannot be read, {error.strerror or error}", path=work.manifest) from error
     except (ValueError, TypeError, KeyError) as error:
         raise _work_usage("is damaged or was not written by this program", work.manifest, "work-damaged") from error
 

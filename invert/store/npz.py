@@ -4,7 +4,6 @@ import io
 import json
 import lzma
 import os
-import stat
 import struct
 import zipfile
 import zlib
@@ -17,6 +16,7 @@ import numpy.typing as npt
 
 from invert.errors import NoInputError
 from invert.images.decoding import to_png_bytes
+from invert.images.opening import read_regular
 from invert.images.target import Target
 from invert.projection.config import method_digest
 
@@ -31,6 +31,7 @@ MAX_BYTES = 1 << 30
 """A projection at 4096 px, the largest size there is, has less than a quarter of it, nearly all of it noise maps."""
 
 _DAMAGE = (
+    OSError,
     ValueError,
     KeyError,
     TypeError,
@@ -71,7 +72,7 @@ def read_projection(path: Path) -> StoredProjection:
         NoInputError: The file cannot be read, is damaged or holds something else.
     """
     try:
-        with np.load(io.BytesIO(_read_bytes(path)), allow_pickle=False) as arrays:
+        with np.load(io.BytesIO(read_regular(path, MAX_BYTES)), allow_pickle=False) as arrays:
             if sum(member.file_size for member in arrays.zip.infolist()) > MAX_BYTES:
                 raise ValueError("it unpacks to more than any projection has")
             method, run = json.loads(str(arrays["method"])), json.loads(str(arrays["run"]))
@@ -91,22 +92,8 @@ def read_projection(path: Path) -> StoredProjection:
                 method=method,
                 run=run,
             )
-    except OSError as error:
-        raise NoInputError(f"cannot be read, {error.strerror or error}", path=path) from error
     except _DAMAGE as error:
         raise NoInputError("is no projection, or damaged", path=path, code="projection-damaged") from error
-
-
-def _read_bytes(path: Path) -> bytes:
-    """Read a regular file; never wait on a pipe, touch a device or swallow a giant."""
-    if not stat.S_ISREG(os.stat(path).st_mode):
-        raise NoInputError("is not a regular file", path=path)
-    # Should a pipe take the file's place now, O_NONBLOCK keeps the open from waiting for a writer.
-    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
-    with os.fdopen(descriptor, "rb") as file:
-        if os.fstat(descriptor).st_size > MAX_BYTES:
-            raise ValueError("it is larger than any projection")
-        return file.read(MAX_BYTES)
 
 
 def encode_arrays(projection: "Projection", method: Record, run: Record) -> bytes:

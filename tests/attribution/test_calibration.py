@@ -1,8 +1,12 @@
 """From measurements to thresholds, and their file."""
 
+import hashlib
 import json
 import math
+import os
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,7 +18,7 @@ from invert.attribution.calibration_file import (
     encode_calibration,
     read_calibration,
 )
-from invert.attribution.evidence import FEATURES
+from invert.attribution.evidence import FEATURES, Feature
 from invert.attribution.score import EvidenceScore
 from invert.attribution.settings import OWN, CalibrationSettings
 from invert.errors import UsageError
@@ -167,3 +171,53 @@ def test_no_changed_byte_of_a_file_goes_unnoticed(tmp_path: Path) -> None:
 def test_settings_out_of_range(settings: dict[str, float]) -> None:
     with pytest.raises(UsageError):
         CalibrationSettings(**settings)  # type: ignore[arg-type]
+
+
+def changed_file(calibration_data: bytes, change: Callable[[dict[str, Any]], object]) -> bytes:
+    """Return a file whose content was changed by a program that also brings its checksum up to date."""
+    record = json.loads(calibration_data)
+    change(record)
+    del record["content_sha256"]
+    text = json.dumps(record, sort_keys=True, separators=(",", ":"))
+    return json.dumps({**record, "content_sha256": hashlib.sha256(text.encode()).hexdigest()}).encode()
+
+
+def test_the_first_version_of_the_file_is_read() -> None:
+    def to_version_1(record: dict[str, Any]) -> None:
+        record["version"] = 1
+        for population in record["populations"]:
+            population["pictures"] = population.pop("images")
+
+    data = encode_calibration(calibration())
+    assert json.loads(data)["version"] == 2
+    assert encode_calibration(decode_calibration(changed_file(data, to_version_1))) == data
+
+
+def test_a_file_without_a_newer_feature_says_what_it_did(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The program has learnt to measure something more since the calibration was made."""
+    made = calibration(settings=CalibrationSettings(score="evidence"))
+    data = encode_calibration(made)
+    monkeypatch.setitem(FEATURES, "brightness", Feature(lambda projection, _: 1.0, since="99.0"))
+    again = decode_calibration(data)
+    assert again.threshold("evidence", 0.5) == made.threshold("evidence", 0.5)
+    measured = measurement(-3.0)
+    assert "brightness" in measured.evidence
+    assert again.score("evidence", measured) == made.score("evidence", measured)
+    assert all(math.isnan(one.evidence["brightness"]) for one in again.own.measurements)
+
+
+def test_a_file_with_other_features_is_refused() -> None:
+    data = encode_calibration(calibration())
+    for change, reason in (
+        (lambda record: record["features"].__setitem__(3, "colour"), "has other evidence than this program measures"),
+        (lambda record: record.update(invert="0.1.0", features=record["features"][:-1]), "lacks evidence"),
+    ):
+        with pytest.raises(ValueError, match=reason):
+            decode_calibration(changed_file(data, change))
+
+
+@pytest.mark.timeout(10)
+def test_a_pipe_in_place_of_a_file_keeps_nobody_waiting(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "a.calibration.json")
+    with pytest.raises(CalibrationError, match="not a"):
+        read_calibration(tmp_path / "a.calibration.json")

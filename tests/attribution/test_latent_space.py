@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from generator.networks import Generator
-from invert.attribution.latent_space import LatentSpace
+from invert.attribution.evidence import LatentSpace
 from invert.projection.latents import latent_statistics, sample_w
 from tests.golden_data import load_networks
 

@@ -4,10 +4,10 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from invert.attribution.perturbations import Perturbation, apply, parse_perturbations
+from invert.attribution.perturbations import KINDS, Perturbation, apply, parse_perturbations
 from invert.errors import UsageError
 
-KINDS = "jpeg:75 resize:0.5 blur:1 noise:5 crop:0.05 shift:2 gamma:1.1 flip"
+EACH = "jpeg:75 resize:0.5 blur:1 noise:5 crop:0.05 shift:2 gamma:1.1 flip"
 
 
 @pytest.fixture(params=[1, 3])
@@ -27,6 +27,18 @@ def test_lists_are_read() -> None:
             parse_perturbations(text)
 
 
+def test_every_kind_is_listed_where_one_is_not_known() -> None:
+    assert {one.kind for one in parse_perturbations(EACH)} == set(KINDS)
+    with pytest.raises(UsageError) as caught:
+        parse_perturbations("melt:3")
+    assert all(name in str(caught.value) for name in KINDS)
+
+
+def test_an_unknown_kind_is_no_flip(image: npt.NDArray[np.uint8]) -> None:
+    with pytest.raises(KeyError, match="melt"):
+        apply(image, Perturbation("melt", 3))
+
+
 def test_opacity_is_not_perturbed_as_a_colour() -> None:
     image = np.random.RandomState(1).randint(0, 256, [16, 16, 4], np.uint8)
     for one in parse_perturbations("jpeg:50 noise:20 gamma:2"):
@@ -37,7 +49,7 @@ def test_opacity_is_not_perturbed_as_a_colour() -> None:
         assert (apply(image, one, "a")[..., 3] != image[..., 3]).any()
 
 
-@pytest.mark.parametrize("one", parse_perturbations(KINDS), ids=lambda one: one.key)
+@pytest.mark.parametrize("one", parse_perturbations(EACH), ids=lambda one: one.key)
 def test_shape_stays_and_the_same_again_is_the_same(image: npt.NDArray[np.uint8], one: Perturbation) -> None:
     found = apply(image, one, "a")
     assert (found.shape, found.dtype) == (image.shape, np.uint8)

@@ -8,10 +8,8 @@ import pytest
 from PIL import Image
 
 from tests.attribution.attribution_case import image, images, networks, report, verdict
-from tests.test_page import (
-    Browse,
-    Visit,  # a fixture
-)
+from tests.test_page import Browse, Visit
+from tests.test_page import browse as browse  # a fixture
 
 PAPER = {"light": (255, 255, 255), "dark": (18, 22, 27)}
 IMAGE_NAME = "<img src=x onerror=alert(1)>.png"

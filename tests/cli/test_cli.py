@@ -1,15 +1,18 @@
 """The group itself: help, exit codes, streams, signals, odd surroundings."""
 
 import os
+import shlex
 import signal
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import click
 import pytest
 
 from invert import __version__
+from invert.cli.help import Option
 from invert.cli.main import cli, main
 from tests.cli.conftest import ROOT, Invert, Result
 
@@ -41,6 +44,72 @@ def test_every_option_of_project(invert: Invert) -> None:
     text = invert("project", "--help").out
     options = "network out steps preset lpips noise noise-weight seed restarts batch threads device class"
     assert [name for name in [*options.split(), "json", "quiet", "overwrite"] if f"--{name} " not in text] == []
+
+
+def test_commands_are_listed_in_groups(invert: Invert) -> None:
+    text = invert("--help").out
+    headings = ["Projection", "Source attribution", "Images and figures", "Training", "Networks and installation"]
+    places = [text.index(f"\n{heading}:\n") for heading in headings]
+    assert places == sorted(places)
+    assert places[0] < text.index("  project ") < places[1] < text.index("  attribute ") < places[2]
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_help_ends_with_two_examples_that_parse(invert: Invert, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    command = cli.commands[name]
+    text = invert(name, "--help").out
+    shown = text.partition("\nExamples:\n")[2].splitlines()
+    assert len(shown) == 2
+    for line in shown:
+        program, called, *arguments = shlex.split(line.partition(" > ")[0])
+        assert (program, called) == ("invert", name)
+        context = click.Context(command)
+        given, _, order = command.make_parser(context).parse_args(arguments)
+        missing = [one.name for one in command.params if one.required and one not in order and not given.get(one.name)]
+        assert missing == []
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_option_is_explained(name: str) -> None:
+    for parameter in cli.commands[name].params:
+        if isinstance(parameter, Option):
+            text = str(parameter.help).partition("  [default")[0]
+            assert len(text.split()) > 1, parameter.opts
+            assert not text.startswith(("Of ", "Between ", "With which", "That ", "[")), parameter.opts
+            assert text.endswith("."), parameter.opts
+        else:
+            assert isinstance(parameter, click.Argument)
+
+
+def test_an_option_means_the_same_in_every_command() -> None:
+    """What several commands take they share: the same values, the same words."""
+    shared = ("--device", "--class", "--lpips", "--cutoff", "--follow", "--max-pixels", "--json", "--quiet")
+    for name in shared:
+        found = [option for command in cli.commands.values() for option in command.params if name in option.opts]
+        assert len(found) > 1, name
+        helps = {str(getattr(option, "help", "")).partition("  [default")[0] for option in found}
+        assert len(helps) == 1, name
+        assert len({str(option.type.to_info_dict()) for option in found}) == 1, name
+
+
+@pytest.mark.parametrize("name", ["project", "render", "evaluate", "train"])
+def test_help_has_options_in_groups_and_names_the_environment(invert: Invert, name: str) -> None:
+    text = invert(name, "--help").out
+    order = ["\nOptions:\n", "\nComputation:\n", "\nOutput:\n", "\nEnvironment variables:\n", "\nExamples:\n"]
+    places = [text.index(heading) for heading in order]
+    assert places == sorted(places)
+    assert "INVERT_DEVICE" in text[places[3] :]
+    assert ("INVERT_STEPS" in text) == (name == "project")
+
+
+def test_a_setting_from_the_environment(
+    invert: Invert, image: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("INVERT_STEPS", "many")
+    result = invert("project", image(), "--out", tmp_path / "out")
+    assert result.code == 2
+    assert "'INVERT_STEPS': 'many' is not a valid integer" in result.err
 
 
 def test_no_arguments_show_the_help(invert: Invert) -> None:

@@ -119,5 +119,14 @@ def test_seeds_that_are_none(generate: Invert, tmp_path: Path, seeds: str) -> No
     assert not (tmp_path / "out").exists()
 
 
+def test_cutoff_beyond_the_network(generate: Invert, network: Path, tmp_path: Path) -> None:
+    styles = load(network).generator.num_ws
+    result = generate("--seeds", "0", "--cutoff", 99)
+    assert result.code == 2
+    assert f"--cutoff 99: the network has {styles} styles" in result.err
+    assert not (tmp_path / "out").exists()
+    assert generate("--seeds", "0", "--cutoff", styles).code == 0
+
+
 def test_infinite_psi(generate: Invert) -> None:
     assert generate("--seeds", "0", "--psi", "inf").code == 2

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from invert.attribution.calibration_file import encode_calibration
-from invert.attribution.report.calibration_charts import population_values
+from invert.attribution.report.charts import population_values
 from tests.attribution.calibration_case import calibration
 from tests.cli.conftest import Invert
 

@@ -239,7 +239,7 @@ def test_without_a_network(
     ("arguments", "message"),
     [
         (["--steps", "many"], "--steps"),
-        (["--steps", -1], "--steps -1 is not in"),
+        (["--steps", -1], "'--steps': -1 is not in 0..10000000"),
         (["--lpips", "squeeze"], "--lpips"),
         (["--noise-weight", "nan"], "--noise-weight"),
         (["--class", 0], "has no classes"),

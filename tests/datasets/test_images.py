@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from generator.training.images import Images
 from invert.datasets.dataset_json import parse_dataset_json
 from invert.datasets.images import TrainingImages, open_images
-from invert.errors import ImageError, InvertError, NoInputError, UsageError
+from invert.errors import ImageError, InvertError, NoInputError, UnreadableError, UsageError
 from tests.image_factory import encode, image
 
 Files = dict[str, bytes]
@@ -204,11 +204,11 @@ def test_nothing_usable(write: Callable[[Files], Path], tmp_path: Path, files: F
 def test_what_is_no_data_set(tmp_path: Path) -> None:
     (tmp_path / "text").write_text("hello")
     assert "it is not a folder, a zip of images or an IDX file" in str(refusal(tmp_path / "text", NoInputError))
-    assert "there is no such file" in str(refusal(tmp_path / "missing", NoInputError))
+    assert "there is no such file" in str(refusal(tmp_path / "missing", UnreadableError))
     (tmp_path / "text.zip").write_text("hello")
     assert "it is not a zip" in str(refusal(tmp_path / "text.zip", NoInputError))
     os.mkfifo(tmp_path / "pipe")
-    assert "pipe" in str(refusal(tmp_path / "pipe", NoInputError))
+    assert "pipe" in str(refusal(tmp_path / "pipe", UnreadableError))
 
 
 def test_several_threads_may_read(tmp_path: Path) -> None:

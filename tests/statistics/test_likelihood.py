@@ -1,6 +1,5 @@
 """Likelihood ratios against those of known densities, their caps, and what they cost."""
 
-import json
 import math
 
 import numpy as np
@@ -64,17 +63,6 @@ def test_scores_without_overlap_have_finite_coefficients() -> None:
 @pytest.mark.parametrize(("pos", "neg"), [([2.0, 3.0, 4.0], [0.0, 1.0]), ([1.0, 1.0], [1.0, 1.0])])
 def test_scores_that_say_nothing(pos: list[float], neg: list[float]) -> None:
     assert LikelihoodRatio.fit(pos, neg).ratio([-5.0, 1.0, 5.0]).tolist() == [1, 1, 1]
-
-
-def test_json_round_trip() -> None:
-    model = LikelihoodRatio.fit(*drawn(50, 60, 5))
-    record = json.loads(json.dumps(model.to_record()))
-    assert LikelihoodRatio.from_record(record) == model
-    for change in ({"slope": 1.0}, {"intercept": math.nan}, {"negatives": 0}, {"slope": None}):
-        with pytest.raises(ValueError, match="likelihood ratio: a coefficient is"):
-            LikelihoodRatio.from_record({**record, **change})
-    with pytest.raises(ValueError, match="missing"):
-        LikelihoodRatio.from_record({})
 
 
 def test_cost_by_hand() -> None:

@@ -15,11 +15,8 @@ from invert.images.decoding import to_png_bytes
 from invert.report import curves
 from invert.runs.history import read_history
 from invert.runs.report import MAX_GRIDS, training_report
-from tests.test_page import (
-    Browse,
-    Reader,
-    Visit,  # a fixture
-)
+from tests.test_page import Browse, Reader, Visit
+from tests.test_page import browse as browse  # a fixture
 
 HOSTILE = "<img src=x onerror=alert(1)>\"'&\u202e\x00\ud800"
 
@@ -337,7 +334,7 @@ def test_missing_and_damaged_images_are_said(tmp_path: Path) -> None:
     assert f"'{grids[0].name}' is not there" in text
     assert "2 more grids" in text
     assert f"'{grids[8].name}': the file is cut off" in text
-    assert f"'{grids[10].name}': has 16.78 MB, over the 16.78 MB limit" in text
+    assert f"'{grids[10].name}': the file has 16.78 MB, over the 16.78 MB limit" in text
     assert "'reals.png': there is no such file" in text
     assert all(line in page.text for line in report.missing)
 
@@ -379,7 +376,7 @@ def test_files_of_the_run_are_files(tmp_path: Path, name: str) -> None:
         training_report(tmp_path / "run")
     path.unlink()
     os.mkfifo(path)
-    with pytest.raises(NoInputError, match="not a regular file"):
+    with pytest.raises(NoInputError, match="it is a pipe, socket or device, not a file"):
         training_report(tmp_path / "run")
 
 

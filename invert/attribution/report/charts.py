@@ -1,13 +1,12 @@
-"""Charts of an evaluation: ROC curves, and the histograms of the StyleGAN2 paper's figure 10.
+"""Charts of calibrations and evaluations: ROC curves, and the histograms of the StyleGAN2 paper's figure 10.
 
-Import this module where a chart is drawn: it brings matplotlib.
+Import this module where a chart is plotted: it brings matplotlib.
 
 Reference: Karras et al. 2020, section 5.1, figure 10.
 """
 
 import io
-import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -15,16 +14,16 @@ from matplotlib.axes import Axes
 
 from invert.attribution.calibration import Calibration
 from invert.attribution.evaluation import Evaluation
-from invert.attribution.report.panels import shown_value
-from invert.attribution.settings import SCORES
+from invert.attribution.score import axis_label, shown_value
+from invert.attribution.settings import OWN, SCORES, SPLITS
+from invert.report.histograms import Populations, add_legend, draw_panels, draw_populations
 from invert.report.theme import DARK, LIGHT, Drawing, Theme, new_axes, styled
 from invert.statistics.intervals import roc
 
-__all__ = ["add_legend", "bin_edges", "draw_distances", "draw_populations", "draw_roc", "standalone"]
+__all__ = ["draw_distances", "draw_roc", "draw_side_by_side", "population_values", "standalone"]
 
 _SIZE, _DPI = (5.6, 3.2), 160  # inches, dots per inch
-_BINS = 32
-_LEAST = 1e-3  # of the rates' axis
+_LEAST = 1e-3  # where the axis of rates begins
 _DASHED = (0, (3, 2))
 
 FloatArray = npt.NDArray[np.float64]
@@ -32,13 +31,13 @@ Draw = Callable[[Axes, Theme], None]
 
 
 def draw_distances(calibration: Calibration, evaluation: Evaluation, score: str) -> Drawing:
-    """Draw the histograms of a score, each population in shares of its own, and the calibration's thresholds."""
+    """Plot the histograms of a score, each population in shares of its own, and the calibration's thresholds."""
     draw = _distances(calibration, evaluation, score)
     return Drawing(_png(draw, LIGHT), _png(draw, DARK))
 
 
 def draw_roc(evaluation: Evaluation) -> Drawing:
-    """Draw how many own images are found at which rate of mistakes, the rate on a logarithmic axis."""
+    """Plot how many own images are found at which rate of mistakes, the rate on a logarithmic axis."""
     draw = _roc(evaluation)
     return Drawing(_png(draw, LIGHT), _png(draw, DARK))
 
@@ -49,48 +48,52 @@ def standalone(calibration: Calibration, evaluation: Evaluation) -> tuple[bytes,
     return _png(distances, LIGHT, "white"), _png(_roc(evaluation), LIGHT, "white")
 
 
+def population_values(calibration: Calibration, score: str) -> dict[str, FloatArray]:
+    """Return the scores of each population as people know them, the network's own first; none that is not finite.
+
+    For LPIPS all images count: nothing is fitted to it. For the evidence, those that it was not fitted on.
+    """
+    splits = [split for split in SPLITS if score == "lpips" or split != "fit"]
+    found = {}
+    for population in (calibration.own, *calibration.others):
+        scores = np.concatenate([calibration.scores(score, population, split) for split in splits])
+        found[population.name] = _shown(score, scores[np.isfinite(scores)])
+    return found
+
+
+def draw_side_by_side(calibrations: Sequence[tuple[str, Mapping[str, FloatArray]]], score: str) -> bytes:
+    """Plot the histograms of several calibrations on the same axes, as PNG on white.
+
+    Args:
+        calibrations: What each is called, and its `population_values`.
+        score: One of `invert.attribution.settings.SCORES`.
+    """
+    panels = [(name, _named(populations)) for name, populations in calibrations]
+    return draw_panels(panels, x_label=axis_label(score), log=score == "lpips")
+
+
+def _shown(score: str, values: FloatArray) -> FloatArray:
+    return np.array([shown_value(score, value) for value in values.tolist()])
+
+
+def _named(populations: Mapping[str, FloatArray]) -> Populations:
+    return {"of its own" if name == OWN else f"of {name}": values for name, values in populations.items()}
+
+
 def _distances(calibration: Calibration, evaluation: Evaluation, score: str) -> Draw:
     chosen = [one for one in (*evaluation.own, *evaluation.others) if one.score == score]
-    values = [np.array([shown_value(score, value) for value in one.scores.tolist()]) for one in chosen]
-    thresholds = {calibration.bin_threshold(score, index)[1].value for index in range(calibration.bins.count)}
-    edges = bin_edges(values, score)
+    populations = _named({one.name: _shown(score, one.scores) for one in chosen})
+    values = {calibration.bin_threshold(score, index)[1].value for index in range(calibration.bins.count)}
+    thresholds = [shown_value(score, value) for value in sorted(values)]
 
     def draw(axes: Axes, theme: Theme) -> None:
-        draw_populations(axes, theme, [one.name for one in chosen], values, edges, score)
-        for number, threshold in enumerate(sorted(thresholds)):
+        log = score == "lpips"
+        draw_populations(axes, theme, populations, x_label=axis_label(score), log=log, marked=thresholds)
+        for number, threshold in enumerate(thresholds):
             name = "" if number else "threshold"
-            axes.axvline(shown_value(score, threshold), color=theme.soft, linewidth=1.2, linestyle="--", label=name)
+            axes.axvline(threshold, color=theme.soft, linewidth=1.2, linestyle="--", label=name)
 
     return draw
-
-
-def bin_edges(values: Sequence[FloatArray], score: str) -> FloatArray:
-    """Return the edges of bins that all values fall into, fewer where there are few; LPIPS has logarithmic ones."""
-    low, high = min(one.min() for one in values), max(one.max() for one in values)
-    log = score == "lpips"
-    if not low < high:
-        low, high = (low / 2, high * 2) if log else (low - 0.5, high + 0.5)
-    bins = int(np.clip(2 * math.sqrt(min(map(len, values))), 8, _BINS))
-    edges: FloatArray = np.geomspace(low, high, bins + 1) if log else np.linspace(low, high, bins + 1)
-    return edges
-
-
-def draw_populations(
-    axes: Axes, theme: Theme, names: Sequence[str], values: Sequence[FloatArray], edges: FloatArray, score: str
-) -> None:
-    """Draw a histogram of each population, in shares of its own; the first one is the network's, and filled."""
-    for number, (name, found) in enumerate(zip(names, values, strict=True)):
-        share = 100 * np.histogram(found, edges)[0] / len(found)
-        colour = theme.curves[1:][(number - 1) % len(theme.curves[1:])] if number else theme.curves[0]
-        label = f"{len(found)} {'of its own' if number == 0 else f'of {name}'}"
-        if number == 0:
-            axes.stairs(share, edges, fill=True, color=colour, alpha=0.25)
-        axes.stairs(share, edges, color=colour, linewidth=1.3, label=label)
-    if score == "lpips":
-        axes.set_xscale("log")
-    axes.set_ylim(0, None)
-    axes.set_xlabel("LPIPS distance" if score == "lpips" else f"{score} score, lower is more like the network")
-    axes.set_ylabel("share of the population, %")
 
 
 def _roc(evaluation: Evaluation) -> Draw:
@@ -132,15 +135,3 @@ def _png(draw: Draw, theme: Theme, ground: str = "none") -> bytes:
         stream = io.BytesIO()
         figure.savefig(stream, format="png", facecolor=ground, metadata={"Software": None})
     return stream.getvalue()
-
-
-def add_legend(axes: Axes) -> None:
-    """Name what is drawn, above it."""
-    legend = axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=_columns(axes), borderaxespad=0.2)
-    for text in legend.get_texts():
-        text.set_parse_math(False)  # names are names
-
-
-def _columns(axes: Axes) -> int:
-    labels: Sequence[str] = axes.get_legend_handles_labels()[1]
-    return 3 if max(map(len, labels)) <= 18 else 2

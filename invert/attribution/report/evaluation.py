@@ -3,9 +3,11 @@
 from collections.abc import Iterator, Sequence
 
 from invert.attribution.calibration import Calibration
-from invert.attribution.evaluation import RATES, Evaluation
+from invert.attribution.evaluation import CLEAN, RATES, Evaluation
 from invert.attribution.evaluation_rules import TERCILES
+from invert.attribution.perturbations import KINDS, parse_perturbations
 from invert.attribution.report.charts import draw_distances, draw_roc
+from invert.attribution.score import SCORE_NAMES
 from invert.attribution.settings import OWN, SCORES
 from invert.attribution.verdict import Outcome, rate_sentence
 from invert.report.page import Block, Figure, Gallery, Paragraph, Section, Table, render
@@ -14,7 +16,6 @@ from invert.report.theme import Drawing
 __all__ = ["evaluation_page", "overview_table", "tables"]
 
 _OWN_ROW = "own images, rightly"
-_CLEAN = "none"
 
 
 def tables(evaluation: Evaluation) -> list[Table]:
@@ -126,17 +127,20 @@ def evaluation_page(
 
 
 def _title(evaluation: Evaluation) -> str:
-    return "Clean images" if evaluation.perturbation == _CLEAN else f"Perturbed: {evaluation.perturbation}"
+    return "Clean images" if evaluation.perturbation == CLEAN else f"Perturbed: {evaluation.perturbation}"
 
 
 def _section(calibration: Calibration, evaluation: Evaluation) -> Iterator[Block]:
     first, second, *more = tables(evaluation)
+    if evaluation.perturbation != CLEAN:
+        (perturbation,) = parse_perturbations(evaluation.perturbation)
+        yield Paragraph(f"{perturbation.key}: {KINDS[perturbation.kind].help}.")
     yield first
     yield second
     figures = [
         _figure(
             draw_distances(calibration, evaluation, score),
-            f"Own images and others by {'LPIPS distance' if score == 'lpips' else f'{score} score'}",
+            f"Own images and others by {SCORE_NAMES[score]}",
         )
         for score in SCORES
     ]

@@ -13,7 +13,6 @@ from invert.attribution.calibration import Calibration
 from invert.attribution.report.panels import Places, draw_all_places, image_gallery, readings
 from invert.attribution.report.summary import (
     MAX_IMAGES,
-    SCORE_NAMES,
     ReportImage,
     ReportNetwork,
     heading,
@@ -21,6 +20,7 @@ from invert.attribution.report.summary import (
     numbers,
     summary_table,
 )
+from invert.attribution.score import SCORE_NAMES
 from invert.attribution.verdict import Finding, Outcome, Reading, Verdict, rate_sentence, ratio_sentence
 from invert.errors import display_path
 from invert.report.page import Block, Figure, Gallery, Paragraph, Section, Table, render

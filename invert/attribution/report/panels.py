@@ -1,6 +1,5 @@
 """Figures of the report of `invert attribute`: images beside their reconstructions, and places in histograms."""
 
-import math
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 
@@ -9,13 +8,14 @@ import numpy.typing as npt
 from PIL import Image
 
 from invert.attribution.calibration import Calibration
+from invert.attribution.score import axis_label, shown_value
 from invert.attribution.verdict import Finding, Reading, Verdict
 from invert.images.decoding import to_png_bytes
 from invert.report import histograms
 from invert.report.page import Figure, Gallery
 from invert.report.theme import Drawing
 
-__all__ = ["AMPLIFIED", "SHOWN", "Places", "draw_all_places", "image_gallery", "readings", "shown_value"]
+__all__ = ["AMPLIFIED", "SHOWN", "Places", "draw_all_places", "image_gallery", "readings"]
 
 AMPLIFIED = 4
 """Factor of the differences in a difference map."""
@@ -34,11 +34,6 @@ def readings(finding: Finding) -> Iterator[tuple[str, Reading]]:
         reading = finding.lpips if score == "lpips" else finding.evidence
         if reading is not None:
             yield score, reading
-
-
-def shown_value(score: str, value: float) -> float:
-    """Return a score as people know it: LPIPS as the distance, of which the score is the logarithm."""
-    return math.exp(min(value, 100.0)) if score == "lpips" else value
 
 
 def draw_all_places(calibrations: Sequence[Calibration | None], verdicts: Sequence[Verdict | None]) -> list[Places]:
@@ -75,8 +70,7 @@ def _draw_places(
     populations |= {f"of {name}": scores for name, scores in calibration.negatives(score, complexity).items()}
     if score == "lpips":
         populations = {name: np.exp(np.minimum(scores, 100.0)) for name, scores in populations.items()}
-    label = "LPIPS distance" if score == "lpips" else f"{score} score, lower is more like the network"
-    return histograms.draw_places(populations, places, x_label=label, log=score == "lpips")
+    return histograms.draw_places(populations, places, x_label=axis_label(score), log=score == "lpips")
 
 
 def image_gallery(network: str, target: Array, reconstruction: Array, distance: float) -> Gallery:

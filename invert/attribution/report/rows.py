@@ -1,16 +1,14 @@
 """Verdicts as lines, cells and records."""
 
-import csv
-import io
 import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from invert.attribution.verdict import Finding, Reading, Verdict, ratio_sentence
-from invert.cli.text import spreadsheet_text
 from invert.errors import display_path
 from invert.images.target import Target
+from invert.report.spreadsheet import csv_line
 
 if TYPE_CHECKING:
     from invert.attribution.candidate import Candidate
@@ -133,11 +131,8 @@ def csv_row(record: Record | None, candidates: "Sequence[Candidate]") -> str:
     fields = ["path", "verdict", "networks", "reason", "file_sha256"]
     cells = ("distance", "decides", "score", "threshold", "p0", "p1", "likelihood_ratio", "lpips_below")
     fields += [f"{candidate.name}: {cell}" for candidate in candidates for cell in cells]
-    buffer = io.StringIO()
-    writer = csv.writer(buffer, lineterminator="\n")
     if record is None:
-        writer.writerow([spreadsheet_text(field) for field in fields])
-        return buffer.getvalue()
+        return csv_line(fields)
     path = display_path(record["path"])
     row = [path, record.get("verdict", ""), ", ".join(record.get("networks", ())), record.get("reason", "")]
     row.append(record["file_sha256"])
@@ -148,5 +143,4 @@ def csv_row(record: Record | None, candidates: "Sequence[Candidate]") -> str:
         row += [record["distances"][candidate.name], finding.get("decides", "")]
         row += [reading.get(key, "") for key in ("score", "threshold", "p0", "p1", "likelihood_ratio")]
         row += [lpips.get("below", "")]
-    writer.writerow([spreadsheet_text(cell) if isinstance(cell, str) else cell for cell in row])
-    return buffer.getvalue()
+    return csv_line(row)

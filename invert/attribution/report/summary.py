@@ -9,14 +9,13 @@ import numpy as np
 import numpy.typing as npt
 
 from invert.attribution.calibration import Calibration
-from invert.attribution.report.panels import shown_value
+from invert.attribution.score import SCORE_NAMES, shown_value
 from invert.attribution.verdict import Finding, Outcome, Reading, Verdict
 from invert.errors import display_path
 from invert.report.page import Table
 
 __all__ = [
     "MAX_IMAGES",
-    "SCORE_NAMES",
     "ReportImage",
     "ReportNetwork",
     "heading",
@@ -28,7 +27,6 @@ __all__ = [
 MAX_IMAGES = 200
 """Images with a section of their own; all are in the table."""
 
-SCORE_NAMES = {"lpips": "LPIPS distance", "evidence": "evidence score"}
 _COLUMNS = ("image", "verdict", "network", "distance", "paper's rule", "score", "threshold", "p0", "p1", "ratio")
 
 Array = npt.NDArray[np.uint8]

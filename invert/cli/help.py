@@ -1,0 +1,92 @@
+"""How `--help` is laid out: options under headings, examples, environment variables, commands in groups."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import click
+
+__all__ = ["OUTPUT", "Command", "Group", "Option"]
+
+OUTPUT = "Output"
+"""Heading of the options that say what is written to the terminal, and of --help."""
+
+
+class Option(click.Option):
+    """An option that `--help` lists under a heading.
+
+    Args:
+        group: The heading; without one the option is among those that come first.
+    """
+
+    def __init__(self, *args: Any, group: str = "", **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.group = group
+
+    def get_error_hint(self, ctx: click.Context | None) -> str:
+        """Name the environment variable in an error about a value that came from there."""
+        from_environment = (
+            ctx is not None
+            and self.name is not None
+            and ctx.get_parameter_source(self.name) is click.core.ParameterSource.ENVIRONMENT
+        )
+        return f"'{self.envvar}'" if from_environment else super().get_error_hint(ctx)
+
+
+class Command(click.Command):
+    """A command whose `--help` has options under headings and ends with examples.
+
+    Args:
+        examples: Command lines as a user types them.
+    """
+
+    def __init__(self, *args: Any, examples: Sequence[str] = (), **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.examples = tuple(examples)
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the options under their headings, in the order in which these first occur; those on output are last."""
+        groups: dict[str, list[tuple[str, str]]] = {"": []}
+        for parameter in self.get_params(ctx):
+            record = parameter.get_help_record(ctx) if isinstance(parameter, click.Option) else None
+            if record is not None:
+                groups.setdefault(getattr(parameter, "group", OUTPUT), []).append(record)
+        for heading in sorted(groups, key=OUTPUT.__eq__):
+            if groups[heading]:
+                with formatter.section(heading or "Options"):
+                    formatter.write_dl(groups[heading])
+
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write which environment variables are read, and the examples."""
+        variables = [one.envvar for one in self.get_params(ctx) if isinstance(one.envvar, str)]
+        if variables:
+            with formatter.section("Environment variables"):
+                text = "An option that is not given takes its value from its variable, where that is set: "
+                formatter.write_text(f"{text}{', '.join(variables)}.")
+        if self.examples:
+            with formatter.section("Examples"):
+                # Not as paragraphs: a command line is never wrapped.
+                for example in self.examples:
+                    formatter.write(f"{'':>{formatter.current_indent}}{example}\n")
+        super().format_epilog(ctx, formatter)
+
+
+class Group(click.Group):
+    """A group whose `--help` lists its commands under headings.
+
+    Args:
+        sections: The headings with the commands under them.
+    """
+
+    def __init__(self, *args: Any, sections: Mapping[str, Sequence[click.Command]], **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._sections = sections
+        for commands in sections.values():
+            for command in commands:
+                self.add_command(command)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the commands under their headings."""
+        width = max(map(len, self.commands))
+        for heading, commands in self._sections.items():
+            with formatter.section(heading):
+                formatter.write_dl([(f"{command.name:<{width}}", command.short_help or "") for command in commands])

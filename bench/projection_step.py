@@ -16,13 +16,14 @@ from torch.nn import functional
 from torch.utils.flop_counter import FlopCounterMode
 
 from bench.side_by_side import measure_apart, median_seconds, prepare_kernels
-from generator.config import GeneratorConfig, SynthesisSettings
-from generator.layers import ModulatedConv2d, ToRGB, freeze
+from generator.config import GeneratorConfig, MappingConfig, SynthesisSettings
+from generator.layers import freeze
 from generator.networks import Generator
 from generator.ops import frozen_conv
 from generator.ops.frozen_conv import FrozenConv2d
 from generator.stylegan.config import StyleGANSynthesisConfig
 from generator.stylegan2.config import SynthesisConfig
+from generator.stylegan2.layers import ModulatedConv2d, ToRGB
 from invert.projection.latents import LatentStatistics
 from invert.projection.noise import NoiseMaps
 from invert.projection.objective import PaperObjective
@@ -44,7 +45,7 @@ CASES: dict[str, tuple[SynthesisSettings, tuple[int, ...]]] = {  # with the batc
 def network(synthesis: SynthesisSettings) -> Generator:
     """Return an untrained network; what it draws does not change what it costs."""
     torch.manual_seed(0)
-    return Generator(GeneratorConfig(synthesis=synthesis)).requires_grad_(False)
+    return Generator(GeneratorConfig(MappingConfig(), synthesis)).requires_grad_(False)
 
 
 def ours(

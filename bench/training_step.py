@@ -12,11 +12,11 @@ import torch
 from torch.nn import functional
 
 from bench.side_by_side import measure_apart, median_seconds, prepare_kernels
-from generator.config import DiscriminatorSettings, GeneratorConfig, SynthesisSettings
-from generator.layers import ModulatedConv2d, ToRGB
+from generator.config import DiscriminatorSettings, GeneratorConfig, MappingConfig, SynthesisSettings
 from generator.networks import Generator, make_discriminator
 from generator.stylegan.config import StyleGANDiscriminatorConfig, StyleGANSynthesisConfig
-from generator.stylegan2.config import DiscriminatorConfig, MappingConfig, SynthesisConfig
+from generator.stylegan2.config import DiscriminatorConfig, SynthesisConfig
+from generator.stylegan2.layers import ModulatedConv2d, ToRGB
 from invert.projection.session import keep_freed_memory
 
 BATCH = 32

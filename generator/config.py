@@ -1,84 +1,166 @@
-"""Settings of a whole generator, of either family, and the networks of the papers."""
+"""Settings that every family of networks shares: the mapping network, the generator, and their JSON.
+
+Each family declares the settings of its synthesis network and discriminator in its own `config`; here is only what the
+rest of the program may ask of them. Nothing here imports torch.
+"""
 
 import dataclasses
-import typing
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from itertools import pairwise
+from typing import Any, Protocol, TypeVar
 
 from generator.errors import ConfigError
-from generator.settings import is_left_out, require
-from generator.stylegan.config import StyleGANDiscriminatorConfig, StyleGANSynthesisConfig
-from generator.stylegan2.config import DiscriminatorConfig, MappingConfig, SynthesisConfig
+from generator.settings import ACTIVATIONS, MAX_DIM, MAX_LAYERS, is_left_out, require, require_finite, require_size
 
 __all__ = [
-    "STYLEGAN_CONFIGURATIONS",
     "DiscriminatorSettings",
     "GeneratorConfig",
+    "MappingConfig",
     "SynthesisSettings",
-    "config_e",
-    "config_f",
-    "config_stylegan",
-    "discriminator_from_dict",
     "from_dict",
     "to_dict",
 ]
 
-SynthesisSettings = SynthesisConfig | StyleGANSynthesisConfig
-DiscriminatorSettings = DiscriminatorConfig | StyleGANDiscriminatorConfig
 
-STYLEGAN_CONFIGURATIONS = "abcdef"
-"""The rows of table 1 of Karras et al. 2019."""
+class _NetworkSettings(Protocol):
+    """What synthesis networks and discriminators of all families are described by."""
+
+    @property
+    def img_resolution(self) -> int: ...
+    @property
+    def img_channels(self) -> int: ...
+    @property
+    def channel_base(self) -> int: ...
+    @property
+    def channel_max(self) -> int: ...
+    @property
+    def channels(self) -> tuple[int, ...] | None: ...
+    @property
+    def architecture(self) -> str: ...
+    @property
+    def activation(self) -> str: ...
+    @property
+    def growing(self) -> bool: ...
+    @property
+    def widths(self) -> dict[int, int]: ...
+
+
+class SynthesisSettings(_NetworkSettings, Protocol):
+    """Settings of a synthesis network w -> image, of whichever family."""
+
+    @property
+    def w_dim(self) -> int: ...
+    @property
+    def num_ws(self) -> int: ...
+    @property
+    def use_noise(self) -> bool: ...
+    @property
+    def alpha(self) -> float: ...
+
+
+class DiscriminatorSettings(_NetworkSettings, Protocol):
+    """Settings of a discriminator image, c -> logit, of whichever family."""
+
+    @property
+    def c_dim(self) -> int: ...
+    @property
+    def mbstd_group_size(self) -> int | None: ...
+    @property
+    def mbstd_channels(self) -> int: ...
+
+
+@dataclass(frozen=True)
+class MappingConfig:
+    """The mapping network z, c -> w, which StyleGAN and StyleGAN2 share.
+
+    Attributes:
+        z_dim: Width of the latent z; 0 for a network that maps labels alone.
+        c_dim: Number of classes; 0 for a network without labels.
+        w_dim: Width of w.
+        num_layers: Number of dense layers.
+        layer_dim: Width of the hidden layers; None: `w_dim`.
+        embed_dim: Width of the embedded label; None: `w_dim`.
+        label_mode: How a label enters: "embed" (StyleGAN2-ADA: a biased layer, normalised by itself) or "concat"
+            (TensorFlow StyleGAN and StyleGAN2: a plain matrix, normalised together with z).
+        activation: Activation of every layer, one of `ACTIVATIONS`.
+        lr_multiplier: Learning rate of these layers relative to the rest of the generator.
+        w_avg_beta: How much of the running mean w is kept at each step, in [0, 1).
+
+    Raises:
+        ConfigError: A setting is out of range.
+    """
+
+    z_dim: int = 512
+    c_dim: int = 0
+    w_dim: int = 512
+    num_layers: int = 8
+    layer_dim: int | None = None
+    embed_dim: int | None = None
+    label_mode: str = "embed"
+    activation: str = "lrelu"
+    lr_multiplier: float = 0.01
+    w_avg_beta: float = 0.995
+
+    def __post_init__(self) -> None:
+        require_size("z_dim", self.z_dim, 0, MAX_DIM)
+        require_size("c_dim", self.c_dim, 0, MAX_DIM)
+        require(self.z_dim + self.c_dim > 0, "a mapping network needs a latent or a label: z_dim and c_dim are both 0")
+        require_size("w_dim", self.w_dim, 1, MAX_DIM)
+        require_size("num_layers", self.num_layers, 0, MAX_LAYERS)
+        for name in ("layer_dim", "embed_dim"):
+            if getattr(self, name) is not None:
+                require_size(name, getattr(self, name), 1, MAX_DIM)
+        require(self.label_mode in ("embed", "concat"), f"label_mode is {self.label_mode!r}, not embed or concat")
+        require(self.activation in ACTIVATIONS, f"activation {self.activation!r} is not one of {ACTIVATIONS}")
+        require_finite("lr_multiplier", self.lr_multiplier)
+        require(0 <= self.w_avg_beta < 1, f"w_avg_beta is {self.w_avg_beta!r}, not in [0, 1)")
+
+    @property
+    def label_dim(self) -> int:
+        """Width of what a label becomes before the first layer; 0 without labels."""
+        if not self.c_dim:
+            return 0
+        return (self.embed_dim or self.w_dim) if self.label_mode == "embed" else self.z_dim
+
+    @property
+    def layer_widths(self) -> list[tuple[int, int]]:
+        """Width of the input and of the output of each dense layer, first layer first."""
+        hidden = [self.layer_dim or self.w_dim] * (self.num_layers - 1)
+        widths = [self.z_dim + self.label_dim, *hidden, self.w_dim]
+        return list(pairwise(widths))[: self.num_layers]
+
+    def check_width(self) -> None:
+        """Refuse a network without layers whose input cannot be its w.
+
+        Raises:
+            ConfigError: It is such a network.
+        """
+        width = self.z_dim + self.label_dim
+        fits = self.num_layers > 0 or width == self.w_dim
+        require(fits, f"a mapping network without layers needs w_dim {width}, not {self.w_dim}")
 
 
 @dataclass(frozen=True)
 class GeneratorConfig:
-    """Mapping and synthesis together; the family is that of the synthesis network."""
+    """Mapping and synthesis together; the family is that of the synthesis network.
 
-    mapping: MappingConfig = dataclasses.field(default_factory=MappingConfig)
-    synthesis: SynthesisSettings = dataclasses.field(default_factory=SynthesisConfig)
+    Attributes:
+        mapping: Settings of the mapping network.
+        synthesis: Settings of the synthesis network.
+
+    Raises:
+        ConfigError: The two networks have w of different widths.
+    """
+
+    mapping: MappingConfig
+    synthesis: SynthesisSettings
 
     def __post_init__(self) -> None:
         require(
             self.mapping.w_dim == self.synthesis.w_dim,
             f"the mapping network gives w of {self.mapping.w_dim}, the synthesis network takes {self.synthesis.w_dim}",
         )
-
-
-def config_f(img_resolution: int = 1024, img_channels: int = 3) -> GeneratorConfig:
-    """Return StyleGAN2 configuration F, the paper's large networks (table 1)."""
-    return GeneratorConfig(synthesis=SynthesisConfig(img_resolution=img_resolution, img_channels=img_channels))
-
-
-def config_e(img_resolution: int = 1024, img_channels: int = 3) -> GeneratorConfig:
-    """Return StyleGAN2 configuration E: half of F's channels from 64 px up (table 1)."""
-    synthesis = SynthesisConfig(img_resolution=img_resolution, img_channels=img_channels, channel_base=16384)
-    return GeneratorConfig(synthesis=synthesis)
-
-
-def config_stylegan(img_resolution: int = 1024, img_channels: int = 3, row: str = "f") -> GeneratorConfig:
-    """Return the generator of one row of table 1 of Karras et al. 2019; F is StyleGAN.
-
-    Args:
-        img_resolution, img_channels: Of the images.
-        row: "a" progressive growing as it was; "b" with the blur of its bilinear sampling; "c" with mapping network
-            and styles; "d" without the traditional input; "e" with noise inputs; "f" the same network, trained with
-            mixing regularisation.
-
-    Raises:
-        ConfigError: There is no such row, or no such image.
-    """
-    require(len(row) == 1 and row in STYLEGAN_CONFIGURATIONS, f"table 1 has rows a to f, not {row!r}")
-    styled = row >= "c"
-    synthesis = StyleGANSynthesisConfig(
-        img_resolution=img_resolution,
-        img_channels=img_channels,
-        input="constant" if row >= "d" else "latent",
-        use_styles=styled,
-        use_noise=row >= "e",
-        normalisation="instance" if styled else "pixel",
-        blur_filter=(1.0,) if row == "a" else (1.0, 2.0, 1.0),
-    )
-    return GeneratorConfig(MappingConfig(num_layers=8 if styled else 0, label_mode="concat"), synthesis)
 
 
 T = TypeVar("T")
@@ -93,46 +175,23 @@ def to_dict(config: Any) -> dict[str, Any]:
     }
 
 
-def from_dict(cls: type[T], values: dict[str, Any]) -> T:
-    """Build a settings dataclass from what `to_dict` gave and JSON carried.
+def from_dict(cls: Callable[..., T], values: Any) -> T:
+    """Build a flat settings dataclass from what `to_dict` gave and JSON carried.
+
+    Args:
+        cls: The dataclass.
+        values: Its settings by name; a list stands for a tuple, and a setting that is missing has its default.
 
     Raises:
         ConfigError: A key is unknown, or a value has the wrong type or range.
     """
-    require(isinstance(values, dict), f"{cls.__name__} settings are not an object")
-    fields = {field.name: field for field in dataclasses.fields(cls)}  # type: ignore[arg-type]
-    unknown = sorted(set(values) - set(fields))
-    require(not unknown, f"{cls.__name__} has no setting {', '.join(map(repr, unknown))}")
-    arguments: dict[str, Any] = {}
-    for name, value in values.items():
-        kinds = _settings_classes(fields[name].type)
-        if kinds:
-            arguments[name] = from_dict(_of_family(kinds, value), value)
-        else:
-            arguments[name] = tuple(value) if isinstance(value, list) else value
+    name = getattr(cls, "__name__", "")
+    known = {field.name for field in dataclasses.fields(cls)}  # type: ignore[arg-type]
+    require(isinstance(values, dict), f"{name} settings are not an object")
+    unknown = sorted(set(values) - known)
+    require(not unknown, f"{name} has no setting {', '.join(map(repr, unknown))}")
+    arguments = {key: tuple(value) if isinstance(value, list) else value for key, value in values.items()}
     try:
         return cls(**arguments)
     except TypeError as error:
-        raise ConfigError(f"{cls.__name__}: {error}") from error
-
-
-def discriminator_from_dict(values: dict[str, Any]) -> DiscriminatorSettings:
-    """Build a discriminator's settings, of whichever family they are; see `from_dict`."""
-    found: DiscriminatorSettings = from_dict(_of_family(_settings_classes(DiscriminatorSettings), values), values)
-    return found
-
-
-def _settings_classes(kind: Any) -> tuple[Any, ...]:
-    """Return the settings dataclasses that a field's type allows."""
-    return tuple(cls for cls in typing.get_args(kind) or (kind,) if dataclasses.is_dataclass(cls))
-
-
-def _of_family(kinds: tuple[Any, ...], values: Any) -> Any:
-    """Return the class whose `family` the values name; StyleGAN2's settings, the older ones, name none."""
-    if len(kinds) == 1:
-        return kinds[0]
-    family = values.get("family") if isinstance(values, dict) else None
-    for kind in kinds:
-        if {field.name: field.default for field in dataclasses.fields(kind)}.get("family") == family:
-            return kind
-    raise ConfigError(f"there is no network family {family!r}")
+        raise ConfigError(f"{name}: {error}") from error

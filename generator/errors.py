@@ -1,6 +1,15 @@
 """Errors that the generator package raises; each message is one line a user can act on."""
 
-__all__ = ["ConfigError", "GeneratorError", "NetworkFileError"]
+__all__ = ["MAX_SHOWN", "ConfigError", "GeneratorError", "NetworkFileError", "escaped"]
+
+MAX_SHOWN = 200
+"""How many characters of a text from a file are shown."""
+
+
+def escaped(text: str) -> str:
+    """Return text from a file as printable ASCII of bounded length."""
+    short = text if len(text) <= MAX_SHOWN else text[:MAX_SHOWN] + "..."
+    return "".join(char if " " <= char <= "~" else f"\\u{ord(char):04x}" for char in short)
 
 
 class GeneratorError(Exception):

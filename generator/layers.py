@@ -1,4 +1,4 @@
-"""Layers with an equalised learning rate, minibatch standard deviation, and how a frozen layer saves work.
+"""Layers that the families share: with an equalised learning rate, the minibatch deviation, and freezing.
 
 References: Karras et al. 2018 (equalised learning rate, minibatch standard deviation); Karras et al. 2020.
 """
@@ -13,23 +13,13 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from generator.ops.bias_act import bias_act, default_gain
-from generator.ops.conv_tail import conv_tail
-from generator.ops.modulate import modulate
-from generator.ops.modulated_conv import (
-    DEFAULT_FORM,
-    FrozenFilteredConv2d,
-    demodulation_factors,
-    filtered_conv2d,
-    modulated_conv2d,
-)
+from generator.ops.modulated_conv import filtered_conv2d
 from generator.ops.upfirdn2d import setup_filter
 
 __all__ = [
     "EqualizedConv2d",
     "EqualizedLinear",
     "Foldable",
-    "ModulatedConv2d",
-    "ToRGB",
     "freeze",
     "minibatch_standard_deviation",
     "normalize_second_moment",
@@ -90,9 +80,9 @@ def minibatch_standard_deviation(x: Tensor, group_size: int | None, channels: in
     """Append the deviation within groups of images as `channels` constant feature maps.
 
     Args:
-        x: `[N, C, H, W]`.
-        group_size: Images in a group; None takes the whole batch. A smaller batch is one group.
-        channels: How many maps, each averaged over its share of the channels.
+        x: Feature maps `[N, C, H, W]`.
+        group_size: Images in a group; None: the whole batch. A smaller batch is one group.
+        channels: Number of maps that are appended, each averaged over its share of the channels.
 
     Returns:
         `[N, C + channels, H, W]`.
@@ -115,15 +105,16 @@ def minibatch_standard_deviation(x: Tensor, group_size: int | None, channels: in
 
 
 class EqualizedLinear(Foldable):
-    """y = act(x (gain W)^T + b), with W of unit deviation at the start and scaled at run time.
+    """A dense layer y = act(x (gain W)^T + b), with W of unit deviation at the start and scaled at run time.
 
     Args:
-        in_features: F_in. out_features: F_out.
-        bias: Initial bias, or None for no bias.
-        activation: One of `generator.config.ACTIVATIONS`.
+        in_features: Number F_in of inputs.
+        out_features: Number F_out of outputs.
+        bias: Initial bias; None: the layer has none.
+        activation: One of `generator.settings.ACTIVATIONS`.
         lr_multiplier: Learning rate of this layer relative to the others.
-        weight_gain: Factor in the constant that scales the weight, with none after the activation (StyleGAN). Default:
-            the activation's own gain, after it (StyleGAN2).
+        weight_gain: Factor in the constant that scales the weight, with no gain after the activation (StyleGAN).
+            None: the activation's own gain, after it (StyleGAN2).
     """
 
     def __init__(
@@ -151,7 +142,7 @@ class EqualizedLinear(Foldable):
         return weight, self.bias * self.bias_gain if self.bias_gain != 1 else self.bias
 
     def forward(self, x: Tensor) -> Tensor:
-        """Map `[N, F_in]` to `[N, F_out]`."""
+        """Map x `[N, F_in]` to y `[N, F_out]`."""
         weight, *bias = self.folded()
         if self.activation == "linear":
             return functional.linear(x, weight.to(x.dtype), bias[0].to(x.dtype) if bias else None)
@@ -163,13 +154,16 @@ class EqualizedConv2d(Foldable):
     """Convolution with filtered up- or downsampling, bias and activation.
 
     Args:
-        in_channels: I. out_channels: O. kernel_size: k.
+        in_channels: Number I of input channels.
+        out_channels: Number O of output channels.
+        kernel_size: Height and width of the kernel, odd.
         bias: Whether there is a bias.
-        activation: One of `generator.config.ACTIVATIONS`.
-        up: Upsampling factor. down: Downsampling factor.
-        resample_filter: Taps of the low-pass filter.
-        conv_clamp: Limit on the output's absolute value, or None.
-        weight_gain: As of `EqualizedLinear`.
+        activation: One of `generator.settings.ACTIVATIONS`.
+        up: Upsampling factor.
+        down: Downsampling factor.
+        resample_filter: Taps of the low-pass filter that goes with either.
+        conv_clamp: Limit on the output's absolute value; None: no limit.
+        weight_gain: The same as for `EqualizedLinear`.
     """
 
     resample_filter: Tensor
@@ -200,7 +194,7 @@ class EqualizedConv2d(Foldable):
         return (self.weight * self.weight_gain,)
 
     def forward(self, x: Tensor, gain: float = 1.0) -> Tensor:
-        """Map `[N, I, H, W]` to `[N, O, H * up // down, ...]`, the result scaled by `gain`."""
+        """Map `[N, I, H, W]` to `[N, O, H * up // down, W * up // down]`, the result scaled by `gain`."""
         (weight,) = self.folded()
         padding = weight.shape[-1] // 2
         # Convolution when upsampling, correlation otherwise: how the published weights are oriented.
@@ -217,131 +211,3 @@ class EqualizedConv2d(Foldable):
         if self.bias is None and self.activation == "linear" and clamp is None and gain == 1:
             return x
         return bias_act(x, self.bias, act=self.activation, gain=self.act_gain * gain, clamp=clamp)
-
-
-class ModulatedConv2d(Foldable):
-    """Modulated convolution, noise, bias and activation: one layer of the synthesis network.
-
-    Args:
-        in_channels: I. out_channels: O. w_dim: Size of w.
-        resolution: Height and width of the output.
-        up: Upsampling factor.
-        activation: One of `generator.config.ACTIVATIONS`.
-        use_noise: Whether the layer has noise inputs.
-        demodulate: Whether the modulated weights are brought to unit norm (equation 3).
-        resample_filter: Taps of the low-pass filter.
-        conv_clamp: Limit on the output's absolute value, or None.
-
-    Reference: Karras et al. 2020, section 2.2 and figure 2d.
-    """
-
-    resample_filter: Tensor
-    noise_const: Tensor
-
-    def __init__(
-        self,
-        in_channels: int,
-        out_channels: int,
-        w_dim: int,
-        resolution: int,
-        *,
-        up: int = 1,
-        kernel_size: int = 3,
-        activation: str = "lrelu",
-        use_noise: bool = True,
-        demodulate: bool = True,
-        resample_filter: Sequence[float] = (1, 3, 3, 1),
-        conv_clamp: float | None = None,
-    ) -> None:
-        super().__init__()
-        self.resolution, self.up, self.activation = resolution, up, activation
-        self.use_noise, self.demodulate, self.conv_clamp = use_noise, demodulate, conv_clamp
-        self.form = DEFAULT_FORM
-        self.affine = EqualizedLinear(w_dim, in_channels, bias=1.0)
-        self.register_buffer("resample_filter", setup_filter(resample_filter, separable=False), persistent=False)
-        self.weight = nn.Parameter(torch.randn([out_channels, in_channels, kernel_size, kernel_size]))
-        self.bias = nn.Parameter(torch.zeros([out_channels]))
-        if use_noise:
-            self.register_buffer("noise_const", torch.randn([resolution, resolution]))
-            self.noise_strength = nn.Parameter(torch.zeros([]))
-        # Demodulation cancels any scale of the weights; without it the learning rate is equalised as elsewhere.
-        self.weight_gain = 1.0 if demodulate else 1 / math.sqrt(in_channels * kernel_size**2)
-
-    def _fold(self) -> tuple[Tensor, ...]:
-        weight = self.weight
-        if not self.demodulate:
-            return (weight * self.weight_gain,)
-        return weight, weight.square().sum(dim=[2, 3])
-
-    def fold(self) -> None:
-        super().fold()
-        self._convolve = FrozenFilteredConv2d(self.folded()[0], self.resample_filter, self.up)
-
-    def forward(self, x: Tensor, w: Tensor, noise: Tensor | None = None, gain: float = 1.0) -> Tensor:
-        """Map `[N, I, H, W]` and w `[N, w_dim]` to `[N, O, H * up, W * up]`, the result scaled by `gain`.
-
-        `noise` is `[N or 1, 1, resolution, resolution]`, or None for none.
-        """
-        clamp = None if self.conv_clamp is None else self.conv_clamp * gain
-        act_gain = default_gain(self.activation) * gain
-        if self.is_frozen and self.form == "shared":
-            return self._frozen_forward(x, w, noise, act_gain, clamp)
-        weight, *weight_energy = self.folded()
-        x = modulated_conv2d(
-            x,
-            weight,
-            self.affine(w),
-            demodulate=self.demodulate,
-            up=self.up,
-            padding=weight.shape[-1] // 2,
-            resample_filter=self.resample_filter if self.up > 1 else None,
-            flip_weight=self.up == 1,
-            weight_energy=weight_energy[0] if weight_energy else None,
-            form=self.form,
-        )
-        if noise is not None:
-            x = x + (noise * self.noise_strength).to(x.dtype)
-        return bias_act(x, self.bias, act=self.activation, gain=act_gain, clamp=clamp)
-
-    def _frozen_forward(self, x: Tensor, w: Tensor, noise: Tensor | None, gain: float, clamp: float | None) -> Tensor:
-        """Do the same with everything after the convolution in one pass; differentiable once."""
-        _, *weight_energy = self.folded()
-        styles = self.affine(w)
-        x = self._convolve(modulate(x, styles))
-        scale = demodulation_factors(weight_energy[0], styles) if weight_energy else None
-        strength = None if noise is None else self.noise_strength
-        return conv_tail(x, scale, noise, strength, self.bias, act=self.activation, gain=gain, clamp=clamp)
-
-
-class ToRGB(Foldable):
-    """Modulated 1x1 convolution to image channels, without demodulation.
-
-    Args:
-        in_channels: I. out_channels: Image channels. w_dim: Size of w.
-        conv_clamp: Limit on the output's absolute value, or None.
-    """
-
-    def __init__(self, in_channels: int, out_channels: int, w_dim: int, conv_clamp: float | None = None) -> None:
-        super().__init__()
-        self.conv_clamp = conv_clamp
-        self.form = DEFAULT_FORM
-        self.affine = EqualizedLinear(w_dim, in_channels, bias=1.0)
-        self.weight = nn.Parameter(torch.randn([out_channels, in_channels, 1, 1]))
-        self.bias = nn.Parameter(torch.zeros([out_channels]))
-        self.weight_gain = 1 / math.sqrt(in_channels)
-
-    def _fold(self) -> tuple[Tensor, ...]:
-        return (self.weight * self.weight_gain,)
-
-    def forward(self, x: Tensor, w: Tensor) -> Tensor:
-        """Map `[N, I, H, W]` and w `[N, w_dim]` to `[N, out_channels, H, W]`."""
-        (weight,) = self.folded()
-        if self.is_frozen and self.form == "shared":
-            # So few outputs that scaling the weights is far cheaper than scaling the activations.
-            weights = weight[:, :, 0, 0] * self.affine(w)[:, None]  # [N, out_channels, I]
-            n, c, height, width = x.shape
-            pixels = x.permute(0, 2, 3, 1).reshape(n, height * width, c) @ weights.to(x.dtype).transpose(1, 2)
-            x = pixels.reshape(n, height, width, -1).permute(0, 3, 1, 2)
-        else:
-            x = modulated_conv2d(x, weight, self.affine(w), demodulate=False, form=self.form)
-        return bias_act(x, self.bias, clamp=self.conv_clamp)

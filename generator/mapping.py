@@ -6,10 +6,9 @@ References: Karras et al. 2019, section 2 (mapping, truncation in W); Karras et 
 import torch
 from torch import Tensor, nn
 
-from generator.errors import ConfigError
+from generator.config import MappingConfig
 from generator.layers import EqualizedLinear, normalize_second_moment
 from generator.ops.bias_act import default_gain
-from generator.stylegan2.config import MappingConfig
 
 __all__ = ["MappingNetwork"]
 
@@ -18,9 +17,13 @@ class MappingNetwork(nn.Module):
     """Map normalised latents, and labels where the network has them, to intermediate latents.
 
     Args:
-        config: Its settings.
-        track_average: Keep a running mean `w_avg` for truncation.
-        gain_in_weight: Put the activation's gain into the weights' constant (StyleGAN), not on the output (StyleGAN2).
+        config: Settings of the network.
+        track_average: Whether it keeps a running mean `w_avg` `[w_dim]` for truncation.
+        gain_in_weight: Whether the activation's gain is in the weights' constant (StyleGAN) and not on the output
+            (StyleGAN2).
+
+    Raises:
+        ConfigError: A network without layers whose input is not as wide as w.
     """
 
     w_avg: Tensor
@@ -28,19 +31,12 @@ class MappingNetwork(nn.Module):
     def __init__(self, config: MappingConfig, track_average: bool = True, *, gain_in_weight: bool = False) -> None:
         super().__init__()
         self.config = config
-        hidden = config.layer_dim or config.w_dim
-        width = config.z_dim
+        config.check_width()
         if config.c_dim and config.label_mode == "embed":
-            embed_dim = config.embed_dim or config.w_dim
-            self.embed = EqualizedLinear(config.c_dim, embed_dim)
-            width += embed_dim
+            self.embed = EqualizedLinear(config.c_dim, config.label_dim)
         elif config.c_dim:
             self.label_matrix = nn.Parameter(torch.randn([config.c_dim, config.z_dim]))
-            width += config.z_dim
-        if config.num_layers == 0 and width != config.w_dim:
-            raise ConfigError(f"a mapping network without layers needs w_dim {width}, not {config.w_dim}")
-        for i in range(config.num_layers):
-            out = config.w_dim if i == config.num_layers - 1 else hidden
+        for i, (width, out) in enumerate(config.layer_widths):
             layer = EqualizedLinear(
                 width,
                 out,
@@ -49,7 +45,6 @@ class MappingNetwork(nn.Module):
                 weight_gain=default_gain(config.activation) if gain_in_weight else None,
             )
             self.add_module(f"fc{i}", layer)
-            width = out
         if track_average:
             self.register_buffer("w_avg", torch.zeros([config.w_dim]))
 
@@ -67,7 +62,14 @@ class MappingNetwork(nn.Module):
         return torch.cat([normalize_second_moment(z), y], dim=1) if config.z_dim else y
 
     def forward(self, z: Tensor, c: Tensor | None = None) -> Tensor:
-        """Map z `[N, z_dim]` and labels `[N, c_dim]` to w `[N, w_dim]`.
+        """Map latents and labels to w.
+
+        Args:
+            z: Latents `[N, z_dim]`; they are normalised here.
+            c: Labels `[N, c_dim]` of a conditional network, one-hot.
+
+        Returns:
+            w, float32 `[N, w_dim]`.
 
         Raises:
             ValueError: z or c has the wrong shape for this network.
@@ -81,5 +83,5 @@ class MappingNetwork(nn.Module):
 
     @torch.no_grad()
     def update_average(self, w_mean: Tensor) -> None:
-        """Move `w_avg` towards the mean w `[w_dim]` of one minibatch."""
+        """Move `w_avg` towards the mean w `[w_dim]` of one minibatch, by 1 - `w_avg_beta`."""
         self.w_avg.copy_(w_mean.lerp(self.w_avg, self.config.w_avg_beta))

@@ -1,66 +1,37 @@
-"""The network that settings describe, of whichever family: the one place that asks which."""
+"""Networks of whichever family, as their settings describe them."""
 
 import torch
 from torch import Tensor, nn
 
-from generator.config import DiscriminatorSettings, GeneratorConfig, SynthesisSettings
-from generator.mapping import MappingNetwork
-from generator.noise_inputs import NoiseInput
-from generator.stylegan.config import StyleGANDiscriminatorConfig, StyleGANSynthesisConfig
-from generator.stylegan.discriminator import StyleGANDiscriminator
-from generator.stylegan.synthesis import StyleGANSynthesisNetwork
-from generator.stylegan2.discriminator import Discriminator
-from generator.stylegan2.synthesis import SynthesisNetwork
+from generator.bases import DiscriminatorBase, NoiseInput
+from generator.config import DiscriminatorSettings, GeneratorConfig
+from generator.families import family_of
 
-__all__ = [
-    "AnyDiscriminator",
-    "AnySynthesis",
-    "Generator",
-    "make_discriminator",
-    "make_mapping",
-    "make_synthesis",
-]
-
-AnySynthesis = SynthesisNetwork | StyleGANSynthesisNetwork
-AnyDiscriminator = Discriminator | StyleGANDiscriminator
+__all__ = ["Generator", "make_discriminator"]
 
 
-def make_mapping(config: GeneratorConfig) -> MappingNetwork:
-    """Return the new mapping network of a generator."""
-    stylegan = isinstance(config.synthesis, StyleGANSynthesisConfig)
-    return MappingNetwork(config.mapping, gain_in_weight=stylegan)
-
-
-def make_synthesis(config: SynthesisSettings) -> AnySynthesis:
-    """Return a new synthesis network."""
-    if isinstance(config, StyleGANSynthesisConfig):
-        return StyleGANSynthesisNetwork(config)
-    return SynthesisNetwork(config)
-
-
-def make_discriminator(config: DiscriminatorSettings) -> AnyDiscriminator:
+def make_discriminator(config: DiscriminatorSettings) -> DiscriminatorBase:
     """Return a new discriminator."""
-    if isinstance(config, StyleGANDiscriminatorConfig):
-        return StyleGANDiscriminator(config)
-    return Discriminator(config)
+    return family_of(config).make_discriminator(config)
 
 
 class Generator(nn.Module):
-    """A StyleGAN or StyleGAN2 generator.
+    """A generator z, c -> image: a mapping and a synthesis network.
 
     Args:
-        config: Its settings.
+        config: Settings of both networks.
     """
 
     def __init__(self, config: GeneratorConfig) -> None:
         super().__init__()
         self.config = config
-        self.mapping = make_mapping(config)
-        self.synthesis = make_synthesis(config.synthesis)
+        family = family_of(config.synthesis)
+        self.mapping = family.make_mapping(config.mapping)
+        self.synthesis = family.make_synthesis(config.synthesis)
 
     @property
     def num_ws(self) -> int:
-        """Number of styles the synthesis network takes."""
+        """Number of styles that the synthesis network takes."""
         return self.synthesis.num_ws
 
     def broadcast(self, w: Tensor) -> Tensor:
@@ -81,12 +52,16 @@ class Generator(nn.Module):
         truncation_psi: float = 1.0,
         truncation_cutoff: int | None = None,
     ) -> Tensor:
-        """Map z `[N, z_dim]`, c `[N, c_dim]` to styles `[N, num_ws, w_dim]`, truncated.
+        """Map latents and labels to truncated styles.
 
         Args:
-            z: Latents. c: Labels of a conditional network.
+            z: Latents `[N, z_dim]`.
+            c: Labels `[N, c_dim]` of a conditional network.
             truncation_psi: 1 leaves w as it is, 0 gives `w_avg`.
-            truncation_cutoff: Number of layers, from the coarsest, that are truncated; None is all.
+            truncation_cutoff: Number of layers, from the coarsest, that are truncated; None: all.
+
+        Returns:
+            Styles `[N, num_ws, w_dim]`.
 
         Reference: Karras et al. 2019, section "truncation trick in W" (appendix B).
         """
@@ -94,11 +69,15 @@ class Generator(nn.Module):
         return self.truncate(ws, truncation_psi, truncation_cutoff)
 
     def truncate(self, ws: Tensor, psi: float, cutoff: int | None = None) -> Tensor:
-        """Move styles `[N, num_ws, w_dim]` towards the mean w, w_avg + psi (w - w_avg).
+        """Move styles towards the mean w: w_avg + psi (w - w_avg).
 
         Args:
-            ws: Styles, of z or of a projection.
-            psi, cutoff: See `mapping_ws`.
+            ws: Styles `[N, num_ws, w_dim]`, mapped from z or found by a projection.
+            psi: 1 leaves them as they are, 0 gives `w_avg`.
+            cutoff: Number of layers, from the coarsest, that are truncated; None: all.
+
+        Returns:
+            Styles `[N, num_ws, w_dim]`.
 
         Reference: Karras et al. 2019, section "truncation trick in W" (appendix B).
         """
@@ -118,7 +97,19 @@ class Generator(nn.Module):
         noise: NoiseInput = "const",
         rng: torch.Generator | None = None,
     ) -> Tensor:
-        """Draw `[N, img_channels, R, R]` in about [-1, 1]."""
+        """Generate images from latents and labels.
+
+        Args:
+            z: Latents `[N, z_dim]`.
+            c: Labels `[N, c_dim]` of a conditional network.
+            truncation_psi: 1 leaves w as it is, 0 gives `w_avg`.
+            truncation_cutoff: Number of layers, from the coarsest, that are truncated; None: all.
+            noise: What the noise inputs are given, see `SynthesisBase.noise_maps`.
+            rng: Source of random noise, on the CPU; None: torch's global one.
+
+        Returns:
+            float32 `[N, img_channels, R, R]`, in about [-1, 1].
+        """
         ws = self.mapping_ws(z, c, truncation_psi, truncation_cutoff)
         image: Tensor = self.synthesis(ws, noise, rng)
         return image

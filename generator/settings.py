@@ -148,17 +148,17 @@ class Setting:
         low = self.minimum is None or value >= self.minimum
         high = self.maximum is None or value <= self.maximum
         inside = (self.above is None or value > self.above) and (self.below is None or value < self.below)
-        return None if low and high and inside else self._range(whole=isinstance(value, int))
+        return None if low and high and inside else self._range()
 
-    def _range(self, *, whole: bool) -> str:
-        """Return the range as text; whole numbers with both bounds are written as 1..4096."""
+    def _range(self) -> str:
+        """Return the range as text; one between two whole numbers is written as 1..4096."""
         left = self.minimum if self.above is None else self.above
         right = self.maximum if self.below is None else self.below
         if right is None:
             return f"more than {left:g}" if self.above is not None else f"{left:.15g} or more"
         if left is None:
             return f"less than {right:g}" if self.below is not None else f"{right:.15g} or less"
-        if whole and self.above is None and self.below is None:
+        if isinstance(self.minimum, int) and isinstance(self.maximum, int):
             return f"in {left}..{right}"
         opening, closing = "[" if self.above is None else "(", "]" if self.below is None else ")"
         return f"in {opening}{left:g}, {right:g}{closing}"

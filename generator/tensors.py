@@ -1,31 +1,34 @@
-"""Find out what a network is from the shapes of its tensors; a file's settings are only compared with that."""
+"""From the shapes of tensors to settings, and back: what the families share.
+
+A file's own settings are only compared with what its tensors say, see `Hints.claims`.
+"""
 
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from generator.config import DiscriminatorSettings, GeneratorConfig
-from generator.errors import ConfigError, NetworkFileError
-from generator.files.pickles.records import escaped
-from generator.files.weights import Shape
+from generator.config import DiscriminatorSettings, MappingConfig
+from generator.errors import NetworkFileError, escaped
 from generator.settings import MAX_RESOLUTION
-from generator.stylegan2.config import DiscriminatorConfig, MappingConfig, SynthesisConfig
 
 __all__ = [
     "Hints",
+    "Shape",
     "Shapes",
     "channels_of",
-    "compare",
-    "discriminator_config",
-    "generator_config",
+    "count_layers",
+    "critic_shapes",
     "mapping_of",
+    "mapping_shapes",
     "resolutions_of",
+    "shown",
     "size_of",
 ]
 
 CHANNEL_DEFAULTS = (32768, 512)
 
+Shape = tuple[int, ...]
 Shapes = Mapping[str, Shape]
 
 
@@ -34,8 +37,14 @@ class Hints:
     """What shapes cannot tell, as found in the file.
 
     Attributes:
-        stylegan: The networks are those of the first StyleGAN.
-        resample_filter: Taps; of StyleGAN the blur's. normalisation: Of StyleGAN's feature maps.
+        activation: Activation of the layers.
+        conv_clamp: Limit on the absolute values of feature maps; None: no limit.
+        resample_filter: Taps of the low-pass filter; for StyleGAN those of the blur.
+        mapping_activation: Activation of the mapping network.
+        lr_multiplier: Learning rate of the mapping network relative to the others.
+        w_avg_beta: How much of the running mean w is kept at each step.
+        mbstd_group_size: Images in a group of the minibatch deviation; None: the whole batch.
+        normalisation: How StyleGAN normalises feature maps.
         claims: The file's own settings under our names; where shapes can tell, both must agree.
     """
 
@@ -46,106 +55,12 @@ class Hints:
     lr_multiplier: float = 0.01
     w_avg_beta: float = 0.995
     mbstd_group_size: int | None = 4
-    stylegan: bool = False
     normalisation: str = "instance"
     claims: Mapping[str, Any] = field(default_factory=dict)
 
 
-def generator_config(shapes: Shapes, hints: Hints) -> GeneratorConfig:
-    """Return the generator that has these tensors.
-
-    Raises:
-        NetworkFileError: There is none within the limits of `generator.config`.
-    """
-    resolutions = resolutions_of(shapes, "synthesis.")
-    widths = {r: size_of(shapes, f"synthesis.b{r}.conv1.bias", 1, 0) for r in resolutions}
-    top = resolutions[-1]
-    try:
-        mapping = mapping_of(shapes, hints)
-        base, limit, channels = channels_of(widths, hints.claims)
-        synthesis = SynthesisConfig(
-            w_dim=mapping.w_dim,
-            img_resolution=top,
-            img_channels=size_of(shapes, f"synthesis.b{top}.torgb.bias", 1, 0),
-            channel_base=base,
-            channel_max=limit,
-            channels=channels,
-            architecture=_architecture(shapes, resolutions, "synthesis.", "torgb", hints),
-            resample_filter=hints.resample_filter,
-            use_noise=any(name.endswith(".noise_strength") for name in shapes),
-            activation=hints.activation,
-            conv_clamp=hints.conv_clamp,
-        )
-        return GeneratorConfig(mapping, synthesis)
-    except ConfigError as error:
-        raise NetworkFileError(f"unsupported: {error}") from None
-
-
-def discriminator_config(shapes: Shapes, hints: Hints, *, c_dim: int, selects: bool) -> DiscriminatorConfig:
-    """Return the discriminator that has these tensors.
-
-    Args:
-        shapes: Its tensors.
-        hints: What they cannot tell.
-        c_dim: Number of classes, which the shapes of a `selects` discriminator cannot tell from none.
-        selects: One output per class (TensorFlow StyleGAN2) instead of a projection.
-
-    Raises:
-        NetworkFileError: There is none within the limits of `generator.config`.
-    """
-    resolutions = resolutions_of(shapes, "")
-    widths = {r: size_of(shapes, f"b{r}.{'conv0' if r > 4 else 'conv'}.bias", 1, 0) for r in resolutions}
-    top = resolutions[-1]
-    outputs = size_of(shapes, "b4.out.bias", 1, 0)
-    if not selects and "mapping.embed.weight" in shapes:
-        c_dim = size_of(shapes, "mapping.embed.weight", 2, 1)
-    projects = bool(c_dim) and not selects
-    try:
-        base, limit, channels = channels_of(widths, hints.claims)
-        return DiscriminatorConfig(
-            c_dim=c_dim,
-            img_resolution=top,
-            img_channels=size_of(shapes, f"b{top}.fromrgb.weight", 4, 1),
-            channel_base=base,
-            channel_max=limit,
-            channels=channels,
-            architecture=_architecture(shapes, resolutions, "", "fromrgb", hints),
-            resample_filter=hints.resample_filter,
-            activation=hints.activation,
-            conv_clamp=hints.conv_clamp,
-            mbstd_group_size=hints.mbstd_group_size,
-            mbstd_channels=size_of(shapes, "b4.conv.weight", 4, 1) - widths[4],
-            label_mode="select" if selects else "project",
-            cmap_dim=outputs if projects and outputs != widths[4] else None,
-            mapping_layers=_count(shapes, "mapping.fc") if projects else DiscriminatorConfig.mapping_layers,
-            mapping_lr_multiplier=hints.lr_multiplier if projects else DiscriminatorConfig.mapping_lr_multiplier,
-        )
-    except ConfigError as error:
-        raise NetworkFileError(f"unsupported: {error}") from None
-
-
-def compare(claims: Mapping[str, Any], config: GeneratorConfig | DiscriminatorSettings) -> None:
-    """Hold a file's settings against its tensors.
-
-    Raises:
-        NetworkFileError: A setting says something else than the tensors.
-    """
-    facts: dict[str, Any] = {}
-    parts: tuple[Any, ...] = (config.mapping, config.synthesis) if isinstance(config, GeneratorConfig) else (config,)
-    for part in parts:
-        facts |= vars(part)
-    if isinstance(config, GeneratorConfig):
-        facts["num_ws"] = config.synthesis.num_ws
-    # widths were compared when the channels were found; None stands for a default
-    for key in ("channel_base", "channel_max", "channels", "resample_filter", "blur_filter"):
-        facts.pop(key, None)
-    for key, claimed in claims.items():
-        known = facts.get(key) is not None and type(claimed) in (bool, int, float, str)
-        if known and claimed != facts[key]:
-            raise NetworkFileError(f"refused: its settings say {key} {_shown(claimed)}, its tensors say {facts[key]}")
-
-
-def _shown(value: object) -> str:
+def shown(value: object) -> str:
+    """Return a file's value as text that is short and safe to show."""
     text = str(value)
     return escaped(text if len(text) <= 40 else text[:40] + "...")
 
@@ -156,9 +71,9 @@ def resolutions_of(shapes: Shapes, prefix: str) -> list[int]:
     top = max(found, default=0)
     expected = [4 << i for i in range(max(top.bit_length() - 2, 0))]
     if not found or top > MAX_RESOLUTION or sorted(found) != expected:
-        shown = ", ".join(map(str, sorted(found)[:16])) or "none"
+        sides = ", ".join(map(str, sorted(found)[:16])) or "none"
         raise NetworkFileError(
-            f"unsupported: its blocks are for {shown} px, not for 4, 8, 16 ... up to {MAX_RESOLUTION}"
+            f"unsupported: its blocks are for {sides} px, not for 4, 8, 16 ... up to {MAX_RESOLUTION}"
         )
     return expected
 
@@ -173,18 +88,28 @@ def size_of(shapes: Shapes, name: str, dimensions: int, axis: int) -> int:
     return shape[axis]
 
 
-def _count(shapes: Shapes, prefix: str) -> int:
+def count_layers(shapes: Shapes, prefix: str) -> int:
     """Return the number of layers `prefix`0, `prefix`1, ... up to the last one there is."""
     found = (re.match(rf"{re.escape(prefix)}(\d{{1,4}})\.", name) for name in shapes)
     return max((int(match[1]) + 1 for match in found if match), default=0)
 
 
-def mapping_of(shapes: Shapes, hints: Hints) -> MappingConfig:
-    """Return the mapping network that has these tensors."""
-    layers = _count(shapes, "mapping.fc")
+def mapping_of(shapes: Shapes, hints: Hints, *, layers_needed: bool = True) -> MappingConfig:
+    """Return the mapping network that has these tensors.
+
+    Args:
+        shapes: Shapes of the generator's tensors.
+        hints: What they cannot tell.
+        layers_needed: Whether a mapping network without layers is refused.
+
+    Raises:
+        NetworkFileError: A tensor is missing, or the network is none that is supported.
+        ConfigError: A setting is out of range.
+    """
+    layers = count_layers(shapes, "mapping.fc")
     conditional = "mapping.embed.weight" in shapes or "mapping.label_matrix" in shapes
     embeds = "mapping.embed.weight" in shapes
-    if not layers and not hints.stylegan:
+    if not layers and layers_needed:
         raise NetworkFileError("unsupported: its mapping network has no layers")
     w_dim = size_of(shapes, f"mapping.fc{layers - 1}.bias" if layers else "mapping.w_avg", 1, 0)
     width = size_of(shapes, "mapping.fc0.weight", 2, 1) if layers else w_dim
@@ -210,16 +135,6 @@ def mapping_of(shapes: Shapes, hints: Hints) -> MappingConfig:
     )
 
 
-def _architecture(shapes: Shapes, resolutions: list[int], prefix: str, colour: str, hints: Hints) -> str:
-    """Tell "skip", "resnet" and "orig" apart by where there are skip weights and colour layers."""
-    if len(resolutions) == 1:  # all three are the same network
-        claimed = hints.claims.get("architecture")
-        return claimed if isinstance(claimed, str) else "skip"
-    if any(f"{prefix}b{r}.skip.weight" in shapes for r in resolutions):
-        return "resnet"
-    return "skip" if any(f"{prefix}b{r}.{colour}.weight" in shapes for r in resolutions[:-1]) else "orig"
-
-
 def channels_of(widths: Mapping[int, int], claims: Mapping[str, Any]) -> tuple[int, int, tuple[int, ...] | None]:
     """Describe the widths by `channel_base` and `channel_max` if any do, else by a list."""
     claimed = [claims.get(key) for key in ("channel_base", "channel_max")]
@@ -228,8 +143,8 @@ def channels_of(widths: Mapping[int, int], claims: Mapping[str, Any]) -> tuple[i
             value if type(value) is int else default for value, default in zip(claimed, CHANNEL_DEFAULTS, strict=True)
         )
         if any(min(base // r, limit) != width for r, width in widths.items()):
-            shown = f"channel_base {_shown(base)} and channel_max {_shown(limit)}"
-            raise NetworkFileError(f"refused: its settings say {shown}, its tensors say {list(widths.values())}")
+            said = f"channel_base {shown(base)} and channel_max {shown(limit)}"
+            raise NetworkFileError(f"refused: its settings say {said}, its tensors say {list(widths.values())}")
         return base, limit, None
     limit = max(widths.values())
     bases = {width * r for r, width in widths.items() if width < limit} or {limit * max(widths)}
@@ -237,3 +152,38 @@ def channels_of(widths: Mapping[int, int], claims: Mapping[str, Any]) -> tuple[i
     if not bases and all(min(base // r, limit) == width for r, width in widths.items()):
         return base, limit, None
     return *CHANNEL_DEFAULTS, tuple(widths.values())
+
+
+def mapping_shapes(config: MappingConfig) -> dict[str, Shape]:
+    """Return the shape of every tensor of a mapping network's state, but for `w_avg`."""
+    shapes: dict[str, Shape] = {}
+    if config.c_dim and config.label_mode == "embed":
+        shapes |= {"mapping.embed.weight": (config.label_dim, config.c_dim), "mapping.embed.bias": (config.label_dim,)}
+    elif config.c_dim:
+        shapes["mapping.label_matrix"] = (config.c_dim, config.z_dim)
+    for i, (width, out) in enumerate(config.layer_widths):
+        shapes |= {f"mapping.fc{i}.weight": (out, width), f"mapping.fc{i}.bias": (out,)}
+    return shapes
+
+
+def critic_shapes(config: DiscriminatorSettings, outputs: int) -> dict[str, Shape]:
+    """Return the shape of every tensor that discriminators of all families have.
+
+    Args:
+        config: Settings of the discriminator.
+        outputs: Number of values that its last layer gives.
+    """
+    shapes: dict[str, Shape] = {}
+    widths, colours = config.widths, config.img_channels
+    everywhere = config.growing or config.architecture == "skip"
+    for r, width in sorted(widths.items(), reverse=True):
+        if everywhere or r == config.img_resolution:
+            shapes |= {f"b{r}.fromrgb.weight": (width, colours, 1, 1), f"b{r}.fromrgb.bias": (width,)}
+        if r > 4:
+            below = widths[r // 2]
+            shapes |= {f"b{r}.conv0.weight": (width, width, 3, 3), f"b{r}.conv0.bias": (width,)}
+            shapes |= {f"b{r}.conv1.weight": (below, width, 3, 3), f"b{r}.conv1.bias": (below,)}
+    width = widths[4]
+    shapes |= {"b4.conv.weight": (width, width + config.mbstd_channels, 3, 3), "b4.conv.bias": (width,)}
+    shapes |= {"b4.fc.weight": (width, width * 16), "b4.fc.bias": (width,)}
+    return {**shapes, "b4.out.weight": (outputs, width), "b4.out.bias": (outputs,)}

@@ -8,9 +8,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from generator.config import GeneratorConfig
+from generator.config import GeneratorConfig, MappingConfig
 from generator.networks import Generator
-from generator.stylegan2.config import DiscriminatorConfig, MappingConfig, SynthesisConfig
+from generator.stylegan2.config import DiscriminatorConfig, SynthesisConfig
 from generator.stylegan2.discriminator import Discriminator
 
 GOLDEN = Path(__file__).parent / "golden"

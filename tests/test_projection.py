@@ -10,10 +10,11 @@ import numpy.typing as npt
 import pytest
 import torch
 
-from generator.config import GeneratorConfig
-from generator.layers import ModulatedConv2d, ToRGB, freeze
+from generator.config import GeneratorConfig, MappingConfig
+from generator.layers import freeze
 from generator.networks import Generator
-from generator.stylegan2.config import MappingConfig, SynthesisConfig
+from generator.stylegan2.config import SynthesisConfig
+from generator.stylegan2.layers import ModulatedConv2d, ToRGB
 from invert.errors import UsageError
 from invert.images.target import Target
 from invert.projection.config import ProjectConfig, differing_keys, method_digest, method_record

@@ -1,19 +1,39 @@
-"""Read this project's own network files: safetensors with the settings in one metadata entry."""
+"""This project's own network files: safetensors, with the settings in one metadata entry.
+
+The same networks and settings always give the same bytes. Reading imports no torch.
+"""
 
 import json
 import math
-from typing import Any, Final
+import os
+import secrets
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from generator.config import GeneratorConfig, discriminator_from_dict, from_dict
-from generator.errors import ConfigError, NetworkFileError
-from generator.files.pickles.records import escaped
-from generator.files.state import LoadedState
+from generator.config import to_dict
+from generator.errors import ConfigError, NetworkFileError, escaped
+from generator.families import discriminator_from_dict, generator_from_dict
+from generator.files.state import LoadedNetwork, LoadedState, discriminator_shapes, generator_shapes
 from generator.files.weights import Weight, check_shapes, to_float32
-from generator.shapes import discriminator_shapes, generator_shapes
 
-__all__ = ["FAMILY", "FORMAT", "METADATA_KEY", "VERSION", "read"]
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from generator.bases import DiscriminatorBase
+    from generator.networks import Generator
+
+__all__ = [
+    "FAMILY",
+    "FORMAT",
+    "METADATA_KEY",
+    "VERSION",
+    "network_bytes",
+    "read",
+    "save_loaded",
+    "save_network",
+]
 
 FORMAT: Final = "invert-network"
 FAMILY: Final = "invert"
@@ -42,7 +62,7 @@ def read(data: memoryview) -> LoadedState:
     if len(parts["G."]) + len(parts["D."]) != len(weights):
         raise NetworkFileError("damaged: it holds tensors that belong to no network")
     try:
-        generator = from_dict(GeneratorConfig, about["generator"])
+        generator = generator_from_dict(about["generator"])
         found = about.get("discriminator")
         discriminator = None if found is None else discriminator_from_dict(found)
     except (ConfigError, KeyError, TypeError, ValueError) as error:
@@ -121,3 +141,106 @@ def _sizes(value: object) -> tuple[int, ...] | None:
 
 def _part(weights: dict[str, Weight], prefix: str) -> dict[str, Weight]:
     return {name.removeprefix(prefix): item for name, item in weights.items() if name.startswith(prefix)}
+
+
+def network_bytes(
+    generator: "Generator",
+    discriminator: "DiscriminatorBase | None" = None,
+    *,
+    family: str = FAMILY,
+    source_sha256: str | None = None,
+    settings: dict[str, Any] | None = None,
+) -> bytes:
+    """Return the content of a network file.
+
+    Args:
+        generator: The generator, whose tensors are written under `G.`.
+        discriminator: The discriminator, whose tensors are written under `D.`.
+        family: Code that wrote the network first, see `LoadedState.family`.
+        source_sha256: Hash of the file that it was converted from.
+        settings: What that file said about itself, as JSON types.
+    """
+    from safetensors.torch import save
+
+    about = {
+        "format": FORMAT,
+        "version": VERSION,
+        "generator": to_dict(generator.config),
+        "discriminator": None if discriminator is None else to_dict(discriminator.config),
+        "family": family,
+        "source_sha256": source_sha256,
+        "settings": settings or {},
+    }
+    tensors = _tensors(generator, "G.")
+    if discriminator is not None:
+        tensors |= _tensors(discriminator, "D.")
+    # the library sorts the tensors, but keeps no order among several metadata entries
+    return save(tensors, {METADATA_KEY: json.dumps(about, sort_keys=True, separators=(",", ":"))})
+
+
+def save_network(
+    path: str | os.PathLike[str],
+    generator: "Generator",
+    discriminator: "DiscriminatorBase | None" = None,
+    *,
+    family: str = FAMILY,
+    source_sha256: str | None = None,
+    settings: dict[str, Any] | None = None,
+) -> None:
+    """Write a network file, whole or not at all.
+
+    Args:
+        path: The file.
+        generator: The generator.
+        discriminator: The discriminator, if it is to be in the file.
+        family: Code that wrote the network first, see `LoadedState.family`.
+        source_sha256: Hash of the file that it was converted from.
+        settings: What that file said about itself, as JSON types.
+
+    Raises:
+        OSError: It cannot be written; an older file of that name is untouched.
+    """
+    content = network_bytes(generator, discriminator, family=family, source_sha256=source_sha256, settings=settings)
+    _write_atomically(Path(path), content)
+
+
+def save_loaded(path: str | os.PathLike[str], network: LoadedNetwork) -> None:
+    """Write a network that was loaded from any supported file, with what is known of its origin.
+
+    Raises:
+        OSError: It cannot be written; an older file of that name is untouched.
+    """
+    origin = network.provenance
+    save_network(
+        path,
+        network.generator,
+        network.discriminator,
+        family=origin.family,
+        source_sha256=origin.source_sha256,
+        settings=origin.settings,
+    )
+
+
+def _tensors(module: "nn.Module", prefix: str) -> "dict[str, Tensor]":
+    state = module.state_dict()
+    return {f"{prefix}{name}": value.detach().cpu().float().contiguous() for name, value in state.items()}
+
+
+def _write_atomically(path: Path, content: bytes) -> None:
+    """Write beside the target, then rename, so that a crash or power cut leaves the old file or the new one."""
+    temporary = path.with_name(f".{path.name[:100]}.{secrets.token_hex(4)}.tmp")
+    try:
+        with open(temporary, "xb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+    if hasattr(os, "O_DIRECTORY"):
+        folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)

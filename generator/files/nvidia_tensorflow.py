@@ -1,24 +1,21 @@
 """Networks of the TensorFlow code of StyleGAN2 and StyleGAN2-ADA; those of StyleGAN are handed on."""
 
+import re
 from collections.abc import Mapping
 from typing import Any, Final
 
+import generator.stylegan2 as stylegan2
 from generator.errors import NetworkFileError
 from generator.files import nvidia_tensorflow_stylegan
 from generator.files.pickles.records import NetworkRecord, plain
 from generator.files.state import LoadedState, Part, assemble
-from generator.files.tensorflow_names import (
-    DROPPED,
-    Translation,
-    tensorflow_discriminator,
-    tensorflow_mapping,
-    tensorflow_synthesis,
-)
-from generator.files.tensorflow_names_stylegan import is_stylegan
 from generator.files.tensorflow_networks import (
     claims_of,
     components_of,
     group_size,
+    label_embedding,
+    mapping_name,
+    noise_name,
     number,
     own_variables,
     put,
@@ -28,10 +25,10 @@ from generator.files.tensorflow_networks import (
     top_resolution,
     word,
 )
-from generator.files.weights import Intake, Weight
+from generator.files.weights import DROPPED, Intake, Translation, Weight
 from generator.tensors import Hints
 
-__all__ = ["FAMILY", "VERSIONS", "network_version", "read"]
+__all__ = ["FAMILY", "read", "recognises"]
 
 FAMILY: Final = "stylegan2-tensorflow"
 VERSIONS: Final = (2, 3, 4, 5)
@@ -41,11 +38,28 @@ STYLEGAN2_VERSIONS: Final = (4, 5)  # which may hold StyleGAN too: StyleGAN2's c
 _IGNORED: Final = frozenset({"resolution_h", "resolution_w", "randomize_noise"})
 _FILTER: Final = (1.0, 3.0, 3.0, 1.0)
 
+_LAYERS: Final = {"Conv": "conv1", "Conv0_up": "conv0", "Conv1": "conv1", "ToRGB": "torgb", "Skip": "skip"}
+_PARAMETERS: Final = {
+    "weight": ("weight", "filter"),
+    "mod_weight": ("affine.weight", "transpose"),
+    "mod_bias": ("affine.bias", "plus one"),
+    "bias": ("bias", "same"),
+    "noise_strength": ("noise_strength", "same"),
+}
+# both stored upside down for the transposed convolution that TensorFlow used
+_FLIPPED: Final = ("Conv0_up", "Skip")
+
+
 Variables = Mapping[str, Weight]
 
 
-def network_version(networks: tuple[NetworkRecord, ...]) -> int:
-    """Return the version that the code which wrote the file gave its networks: 2 or 3 is StyleGAN's first version.
+def recognises(top: object) -> bool:
+    """Tell whether what a pickle holds is what this code writes: the networks G, D and Gs."""
+    return isinstance(top, tuple) and len(top) == 3 and all(isinstance(item, NetworkRecord) for item in top)
+
+
+def _version(networks: tuple[NetworkRecord, ...]) -> int:
+    """Return the version that the code which wrote the file gave its networks; 2 and 3 are the first StyleGAN's.
 
     Raises:
         NetworkFileError: They have none, or several.
@@ -61,12 +75,15 @@ def read(networks: tuple[NetworkRecord, ...], file_size: int) -> LoadedState:
     """Turn an interpreted file into a network: `Gs`, the averaged generator, and `D`.
 
     Args:
-        networks: G, D and Gs.
+        networks: The networks G, D and Gs.
         file_size: Bytes of the file.
 
     Raises:
         NetworkFileError: They are of another architecture, or do not fit together.
     """
+    version = _version(networks)
+    if version not in VERSIONS:
+        raise NetworkFileError(f"unsupported: TensorFlow network version {version}; supported are 2 to 5")
     _, discriminator, generator = (state_of(network) for network in networks)
     intake = Intake(file_size)
     kwargs = {name: settings_of(network) for name, network in (("Gs", generator), ("D", discriminator))}
@@ -74,13 +91,13 @@ def read(networks: tuple[NetworkRecord, ...], file_size: int) -> LoadedState:
     warnings = [f"ignored the settings {', '.join(odd)}"] if odd else []
     parts = _generator_variables(generator, intake)
     critic = own_variables(discriminator, intake)
-    settings = {"version": generator["version"], **{name: plain(values) for name, values in kwargs.items()}}
-    if is_stylegan(parts["synthesis"]):
+    settings = {"version": version, **{name: plain(values) for name, values in kwargs.items()}}
+    if nvidia_tensorflow_stylegan.is_stylegan(parts["synthesis"]):
         return nvidia_tensorflow_stylegan.read(parts, critic, kwargs, settings, warnings)
-    if generator["version"] not in STYLEGAN2_VERSIONS:
-        version = generator["version"]
+    if version not in STYLEGAN2_VERSIONS:
         raise NetworkFileError(f"unsupported: a TensorFlow network of version {version} that is no StyleGAN")
     return assemble(
+        stylegan2,
         _generator(parts, kwargs["Gs"]),
         _discriminator(critic, kwargs["D"]),
         family=FAMILY,
@@ -103,10 +120,10 @@ def _generator(parts: Mapping[str, Variables], kwargs: Mapping[str, Any]) -> Par
         own: dict[str, Translation] = {"lod": DROPPED, "dlatent_avg": ("mapping.w_avg", "same")}
         put(weights, item, own.get(name))
     for name, item in parts["mapping"].items():
-        put(weights, item, tensorflow_mapping(name))
+        put(weights, item, mapping_name(name))
     resolution = top_resolution(parts["synthesis"])
     for name, item in parts["synthesis"].items():
-        put(weights, item, tensorflow_synthesis(name, resolution))
+        put(weights, item, _synthesis_name(name, resolution))
     if kwargs.get("normalize_latents", True) is not True:
         raise NetworkFileError("unsupported: a mapping network that does not normalise its latents")
     beta = number(kwargs, "w_avg_beta", number(kwargs, "dlatent_avg_beta", 0.995))
@@ -126,7 +143,7 @@ def _discriminator(variables: Variables, kwargs: Mapping[str, Any]) -> Part:
     weights: dict[str, Weight] = {}
     resolution = top_resolution(variables)
     for name, item in variables.items():
-        put(weights, item, tensorflow_discriminator(name, resolution))
+        put(weights, item, _discriminator_name(name, resolution))
     labels = kwargs.get("label_size", 0)
     selects = type(labels) is int and labels > 0 and not any(name.startswith("mapping.") for name in weights)
     if selects and weights.get("b4.out.bias") is not None and weights["b4.out.bias"].array.shape != (labels,):
@@ -141,3 +158,41 @@ def _discriminator(variables: Variables, kwargs: Mapping[str, Any]) -> Part:
         claims=claims_of(kwargs) | {"mbstd_channels": features},
     )
     return Part(weights, hints, c_dim=labels if selects else None)
+
+
+def _synthesis_name(name: str, resolution: int) -> Translation:
+    """Translate the name of a variable of G_synthesis_stylegan2 or, in rows B to D, G_synthesis_stylegan_revised."""
+    if name == "lod":
+        return DROPPED
+    if match := re.fullmatch(r"noise(\d{1,2})", name):
+        return noise_name(int(match[1])), "map"
+    if match := re.fullmatch(r"ToRGB_lod(\d{1,2})/(\w+)", name):
+        if match[1] != "0":  # only used while growing
+            return DROPPED
+        name = f"{resolution}x{resolution}/ToRGB/{match[2]}"
+    if name == "4x4/Const/const":
+        return "synthesis.b4.const", "first"
+    match = re.fullmatch(r"(\d{1,6})x\1/(Conv|Conv0_up|Conv1|ToRGB|Skip)/(\w+)", name)
+    if not match or match[3] not in _PARAMETERS or (match[2] == "Conv") != (match[1] == "4" and match[2] != "ToRGB"):
+        return None
+    parameter, transform = _PARAMETERS[match[3]]
+    if match[2] in _FLIPPED and match[3] == "weight":
+        transform = "flipped filter"
+    return f"synthesis.b{match[1]}.{_LAYERS[match[2]]}.{parameter}", transform
+
+
+def _discriminator_name(name: str, resolution: int) -> Translation:
+    """Translate the name of a variable of D_stylegan2, or, in rows B to D, D_stylegan."""
+    if name == "lod":
+        return DROPPED
+    if match := re.fullmatch(r"FromRGB_lod(\d{1,2})/(weight|bias)", name):
+        if match[1] != "0":
+            return DROPPED
+        name = f"{resolution}x{resolution}/FromRGB/{match[2]}"
+    if match := re.fullmatch(r"(4x4/Dense0|Output|Mapping(\d{1,3}))/(weight|bias)", name):
+        layer = {"4x4/Dense0": "b4.fc", "Output": "b4.out"}.get(match[1], f"mapping.fc{match[2]}")
+        return f"{layer}.{match[3]}", "transpose" if match[3] == "weight" else "same"
+    if match := re.fullmatch(r"(\d{1,6})x\1/(FromRGB|Conv0|Conv1_down|Conv|Skip)/(weight|bias)", name):
+        layer = {"Conv1_down": "conv1"}.get(match[2], match[2].lower())
+        return f"b{match[1]}.{layer}.{match[3]}", "filter" if match[3] == "weight" else "same"
+    return label_embedding(name)

@@ -1,30 +1,54 @@
 """Networks of the TensorFlow code of the first StyleGAN: versions 2 and 3, and StyleGAN2's configuration A."""
 
-from collections.abc import Mapping
+import re
+from collections.abc import Collection, Mapping
 from typing import Any, Final
 
 import numpy as np
 
+import generator.stylegan as stylegan
 from generator.errors import NetworkFileError
 from generator.files.state import LoadedState, Part, assemble
-from generator.files.tensorflow_names import DROPPED, Translation, tensorflow_mapping
-from generator.files.tensorflow_names_stylegan import stylegan_discriminator, stylegan_synthesis
-from generator.files.tensorflow_networks import claims_of, group_size, number, put, taps, top_resolution, word
-from generator.files.weights import Weight
+from generator.files.tensorflow_networks import (
+    claims_of,
+    group_size,
+    mapping_name,
+    number,
+    put,
+    taps,
+    top_resolution,
+    word,
+)
+from generator.files.weights import DROPPED, Translation, Weight
 from generator.settings import MAX_RESOLUTION
 from generator.tensors import Hints
 
-__all__ = ["FAMILY", "read"]
+__all__ = ["FAMILY", "is_stylegan", "read"]
 
 FAMILY: Final = "stylegan-tensorflow"
 _NAME: Final = "StyleGAN"
 _BLUR: Final = (1.0, 2.0, 1.0)
 # From which resolution up each value of 'fused_scale' runs a transposed convolution.
 _FUSED_FROM: Final = {"auto": 128, True: 8, False: 2 * MAX_RESOLUTION}
-# What the published code draws with unless it is told otherwise.
+# What the published code generates with unless it is told otherwise.
 _TRUNCATION: Final = {"truncation_psi": 0.7, "truncation_cutoff": 8}
 
+# The input is a constant or a dense layer; it has a bias, as every layer has, where that of StyleGAN2 has none.
+_INPUTS: Final = ("Const", "Dense")
+_LAYERS: Final = {"Conv": "conv1", "Conv0_up": "conv0", "Conv1": "conv1"} | dict.fromkeys(_INPUTS, "input")
+_PARAMETERS: Final = {
+    "bias": ("bias", "same"),
+    "Noise/weight": ("noise_strength", "same"),
+    "StyleMod/weight": ("affine.weight", "transpose"),
+    "StyleMod/bias": ("affine.bias", "same"),
+}
+
 Variables = Mapping[str, Weight]
+
+
+def is_stylegan(names: Collection[str]) -> bool:
+    """Say whether the names of a synthesis network's variables are those of the first StyleGAN."""
+    return any(f"4x4/{layer}/bias" in names for layer in _INPUTS)
 
 
 def read(
@@ -37,16 +61,18 @@ def read(
     """Turn the arrays of a file into a network.
 
     Args:
-        parts: Arrays of the averaged generator ("") and its components "mapping" and "synthesis".
-        critic: Those of the discriminator.
+        parts: Arrays of the averaged generator ("") and of its components "mapping" and "synthesis".
+        critic: Arrays of the discriminator.
         kwargs: Settings of "Gs" and "D".
-        settings, warnings: For `LoadedState`; the defaults for truncation are added.
+        settings: Settings for `LoadedState`, to which the defaults for truncation are added.
+        warnings: Warnings that are known already.
 
     Raises:
         NetworkFileError: They do not fit together, or to a StyleGAN.
     """
     settings = {**settings, "Gs": _TRUNCATION | settings["Gs"]}
     return assemble(
+        stylegan,
         _generator(parts, kwargs["Gs"]),
         _discriminator(critic, kwargs["D"]),
         family=FAMILY,
@@ -61,10 +87,10 @@ def _generator(parts: Mapping[str, Variables], kwargs: Mapping[str, Any]) -> Par
         own: dict[str, Translation] = {"lod": DROPPED, "dlatent_avg": ("mapping.w_avg", "same")}
         put(weights, item, own.get(name), _NAME)
     for name, item in parts["mapping"].items():
-        put(weights, item, tensorflow_mapping(name), _NAME)
+        put(weights, item, mapping_name(name), _NAME)
     resolution, fused_from = top_resolution(parts["synthesis"]), _fused_from(kwargs)
     for name, item in parts["synthesis"].items():
-        put(weights, item, stylegan_synthesis(name, resolution, fused_from), _NAME)
+        put(weights, item, _synthesis_name(name, resolution, fused_from), _NAME)
     if kwargs.get("normalize_latents", True) is not True:
         raise NetworkFileError("unsupported: a mapping network that does not normalise its latents")
     beta = number(kwargs, "dlatent_avg_beta", 0.995)
@@ -83,7 +109,7 @@ def _discriminator(variables: Variables, kwargs: Mapping[str, Any]) -> Part:
     weights: dict[str, Weight] = {}
     resolution = top_resolution(variables)
     for name, item in variables.items():
-        put(weights, item, stylegan_discriminator(name, resolution), _NAME)
+        put(weights, item, _discriminator_name(name, resolution), _NAME)
     labels = kwargs.get("label_size", 0)
     group, features = group_size(kwargs)
     claims = _claims(kwargs) | {"mbstd_channels": features if group > 1 else 0}
@@ -102,7 +128,7 @@ def _hints(kwargs: Mapping[str, Any], **others: Any) -> Hints:
     if kwargs.get("use_wscale", True) is not True:
         raise NetworkFileError("unsupported: weights without an equalised learning rate (its setting 'use_wscale')")
     activation, blur = word(kwargs, "nonlinearity"), taps(kwargs, "blur_filter", _BLUR)
-    return Hints(stylegan=True, activation=activation, resample_filter=blur, **others)
+    return Hints(activation=activation, resample_filter=blur, **others)
 
 
 def _fused_from(kwargs: Mapping[str, Any]) -> int:
@@ -127,3 +153,59 @@ def _growth(parts: Mapping[str, Variables]) -> tuple[str, ...]:
         return ()
     seen = top_resolution(parts["synthesis"]) >> min(int(np.floor(lod)), 16)
     return (f"it was written while it grew, at {seen} px (lod {lod:.4g}); layers above may not be trained",)
+
+
+def _synthesis_name(name: str, resolution: int, turned_from: int) -> Translation:
+    """Translate the name of a variable of G_synthesis.
+
+    Args:
+        name: The variable.
+        resolution: Side of the images.
+        turned_from: From this resolution up the kernels of `Conv0_up` are stored turned by 180 degrees. TensorFlow
+            upsampled and convolved there in one transposed convolution, which convolves; below it repeated the
+            pixels and ran the ordinary one, which correlates. Both took the weights as they are.
+    """
+    if name == "lod":
+        return DROPPED
+    if match := re.fullmatch(r"noise(\d{1,2})", name):
+        index = int(match[1])
+        layer = "conv1" if index % 2 else "conv0" if index else "input"
+        return f"synthesis.b{4 << index // 2}.{layer}.noise_const", "map"
+    if match := re.fullmatch(r"ToRGB_lod(\d{1,2})/(weight|bias)", name):
+        return f"synthesis.b{resolution >> int(match[1])}.torgb.{match[2]}", _transform(match[2])
+    known = {
+        "4x4/Const/const": ("synthesis.b4.const", "first"),
+        "4x4/Dense/weight": ("synthesis.b4.dense.weight", "transpose"),
+    }
+    if name in known:
+        return known[name]
+    match = re.fullmatch(r"(\d{1,6})x\1/(Const|Dense|Conv|Conv0_up|Conv1)/(.+)", name)
+    if not match or (match[2] in ("Conv0_up", "Conv1")) != (match[1] != "4"):
+        return None
+    layer = f"synthesis.b{match[1]}.{_LAYERS[match[2]]}"
+    if match[3] == "weight" and match[2] not in _INPUTS:
+        turned = match[2] == "Conv0_up" and int(match[1]) >= turned_from
+        return f"{layer}.weight", "flipped filter" if turned else "filter"
+    if match[3] not in _PARAMETERS:
+        return None
+    parameter, transform = _PARAMETERS[match[3]]
+    return f"{layer}.{parameter}", transform
+
+
+def _discriminator_name(name: str, resolution: int) -> Translation:
+    """Translate the name of a variable of D_basic."""
+    if name == "lod":
+        return DROPPED
+    if match := re.fullmatch(r"FromRGB_lod(\d{1,2})/(weight|bias)", name):
+        return f"b{resolution >> int(match[1])}.fromrgb.{match[2]}", _transform(match[2])
+    if match := re.fullmatch(r"4x4/Dense([01])/(weight|bias)", name):
+        layer = "fc" if match[1] == "0" else "out"
+        return f"b4.{layer}.{match[2]}", "transpose" if match[2] == "weight" else "same"
+    if match := re.fullmatch(r"(\d{1,6})x\1/(Conv0|Conv1_down|Conv)/(weight|bias)", name):
+        layer = {"Conv1_down": "conv1"}.get(match[2], match[2].lower())
+        return f"b{match[1]}.{layer}.{match[3]}", _transform(match[3])
+    return None
+
+
+def _transform(parameter: str) -> str:
+    return "filter" if parameter == "weight" else "same"

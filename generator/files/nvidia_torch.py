@@ -3,13 +3,14 @@
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
-from generator.errors import NetworkFileError
-from generator.files.pickles.records import ModuleRecord, TensorRecord, escaped, plain
+import generator.stylegan2 as stylegan2
+from generator.errors import NetworkFileError, escaped
+from generator.files.pickles.records import ModuleRecord, TensorRecord, plain
 from generator.files.state import LoadedState, Part, assemble
 from generator.files.weights import Intake, Weight
 from generator.tensors import Hints
 
-__all__ = ["FAMILY", "read"]
+__all__ = ["FAMILY", "read", "recognises"]
 
 FAMILY: Final = "stylegan2-ada-pytorch"
 MAX_MODULES: Final = 1000
@@ -49,6 +50,11 @@ _CLAIMS: Final = {
 }
 
 
+def recognises(top: object) -> bool:
+    """Tell whether what a pickle holds is a dictionary of this code's modules."""
+    return isinstance(top, dict) and any(isinstance(top.get(key), ModuleRecord) for key in ("G_ema", "G", "D"))
+
+
 def read(top: Mapping[Any, Any], file_size: int) -> LoadedState:
     """Turn an interpreted file into a network: `G_ema`, else `G`, and `D`.
 
@@ -78,7 +84,9 @@ def read(top: Mapping[Any, Any], file_size: int) -> LoadedState:
     if top.get("training_set_kwargs") is not None:
         settings["training_set_kwargs"] = plain(top["training_set_kwargs"])
     settings["entries"] = sorted(escaped(str(key)) for key in list(top)[:50])
-    return assemble(_generator(generator, intake), discriminator, family=FAMILY, settings=settings, warnings=warnings)
+    return assemble(
+        stylegan2, _generator(generator, intake), discriminator, family=FAMILY, settings=settings, warnings=warnings
+    )
 
 
 def _walk(root: ModuleRecord, class_name: str) -> Iterator[tuple[str, ModuleRecord]]:

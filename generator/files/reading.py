@@ -1,4 +1,7 @@
-"""From a path to a network's settings and arrays, by what the file is; imports no torch."""
+"""From a path to a network's settings and arrays, and on to its networks, by what the file is.
+
+Only building the networks imports torch: `inspect` does without.
+"""
 
 import hashlib
 import os
@@ -6,24 +9,23 @@ import stat
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
-import torch
-from torch import Tensor, nn
-
-from generator.errors import ConfigError, NetworkFileError
+from generator.errors import ConfigError, NetworkFileError, escaped
 from generator.files import invert_format, nvidia_tensorflow, nvidia_torch, rosinality
 from generator.files.pickles import torch_file
 from generator.files.pickles.reader import Interpretation, interpret
-from generator.files.pickles.records import Array, ModuleRecord, NetworkRecord, TensorRecord, escaped
+from generator.files.pickles.records import Array, ModuleRecord, NetworkRecord, TensorRecord
 from generator.files.pickles.vocabularies import NVIDIA
 from generator.files.sniff import HEAD, sniff
-from generator.files.state import LoadedState
+from generator.files.state import LoadedNetwork, LoadedState, Provenance
 from generator.files.weights import digest
-from generator.networks import AnyDiscriminator, Generator, make_discriminator
 
 if TYPE_CHECKING:
-    from generator.networks import AnyDiscriminator, Generator
+    from torch import Tensor, nn
+
+    from generator.bases import DiscriminatorBase
+    from generator.networks import Generator
 
 __all__ = [
     "Inspection",
@@ -38,6 +40,33 @@ __all__ = [
 ]
 
 MAX_FILE: Final = 4 << 30
+W_AVG_SAMPLES: Final = 10_000  # as StyleGAN2 estimates its centre (Karras et al. 2020, appendix D)
+BATCH: Final = 1000
+
+
+class Reader(Protocol):
+    """What a module that reads the files of one repository offers."""
+
+    def recognises(self, top: object) -> bool:
+        """Tell whether what a pickle or torch file holds is one of that repository's networks."""
+        ...
+
+    def read(self, top: Any, file_size: int) -> LoadedState:
+        """Turn it into settings and arrays.
+
+        Args:
+            top: What the file holds.
+            file_size: Bytes of the file.
+
+        Raises:
+            NetworkFileError: It holds no network that is supported.
+        """
+        ...
+
+
+# By what the file is: a bare pickle, or one within what torch.save writes.
+_PICKLE_READERS: tuple[Reader, ...] = (nvidia_tensorflow, nvidia_torch)
+_TORCH_READERS: tuple[Reader, ...] = (rosinality,)
 
 
 @dataclass(frozen=True)
@@ -60,6 +89,9 @@ class Inspection:
 def inspect(path: str | os.PathLike[str]) -> Inspection:
     """Read a network file without building a network and without torch.
 
+    Args:
+        path: The file, of any kind that `load` takes.
+
     Raises:
         NetworkFileError: The file cannot be read, or is not a supported network.
     """
@@ -79,28 +111,20 @@ def read_state(data: memoryview) -> LoadedState:
         return invert_format.read(data)
     if kind == "pickle":
         found = interpret(data, NVIDIA)
-        state = _nvidia(found.value, len(data))
+        state = _state(found.value, len(data), _PICKLE_READERS, "a pickle, but not a StyleGAN network")
     else:
         found = torch_file.read_zip(data) if kind == "torch zip" else torch_file.read_stream(data)
-        state = _torch(found.value, len(data))
+        what = "a torch file, but not a supported StyleGAN2 network"
+        state = _state(found.value, len(data), _TORCH_READERS, what)
     return replace(state, globals_asked=list(found.globals_asked), embeds_source=_embeds_source(found))
 
 
-def _nvidia(top: object, size: int) -> LoadedState:
-    if isinstance(top, tuple) and len(top) == 3 and all(isinstance(item, NetworkRecord) for item in top):
-        version = nvidia_tensorflow.network_version(top)
-        if version in nvidia_tensorflow.VERSIONS:
-            return nvidia_tensorflow.read(top, size)
-        raise NetworkFileError(f"unsupported: TensorFlow network version {version}; supported are 2 to 5")
-    if isinstance(top, dict) and any(isinstance(top.get(key), ModuleRecord) for key in ("G_ema", "G", "D")):
-        return nvidia_torch.read(top, size)
-    raise NetworkFileError(f"this is a pickle, but not a StyleGAN network: it holds {_contents(top)}")
-
-
-def _torch(top: object, size: int) -> LoadedState:
-    if isinstance(top, dict) and "g_ema" in top:
-        return rosinality.read(top, size)
-    raise NetworkFileError(f"this is a torch file, but not a supported StyleGAN2 network: it holds {_contents(top)}")
+def _state(top: object, size: int, readers: tuple[Reader, ...], otherwise: str) -> LoadedState:
+    """Let the first reader that recognises what a file holds read it."""
+    for reader in readers:
+        if reader.recognises(top):
+            return reader.read(top, size)
+    raise NetworkFileError(f"this is {otherwise}: it holds {_contents(top)}")
 
 
 def _contents(top: object) -> str:
@@ -149,95 +173,6 @@ def _open_without_waiting(path: str, flags: int) -> int:
     return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))  # a pipe would wait for its writer
 
 
-W_AVG_SAMPLES = 10_000  # as StyleGAN2 estimates its centre (Karras et al. 2020, appendix D)
-BATCH = 1000
-
-
-def build_generator(state: LoadedState) -> Generator:
-    """Build the generator; a missing `w_avg` is the mean of w over seeded latents.
-
-    Raises:
-        NetworkFileError: The settings do not make a network.
-    """
-    arrays = state.generator_state
-    config = state.generator_config
-    with torch.random.fork_rng(devices=[]):  # the initial weights are thrown away; so is what they drew
-        try:
-            generator = Generator(config)
-        except ConfigError as error:
-            raise NetworkFileError(f"unsupported: {error}") from None
-    average = {} if "mapping.w_avg" in arrays else {"mapping.w_avg": torch.zeros(config.mapping.w_dim)}
-    _fill(generator, arrays, average)
-    if average:
-        generator.mapping.w_avg.copy_(_mean_w(generator))
-    return generator
-
-
-def build_discriminator(state: LoadedState) -> AnyDiscriminator | None:
-    """Build the discriminator, if there is one.
-
-    Raises:
-        NetworkFileError: The settings do not make a network.
-    """
-    if state.discriminator_config is None or state.discriminator_state is None:
-        return None
-    with torch.random.fork_rng(devices=[]):
-        try:
-            discriminator = make_discriminator(state.discriminator_config)
-        except ConfigError as error:
-            raise NetworkFileError(f"unsupported: {error}") from None
-    _fill(discriminator, state.discriminator_state, {})
-    return discriminator
-
-
-def _fill(module: nn.Module, arrays: dict[str, Array], more: dict[str, Tensor]) -> None:
-    module.load_state_dict({name: torch.from_numpy(array) for name, array in arrays.items()} | more, strict=True)
-    module.eval()
-
-
-@torch.no_grad()
-def _mean_w(generator: Generator) -> Tensor:
-    """Return the mean of w `[w_dim]` over `W_AVG_SAMPLES` latents drawn with a fixed seed."""
-    rng = torch.Generator().manual_seed(0)
-    total = torch.zeros(generator.config.mapping.w_dim, dtype=torch.float64)
-    for _ in range(W_AVG_SAMPLES // BATCH):
-        z = torch.randn([BATCH, generator.config.mapping.z_dim], generator=rng)
-        total += generator.mapping(z).to(torch.float64).sum(dim=0)
-    return (total / W_AVG_SAMPLES).to(torch.float32)
-
-
-@dataclass(frozen=True)
-class Provenance:
-    """Where a network came from.
-
-    Attributes:
-        path: The file.
-        sha256: Hash of the bytes that were read.
-        weights_sha256: Hash of the generator's weights, the same whatever kind of file holds them.
-        family: The code that wrote the network first.
-        source_sha256: Hash of the file that it came from first: this file, unless it was converted.
-        settings: The settings that file carried, as JSON types; only ever shown.
-        warnings: What a user should know about the conversion.
-    """
-
-    path: Path
-    sha256: str
-    weights_sha256: str
-    family: str
-    source_sha256: str
-    settings: dict[str, Any]
-    warnings: list[str]
-
-
-@dataclass(frozen=True)
-class LoadedNetwork:
-    """A network that was read from a file."""
-
-    generator: "Generator"
-    discriminator: "AnyDiscriminator | None"
-    provenance: Provenance
-
-
 def load(path: str | os.PathLike[str]) -> LoadedNetwork:
     """Read a network file and build its networks, on the CPU and in evaluation mode.
 
@@ -248,8 +183,6 @@ def load(path: str | os.PathLike[str]) -> LoadedNetwork:
     Raises:
         NetworkFileError: The file is unsafe, damaged, unsupported or of another kind.
     """
-    pass  # own
-
     found = inspect(path)
     state = found.state
     generator = build_generator(state)
@@ -266,3 +199,69 @@ def load(path: str | os.PathLike[str]) -> LoadedNetwork:
         warnings=state.warnings,
     )
     return LoadedNetwork(generator, build_discriminator(state), provenance)
+
+
+def build_generator(state: LoadedState) -> "Generator":
+    """Build the generator, on the CPU and in evaluation mode; a missing `w_avg` is the mean of w over seeded latents.
+
+    Raises:
+        NetworkFileError: The settings do not make a network.
+    """
+    import torch
+
+    from generator.networks import Generator
+
+    arrays = state.generator_state
+    config = state.generator_config
+    with torch.random.fork_rng(devices=[]):  # the initial weights are thrown away; so is what they drew
+        try:
+            generator = Generator(config)
+        except ConfigError as error:
+            raise NetworkFileError(f"unsupported: {error}") from None
+    average = {} if "mapping.w_avg" in arrays else {"mapping.w_avg": torch.zeros(config.mapping.w_dim)}
+    _fill(generator, arrays, average)
+    if average:
+        generator.mapping.w_avg.copy_(_mean_w(generator))
+    return generator
+
+
+def build_discriminator(state: LoadedState) -> "DiscriminatorBase | None":
+    """Build the discriminator, if there is one.
+
+    Raises:
+        NetworkFileError: The settings do not make a network.
+    """
+    import torch
+
+    from generator.networks import make_discriminator
+
+    if state.discriminator_config is None or state.discriminator_state is None:
+        return None
+    with torch.random.fork_rng(devices=[]):
+        try:
+            discriminator = make_discriminator(state.discriminator_config)
+        except ConfigError as error:
+            raise NetworkFileError(f"unsupported: {error}") from None
+    _fill(discriminator, state.discriminator_state, {})
+    return discriminator
+
+
+def _fill(module: "nn.Module", arrays: dict[str, Array], more: "dict[str, Tensor]") -> None:
+    import torch
+
+    module.load_state_dict({name: torch.from_numpy(array) for name, array in arrays.items()} | more, strict=True)
+    module.eval()
+
+
+def _mean_w(generator: "Generator") -> "Tensor":
+    """Return the mean of w `[w_dim]` over `W_AVG_SAMPLES` latents that a fixed seed gives."""
+    import torch
+
+    config = generator.config.mapping
+    rng = torch.Generator().manual_seed(0)
+    total = torch.zeros(config.w_dim, dtype=torch.float64)
+    with torch.no_grad():
+        for _ in range(W_AVG_SAMPLES // BATCH):
+            z = torch.randn([BATCH, config.z_dim], generator=rng)
+            total += generator.mapping(z).to(torch.float64).sum(dim=0)
+    return (total / W_AVG_SAMPLES).to(torch.float32)

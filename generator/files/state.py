@@ -1,19 +1,33 @@
-"""What every loader gives: settings and float32 arrays under our names, with no torch in sight."""
+"""What a network file gives: settings and float32 arrays under our names, and the networks built from them.
+
+Nothing here imports torch.
+"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from generator import tensors
 from generator.config import DiscriminatorSettings, GeneratorConfig
 from generator.errors import NetworkFileError
+from generator.families import Family, family_of
 from generator.files.pickles.records import Array
 from generator.files.weights import Weight, check_shapes, digest, resample_taps, shapes_of, to_float32
-from generator.shapes import discriminator_shapes, generator_shapes
-from generator.stylegan import tensors as stylegan_tensors
-from generator.tensors import Hints, compare
+from generator.tensors import Hints, Shape, mapping_shapes, shown
 
-__all__ = ["LoadedState", "Part", "assemble"]
+if TYPE_CHECKING:
+    from generator.bases import DiscriminatorBase
+    from generator.networks import Generator
+
+__all__ = [
+    "LoadedNetwork",
+    "LoadedState",
+    "Part",
+    "Provenance",
+    "assemble",
+    "discriminator_shapes",
+    "generator_shapes",
+]
 
 
 @dataclass(frozen=True)
@@ -21,10 +35,12 @@ class LoadedState:
     """A network as a file holds it.
 
     Attributes:
-        generator_config, generator_state: The (EMA) generator. `mapping.w_avg` is absent where the file has none.
-        discriminator_config, discriminator_state: The discriminator, or None.
-        family: Who wrote the file: "stylegan2-ada-pytorch", "stylegan2-tensorflow",
-            "stylegan-tensorflow", "rosinality" or "invert".
+        generator_config: Settings of the averaged generator.
+        generator_state: Its tensors, float32, by name; `mapping.w_avg` is absent where the file has none.
+        discriminator_config: Settings of the discriminator, or None.
+        discriminator_state: Its tensors, float32, by name, or None.
+        family: Code that wrote the file: "stylegan2-ada-pytorch", "stylegan2-tensorflow", "stylegan-tensorflow",
+            "rosinality" or "invert".
         settings: The file's own settings as JSON types; only ever shown.
         warnings: What a user should know about the conversion.
         globals_asked: Python names that the file asks for; none of them was looked up.
@@ -49,12 +65,52 @@ class LoadedState:
 
 
 @dataclass(frozen=True)
+class Provenance:
+    """Where a network came from.
+
+    Attributes:
+        path: The file.
+        sha256: Hash of the bytes that were read.
+        weights_sha256: Hash of the generator's weights, the same whatever kind of file holds them.
+        family: The code that wrote the network first.
+        source_sha256: Hash of the file that it came from first: this file, unless it was converted.
+        settings: The settings that file carried, as JSON types; only ever shown.
+        warnings: What a user should know about the conversion.
+    """
+
+    path: Path
+    sha256: str
+    weights_sha256: str
+    family: str
+    source_sha256: str
+    settings: dict[str, Any]
+    warnings: list[str]
+
+
+@dataclass(frozen=True)
+class LoadedNetwork:
+    """A network that was read from a file, on the CPU and in evaluation mode.
+
+    Attributes:
+        generator: The averaged generator.
+        discriminator: The discriminator, or None.
+        provenance: Where the two came from.
+    """
+
+    generator: "Generator"
+    discriminator: "DiscriminatorBase | None"
+    provenance: Provenance
+
+
+@dataclass(frozen=True)
 class Part:
     """One network of a file: its tensors under our names, and what they cannot tell.
 
     Attributes:
-        weights: Tensors; filters end in `resample_filter`.
-        c_dim: Discriminator only: classes that are selected, one output each; None means a projection or no labels.
+        weights: Its tensors under our names; filters end in `resample_filter`.
+        hints: What the tensors cannot tell.
+        c_dim: In a discriminator, number of classes that a label selects, one output each; None: it projects the
+            label, or has none.
     """
 
     weights: Mapping[str, Weight]
@@ -62,7 +118,20 @@ class Part:
     c_dim: int | None = None
 
 
+def generator_shapes(config: GeneratorConfig) -> dict[str, Shape]:
+    """Return the shape of every tensor of a generator's state, without building it."""
+    mapping = mapping_shapes(config.mapping)
+    mapping["mapping.w_avg"] = (config.mapping.w_dim,)
+    return mapping | family_of(config.synthesis).synthesis_shapes(config.synthesis)
+
+
+def discriminator_shapes(config: DiscriminatorSettings) -> dict[str, Shape]:
+    """Return the shape of every tensor of a discriminator's state, without building it."""
+    return family_of(config).discriminator_shapes(config)
+
+
 def assemble(
+    architecture: Family,
     generator: Part,
     discriminator: Part | None,
     *,
@@ -74,21 +143,21 @@ def assemble(
     """Check both networks and put them together.
 
     Args:
+        architecture: The family that the networks belong to.
         generator: The generator's part.
         discriminator: The discriminator's part, if the file has one.
-        family: Who wrote the file.
-        settings: For `LoadedState`.
+        family: Code that wrote the file, see `LoadedState`.
+        settings: What the file says of itself, see `LoadedState`.
         optional: Tensors of the generator that may be missing.
-        warnings: Known already.
+        warnings: Warnings that are known already.
 
     Raises:
         NetworkFileError: Tensors, settings and a known architecture do not agree.
     """
     weights, hints = _split_filters(generator)
-    described = stylegan_tensors if hints.stylegan else tensors
-    config = described.generator_config(shapes_of(weights), hints)
+    config = architecture.generator_config(shapes_of(weights), hints)
     check_shapes(weights, generator_shapes(config), optional)
-    compare(hints.claims, config)
+    _compare(hints.claims, config)
     state, notes = to_float32(weights)
     d_config: DiscriminatorSettings | None = None
     d_state: dict[str, Array] | None = None
@@ -96,11 +165,11 @@ def assemble(
     if discriminator is not None:
         weights, hints = _split_filters(discriminator)
         c_dim = discriminator.c_dim
-        d_config = (stylegan_tensors if hints.stylegan else tensors).discriminator_config(
+        d_config = architecture.discriminator_config(
             shapes_of(weights), hints, c_dim=c_dim or 0, selects=c_dim is not None
         )
         check_shapes(weights, discriminator_shapes(d_config), frozenset())
-        compare(hints.claims, d_config)
+        _compare(hints.claims, d_config)
         _check_pair(config, d_config)
         d_state, d_notes = to_float32(weights)
     return LoadedState(
@@ -112,6 +181,27 @@ def assemble(
         settings=settings,
         warnings=[*warnings, *notes, *(f"discriminator: {note}" for note in d_notes)],
     )
+
+
+def _compare(claims: Mapping[str, Any], config: GeneratorConfig | DiscriminatorSettings) -> None:
+    """Compare a file's settings with what its tensors say.
+
+    Raises:
+        NetworkFileError: A setting says something else than the tensors.
+    """
+    facts: dict[str, Any] = {}
+    parts: tuple[Any, ...] = (config.mapping, config.synthesis) if isinstance(config, GeneratorConfig) else (config,)
+    for part in parts:
+        facts |= vars(part)
+    if isinstance(config, GeneratorConfig):
+        facts["num_ws"] = config.synthesis.num_ws
+    # widths were compared when the channels were found; None stands for a default
+    for key in ("channel_base", "channel_max", "channels", "resample_filter", "blur_filter"):
+        facts.pop(key, None)
+    for key, claimed in claims.items():
+        known = facts.get(key) is not None and type(claimed) in (bool, int, float, str)
+        if known and claimed != facts[key]:
+            raise NetworkFileError(f"refused: its settings say {key} {shown(claimed)}, its tensors say {facts[key]}")
 
 
 def _split_filters(part: Part) -> tuple[dict[str, Weight], Hints]:
@@ -127,8 +217,6 @@ def _split_filters(part: Part) -> tuple[dict[str, Weight], Hints]:
 
 
 def _check_pair(generator: GeneratorConfig, discriminator: DiscriminatorSettings) -> None:
-    drawn, seen = generator.synthesis, discriminator
-    if (drawn.img_resolution, drawn.img_channels) != (seen.img_resolution, seen.img_channels):
-        draws = f"{drawn.img_channels} x {drawn.img_resolution} px"
-        sees = f"{seen.img_channels} x {seen.img_resolution} px"
-        raise NetworkFileError(f"damaged: its generator draws {draws} images, its discriminator takes {sees}")
+    gives, takes = (f"{part.img_channels} x {part.img_resolution} px" for part in (generator.synthesis, discriminator))
+    if gives != takes:
+        raise NetworkFileError(f"damaged: its generator gives {gives} images, its discriminator takes {takes}")

@@ -1,17 +1,20 @@
-"""What the records of TensorFlow networks hold, whatever the architecture: components, settings, variables."""
+"""What the records of TensorFlow networks hold, whatever the family: components, settings, variables, names."""
 
+import re
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
-from generator.errors import NetworkFileError
-from generator.files.pickles.records import NetworkRecord, escaped
-from generator.files.tensorflow_names import DROPPED, Translation, translate
-from generator.files.weights import Intake, Weight
+from generator.errors import NetworkFileError, escaped
+from generator.files.pickles.records import NetworkRecord
+from generator.files.weights import DROPPED, Intake, Translation, Weight, translate
 
 __all__ = [
     "claims_of",
     "components_of",
     "group_size",
+    "label_embedding",
+    "mapping_name",
+    "noise_name",
     "number",
     "own_variables",
     "put",
@@ -83,6 +86,26 @@ def own_variables(network: Mapping[Any, Any], intake: Intake) -> dict[str, Weigh
             raise NetworkFileError(f"damaged: it holds '{escaped(pair[0])}' twice")
         weights[pair[0]] = intake.weight(pair[1], pair[0])
     return weights
+
+
+def mapping_name(name: str) -> Translation:
+    """Translate the name of a variable of G_mapping."""
+    if match := re.fullmatch(r"Dense(\d{1,3})/(weight|bias)", name):
+        return f"mapping.fc{match[1]}.{match[2]}", "transpose" if match[2] == "weight" else "same"
+    if name == "LabelConcat/weight":
+        return "mapping.label_matrix", "same"
+    return label_embedding(name)
+
+
+def label_embedding(name: str) -> Translation:
+    """Translate the name of a variable of the layer that embeds labels."""
+    known = {"LabelEmbed/weight": "transpose", "LabelEmbed/bias": "same"}
+    return (f"mapping.embed.{name.removeprefix('LabelEmbed/')}", known[name]) if name in known else None
+
+
+def noise_name(index: int) -> str:
+    """Return our name of StyleGAN2's k-th noise map: there is one at 4 px, then two at each resolution."""
+    return f"synthesis.b{1 << ((index + 5) // 2)}.conv{index % 2 ^ 1}.noise_const"
 
 
 def put(weights: dict[str, Weight], item: Weight, translation: Translation, architecture: str = "StyleGAN2") -> None:

@@ -1,41 +1,104 @@
-"""Weights on their way from a file to our own networks: checked against shapes, turned into float32."""
+"""Weights on their way from a file to our own networks: renamed, checked against shapes, turned into float32."""
 
 import hashlib
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
 
-from generator.errors import NetworkFileError
-from generator.files.pickles.records import Array, ArrayRecord, TensorRecord, escaped
+from generator.errors import NetworkFileError, escaped
+from generator.files.pickles.records import Array, ArrayRecord, TensorRecord
+from generator.tensors import Shape
 
-__all__ = ["Intake", "Shape", "Weight", "check_shapes", "digest", "resample_taps", "shapes_of", "to_float32"]
+__all__ = [
+    "DROPPED",
+    "Intake",
+    "Translation",
+    "Weight",
+    "check_shapes",
+    "digest",
+    "resample_taps",
+    "shapes_of",
+    "to_float32",
+    "translate",
+]
 
-Shape = tuple[int, ...]
+Translation = tuple[str, str] | None
+"""Our name of a tensor and the transform that its array needs; None: a name that the network does not have."""
+
+DROPPED: Final[Translation] = ("", "same")
+"""What stands for a tensor of the file that our networks do without."""
+
+# Transforms by name: the number of dimensions they take, and what they do. Weights of TensorFlow are [kh, kw, in, out].
+TRANSFORMS: Final[dict[str, tuple[tuple[int, ...], Callable[[Array], Array]]]] = {
+    "same": (tuple(range(9)), lambda a: a),
+    "transpose": ((2,), lambda a: a.T),
+    "filter": ((4,), lambda a: a.transpose(3, 2, 0, 1)),
+    "flipped filter": ((4,), lambda a: a[::-1, ::-1].transpose(3, 2, 0, 1)),
+    "first": ((4, 5), lambda a: a[0]),
+    "map": ((4,), lambda a: a[0, 0]),
+    "plus one": ((1,), lambda a: a.astype(np.float32) + np.float32(1)),
+    "vector": ((1, 4), lambda a: a.reshape(-1)),
+    "scalar": ((0, 1), lambda a: a.reshape(())),
+}
+SINGLE_AXES: Final = {"first": 1, "map": 2}  # leading axes that must have size 1
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Weight:
-    """A tensor under our name: a view of the file's bytes, the name it has in the file, its stored type."""
+    """A tensor on its way.
+
+    Attributes:
+        array: Its numbers, a view of the file's bytes.
+        source: Its name in the file.
+        kind: Its type in the file, such as "float16".
+    """
 
     array: Array
     source: str
     kind: str
 
 
+def translate(weight: Weight, transform: str) -> Weight:
+    """Bring a weight into our layout.
+
+    Args:
+        weight: The weight as the file has it.
+        transform: A name in `TRANSFORMS`.
+
+    Raises:
+        NetworkFileError: It has a shape that the transform does not take.
+    """
+    dimensions, function = TRANSFORMS[transform]
+    shape = weight.array.shape
+    leading = shape[: SINGLE_AXES.get(transform, 0)]
+    if len(shape) not in dimensions or any(size != 1 for size in leading):
+        raise NetworkFileError(f"damaged: '{escaped(weight.source)}' has the unexpected shape {shape}")
+    if transform == "vector" and weight.array.size != max(shape):
+        raise NetworkFileError(f"damaged: '{escaped(weight.source)}' has shape {shape}, not that of a bias")
+    if transform == "scalar" and weight.array.size != 1:
+        raise NetworkFileError(f"damaged: '{escaped(weight.source)}' has shape {shape}, not that of one number")
+    return Weight(function(weight.array), weight.source, weight.kind)
+
+
 class Intake:
     """Take tensors out of a file's records, never more bytes of them than the file has.
 
     Args:
-        file_size: That number. One storage may be the memory of any number of tensors; a network never shares any.
+        file_size: Bytes of the file. In a file any number of tensors may share one storage; a network's never do.
     """
 
     def __init__(self, file_size: int) -> None:
         self.left = file_size
 
     def weight(self, record: object, source: str) -> Weight:
-        """Take the array out of a tensor or array record; `source` is its name in the file.
+        """Take the array out of a tensor or array record.
+
+        Args:
+            record: The record.
+            source: Its name in the file.
 
         Raises:
             NetworkFileError: It is neither, or the file shares its bytes with too many others.
@@ -57,6 +120,11 @@ def shapes_of(weights: Mapping[str, Weight]) -> dict[str, Shape]:
 
 def check_shapes(weights: Mapping[str, Weight], expected: Mapping[str, Shape], optional: frozenset[str]) -> None:
     """Compare the weights with what the architecture implies.
+
+    Args:
+        weights: The weights under our names.
+        expected: Shape of every tensor that the architecture has.
+        optional: Names that may be missing.
 
     Raises:
         NetworkFileError: One is missing, unknown or of another shape; it is named, with both shapes.

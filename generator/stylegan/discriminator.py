@@ -10,11 +10,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from generator.bases import DiscriminatorBase
 from generator.layers import EqualizedConv2d, EqualizedLinear, minibatch_standard_deviation
 from generator.ops.bias_act import bias_act, default_gain
 from generator.ops.box_conv import averaging_kernel, conv_average2d
 from generator.ops.upfirdn2d import upfirdn2d
-from generator.stages import check_growth
 from generator.stylegan.config import StyleGANDiscriminatorConfig
 
 __all__ = ["StyleGANDiscriminator"]
@@ -61,7 +61,7 @@ class StyleGANDiscriminatorBlock(nn.Module):
             channels = width + config.mbstd_channels
             self.conv = EqualizedConv2d(channels, width, 3, activation=act, weight_gain=gain)
             self.fc = EqualizedLinear(width * 16, width, activation=act, weight_gain=gain)
-            self.out = EqualizedLinear(width, max(config.c_dim, 1))
+            self.out = EqualizedLinear(width, config.outputs)
 
     def forward(self, x: Tensor) -> Tensor:
         if self.resolution > 4:
@@ -73,12 +73,14 @@ class StyleGANDiscriminatorBlock(nn.Module):
         return scores
 
 
-class StyleGANDiscriminator(nn.Module):
+class StyleGANDiscriminator(DiscriminatorBase):
     """Score images: positive for real.
 
     Args:
-        config: Its settings.
+        config: Settings of the network.
     """
+
+    config: StyleGANDiscriminatorConfig
 
     def __init__(self, config: StyleGANDiscriminatorConfig) -> None:
         super().__init__()
@@ -87,26 +89,9 @@ class StyleGANDiscriminator(nn.Module):
             self.add_module(f"b{resolution}", StyleGANDiscriminatorBlock(config, resolution))
 
     def forward(self, image: Tensor, c: Tensor | None = None, *, alpha: float = 1.0) -> Tensor:
-        """Score images `[N, img_channels, r, r]` with labels `[N, c_dim]`: logits `[N, 1]`.
-
-        Args:
-            image: Images. While the network grows r may be any of its resolutions, else it is the last one.
-            c: Labels of a conditional network.
-            alpha: How far the layers at r have faded in, in [0, 1]: that share of what they see, and for the rest
-                what the fRGB layer at r / 2 sees in the image, each 2 x 2 pixels averaged.
-
-        Raises:
-            ValueError: The images, the labels or alpha do not fit this network.
-
-        Reference: Karras et al. 2018, figure 2 (fading in).
-        """
+        """Score images, as `DiscriminatorBase.forward` says."""
         config = self.config
-        top = image.shape[-1]
-        if image.ndim != 4 or image.shape[1:] != (config.img_channels, top, top):
-            raise ValueError(f"images of shape {tuple(image.shape)} are not [N, {config.img_channels}, r, r]")
-        check_growth(config, top, alpha)
-        if config.c_dim and (c is None or c.shape != (len(image), config.c_dim)):
-            raise ValueError(f"this network takes labels of shape {(len(image), config.c_dim)}")
+        top = self.check_input(image, c, alpha)
         x = self._block(top).fromrgb(image)
         for resolution in (r for r in reversed(config.widths) if r <= top):
             x = self._block(resolution)(x)

@@ -9,10 +9,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from generator.bases import NoiseInput, SynthesisBase, check_stage
 from generator.layers import EqualizedConv2d, EqualizedLinear
-from generator.noise_inputs import NoiseInput, NoiseInputs
 from generator.ops.bias_act import default_gain
-from generator.stages import check_growth
 from generator.stylegan.config import StyleGANSynthesisConfig
 from generator.stylegan.layers import StyleLayer
 
@@ -41,7 +40,7 @@ class StyleGANSynthesisBlock(nn.Module):
             self.torgb = EqualizedConv2d(out, config.img_channels, 1)
 
     def start(self, w: Tensor, dtype: torch.dtype) -> Tensor:
-        """Return what the first layer works on, `[N, C, 4, 4]`, for w `[N, w_dim]`."""
+        """Return what the first layer works on, `[N, C, 4, 4]` of `dtype`, for w `[N, w_dim]`."""
         if hasattr(self, "const"):
             return self.const[None].to(dtype).expand(len(w), -1, -1, -1)
         made: Tensor = self.dense(w).reshape(len(w), -1, 4, 4).to(dtype)
@@ -53,12 +52,14 @@ class StyleGANSynthesisBlock(nn.Module):
         return x
 
 
-class StyleGANSynthesisNetwork(NoiseInputs):
-    """Draw images from one style per layer.
+class StyleGANSynthesisNetwork(SynthesisBase):
+    """Generate images from one style per layer.
 
     Args:
-        config: Its settings.
+        config: Settings of the network.
     """
+
+    config: StyleGANSynthesisConfig
 
     def __init__(self, config: StyleGANSynthesisConfig) -> None:
         super().__init__()
@@ -81,27 +82,11 @@ class StyleGANSynthesisNetwork(NoiseInputs):
         resolution: int | None = None,
         alpha: float | None = None,
     ) -> Tensor:
-        """Draw float32 `[N, img_channels, r, r]` in about [-1, 1] from styles `[N, num_ws, w_dim]`.
-
-        Args:
-            ws: Styles; those of layers above `resolution` are not looked at.
-            noise, rng: See `noise_maps`; maps of layers above `resolution` may be left out.
-            dtype: Type of the feature maps; styles, noise and the image stay float32.
-            resolution: r, while the network grows; default, and without `config.growing` only, the last one.
-            alpha: How far the layers at `resolution` have faded in, in [0, 1]: the image is that share of
-                their tRGB, and for the rest that of half the resolution, each pixel repeated. Default: as
-                `config.alpha` says of the last resolution, 1 of the others.
-
-        Raises:
-            ValueError: The styles, the noise, the resolution or alpha do not fit this network.
-
-        Reference: Karras et al. 2018, figure 2 (fading in).
-        """
+        """Generate images, as `SynthesisBase.forward` says."""
         config = self.config
         top = config.img_resolution if resolution is None else resolution
-        if ws.ndim != 3 or ws.shape[1:] != (self.num_ws, config.w_dim):
-            raise ValueError(f"styles of shape {tuple(ws.shape)} are not [N, {self.num_ws}, {config.w_dim}]")
-        alpha = check_growth(config, top, alpha)
+        self.check_styles(ws)
+        alpha = check_stage(config, top, alpha)
         maps = self.noise_maps(noise, len(ws), rng, top)
         styles = ws if config.use_styles else ws.expand(-1, config.num_layers, -1)
         x = self._block(4).start(ws[:, 0], dtype)

@@ -1,7 +1,9 @@
-"""Settings of the StyleGAN2 networks, and of the mapping network that StyleGAN shares with it."""
+"""Settings of the StyleGAN2 networks (Karras et al. 2020)."""
 
 from dataclasses import dataclass
+from typing import Any
 
+from generator.config import MappingConfig
 from generator.settings import (
     ACTIVATIONS,
     MAX_CHANNELS,
@@ -17,44 +19,9 @@ from generator.settings import (
     widths_of,
 )
 
-__all__ = ["ARCHITECTURES", "DiscriminatorConfig", "MappingConfig", "SynthesisConfig"]
+__all__ = ["ARCHITECTURES", "DiscriminatorConfig", "SynthesisConfig", "discriminator_settings", "synthesis_settings"]
 
 ARCHITECTURES = ("skip", "resnet", "orig")
-
-
-@dataclass(frozen=True)
-class MappingConfig:
-    """The mapping network z, c -> w.
-
-    `label_mode` says how a label enters: "embed" (StyleGAN2-ADA: a biased layer, normalised by itself)
-    or "concat" (TensorFlow StyleGAN and StyleGAN2: a plain matrix, normalised together with z).
-    `layer_dim` is the width of the hidden layers, `embed_dim` that of the embedded label.
-    """
-
-    z_dim: int = 512
-    c_dim: int = 0
-    w_dim: int = 512
-    num_layers: int = 8
-    layer_dim: int | None = None
-    embed_dim: int | None = None
-    label_mode: str = "embed"
-    activation: str = "lrelu"
-    lr_multiplier: float = 0.01
-    w_avg_beta: float = 0.995
-
-    def __post_init__(self) -> None:
-        require_size("z_dim", self.z_dim, 0, MAX_DIM)
-        require_size("c_dim", self.c_dim, 0, MAX_DIM)
-        require(self.z_dim + self.c_dim > 0, "a mapping network needs a latent or a label: z_dim and c_dim are both 0")
-        require_size("w_dim", self.w_dim, 1, MAX_DIM)
-        require_size("num_layers", self.num_layers, 0, MAX_LAYERS)
-        for name in ("layer_dim", "embed_dim"):
-            if getattr(self, name) is not None:
-                require_size(name, getattr(self, name), 1, MAX_DIM)
-        require(self.label_mode in ("embed", "concat"), f"label_mode is {self.label_mode!r}, not embed or concat")
-        require(self.activation in ACTIVATIONS, f"activation {self.activation!r} is not one of {ACTIVATIONS}")
-        require_finite("lr_multiplier", self.lr_multiplier)
-        require(0 <= self.w_avg_beta < 1, f"w_avg_beta is {self.w_avg_beta!r}, not in [0, 1)")
 
 
 def _check_image(config: "SynthesisConfig | DiscriminatorConfig") -> None:
@@ -70,10 +37,25 @@ def _check_image(config: "SynthesisConfig | DiscriminatorConfig") -> None:
 class SynthesisConfig:
     """The StyleGAN2 synthesis network w -> image.
 
-    Feature maps at resolution r have min(channel_base // r, channel_max) channels, unless `channels`
-    lists them one by one from 4 px upwards. `growing` puts a tRGB layer at every resolution of an "orig" network
-    (rows A to D of table 1); `alpha` is how far the layers at `img_resolution` have faded in, of a network that was
-    saved while it grew.
+    Attributes:
+        w_dim: Width of w.
+        img_resolution: Side of the images in pixels, a power of two from 4 up.
+        img_channels: Channels of the images: 1, 3 or 4.
+        channel_base: Feature maps at resolution r have min(channel_base // r, channel_max) channels.
+        channel_max: The upper limit in that rule.
+        channels: Channels listed one by one from 4 px upwards, in place of that rule.
+        architecture: "skip", "resnet" or "orig" (figure 7).
+        resample_filter: Taps of the low-pass filter that goes with up- and downsampling.
+        use_noise: Whether layers have noise inputs.
+        demodulate: Whether the modulated weights are brought to unit norm (equation 3).
+        activation: Activation of every layer.
+        conv_clamp: Limit on the absolute values of feature maps; None: no limit.
+        growing: Whether an "orig" network has a tRGB layer at every resolution (rows A to D of table 1).
+        alpha: How far the layers at `img_resolution` have faded in, in [0, 1]; less than 1 in a network that was
+            saved while it grew.
+
+    Raises:
+        ConfigError: A setting is out of range, or two contradict each other.
     """
 
     w_dim: int = 512
@@ -109,11 +91,30 @@ class SynthesisConfig:
 
 @dataclass(frozen=True)
 class DiscriminatorConfig:
-    """The discriminator image, c -> logit.
+    """The StyleGAN2 discriminator image, c -> logit.
 
-    `label_mode`: "project" (StyleGAN2-ADA: a mapped label times the features) or "select" (TensorFlow
-    StyleGAN2: one output per class, the label picks its own). `mbstd_group_size` None takes the whole batch.
-    `growing` as of the generator, with fRGB layers.
+    Attributes:
+        c_dim: Number of classes; 0 for a network without labels.
+        img_resolution: Side of the images in pixels, a power of two from 4 up.
+        img_channels: Channels of the images: 1, 3 or 4.
+        channel_base: Feature maps at resolution r have min(channel_base // r, channel_max) channels.
+        channel_max: The upper limit in that rule.
+        channels: Channels listed one by one from 4 px upwards, in place of that rule.
+        architecture: "skip", "resnet" or "orig" (figure 7).
+        resample_filter: Taps of the low-pass filter that goes with downsampling.
+        activation: Activation of every layer.
+        conv_clamp: Limit on the absolute values of feature maps; None: no limit.
+        mbstd_group_size: Images in a group of the minibatch deviation; None: the whole batch.
+        mbstd_channels: Feature maps that the minibatch deviation appends; 0: it is left out.
+        label_mode: "project" (StyleGAN2-ADA: a mapped label times the features) or "select" (TensorFlow StyleGAN2:
+            one output per class, and the label picks its own).
+        cmap_dim: Width of the mapped label; None: the channels at 4 px.
+        mapping_layers: Dense layers that map a label.
+        mapping_lr_multiplier: Learning rate of these layers relative to the others.
+        growing: Whether an "orig" network has an fRGB layer at every resolution.
+
+    Raises:
+        ConfigError: A setting is out of range, or two contradict each other.
     """
 
     c_dim: int = 0
@@ -151,3 +152,65 @@ class DiscriminatorConfig:
     def widths(self) -> dict[int, int]:
         """Channels of the feature maps at each resolution, 4 px first."""
         return widths_of(self.img_resolution, self.channel_base, self.channel_max, self.channels)
+
+    @property
+    def outputs(self) -> int:
+        """Number of values that the last layer gives: one score, one a class, or features to project a label on."""
+        if self.label_mode == "select" or not self.c_dim:
+            return self.c_dim or 1
+        return self.cmap_dim or self.widths[4]
+
+    @property
+    def mapping(self) -> MappingConfig | None:
+        """Settings of the network that maps a label; None where labels are not mapped."""
+        if not self.c_dim or self.label_mode == "select":
+            return None
+        return MappingConfig(
+            z_dim=0,
+            c_dim=self.c_dim,
+            w_dim=self.outputs,
+            num_layers=self.mapping_layers,
+            activation=self.activation,
+            lr_multiplier=self.mapping_lr_multiplier,
+        )
+
+
+def synthesis_settings(training: Any) -> SynthesisConfig:
+    """Return the synthesis network that a training run asks for.
+
+    Args:
+        training: Settings of the run, a `generator.training.config.TrainConfig`.
+
+    Raises:
+        ConfigError: They do not make a network.
+    """
+    return SynthesisConfig(
+        w_dim=training.w_dim,
+        img_resolution=training.resolution,
+        img_channels=training.channels,
+        channel_base=training.channel_base,
+        channel_max=training.channel_max,
+        architecture=training.generator_architecture,
+        use_noise=training.use_noise,
+        demodulate=training.demodulate,
+        conv_clamp=training.conv_clamp or None,
+        growing=training.growing,
+    )
+
+
+def discriminator_settings(training: Any) -> DiscriminatorConfig:
+    """Return the discriminator that a training run asks for; see `synthesis_settings`."""
+    return DiscriminatorConfig(
+        c_dim=training.classes,
+        img_resolution=training.resolution,
+        img_channels=training.channels,
+        channel_base=training.discriminator_channel_base or training.channel_base,
+        channel_max=training.discriminator_channel_max or training.channel_max,
+        architecture=training.discriminator_architecture,
+        conv_clamp=training.conv_clamp or None,
+        mbstd_group_size=training.mbstd_group_size,
+        mbstd_channels=training.mbstd_channels,
+        mapping_layers=training.mapping_layers,
+        mapping_lr_multiplier=training.mapping_lr_multiplier,
+        growing=training.growing,
+    )

@@ -11,11 +11,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from generator.bases import DiscriminatorBase
 from generator.layers import EqualizedConv2d, EqualizedLinear, minibatch_standard_deviation
 from generator.mapping import MappingNetwork
 from generator.ops.upfirdn2d import setup_filter, upfirdn2d
-from generator.stages import check_growth
-from generator.stylegan2.config import DiscriminatorConfig, MappingConfig
+from generator.stylegan2.config import DiscriminatorConfig
 
 __all__ = ["Discriminator"]
 
@@ -74,7 +74,7 @@ class DiscriminatorBlock(nn.Module):
 class DiscriminatorEpilogue(nn.Module):
     """Minibatch deviation, a convolution and two dense layers at 4 px."""
 
-    def __init__(self, config: DiscriminatorConfig, outputs: int) -> None:
+    def __init__(self, config: DiscriminatorConfig) -> None:
         super().__init__()
         self.config = config
         width = config.widths[4]
@@ -84,7 +84,7 @@ class DiscriminatorEpilogue(nn.Module):
             width + config.mbstd_channels, width, 3, activation=config.activation, conv_clamp=config.conv_clamp
         )
         self.fc = EqualizedLinear(width * 16, width, activation=config.activation)
-        self.out = EqualizedLinear(width, outputs)
+        self.out = EqualizedLinear(width, config.outputs)
 
     def forward(self, x: Tensor | None, image: Tensor) -> Tensor:
         if x is None or self.config.architecture == "skip":
@@ -97,12 +97,14 @@ class DiscriminatorEpilogue(nn.Module):
         return out
 
 
-class Discriminator(nn.Module):
+class Discriminator(DiscriminatorBase):
     """Score images: positive for real.
 
     Args:
-        config: Its settings.
+        config: Settings of the network.
     """
+
+    config: DiscriminatorConfig
 
     def __init__(self, config: DiscriminatorConfig) -> None:
         super().__init__()
@@ -110,39 +112,14 @@ class Discriminator(nn.Module):
         for resolution in reversed(config.widths):
             if resolution > 4:
                 self.add_module(f"b{resolution}", DiscriminatorBlock(config, resolution))
-        outputs = 1
-        if config.c_dim and config.label_mode == "select":
-            outputs = config.c_dim
-        elif config.c_dim:
-            outputs = config.cmap_dim or config.widths[4]
-            mapping = MappingConfig(
-                z_dim=0,
-                c_dim=config.c_dim,
-                w_dim=outputs,
-                num_layers=config.mapping_layers,
-                activation=config.activation,
-                lr_multiplier=config.mapping_lr_multiplier,
-            )
-            self.mapping = MappingNetwork(mapping, track_average=False)
-        self.b4 = DiscriminatorEpilogue(config, outputs)
+        if config.mapping is not None:
+            self.mapping = MappingNetwork(config.mapping, track_average=False)
+        self.b4 = DiscriminatorEpilogue(config)
 
     def forward(self, image: Tensor, c: Tensor | None = None, *, alpha: float = 1.0) -> Tensor:
-        """Score images `[N, img_channels, r, r]` with labels `[N, c_dim]`: logits `[N, 1]`.
-
-        While the network grows r may be any of its resolutions, and `alpha` is how far the layers there have faded
-        in; see `StyleGANDiscriminator`.
-
-        Raises:
-            ValueError: The images, the labels or alpha do not fit this network.
-        """
+        """Score images, as `DiscriminatorBase.forward` says."""
         config = self.config
-        top = image.shape[-1] if config.growing else config.img_resolution
-        if image.shape[1:] != (config.img_channels, top, top):
-            size = f"[N, {config.img_channels}, {top}, {top}]"
-            raise ValueError(f"images of shape {tuple(image.shape)} are not {size}")
-        check_growth(config, top, alpha)
-        if config.c_dim and (c is None or c.shape != (len(image), config.c_dim)):
-            raise ValueError(f"this network takes labels of shape {(len(image), config.c_dim)}")
+        top = self.check_input(image, c, alpha)
         x: Tensor | None = None
         features = image
         for resolution in reversed(config.widths):

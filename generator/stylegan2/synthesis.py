@@ -10,11 +10,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from generator.layers import EqualizedConv2d, ModulatedConv2d, ToRGB
-from generator.noise_inputs import NoiseInput, NoiseInputs
+from generator.bases import NoiseInput, SynthesisBase, check_stage
+from generator.layers import EqualizedConv2d
 from generator.ops.upfirdn2d import setup_filter, upfirdn2d
-from generator.stages import check_growth
 from generator.stylegan2.config import SynthesisConfig
+from generator.stylegan2.layers import ModulatedConv2d, ToRGB
 
 __all__ = ["SynthesisNetwork"]
 
@@ -79,12 +79,12 @@ class SynthesisBlock(nn.Module):
         ws: Tensor,
         noise: dict[str, Tensor | None],
         dtype: torch.dtype,
-        draws: bool,
+        gives_image: bool,
     ) -> tuple[Tensor, Tensor | None]:
         x = self._features(x, ws, noise, dtype)
         if image is not None:
             image = upfirdn2d(image, self.resample_filter, up=2, padding=self._upsample_padding, gain=4)
-        if draws:
+        if gives_image:
             y = self.torgb(x, ws[:, -1]).to(torch.float32)
             image = y if image is None else image + y
         return x, image
@@ -96,12 +96,14 @@ class SynthesisBlock(nn.Module):
         return before, after, before, after
 
 
-class SynthesisNetwork(NoiseInputs):
-    """Draw images from one style per layer.
+class SynthesisNetwork(SynthesisBase):
+    """Generate images from one style per layer.
 
     Args:
-        config: Its settings.
+        config: Settings of the network.
     """
+
+    config: SynthesisConfig
 
     def __init__(self, config: SynthesisConfig) -> None:
         super().__init__()
@@ -125,19 +127,11 @@ class SynthesisNetwork(NoiseInputs):
         resolution: int | None = None,
         alpha: float | None = None,
     ) -> Tensor:
-        """Draw float32 `[N, img_channels, r, r]` in about [-1, 1] from styles `[N, num_ws, w_dim]`.
-
-        `dtype` is the type of the feature maps; styles, noise and the sum of the images stay float32.
-        `resolution` r and `alpha` are those of a network that grows; see `StyleGANSynthesisNetwork`.
-
-        Raises:
-            ValueError: The styles, the noise, the resolution or alpha do not fit this network.
-        """
+        """Generate images, as `SynthesisBase.forward` says."""
         config = self.config
-        if ws.ndim != 3 or ws.shape[1:] != (self.num_ws, config.w_dim):
-            raise ValueError(f"styles of shape {tuple(ws.shape)} are not [N, {self.num_ws}, {config.w_dim}]")
+        self.check_styles(ws)
         top = config.img_resolution if resolution is None else resolution
-        alpha = check_growth(config, top, alpha)
+        alpha = check_stage(config, top, alpha)
         maps = self.noise_maps(noise, len(ws), rng, top)
         x: Tensor | None = None
         image: Tensor | None = None
@@ -148,13 +142,13 @@ class SynthesisNetwork(NoiseInputs):
             count = 2 if r == 4 else 3
             block_noise = {layer: maps.get(f"b{r}.{layer}") for layer in ("conv0", "conv1")}
             styles = ws[:, start : start + count]
-            draws = config.architecture == "skip" or r == top or (alpha < 1 and r == top // 2)
+            gives_image = config.architecture == "skip" or r == top or (alpha < 1 and r == top // 2)
             # a network that grows fades from one image to the next, where the skip generator sums them
             older, below = image, image if config.architecture == "skip" else None
-            x, image = self.get_submodule(f"b{r}")(x, below, styles, block_noise, dtype, draws)
+            x, image = self.get_submodule(f"b{r}")(x, below, styles, block_noise, dtype, gives_image)
             start += count - 1
-        if image is None:  # unreachable: the last block always draws
-            raise RuntimeError("the synthesis network drew nothing")
+        if image is None:  # unreachable: the last block always has a tRGB layer
+            raise RuntimeError("the synthesis network gave no image")
         if alpha == 1 or older is None:
             return image
         return functional.interpolate(older, scale_factor=2).lerp(image, alpha)

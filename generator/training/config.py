@@ -1,248 +1,156 @@
-"""Settings of a training run: one flat frozen dataclass, so that each can be named on a command line."""
+"""Settings of a training run: one flat frozen dataclass, so that each can be named on a command line.
+
+Nothing here imports torch.
+"""
 
 import dataclasses
 import math
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any
 
-from generator.config import DiscriminatorSettings, GeneratorConfig, SynthesisSettings
+from generator.config import DiscriminatorSettings, GeneratorConfig, MappingConfig
 from generator.errors import ConfigError
-from generator.settings import setting
-from generator.stylegan.config import StyleGANDiscriminatorConfig, StyleGANSynthesisConfig
-from generator.stylegan2.config import ARCHITECTURES, DiscriminatorConfig, MappingConfig, SynthesisConfig
-from generator.training.growth import GrowthSchedule, parse_by_resolution
+from generator.families import ARCHITECTURES, family_trained_as, refuse_foreign_settings
+from generator.settings import setting, setting_of
+from generator.training.schedule import GrowthSchedule, parse_by_resolution
 
-__all__ = [
-    "LOSSES",
-    "NETWORK_ARCHITECTURES",
-    "SPECTRAL_NORMS",
-    "STYLEGAN",
-    "TrainConfig",
-    "discriminator_config",
-    "generator_config",
-    "parse_setting",
-]
-
-STYLEGAN: Final = "stylegan"
-_BLUR = (1.0, 2.0, 1.0)
-_NO_BLUR = (1.0,)
-
-# What one family has and the other has not, with the value that leaves it alone.
-_ONLY_STYLEGAN2: dict[str, object] = {"demodulate": True, "conv_clamp": 0.0}
-_ONLY_STYLEGAN: dict[str, object] = {"synthesis_input": "constant", "use_styles": True, "normalisation": "instance"}
-
-
-def generator_config(config: "TrainConfig") -> GeneratorConfig:
-    """Return the settings of the generator.
-
-    Raises:
-        ConfigError: They do not fit together.
-    """
-    stylegan = config.generator_architecture == STYLEGAN
-    _refuse(config, _ONLY_STYLEGAN2 if stylegan else _ONLY_STYLEGAN, config.generator_architecture)
-    if stylegan and "g" in config.spectral_norm:
-        raise ConfigError(f"spectral_norm is {config.spectral_norm!r}, which a 'stylegan' generator does not have")
-    mapping = MappingConfig(
-        z_dim=config.z_dim,
-        c_dim=config.classes,
-        w_dim=config.w_dim,
-        num_layers=config.mapping_layers,
-        label_mode="concat" if stylegan else "embed",
-        lr_multiplier=config.mapping_lr_multiplier,
-        w_avg_beta=config.w_avg_beta,
-    )
-    width = config.z_dim * (2 if config.classes else 1) if stylegan else config.z_dim
-    if not config.mapping_layers and width != config.w_dim:
-        raise ConfigError(f"a mapping network without layers needs w_dim {width}, not {config.w_dim}")
-    return GeneratorConfig(mapping, _synthesis_config(config))
-
-
-def _synthesis_config(config: "TrainConfig") -> SynthesisSettings:
-    if config.generator_architecture == STYLEGAN:
-        return StyleGANSynthesisConfig(
-            w_dim=config.w_dim,
-            img_resolution=config.resolution,
-            img_channels=config.channels,
-            channel_base=config.channel_base,
-            channel_max=config.channel_max,
-            blur_filter=_BLUR if config.blur else _NO_BLUR,
-            input=config.synthesis_input,
-            use_styles=config.use_styles,
-            use_noise=config.use_noise,
-            normalisation=config.normalisation,
-            growing=config.growing,
-        )
-    return SynthesisConfig(
-        w_dim=config.w_dim,
-        img_resolution=config.resolution,
-        img_channels=config.channels,
-        channel_base=config.channel_base,
-        channel_max=config.channel_max,
-        architecture=config.generator_architecture,
-        use_noise=config.use_noise,
-        demodulate=config.demodulate,
-        conv_clamp=config.conv_clamp or None,
-        growing=config.growing,
-    )
-
-
-def discriminator_config(config: "TrainConfig") -> DiscriminatorSettings:
-    """Return the settings of the discriminator.
-
-    Raises:
-        ConfigError: They do not fit together.
-    """
-    base = config.discriminator_channel_base or config.channel_base
-    limit = config.discriminator_channel_max or config.channel_max
-    if config.discriminator_architecture == STYLEGAN:
-        return StyleGANDiscriminatorConfig(
-            c_dim=config.classes,
-            img_resolution=config.resolution,
-            img_channels=config.channels,
-            channel_base=base,
-            channel_max=limit,
-            blur_filter=_BLUR if config.blur else _NO_BLUR,
-            mbstd_group_size=config.mbstd_group_size,
-            mbstd_channels=config.mbstd_channels,
-            growing=config.growing,
-        )
-    return DiscriminatorConfig(
-        c_dim=config.classes,
-        img_resolution=config.resolution,
-        img_channels=config.channels,
-        channel_base=base,
-        channel_max=limit,
-        architecture=config.discriminator_architecture,
-        conv_clamp=config.conv_clamp or None,
-        mbstd_group_size=config.mbstd_group_size,
-        mbstd_channels=config.mbstd_channels,
-        mapping_layers=config.mapping_layers,
-        mapping_lr_multiplier=config.mapping_lr_multiplier,
-        growing=config.growing,
-    )
-
-
-def _refuse(config: "TrainConfig", settings: dict[str, object], architecture: str) -> None:
-    for name, neutral in settings.items():
-        if getattr(config, name) != neutral:
-            raise ConfigError(f"{name} is {getattr(config, name)!r}, which a {architecture!r} generator does not have")
-
-
-SPECTRAL_NORMS = ("none", "d", "g", "gd")
-NETWORK_ARCHITECTURES = (*ARCHITECTURES, STYLEGAN)
-LOSSES = ("logistic", "wgan-gp")
+__all__ = ["TrainConfig", "parse_setting"]
 
 
 @dataclass(frozen=True)
 class TrainConfig:
     """How a network is trained. Resuming a run needs the same values; defaults are StyleGAN2's configuration F.
 
-    Attributes:
-        resolution: Side of the images. channels: 1 or 3. classes: Labels of a conditional network, 0 for none.
-        z_dim, w_dim, mapping_layers, mapping_lr_multiplier: Of the mapping network.
-        channel_base, channel_max: Width of the generator: min(channel_base // r, channel_max) channels at r px.
-        discriminator_channel_base, discriminator_channel_max: The same of the discriminator; 0: as the generator.
-        generator_architecture, discriminator_architecture: "skip", "resnet" or "orig" (StyleGAN2's figure 7), or
-            "stylegan".
-        demodulate: Of StyleGAN2's layers. use_noise: Whether layers have noise inputs.
-        spectral_norm: StyleGAN2 networks whose weights are spectrally normalised: "none", "d", "g" or "gd".
-        mbstd_group_size, mbstd_channels: Of the minibatch standard deviation; groups of the whole batch.
-        conv_clamp: Limit on the absolute values of StyleGAN2's feature maps; 0 for none.
-        batch: Images per step, over all processes and micro-batches.
-        learning_rate, discriminator_learning_rate, adam_beta1, adam_beta2, adam_epsilon: Of Adam.
-        r1_gamma, r1_interval: Weight of R1, and every how many steps it is applied. It belongs to the logistic loss.
-        path_length_weight, path_length_interval, path_length_decay: Of the path length regulariser; `decay` is how
-            much of the average length `a` is kept. A weight of 0 turns it off.
-        lazy: Apply the regularisers at their intervals; False: at every step, in the same pass as the loss.
-        style_mixing: Probability of two latents for one image.
-        ema_half_life_kimg, ema_warmup: Of the averaged generator; warm-up as a share of the images seen, 0 for none.
-        w_avg_beta: Of the running mean w.
-        mirror: Show each image mirrored half of the time.
-        seed: Of everything random.
-        loss: "logistic" (non-saturating) or "wgan-gp".
-        gradient_penalty, drift: Weights of WGAN-GP's penalty and of its drift term.
-        synthesis_input: Of a StyleGAN generator: "constant", or "latent" (the traditional input).
-        use_styles, normalisation, blur: Of a StyleGAN generator, see `StyleGANSynthesisConfig`; `blur` of its
-            discriminator too.
-        growing: Grow the networks; "orig" and "stylegan" ones can.
-        growing_start: First resolution. growing_stage_kimg, growing_fade_kimg: How long one is trained and fades in.
-        batch_by_resolution, learning_rate_by_resolution: Such as "8:256,16:128"; where there is none, `batch` and
-            the two learning rates count. A learning rate given so is that of both networks.
+    Each field says in its `help` what it is; `generator.settings.setting_of` gives it.
+
+    Raises:
+        ConfigError: A setting is out of range, or two contradict each other.
     """
 
-    resolution: int = 1024
-    channels: int = 3
-    classes: int = 0
-    z_dim: int = 512
-    w_dim: int = 512
-    mapping_layers: int = 8
-    mapping_lr_multiplier: float = 0.01
-    channel_base: int = 32768
-    channel_max: int = 512
-    discriminator_channel_base: int = 0
-    discriminator_channel_max: int = 0
-    generator_architecture: str = "skip"
-    discriminator_architecture: str = "resnet"
-    demodulate: bool = True
-    use_noise: bool = True
-    spectral_norm: str = "none"
-    mbstd_group_size: int = 4
-    mbstd_channels: int = 1
-    conv_clamp: float = 0.0
-    batch: int = 32
-    learning_rate: float = 0.002
-    discriminator_learning_rate: float = 0.002
-    adam_beta1: float = 0.0
-    adam_beta2: float = 0.99
-    adam_epsilon: float = 1e-8
-    r1_gamma: float = 10.0
-    r1_interval: int = 16
-    path_length_weight: float = 2.0
-    path_length_interval: int = 8
-    path_length_decay: float = 0.99
-    lazy: bool = True
-    style_mixing: float = 0.9
-    ema_half_life_kimg: float = 10.0
-    ema_warmup: float = 0.05
-    w_avg_beta: float = 0.995
-    mirror: bool = False
-    seed: int = 0
+    resolution: int = setting(
+        1024, help="Side of the images in pixels, a power of two; the data must have it.", option="--resolution"
+    )
+    channels: int = setting(3, choices=(1, 3), help="Channels of the images, 1 (grey) or 3 (RGB).")
+    classes: int = setting(0, minimum=0, help="Number of labels of a conditional network, 0 for a network without.")
+    z_dim: int = setting(512, help="Width of the latent z.")
+    w_dim: int = setting(512, help="Width of the intermediate latent w.")
+    mapping_layers: int = setting(8, help="Number of layers of the mapping network.", option="--mapping-layers")
+    mapping_lr_multiplier: float = setting(
+        0.01, above=0.0, help="Learning rate of the mapping network relative to the other layers."
+    )
+    channel_base: int = setting(
+        32768, help="The generator has min(channel_base / r, channel_max) channels at r x r pixels."
+    )
+    channel_max: int = setting(512, help="The most channels that any layer of the generator has.")
+    discriminator_channel_base: int = setting(0, help="The discriminator's channel_base; 0 takes the generator's.")
+    discriminator_channel_max: int = setting(0, help="The discriminator's channel_max; 0 takes the generator's.")
+    generator_architecture: str = setting(
+        "skip", choices=ARCHITECTURES, help="Architecture of the generator.", option="--generator"
+    )
+    discriminator_architecture: str = setting(
+        "resnet", choices=ARCHITECTURES, help="Architecture of the discriminator.", option="--discriminator"
+    )
+    demodulate: bool = setting(True, help="Whether StyleGAN2's layers demodulate their weights.")
+    use_noise: bool = setting(True, help="Whether the layers of the generator have noise inputs.")
+    spectral_norm: str = setting(
+        "none",
+        choices=("none", "d", "g", "gd"),
+        help="Networks whose weights are normalised spectrally: discriminator (d), generator (g) or both.",
+        option="--spectral-norm",
+    )
+    mbstd_group_size: int = setting(4, minimum=1, help="Images in a group of the minibatch deviation.")
+    mbstd_channels: int = setting(1, help="Feature maps that the minibatch deviation appends; 0 leaves it out.")
+    conv_clamp: float = setting(
+        0.0, minimum=0.0, help="Limit on the absolute values of StyleGAN2's feature maps; 0 for no limit."
+    )
+    batch: int = setting(32, minimum=1, help="Images per step, over all processes and micro-batches.", option="--batch")
+    learning_rate: float = setting(0.002, above=0.0, help="Learning rate of the generator.")
+    discriminator_learning_rate: float = setting(0.002, above=0.0, help="Learning rate of the discriminator.")
+    adam_beta1: float = setting(0.0, minimum=0.0, below=1.0, help="How much of its mean gradient Adam keeps.")
+    adam_beta2: float = setting(0.99, minimum=0.0, below=1.0, help="How much of its mean squared gradient Adam keeps.")
+    adam_epsilon: float = setting(1e-8, minimum=0.0, help="What Adam adds to its denominator.")
+    r1_gamma: float = setting(
+        10.0, minimum=0.0, help="Weight of R1, which belongs to the logistic loss; 0 turns it off.", option="--gamma"
+    )
+    r1_interval: int = setting(16, minimum=1, help="Number of steps from one application of R1 to the next.")
+    path_length_weight: float = setting(2.0, minimum=0.0, help="Weight of the path length regulariser; 0 turns it off.")
+    path_length_interval: int = setting(
+        8, minimum=1, help="Number of steps from one application of the path length regulariser to the next."
+    )
+    path_length_decay: float = setting(
+        0.99, minimum=0.0, below=1.0, help="How much of the average path length is kept at each application."
+    )
+    lazy: bool = setting(
+        True, help="Whether the regularisers are applied at their intervals, or at every step together with the loss."
+    )
+    style_mixing: float = setting(
+        0.9,
+        minimum=0.0,
+        maximum=1.0,
+        help="Probability that an image takes its styles from two latents.",
+        option="--mixing",
+    )
+    ema_half_life_kimg: float = setting(
+        10.0, above=0.0, help="Thousands of images after which the averaged generator has forgotten half."
+    )
+    ema_warmup: float = setting(
+        0.05, minimum=0.0, help="Upper limit of that half-life as a share of the images seen; 0 for none."
+    )
+    w_avg_beta: float = setting(
+        0.995, minimum=0.0, below=1.0, help="How much of the running mean w is kept at each step."
+    )
+    mirror: bool = setting(False, help="Whether each image is shown mirrored half of the time.")
+    seed: int = setting(0, minimum=0, help="Seed of everything random.", option="--seed")
     # Runs that began before there were the following have none of them in their settings.
-    loss: str = setting("logistic", later=True)
-    gradient_penalty: float = setting(10.0, later=True)
-    drift: float = setting(0.001, later=True)
-    synthesis_input: str = setting("constant", later=True)
-    use_styles: bool = setting(True, later=True)
-    normalisation: str = setting("instance", later=True)
-    blur: bool = setting(True, later=True)
-    growing: bool = setting(False, later=True)
-    growing_start: int = setting(8, later=True)
-    growing_stage_kimg: float = setting(600.0, later=True)
-    growing_fade_kimg: float = setting(600.0, later=True)
-    batch_by_resolution: str = setting("", later=True)
-    learning_rate_by_resolution: str = setting("", later=True)
+    loss: str = setting(
+        "logistic",
+        choices=("logistic", "wgan-gp"),
+        help="Loss of both networks; wgan-gp has a gradient penalty of its own in place of R1.",
+        option="--loss",
+        later=True,
+    )
+    gradient_penalty: float = setting(10.0, minimum=0.0, help="Weight of WGAN-GP's gradient penalty.", later=True)
+    drift: float = setting(0.001, minimum=0.0, help="Weight of WGAN-GP's drift term.", later=True)
+    synthesis_input: str = setting(
+        "constant", help="Input of a StyleGAN generator: constant, or latent (the traditional input).", later=True
+    )
+    use_styles: bool = setting(
+        True, help="Whether w sets scale and bias in each layer of a StyleGAN generator.", later=True
+    )
+    normalisation: str = setting(
+        "instance",
+        choices=("instance", "pixel", "none"),
+        help="How a StyleGAN generator normalises its feature maps.",
+        option="--normalisation",
+        later=True,
+    )
+    blur: bool = setting(True, help="Whether StyleGAN's networks blur where they up- and downsample.", later=True)
+    growing: bool = setting(
+        False, help="Whether the networks grow progressively, which orig and stylegan can.", later=True
+    )
+    growing_start: int = setting(8, help="Resolution that networks which grow begin with.", later=True)
+    growing_stage_kimg: float = setting(
+        600.0, minimum=0.0, help="Thousands of images for which a resolution is trained.", later=True
+    )
+    growing_fade_kimg: float = setting(
+        600.0, minimum=0.0, help="Thousands of images over which a resolution fades in.", later=True
+    )
+    batch_by_resolution: str = setting(
+        "", help="Batches of networks that grow, such as 8:256,16:128; elsewhere batch counts.", later=True
+    )
+    learning_rate_by_resolution: str = setting(
+        "",
+        help="Learning rates of networks that grow, such as 128:0.0015, each for both networks.",
+        later=True,
+    )
 
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):
-            self._check_type(field.name, getattr(self, field.name), field.type)
-        for name in ("batch", "r1_interval", "path_length_interval", "mbstd_group_size"):
-            self._require(getattr(self, name) >= 1, name, "at least 1")
-        for name in ("classes", "seed", "r1_gamma", "path_length_weight", "conv_clamp", "ema_warmup", "adam_epsilon"):
-            self._require(getattr(self, name) >= 0, name, "0 or more")
-        for name in ("gradient_penalty", "drift", "growing_stage_kimg", "growing_fade_kimg"):
-            self._require(getattr(self, name) >= 0, name, "0 or more")
-        for name in ("learning_rate", "discriminator_learning_rate", "mapping_lr_multiplier", "ema_half_life_kimg"):
-            self._require(getattr(self, name) > 0, name, "more than 0")
-        for name in ("adam_beta1", "adam_beta2", "path_length_decay", "w_avg_beta"):
-            self._require(0 <= getattr(self, name) < 1, name, "in [0, 1)")
-        self._require(0 <= self.style_mixing <= 1, "style_mixing", "in [0, 1]")
-        self._require(self.spectral_norm in SPECTRAL_NORMS, "spectral_norm", f"one of {', '.join(SPECTRAL_NORMS)}")
-        self._require(self.loss in LOSSES, "loss", f"one of {', '.join(LOSSES)}")
-        self._require(self.channels in (1, 3), "channels", "1 or 3")
-        for name in ("generator_architecture", "discriminator_architecture"):
-            self._require(
-                getattr(self, name) in NETWORK_ARCHITECTURES, name, f"one of {', '.join(NETWORK_ARCHITECTURES)}"
-            )
+            value = getattr(self, field.name)
+            self._check_type(field.name, value, field.type)
+            wanted = setting_of(field).wanted(value)
+            if wanted is not None:
+                raise ConfigError(f"{field.name} is {value!r}, not {wanted}")
         if self.loss == "wgan-gp" and self.r1_gamma:
             raise ConfigError(f"r1_gamma is {self.r1_gamma!r}, but WGAN-GP has a penalty of its own: it has to be 0")
         # the networks' own settings are checked by their own classes, here and not when training has begun
@@ -271,17 +179,34 @@ class TrainConfig:
         if not good:
             raise ConfigError(f"{name} is {value!r}, not {'a finite number' if kind is float else kind.__name__}")
 
-    def _require(self, condition: bool, name: str, wanted: str) -> None:
-        if not condition:
-            raise ConfigError(f"{name} is {getattr(self, name)!r}, not {wanted}")
-
     def generator_config(self) -> GeneratorConfig:
-        """Return the settings of the generator."""
-        return generator_config(self)
+        """Return the settings of the generator.
+
+        Raises:
+            ConfigError: They do not fit together.
+        """
+        refuse_foreign_settings(self)
+        family = family_trained_as(self.generator_architecture)
+        synthesis = family.synthesis_settings(self)
+        mapping = MappingConfig(
+            z_dim=self.z_dim,
+            c_dim=self.classes,
+            w_dim=self.w_dim,
+            num_layers=self.mapping_layers,
+            label_mode=family.LABEL_MODE,
+            lr_multiplier=self.mapping_lr_multiplier,
+            w_avg_beta=self.w_avg_beta,
+        )
+        mapping.check_width()
+        return GeneratorConfig(mapping, synthesis)
 
     def discriminator_config(self) -> DiscriminatorSettings:
-        """Return the settings of the discriminator."""
-        return discriminator_config(self)
+        """Return the settings of the discriminator.
+
+        Raises:
+            ConfigError: They do not fit together.
+        """
+        return family_trained_as(self.discriminator_architecture).discriminator_settings(self)
 
     def growth_schedule(self) -> GrowthSchedule:
         """Return what is trained when; without growing it has one stage."""

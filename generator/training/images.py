@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from generator.training.config import TrainConfig
-from generator.training.growth import Stage, blend_reals
+from generator.training.growth import blend_reals
+from generator.training.schedule import Stage
 
 __all__ = ["Images", "RealImages", "image_order", "stream_seed"]
 

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from generator.networks import AnyDiscriminator, Generator
+from generator.bases import DiscriminatorBase
+from generator.networks import Generator
 from generator.training.draws import Draws
 from generator.training.growth import styles_at
 from generator.training.losses import (
@@ -92,7 +93,7 @@ class GeneratorObjective(nn.Module):
     """
 
     def __init__(
-        self, generator: Generator, discriminator: AnyDiscriminator, loss: AdversarialLoss | None = None
+        self, generator: Generator, discriminator: DiscriminatorBase, loss: AdversarialLoss | None = None
     ) -> None:
         super().__init__()
         self.generator = generator
@@ -147,7 +148,7 @@ class DiscriminatorObjective(nn.Module):
     """
 
     def __init__(
-        self, discriminator: AnyDiscriminator, generator: Generator, loss: AdversarialLoss | None = None
+        self, discriminator: DiscriminatorBase, generator: Generator, loss: AdversarialLoss | None = None
     ) -> None:
         super().__init__()
         self.discriminator = discriminator

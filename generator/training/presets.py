@@ -1,8 +1,31 @@
-"""Named sets of settings."""
+"""Named sets of settings, and how long each of them trains."""
 
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
-__all__ = ["PRESETS"]
+__all__ = ["PRESETS", "Preset", "settings_with"]
+
+
+@dataclass(frozen=True)
+class Preset:
+    """A named set of settings.
+
+    Attributes:
+        settings: Values of `TrainConfig` that differ from its defaults.
+        kimg: Thousands of images that a run sees.
+        tick_kimg: Thousands of images between two records of the log.
+        snapshot_kimg: Thousands of images between two snapshots.
+        growth_kimg: Thousands of images of a stage, and of a fade, where the networks are told to grow; None: what
+            the settings say.
+    """
+
+    settings: Mapping[str, Any]
+    kimg: float = 25_000.0
+    tick_kimg: float = 4.0
+    snapshot_kimg: float = 200.0
+    growth_kimg: float | None = None
+
 
 _STYLEGAN = {
     "generator_architecture": "stylegan",
@@ -11,7 +34,7 @@ _STYLEGAN = {
     "lazy": False,
     "ema_warmup": 0.0,
 }
-"""What makes a StyleGAN of the defaults: no path length, and R1 in every step."""
+"""What makes a StyleGAN of the defaults: no path length regulariser, and R1 in every step."""
 
 # Learning rates and batches by resolution: the public settings of the papers' configurations.
 _GROWN = {
@@ -34,31 +57,57 @@ _SMALL = {
     "ema_half_life_kimg": 10.0,
 }
 
-PRESETS: dict[str, dict[str, Any]] = {
+PRESETS = {
     # Karras et al. 2020, table 1 and appendix B; gamma 100 belongs to configuration E.
-    "stylegan2-f": {},
-    "stylegan2-e": {"channel_base": 16384, "r1_gamma": 100.0},
+    "stylegan2-f": Preset({}),
+    "stylegan2-e": Preset({"channel_base": 16384, "r1_gamma": 100.0}),
     # Rows A to D of the same table grow: StyleGAN, demodulation, lazy regularisation, path length.
-    "stylegan2-a": {**_STYLEGAN, **_GROWN},
-    "stylegan2-b": {**_REVISED, "lazy": False, "path_length_weight": 0.0},
-    "stylegan2-c": {**_REVISED, "path_length_weight": 0.0},
-    "stylegan2-d": _REVISED,
+    "stylegan2-a": Preset({**_STYLEGAN, **_GROWN}),
+    "stylegan2-b": Preset({**_REVISED, "lazy": False, "path_length_weight": 0.0}),
+    "stylegan2-c": Preset({**_REVISED, "path_length_weight": 0.0}),
+    "stylegan2-d": Preset(_REVISED),
     # Karras et al. 2019, row F of table 1 and appendix C.
-    "stylegan": {**_STYLEGAN, **_GROWN},
+    "stylegan": Preset({**_STYLEGAN, **_GROWN}),
     # What a laptop trains in an hour or two at 32 px; the networks that come with the project.
-    "small": _SMALL,
+    "small": Preset(_SMALL, kimg=400.0, tick_kimg=2.0, snapshot_kimg=20.0, growth_kimg=50.0),
     # The same widths, batch and R1, to set beside it; `growing` is off. R1 comes in every step, as above.
-    "stylegan-small": {**_SMALL, **_STYLEGAN},
+    "stylegan-small": Preset({**_SMALL, **_STYLEGAN}, kimg=400.0, tick_kimg=2.0, snapshot_kimg=20.0, growth_kimg=50.0),
     # To see that everything runs: seconds.
-    "tiny": {
-        "z_dim": 32,
-        "w_dim": 32,
-        "mapping_layers": 2,
-        "channel_base": 256,
-        "channel_max": 32,
-        "batch": 16,
-        "r1_gamma": 1.0,
-        "ema_half_life_kimg": 1.0,
-    },
+    "tiny": Preset(
+        {
+            "z_dim": 32,
+            "w_dim": 32,
+            "mapping_layers": 2,
+            "channel_base": 256,
+            "channel_max": 32,
+            "batch": 16,
+            "r1_gamma": 1.0,
+            "ema_half_life_kimg": 1.0,
+        },
+        kimg=10.0,
+        tick_kimg=0.5,
+        snapshot_kimg=2.0,
+        growth_kimg=1.0,
+    ),
 }
-"""Named sets of settings, as what they change."""
+
+
+def settings_with(name: str, chosen: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the settings of a preset with those that a user chose in their place.
+
+    A batch or a learning rate that was chosen counts at every resolution, so the preset's own ones by resolution give
+    way to it; and a short preset that is told to grow has stages that it has the time for.
+
+    Args:
+        name: The preset, a key of `PRESETS`.
+        chosen: Values of `TrainConfig` by name.
+    """
+    preset = PRESETS[name]
+    settings = dict(preset.settings)
+    if chosen.get("growing") and preset.growth_kimg is not None:
+        settings |= {"growing_stage_kimg": preset.growth_kimg, "growing_fade_kimg": preset.growth_kimg}
+    if "batch" in chosen:
+        settings["batch_by_resolution"] = ""
+    if "learning_rate" in chosen or "discriminator_learning_rate" in chosen:
+        settings["learning_rate_by_resolution"] = ""
+    return settings | dict(chosen)

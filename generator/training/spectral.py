@@ -10,7 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
-from generator.layers import EqualizedConv2d, EqualizedLinear, ModulatedConv2d, ToRGB
+from generator.layers import EqualizedConv2d, EqualizedLinear
+from generator.stylegan2.layers import ModulatedConv2d, ToRGB
 
 __all__ = ["add_spectral_norm", "plain_buffers", "plain_weights", "update_spectral_norm"]
 

@@ -12,15 +12,17 @@ from concurrent.futures import Future, ThreadPoolExecutor
 import torch
 from torch import Tensor, nn
 
+from generator.bases import DiscriminatorBase
 from generator.errors import ConfigError
-from generator.networks import AnyDiscriminator, Generator, make_discriminator
+from generator.networks import Generator, make_discriminator
 from generator.training.config import TrainConfig
 from generator.training.draws import RandomSource
-from generator.training.growth import Stage, drawing_part, require_used_gradients
+from generator.training.growth import grown_part, require_used_gradients
 from generator.training.images import Images, RealImages, stream_seed
 from generator.training.objectives import AdversarialLoss, DiscriminatorObjective, GeneratorObjective
 from generator.training.optimiser import adam, adam_state, ema_beta, load_adam_state, set_learning_rate, update_ema
 from generator.training.processes import World, own_parts
+from generator.training.schedule import Stage
 from generator.training.spectral import add_spectral_norm, plain_buffers, plain_weights, update_spectral_norm
 
 __all__ = ["RECORDED", "Trainer", "check_fit", "new_networks"]
@@ -42,7 +44,7 @@ def check_fit(config: TrainConfig, images: Images) -> None:
         raise ConfigError("there are no images to train on")
 
 
-def new_networks(config: TrainConfig, device: torch.device) -> tuple[Generator, AnyDiscriminator, Generator]:
+def new_networks(config: TrainConfig, device: torch.device) -> tuple[Generator, DiscriminatorBase, Generator]:
     """Return the generator, the discriminator and the generator's average, as they begin."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(stream_seed("start", config.seed))
@@ -150,7 +152,7 @@ class Trainer:
         """Return a network that draws what the average draws now: the average, or the part of it that has grown."""
         if not self.config.growing:
             return self.average
-        return drawing_part(self.average, self.stage.resolution, self.stage.alpha)
+        return grown_part(self.average, self.stage.resolution, self.stage.alpha)
 
     def is_finite(self) -> bool:
         """Whether all weights and losses are numbers."""

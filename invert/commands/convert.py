@@ -34,7 +34,7 @@ def convert(source: Path, destination: Path, overwrite: bool, as_json: bool) -> 
     if destination.exists() and not overwrite:
         raise UsageError("exists already", path=destination, advice="Add --overwrite, or choose another name.")
     with options.network_errors(source):
-        from generator.files.checkpoint import network_bytes
+        from generator.files.invert_format import network_bytes
         from generator.files.reading import load
 
         network = load(source)

@@ -1,44 +1,36 @@
 """`invert train`: train a StyleGAN or StyleGAN2 from images."""
 
 import contextlib
+import dataclasses
 import math
 import os
 import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 from generator.errors import ConfigError
+from generator.settings import setting_of
+from generator.training.config import TrainConfig, parse_setting
+from generator.training.presets import PRESETS, settings_with
 from invert.cli import options
+from invert.cli.help import Command
 from invert.cli.output import Output
 from invert.cli.progress import TrainingProgress
 from invert.errors import UsageError, display_path
 
 if TYPE_CHECKING:
-    from generator.training.config import TrainConfig
     from generator.training.processes import World
     from generator.training.trainer import Trainer
     from invert.datasets.training_images import TrainingImages
     from invert.runs.session import Session
 
-__all__ = ["GROWTH", "LENGTHS", "chosen_settings", "end_of_growth", "lengths_of", "train", "train_config"]
+_F = TypeVar("_F", bound=Callable[..., Any])
 
-# Thousands of images: how long to train, and between two reports and two snapshots.
-LENGTHS = {
-    "stylegan2-f": (25_000.0, 4.0, 200.0),
-    "stylegan2-e": (25_000.0, 4.0, 200.0),
-    **{f"stylegan2-{row}": (25_000.0, 4.0, 200.0) for row in "abcd"},
-    "stylegan": (25_000.0, 4.0, 200.0),
-    "small": (400.0, 2.0, 20.0),
-    "stylegan-small": (400.0, 2.0, 20.0),
-    "tiny": (10.0, 0.5, 2.0),
-}
-
-# Of the short presets: thousands of images of a stage, and of a fade, where they grow.
-GROWTH = {"small": 50.0, "stylegan-small": 50.0, "tiny": 1.0}
+__all__ = ["chosen_settings", "end_of_growth", "lengths_of", "train", "train_config"]
 
 
 def lengths_of(preset: str, *given: float | None) -> tuple[int, int, int]:
@@ -48,7 +40,9 @@ def lengths_of(preset: str, *given: float | None) -> tuple[int, int, int]:
         UsageError: A length is out of range.
     """
     found = []
-    for name, value, default in zip(("kimg", "tick-kimg", "snapshot-kimg"), given, LENGTHS[preset], strict=True):
+    own = PRESETS[preset]
+    defaults = (own.kimg, own.tick_kimg, own.snapshot_kimg)
+    for name, value, default in zip(("kimg", "tick-kimg", "snapshot-kimg"), given, defaults, strict=True):
         kimg = default if value is None else value
         if not (math.isfinite(kimg) and 0.001 <= kimg <= 1e9):
             raise UsageError(f"--{name} {value} is not in 0.001..1e9")
@@ -62,8 +56,6 @@ def chosen_settings(settings: dict[str, Any]) -> dict[str, Any]:
     Raises:
         UsageError: A `--set` is none.
     """
-    from generator.training.config import parse_setting
-
     others = settings.pop("others")
     chosen: dict[str, Any] = {}
     if settings.pop("no_path_length"):
@@ -82,9 +74,6 @@ def chosen_settings(settings: dict[str, Any]) -> dict[str, Any]:
         chosen["mirror"] = True
     if settings["loss"] == "wgan-gp":
         chosen["r1_gamma"] = 0.0  # it has a penalty of its own
-    gamma = settings.pop("gamma")
-    if gamma is not None:
-        chosen["r1_gamma"] = gamma
     chosen |= {name: value for name, value in settings.items() if value is not None}
     for text in others:
         name, mark, value = text.partition("=")
@@ -97,15 +86,12 @@ def chosen_settings(settings: dict[str, Any]) -> dict[str, Any]:
     return chosen
 
 
-def train_config(preset: str, chosen: dict[str, Any], images: "TrainingImages") -> "TrainConfig":
+def train_config(preset: str, chosen: dict[str, Any], images: "TrainingImages") -> TrainConfig:
     """Return the settings of a run on these images.
 
     Raises:
         UsageError: They do not fit together, or the images.
     """
-    from generator.training.config import TrainConfig
-    from generator.training.presets import PRESETS
-
     if chosen["classes"] and not images.classes:
         raise UsageError("--cond: the data has no labels", advice="Leave --cond out.")
     wanted = chosen.get("resolution", images.resolution)
@@ -113,10 +99,7 @@ def train_config(preset: str, chosen: dict[str, Any], images: "TrainingImages") 
         advice = f"Make them {wanted} px with `invert dataset --resolution {wanted}`."
         raise UsageError(f"--resolution {wanted}: the images have {images.resolution} px", advice=advice)
     settings = {
-        **PRESETS[preset],
-        **_growth(preset, chosen),
-        **_for_every_resolution(chosen),
-        **chosen,
+        **settings_with(preset, chosen),
         "resolution": images.resolution,
         "channels": images.channels,
         "classes": images.classes if chosen["classes"] else 0,
@@ -127,24 +110,7 @@ def train_config(preset: str, chosen: dict[str, Any], images: "TrainingImages") 
         raise UsageError(str(error)) from error
 
 
-def _growth(preset: str, chosen: dict[str, Any]) -> dict[str, float]:
-    """Return stages that a short preset has the time for."""
-    if not chosen.get("growing") or preset not in GROWTH:
-        return {}
-    return {"growing_stage_kimg": GROWTH[preset], "growing_fade_kimg": GROWTH[preset]}
-
-
-def _for_every_resolution(chosen: dict[str, Any]) -> dict[str, str]:
-    """Return what gives way to a batch or a learning rate that the user named: the preset's own by resolution."""
-    away = {}
-    if "batch" in chosen:
-        away["batch_by_resolution"] = ""
-    if "learning_rate" in chosen or "discriminator_learning_rate" in chosen:
-        away["learning_rate_by_resolution"] = ""
-    return away
-
-
-def end_of_growth(config: "TrainConfig", images: int) -> str:
+def end_of_growth(config: TrainConfig, images: int) -> str:
     """Return what to say of a run that ends before its networks have grown; nothing where they have."""
     schedule = config.growth_schedule()
     last = schedule.at(images - 1)
@@ -158,11 +124,39 @@ def end_of_growth(config: "TrainConfig", images: int) -> str:
     )
 
 
+_FIELDS: dict[str, dataclasses.Field[Any]] = {field.name: field for field in dataclasses.fields(TrainConfig)}
+_FROM_DATA = ("channels", "classes")
+"""Settings that the images decide, and --cond."""
+
 _IMAGES, _NETWORKS, _LOSSES, _COMPUTATION = "Images", "Networks", "Losses", "Computation"
-_ARCHITECTURES = click.Choice(["skip", "resnet", "orig", "stylegan"])
 
 
-@options.command(
+def _setting(name: str, metavar: str | None = None, group: str = "") -> Callable[[_F], _F]:
+    """Return the option of a setting, as `TrainConfig` declares it; one that is not given is left to the preset."""
+    declared = setting_of(_FIELDS[name])
+    kind = _FIELDS[name].type if declared.choices is None else click.Choice(declared.choices)
+    return options.option(
+        declared.option or f"--{name}", name, type=kind, metavar=metavar, help=declared.help, group=group
+    )
+
+
+class _TrainCommand(Command):
+    """A command whose `--help` lists the settings that `--set` takes."""
+
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        rows = []
+        for name, field in _FIELDS.items():
+            declared = setting_of(field)
+            if declared.option is None and name not in _FROM_DATA:
+                default = str(field.default).lower() if isinstance(field.default, bool) else field.default
+                rows.append((f"{name}={default:g}" if type(default) is float else f"{name}={default}", declared.help))
+        with formatter.section("Settings for --set, with the defaults of stylegan2-f"):
+            formatter.write_dl(rows, col_max=34)
+        super().format_epilog(ctx, formatter)
+
+
+@click.command(
+    cls=_TrainCommand,
     short_help="Train a StyleGAN or StyleGAN2 from images.",
     examples=(
         "invert train --data digits.zip --out runs/digits",
@@ -189,30 +183,18 @@ _ARCHITECTURES = click.Choice(["skip", "resnet", "orig", "stylegan"])
     "preset",
     default="small",
     show_default=True,
-    type=click.Choice(list(LENGTHS)),
+    type=click.Choice(list(PRESETS)),
     help="Preset of networks, losses and lengths.",
 )
 @options.option("--kimg", type=float, metavar="K", help="Train until 1000 K images were seen.  [default: the preset's]")
 @options.option("--resume", is_flag=True, help="Insist that there is a run to resume.")
-@options.option("--seed", type=int, metavar="N", help="Seed of all random numbers.")
+@_setting("seed", "N")
 @options.option("--mirror", is_flag=True, help="Mirror half of the images.", group=_IMAGES)
 @options.option("--cond", is_flag=True, help="Train a conditional network on the data's labels.", group=_IMAGES)
-@options.option(
-    "--resolution", type=int, metavar="R", help="Resolution of the network, which the images must have.", group=_IMAGES
-)
-@options.option(
-    "--generator", "generator_architecture", type=_ARCHITECTURES, help="Generator's architecture.", group=_NETWORKS
-)
-@options.option(
-    "--discriminator",
-    "discriminator_architecture",
-    type=_ARCHITECTURES,
-    help="Discriminator's architecture.",
-    group=_NETWORKS,
-)
-@options.option(
-    "--mapping-layers", type=int, metavar="N", help="Number of layers of the mapping network.", group=_NETWORKS
-)
+@_setting("resolution", "R", _IMAGES)
+@_setting("generator_architecture", group=_NETWORKS)
+@_setting("discriminator_architecture", group=_NETWORKS)
+@_setting("mapping_layers", "N", _NETWORKS)
 @options.option(
     "--growing/--no-growing", default=None, help="Grow the networks progressively, or not.", group=_NETWORKS
 )
@@ -227,44 +209,22 @@ _ARCHITECTURES = click.Choice(["skip", "resnet", "orig", "stylegan"])
 @options.option(
     "--no-styles", is_flag=True, help="StyleGAN: w at the input alone; needs --latent-input.", group=_NETWORKS
 )
-@options.option(
-    "--normalisation",
-    type=click.Choice(["instance", "pixel", "none"]),
-    help="StyleGAN: normalisation of the feature maps.",
-    group=_NETWORKS,
-)
-@options.option(
-    "--spectral-norm",
-    type=click.Choice(["none", "d", "g", "gd"]),
-    help="Networks with spectral normalisation: discriminator, generator or both.",
-    group=_NETWORKS,
-)
-@options.option(
-    "--loss",
-    type=click.Choice(["logistic", "wgan-gp"]),
-    help="Loss; wgan-gp has its gradient penalty in place of R1.",
-    group=_LOSSES,
-)
-@options.option("--gamma", type=float, metavar="X", help="Weight of the R1 regularisation.", group=_LOSSES)
+@_setting("normalisation", group=_NETWORKS)
+@_setting("spectral_norm", group=_NETWORKS)
+@_setting("loss", group=_LOSSES)
+@_setting("r1_gamma", "X", _LOSSES)
 @options.option("--no-path-length", is_flag=True, help="Leave out the path length regularisation.", group=_LOSSES)
 @options.option("--no-lazy", is_flag=True, help="Regularise at every step.", group=_LOSSES)
-@options.option(
-    "--mixing",
-    "style_mixing",
-    type=float,
-    metavar="P",
-    help="Probability that the styles of two latents are mixed in an image.",
-    group=_LOSSES,
-)
+@_setting("style_mixing", "P", _LOSSES)
 @options.option(
     "--set",
     "others",
     multiple=True,
     metavar="NAME=VALUE",
-    help="Any other setting, see above; may be given several times.",
+    help="Any other setting, see below; may be given several times.",
     group=_LOSSES,
 )
-@options.option("--batch", type=int, metavar="N", help="Images in a step, over all processes.", group=_COMPUTATION)
+@_setting("batch", "N", _COMPUTATION)
 @options.option(
     "--micro-batch",
     type=click.IntRange(min=1),
@@ -315,22 +275,6 @@ def train(
     stopped or killed, to the bit; --kimg may grow.
 
     On several processes: torchrun --nproc-per-node N -m invert train ...
-
-    \b
-    Settings for --set, with the defaults of stylegan2-f:
-      z_dim=512 w_dim=512 mapping_layers=8 mapping_lr_multiplier=0.01
-      channel_base=32768 channel_max=512   (min(base / r, max) channels at r px)
-      discriminator_channel_base=0 discriminator_channel_max=0   (0: the same)
-      use_noise=true conv_clamp=0 mbstd_group_size=4 mbstd_channels=1
-      learning_rate=0.002 discriminator_learning_rate=0.002
-      adam_beta1=0 adam_beta2=0.99 adam_epsilon=1e-8
-      r1_interval=16 path_length_interval=8
-      path_length_weight=2 path_length_decay=0.99 style_mixing=0.9
-      ema_half_life_kimg=10 ema_warmup=0.05 w_avg_beta=0.995
-      gradient_penalty=10 drift=0.001 blur=true   (of WGAN-GP; of StyleGAN)
-      growing_start=8 growing_stage_kimg=600 growing_fade_kimg=600
-      batch_by_resolution= learning_rate_by_resolution=   (8:256,16:128; a --batch or learning_rate of
-      yours takes the place of those of a configuration that grows)
     """
     lengths = lengths_of(preset, kimg, tick_kimg, snapshot_kimg)
     chosen = {**chosen_settings(settings), "classes": cond}
@@ -382,7 +326,7 @@ def _prepare(kind: str, threads: int | None, output: Output) -> None:
     prepare_process(kind, threads, output.note)
 
 
-def _trainer(config: "TrainConfig", images: "TrainingImages", micro_batch: int | None, world: "World") -> "Trainer":
+def _trainer(config: TrainConfig, images: "TrainingImages", micro_batch: int | None, world: "World") -> "Trainer":
     from generator.training.trainer import Trainer
 
     try:

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from generator.config import to_dict
-from generator.files.checkpoint import network_bytes
+from generator.files.invert_format import network_bytes
 from generator.networks import Generator
 from generator.training.draws import RandomSource
 from generator.training.resolution_shares import resolution_shares

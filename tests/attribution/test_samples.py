@@ -6,10 +6,10 @@ import numpy as np
 import torch
 from PIL import Image
 
-from generator.config import GeneratorConfig
+from generator.config import GeneratorConfig, MappingConfig
 from generator.files.reading import load
 from generator.networks import Generator
-from generator.stylegan2.config import MappingConfig, SynthesisConfig
+from generator.stylegan2.config import SynthesisConfig
 from invert.attribution.populations import FIRST_SEED, draw_samples
 from invert.projection.latents import class_label, draw_image, seed_latent
 

@@ -203,7 +203,7 @@ def test_naming_the_preset_of_the_calibration_changes_nothing(attribute: Invert,
 
 
 def test_swapped_damaged_and_later_calibrations(attribute: Invert, case: Path, tmp_path: Path) -> None:
-    from generator.files.checkpoint import save_network
+    from generator.files.invert_format import save_network
     from tests.golden_data import load_networks
 
     other = tmp_path / "other.safetensors"
@@ -231,7 +231,7 @@ def test_swapped_damaged_and_later_calibrations(attribute: Invert, case: Path, t
 
 
 def test_without_a_calibration(attribute: Invert, case: Path, tmp_path: Path) -> None:
-    from generator.files.checkpoint import save_network
+    from generator.files.invert_format import save_network
     from tests.golden_data import load_networks
 
     other = tmp_path / "other.safetensors"

@@ -8,7 +8,7 @@ import pytest
 import torch
 from PIL import Image
 
-from generator.files.checkpoint import save_network
+from generator.files.invert_format import save_network
 from generator.files.reading import load
 from tests.cli.conftest import Invert
 from tests.golden_data import load_networks
@@ -99,9 +99,9 @@ def test_classes(invert: Invert, generate: Invert, tmp_path: Path) -> None:
 
 
 def test_grey_network(invert: Invert, tmp_path: Path) -> None:
-    from generator.config import GeneratorConfig
+    from generator.config import GeneratorConfig, MappingConfig
     from generator.networks import Generator
-    from generator.stylegan2.config import MappingConfig, SynthesisConfig
+    from generator.stylegan2.config import SynthesisConfig
 
     synthesis = SynthesisConfig(8, 16, img_channels=1, channel_base=64, channel_max=8)
     save_network(tmp_path / "grey.safetensors", Generator(GeneratorConfig(MappingConfig(8, 0, 8, 1), synthesis)))

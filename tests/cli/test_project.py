@@ -14,7 +14,7 @@ import numpy.typing as npt
 import pytest
 from PIL import Image
 
-from generator.files.checkpoint import save_network
+from generator.files.invert_format import save_network
 from generator.networks import Generator
 from invert.cli import options
 from invert.durable import exclusive_lock

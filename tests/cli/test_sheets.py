@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from generator.files.checkpoint import save_network
+from generator.files.invert_format import save_network
 from generator.files.reading import LoadedNetwork, load
 from tests.cli.conftest import Invert
 from tests.golden_data import load_networks
@@ -316,9 +316,9 @@ def test_projections_of_a_conditional_network_need_no_class(invert: Invert, tmp_
 
 
 def test_a_network_without_noise_inputs(invert: Invert, tmp_path: Path) -> None:
-    from generator.config import GeneratorConfig
+    from generator.config import GeneratorConfig, MappingConfig
     from generator.networks import Generator
-    from generator.stylegan2.config import MappingConfig, SynthesisConfig
+    from generator.stylegan2.config import SynthesisConfig
 
     synthesis = SynthesisConfig(8, 16, img_channels=1, channel_base=64, channel_max=8, use_noise=False)
     path = tmp_path / "plain.safetensors"

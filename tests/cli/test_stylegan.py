@@ -10,12 +10,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from generator.config import GeneratorConfig
-from generator.files.checkpoint import save_network
+from generator.config import GeneratorConfig, MappingConfig
+from generator.files.invert_format import save_network
 from generator.files.reading import load
 from generator.networks import Generator
 from generator.stylegan.config import StyleGANSynthesisConfig
-from generator.stylegan2.config import MappingConfig
 from invert.store.npz import read_projection
 from tests.cli.conftest import Invert
 from tests.golden_data import GOLDEN

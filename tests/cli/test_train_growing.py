@@ -10,8 +10,7 @@ from PIL import Image
 
 from generator.files.reading import load
 from generator.training.config import TrainConfig
-from generator.training.presets import PRESETS
-from invert.commands.train import GROWTH, LENGTHS
+from generator.training.presets import PRESETS, settings_with
 from tests.cli.conftest import Invert
 from tests.cli.train_case import assert_same_end, log, newest_state, visible, write_images
 
@@ -67,11 +66,12 @@ def test_a_run_that_ends_before_it_has_grown_says_so(train: Invert) -> None:
 
 
 def test_short_presets_grow_in_the_time_they_have() -> None:
-    for preset, kimg in GROWTH.items():
+    short = [name for name, preset in PRESETS.items() if preset.kimg < 1000]
+    assert short == ["small", "stylegan-small", "tiny"]
+    for preset in short:
         revised = {} if preset == "stylegan-small" else dict.fromkeys(ARCHITECTURES, "orig")  # skip does not grow
-        settings = {**PRESETS[preset], **revised, "growing": True, "resolution": 32, "channels": 1}
-        stages = {"growing_stage_kimg": kimg, "growing_fade_kimg": kimg}
-        stage = TrainConfig(**settings, **stages).growth_schedule().at(round(1000 * LENGTHS[preset][0]) - 1)
+        settings = settings_with(preset, {**revised, "growing": True, "resolution": 32, "channels": 1})
+        stage = TrainConfig(**settings).growth_schedule().at(round(1000 * PRESETS[preset].kimg) - 1)
         assert (stage.resolution, stage.alpha) == (32, 1.0)
 
 
@@ -83,7 +83,7 @@ def test_a_batch_of_the_user_counts_at_every_resolution(invert: Invert, images: 
     assert result.code == 0, result.err
     settings = json.loads((run / "settings.json").read_bytes())["settings"]
     assert (settings["batch"], settings.get("batch_by_resolution", "")) == (4, "")
-    assert settings["learning_rate_by_resolution"] == PRESETS["stylegan"]["learning_rate_by_resolution"]
+    assert settings["learning_rate_by_resolution"] == PRESETS["stylegan"].settings["learning_rate_by_resolution"]
     assert [tick["images"] for tick in log(run)][-1] == 8
 
 
@@ -169,7 +169,7 @@ def test_ablations_reach_the_settings(train: Invert, run: Path, name: str) -> No
         (["--set", "batch_by_resolution=8:6"], "a batch of 6 is not a whole number"),
         (["--set", "growing_start=64"], "growing_start is 64, not a power of two in 4..16"),
         (["--set", "growing_fade_kimg=-1"], "growing_fade_kimg is -1.0"),
-        (["--no-styles"], "a constant input without styles draws one image whatever w is"),
+        (["--no-styles"], "a constant input without styles gives one image whatever w is"),
         (["--no-demodulation"], "demodulate is False, which a 'stylegan' generator does not have"),
         (["--loss", "wgan-gp", "--gamma", 1], "r1_gamma is 1.0, but WGAN-GP has a penalty of its own"),
         (["--mixing", 2], "style_mixing is 2.0, not in [0, 1]"),

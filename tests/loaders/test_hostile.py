@@ -24,7 +24,7 @@ PROBE = """
 import json, sys, time
 from pathlib import Path
 from generator.errors import NetworkFileError
-from generator.loaders.dispatch import inspect
+from generator.files.reading import inspect
 WATCHED = ("exec", "compile", "import", "subprocess.", "os.system", "os.exec", "os.fork", "os.posix_spawn", "os.spawn",
            "socket.", "pickle.find_class", "ctypes.", "open", "code.__new__", "function.__new__", "marshal.",
            "urllib.", "webbrowser.", "shutil.", "tempfile.", "os.remove", "os.rename", "os.mkdir", "os.putenv")

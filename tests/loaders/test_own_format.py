@@ -7,13 +7,13 @@ from pathlib import Path
 import pytest
 import torch
 
-from generator.config import GeneratorConfig
+from generator.config import GeneratorConfig, MappingConfig
 from generator.errors import NetworkFileError
-from generator.files.checkpoint import network_bytes, save_loaded, save_network
+from generator.files.invert_format import network_bytes, save_loaded, save_network
 from generator.files.reading import inspect, load
+from generator.files.state import discriminator_shapes, generator_shapes
 from generator.networks import Generator
-from generator.shapes import discriminator_shapes, generator_shapes
-from generator.stylegan2.config import ARCHITECTURES, DiscriminatorConfig, MappingConfig, SynthesisConfig
+from generator.stylegan2.config import ARCHITECTURES, DiscriminatorConfig, SynthesisConfig
 from generator.stylegan2.discriminator import Discriminator
 from tests.golden_data import GOLDEN
 from tests.loaders import writers

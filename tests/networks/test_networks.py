@@ -4,13 +4,15 @@ import json
 import pytest
 import torch
 
-from generator.config import GeneratorConfig, config_e, config_f, from_dict, to_dict
+from generator.config import GeneratorConfig, MappingConfig, from_dict, to_dict
 from generator.errors import ConfigError
-from generator.layers import ModulatedConv2d, freeze, minibatch_standard_deviation
+from generator.families import generator_from_dict
+from generator.layers import freeze, minibatch_standard_deviation
 from generator.mapping import MappingNetwork
 from generator.networks import Generator
-from generator.stylegan2.config import ARCHITECTURES, DiscriminatorConfig, MappingConfig, SynthesisConfig
+from generator.stylegan2.config import ARCHITECTURES, DiscriminatorConfig, SynthesisConfig
 from generator.stylegan2.discriminator import Discriminator
+from generator.stylegan2.layers import ModulatedConv2d
 from tests.golden_data import NETWORKS, load_networks, relative_error
 
 TOLERANCE = 1e-4
@@ -173,7 +175,7 @@ def test_a_frozen_network_draws_the_same_and_forgets_when_moved() -> None:
 
 
 def test_presets_have_the_papers_widths() -> None:
-    f, e = config_f().synthesis, config_e().synthesis
+    f, e = SynthesisConfig(), SynthesisConfig(channel_base=16384)
     assert [f.widths[r] for r in (4, 64, 128, 256, 512, 1024)] == [512, 512, 256, 128, 64, 32]
     assert [e.widths[r] for r in (4, 64, 128, 256, 512, 1024)] == [512, 256, 128, 64, 32, 16]
     assert f.num_ws == 18
@@ -181,7 +183,7 @@ def test_presets_have_the_papers_widths() -> None:
 
 def test_settings_survive_json() -> None:
     config = GeneratorConfig(MappingConfig(c_dim=3), SynthesisConfig(channels=(8,) * 9, conv_clamp=256.0))
-    assert from_dict(GeneratorConfig, json.loads(json.dumps(to_dict(config)))) == config
+    assert generator_from_dict(json.loads(json.dumps(to_dict(config)))) == config
 
 
 @pytest.mark.parametrize(
@@ -209,4 +211,4 @@ def test_refuses_unknown_settings() -> None:
     with pytest.raises(ConfigError, match="no setting 'wdim'"):
         from_dict(SynthesisConfig, {"wdim": 3})
     with pytest.raises(ConfigError, match="gives w of 512"):
-        GeneratorConfig(synthesis=SynthesisConfig(w_dim=8))
+        GeneratorConfig(MappingConfig(), SynthesisConfig(w_dim=8))

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import torch
 
-from generator.config import GeneratorConfig
+from generator.config import GeneratorConfig, MappingConfig
 from generator.files.reading import LoadedNetwork
 from generator.networks import Generator
-from generator.stylegan2.config import MappingConfig, SynthesisConfig
+from generator.stylegan2.config import SynthesisConfig
 from invert.sheets.noise_inputs import (
     Spread,
     draw_with_noise,

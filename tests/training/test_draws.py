@@ -8,10 +8,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from generator.config import GeneratorConfig
+from generator.config import GeneratorConfig, MappingConfig
 from generator.errors import ConfigError
 from generator.layers import minibatch_standard_deviation
-from generator.stylegan2.config import DiscriminatorConfig, MappingConfig, SynthesisConfig
+from generator.stylegan2.config import DiscriminatorConfig, SynthesisConfig
 from generator.stylegan2.discriminator import Discriminator
 from generator.training.draws import Draws, RandomSource
 from generator.training.images import image_order, stream_seed

@@ -9,13 +9,14 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from generator.config import GeneratorConfig, from_dict, to_dict
+from generator.config import to_dict
 from generator.errors import ConfigError
-from generator.files.checkpoint import network_bytes
+from generator.families import generator_from_dict
+from generator.files.invert_format import network_bytes
 from generator.files.reading import load
 from generator.networks import Generator, make_discriminator
 from generator.training.config import TrainConfig
-from generator.training.growth import blend_reals, drawing_part, is_used, styles_at
+from generator.training.growth import blend_reals, grown_part, is_used, styles_at
 from generator.training.state import state_bytes, state_from_bytes
 from generator.training.trainer import Trainer
 from tests.training.training_case import ArrayImages, is_same, largest_difference, parameters, tiny
@@ -132,7 +133,7 @@ def test_a_run_through_all_stages(family: dict[str, str]) -> None:
     assert trainer.is_finite()
     losses = trainer.losses()
     assert all(math.isfinite(losses[name] or math.nan) for name in ("generator", "discriminator", "r1"))
-    images = [index for batch in trainer.images.asked for index in batch]  # type: ignore[attr-defined]
+    images = [index for batch in trainer.data.asked for index in batch]  # type: ignore[attr-defined]
     assert sorted(images[:40]) == list(range(40)), "no image is left out or seen twice where the batch changes"
 
 
@@ -206,8 +207,8 @@ def test_a_network_of_given_widths_is_cut_too() -> None:
     config = growing().generator_config()
     values = json.loads(json.dumps(to_dict(config)))
     values["synthesis"]["channels"] = [12, 8, 4]
-    generator = Generator(from_dict(GeneratorConfig, values))
-    part = drawing_part(generator, 8, 0.5)
+    generator = Generator(generator_from_dict(values))
+    part = grown_part(generator, 8, 0.5)
     assert part.config.synthesis.channels == (12, 8)
     torch.testing.assert_close(drawn(part), drawn(generator, resolution=8, alpha=0.5))
 

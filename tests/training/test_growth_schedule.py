@@ -7,8 +7,8 @@ import pytest
 
 from generator.errors import ConfigError
 from generator.training.config import TrainConfig
-from generator.training.growth import GrowthSchedule, parse_by_resolution
 from generator.training.presets import PRESETS
+from generator.training.schedule import GrowthSchedule, parse_by_resolution
 from tests.training.training_case import tiny
 
 
@@ -58,7 +58,7 @@ def test_lengths_of_nothing() -> None:
 
 def test_the_papers_schedule() -> None:
     """600 thousand images for each stage and each fade; 8, 16, 32 ... 1024 px."""
-    config = TrainConfig(**PRESETS["stylegan"])
+    config = TrainConfig(**PRESETS["stylegan"].settings)
     at = config.growth_schedule().at
     assert [at(600_000 + 1_200_000 * i).resolution for i in range(7)] == [16, 32, 64, 128, 256, 512, 1024]
     assert at(900_000).alpha == 0.5
@@ -69,7 +69,9 @@ def test_the_papers_schedule() -> None:
 @pytest.mark.parametrize("preset", PRESETS)
 def test_presets_are_whole(preset: str) -> None:
     grows = preset in ("stylegan", *(f"stylegan2-{row}" for row in "abcd"))
-    config = TrainConfig(**{"resolution": 1024 if preset.startswith("stylegan2") or grows else 32, **PRESETS[preset]})
+    config = TrainConfig(
+        **{"resolution": 1024 if preset.startswith("stylegan2") or grows else 32, **PRESETS[preset].settings}
+    )
     assert config.growing is grows
     assert config.generator_config().synthesis.growing is grows
     assert len(config.growth_schedule().resolutions) == (8 if grows else 1)
@@ -92,7 +94,7 @@ def test_presets_are_whole(preset: str) -> None:
 def test_rows_of_the_tables(
     preset: str, generator: str, demodulate: bool | None, lazy: bool, path_length: float
 ) -> None:
-    config = TrainConfig(**{"resolution": 32 if preset.endswith("small") else 1024, **PRESETS[preset]})
+    config = TrainConfig(**{"resolution": 32 if preset.endswith("small") else 1024, **PRESETS[preset].settings})
     assert config.generator_architecture == generator
     assert config.lazy is lazy
     assert config.path_length_weight == path_length
@@ -144,7 +146,7 @@ def test_wrong_growth(changes: dict[str, Any], message: str) -> None:
         ({"generator_architecture": "stylegan", "conv_clamp": 8.0}, "conv_clamp is 8.0"),
         ({"generator_architecture": "stylegan", "spectral_norm": "gd"}, "spectral_norm is 'gd'"),
         ({"generator_architecture": "stylegan", "use_styles": False}, "a constant input without styles"),
-        ({"generator_architecture": "stylegan", "normalisation": "batch"}, "normalisation 'batch'"),
+        ({"generator_architecture": "stylegan", "normalisation": "batch"}, "normalisation is 'batch'"),
         ({"loss": "wgan-gp"}, "r1_gamma is 1.0, but WGAN-GP has a penalty of its own"),
         ({"loss": "hinge"}, "loss is 'hinge'"),
         ({"mapping_layers": 0, "w_dim": 8}, "a mapping network without layers needs w_dim 16, not 8"),

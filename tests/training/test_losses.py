@@ -11,10 +11,10 @@ import torch
 from torch import Tensor, nn
 
 from generator import mapping
-from generator.config import GeneratorConfig
+from generator.config import GeneratorConfig, MappingConfig
 from generator.networks import Generator
 from generator.stylegan2 import synthesis
-from generator.stylegan2.config import MappingConfig, SynthesisConfig
+from generator.stylegan2.config import SynthesisConfig
 from generator.stylegan2.discriminator import Discriminator
 from generator.training.draws import Draws
 from generator.training.losses import (

@@ -7,9 +7,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from generator.config import GeneratorConfig
+from generator.config import GeneratorConfig, MappingConfig
 from generator.networks import Generator
-from generator.stylegan2.config import MappingConfig, SynthesisConfig
+from generator.stylegan2.config import SynthesisConfig
 from generator.training.config import TrainConfig
 from generator.training.draws import RandomSource
 from generator.training.images import image_order

@@ -5,7 +5,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
-from generator.files.checkpoint import network_bytes
+from generator.files.invert_format import network_bytes
 from generator.networks import Generator
 from tests.training.training_case import tiny, train, trained
 

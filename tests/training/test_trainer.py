@@ -101,7 +101,7 @@ def test_it_stops_at_or_just_after_the_length() -> None:
 
 def test_images_come_in_the_order_of_their_epochs() -> None:
     trainer = trained(tiny(), 10)
-    asked = [index for batch in trainer.images.asked for index in batch]  # type: ignore[attr-defined]
+    asked = [index for batch in trainer.data.asked for index in batch]  # type: ignore[attr-defined]
     assert sorted(asked[:40]) == list(range(40))
     assert sorted(asked[40:80]) == list(range(40))
     assert asked[:40] != asked[40:80]
@@ -123,10 +123,10 @@ def seen_by_the_discriminator(trainer: Trainer, steps: int) -> Tensor:
 def test_mirroring_turns_half_of_the_images() -> None:
     config = tiny(mirror=True, r1_gamma=0.0, path_length_weight=0.0, resolution=8, channel_base=32)
     trainer = trained(config, 0)
-    images = torch.from_numpy(trainer.images.array).float() / 127.5 - 1  # type: ignore[attr-defined]
+    images = torch.from_numpy(trainer.data.array).float() / 127.5 - 1  # type: ignore[attr-defined]
     seen = seen_by_the_discriminator(trainer, 15)
     turned = []
-    orders = trainer.images.asked  # type: ignore[attr-defined]
+    orders = trainer.data.asked  # type: ignore[attr-defined]
     for image, index in zip(seen, itertools.chain(*orders), strict=False):
         straight, mirrored = torch.equal(image, images[index]), torch.equal(image, images[index].flip(2))
         assert straight is not mirrored

@@ -8,7 +8,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 from generator.errors import NetworkFileError
-from generator.files.checkpoint import network_bytes
+from generator.files.invert_format import network_bytes
 from generator.networks import Generator
 from generator.training.state import state_bytes, state_from_bytes
 from tests.training.training_case import is_same, tiny, trained

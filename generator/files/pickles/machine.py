@@ -7,8 +7,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from generator.errors import NetworkFileError
-from generator.files.pickles.records import Name, escaped
+from generator.errors import NetworkFileError, escaped
+from generator.files.pickles.records import Name
 
 __all__ = ["Budget", "Machine", "Vocabulary", "checked_key"]
 

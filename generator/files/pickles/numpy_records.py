@@ -7,9 +7,9 @@ offsets or objects), so none of them is ever called with anything out of a file.
 import math
 from typing import Any, Final
 
-from generator.errors import NetworkFileError
+from generator.errors import NetworkFileError, escaped
 from generator.files.pickles.machine import Budget
-from generator.files.pickles.records import ArrayRecord, DtypeRecord, Name, check_shape, escaped
+from generator.files.pickles.records import ArrayRecord, DtypeRecord, Name, check_shape
 
 __all__ = ["CALLS", "WORDS", "build_array", "build_dtype"]
 

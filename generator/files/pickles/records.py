@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from generator.errors import NetworkFileError
+from generator.errors import MAX_SHOWN, NetworkFileError
 
 __all__ = [
     "Array",
@@ -26,14 +26,12 @@ __all__ = [
     "StorageRecord",
     "TensorRecord",
     "check_shape",
-    "escaped",
     "plain",
 ]
 
 Array = npt.NDArray[Any]
 
 MAX_DIMENSIONS = 8
-MAX_SHOWN = 200
 _NO_BYTES = memoryview(b"")
 
 
@@ -179,12 +177,6 @@ class TensorRecord:
         if self.storage.kind == "BFloat16Storage":
             return (view.astype(np.uint32) << 16).view(np.float32)
         return view
-
-
-def escaped(text: str) -> str:
-    """Return text from a file as printable ASCII of bounded length."""
-    short = text if len(text) <= MAX_SHOWN else text[:MAX_SHOWN] + "..."
-    return "".join(char if " " <= char <= "~" else f"\\u{ord(char):04x}" for char in short)
 
 
 def check_shape(shape: object) -> tuple[int, ...]:

@@ -1,0 +1,164 @@
+"""Layers of the StyleGAN2 synthesis network: the modulated convolution and tRGB.
+
+Reference: Karras et al. 2020, section 2.2 and figure 2.
+"""
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from generator.layers import EqualizedLinear, Foldable
+from generator.ops.bias_act import bias_act, default_gain
+from generator.ops.conv_tail import conv_tail
+from generator.ops.modulate import modulate
+from generator.ops.modulated_conv import (
+    DEFAULT_FORM,
+    FrozenFilteredConv2d,
+    demodulation_factors,
+    modulated_conv2d,
+)
+from generator.ops.upfirdn2d import setup_filter
+
+__all__ = ["ModulatedConv2d", "ToRGB"]
+
+
+class ModulatedConv2d(Foldable):
+    """Modulated convolution, noise, bias and activation: one layer of the synthesis network.
+
+    Args:
+        in_channels: Number I of input channels.
+        out_channels: Number O of output channels.
+        w_dim: Width of w.
+        resolution: Height and width of the output.
+        up: Upsampling factor, 1 or 2.
+        kernel_size: Height and width of the kernel, odd.
+        activation: One of `generator.settings.ACTIVATIONS`.
+        use_noise: Whether the layer has noise inputs.
+        demodulate: Whether the modulated weights are brought to unit norm (equation 3).
+        resample_filter: Taps of the low-pass filter.
+        conv_clamp: Limit on the output's absolute value; None: no limit.
+
+    Reference: Karras et al. 2020, section 2.2 and figure 2d.
+    """
+
+    resample_filter: Tensor
+    noise_const: Tensor
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        w_dim: int,
+        resolution: int,
+        *,
+        up: int = 1,
+        kernel_size: int = 3,
+        activation: str = "lrelu",
+        use_noise: bool = True,
+        demodulate: bool = True,
+        resample_filter: Sequence[float] = (1, 3, 3, 1),
+        conv_clamp: float | None = None,
+    ) -> None:
+        super().__init__()
+        self.resolution, self.up, self.activation = resolution, up, activation
+        self.use_noise, self.demodulate, self.conv_clamp = use_noise, demodulate, conv_clamp
+        self.form = DEFAULT_FORM
+        self.affine = EqualizedLinear(w_dim, in_channels, bias=1.0)
+        self.register_buffer("resample_filter", setup_filter(resample_filter, separable=False), persistent=False)
+        self.weight = nn.Parameter(torch.randn([out_channels, in_channels, kernel_size, kernel_size]))
+        self.bias = nn.Parameter(torch.zeros([out_channels]))
+        if use_noise:
+            self.register_buffer("noise_const", torch.randn([resolution, resolution]))
+            self.noise_strength = nn.Parameter(torch.zeros([]))
+        # Demodulation cancels any scale of the weights; without it the learning rate is equalised as elsewhere.
+        self.weight_gain = 1.0 if demodulate else 1 / math.sqrt(in_channels * kernel_size**2)
+
+    def _fold(self) -> tuple[Tensor, ...]:
+        weight = self.weight
+        if not self.demodulate:
+            return (weight * self.weight_gain,)
+        return weight, weight.square().sum(dim=[2, 3])
+
+    def fold(self) -> None:
+        super().fold()
+        self._convolve = FrozenFilteredConv2d(self.folded()[0], self.resample_filter, self.up)
+
+    def forward(self, x: Tensor, w: Tensor, noise: Tensor | None = None, gain: float = 1.0) -> Tensor:
+        """Map feature maps and styles to feature maps.
+
+        Args:
+            x: Feature maps `[N, I, H, W]`.
+            w: Styles `[N, w_dim]`.
+            noise: Noise maps `[N or 1, 1, resolution, resolution]`; None: no noise.
+            gain: Factor on the result.
+
+        Returns:
+            Feature maps `[N, O, H * up, W * up]`.
+        """
+        clamp = None if self.conv_clamp is None else self.conv_clamp * gain
+        act_gain = default_gain(self.activation) * gain
+        if self.is_frozen and self.form == "shared":
+            return self._frozen_forward(x, w, noise, act_gain, clamp)
+        weight, *weight_energy = self.folded()
+        x = modulated_conv2d(
+            x,
+            weight,
+            self.affine(w),
+            demodulate=self.demodulate,
+            up=self.up,
+            padding=weight.shape[-1] // 2,
+            resample_filter=self.resample_filter if self.up > 1 else None,
+            flip_weight=self.up == 1,
+            weight_energy=weight_energy[0] if weight_energy else None,
+            form=self.form,
+        )
+        if noise is not None:
+            x = x + (noise * self.noise_strength).to(x.dtype)
+        return bias_act(x, self.bias, act=self.activation, gain=act_gain, clamp=clamp)
+
+    def _frozen_forward(self, x: Tensor, w: Tensor, noise: Tensor | None, gain: float, clamp: float | None) -> Tensor:
+        """Do the same with everything after the convolution in one pass; differentiable once."""
+        _, *weight_energy = self.folded()
+        styles = self.affine(w)
+        x = self._convolve(modulate(x, styles))
+        scale = demodulation_factors(weight_energy[0], styles) if weight_energy else None
+        strength = None if noise is None else self.noise_strength
+        return conv_tail(x, scale, noise, strength, self.bias, act=self.activation, gain=gain, clamp=clamp)
+
+
+class ToRGB(Foldable):
+    """Modulated 1x1 convolution to image channels, without demodulation.
+
+    Args:
+        in_channels: Number I of input channels.
+        out_channels: Number of the image's channels.
+        w_dim: Width of w.
+        conv_clamp: Limit on the output's absolute value; None: no limit.
+    """
+
+    def __init__(self, in_channels: int, out_channels: int, w_dim: int, conv_clamp: float | None = None) -> None:
+        super().__init__()
+        self.conv_clamp = conv_clamp
+        self.form = DEFAULT_FORM
+        self.affine = EqualizedLinear(w_dim, in_channels, bias=1.0)
+        self.weight = nn.Parameter(torch.randn([out_channels, in_channels, 1, 1]))
+        self.bias = nn.Parameter(torch.zeros([out_channels]))
+        self.weight_gain = 1 / math.sqrt(in_channels)
+
+    def _fold(self) -> tuple[Tensor, ...]:
+        return (self.weight * self.weight_gain,)
+
+    def forward(self, x: Tensor, w: Tensor) -> Tensor:
+        """Map x `[N, I, H, W]` and w `[N, w_dim]` to `[N, out_channels, H, W]`."""
+        (weight,) = self.folded()
+        if self.is_frozen and self.form == "shared":
+            # So few outputs that scaling the weights is far cheaper than scaling the activations.
+            weights = weight[:, :, 0, 0] * self.affine(w)[:, None]  # [N, out_channels, I]
+            n, c, height, width = x.shape
+            pixels = x.permute(0, 2, 3, 1).reshape(n, height * width, c) @ weights.to(x.dtype).transpose(1, 2)
+            x = pixels.reshape(n, height, width, -1).permute(0, 3, 1, 2)
+        else:
+            x = modulated_conv2d(x, weight, self.affine(w), demodulate=False, form=self.form)
+        return bias_act(x, self.bias, clamp=self.conv_clamp)

@@ -145,7 +145,7 @@ def refusal(folder: Path, data: bytes, **policy: Any) -> ImageError:
 def run_unprivileged(program: str, *arguments: str) -> "subprocess.CompletedProcess[str]":
     """Run Python code as a user whom permissions hold back, in the checkout; skip where that cannot be done."""
     command = [sys.executable, "-c", program, *arguments]
-    checkout = Path(images.__file__).parents[1]
+    checkout = Path(__file__).parents[1]
     if os.geteuid() == 0:
         if not shutil.which("setpriv"):
             pytest.skip("permissions do not hold root back, and there is no setpriv to become somebody else")

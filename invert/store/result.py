@@ -272,6 +272,11 @@ class Result:
         of="target.array", column="target", kept="images"))
     # fmt: on
 
+    @property
+    def image(self) -> Array | None:
+        """The reconstruction, under the name that it has in a `Projection`."""
+        return self.reconstruction
+
     @classmethod
     def of(cls, name: bytes, projection: "Projection") -> Self:
         """Return the result of a projection, with all that can be kept.

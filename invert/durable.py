@@ -129,12 +129,15 @@ def append(path: str | os.PathLike[str], data: bytes, size: int) -> None:
     target = destination(path)
     try:
         descriptor = os.open(target, os.O_RDWR | os.O_CLOEXEC)
+    except FileNotFoundError as error:
+        raise _changed_meanwhile(path) from error
     except OSError as error:
         raise _output_error(error, path) from error
     try:
-        if os.fstat(descriptor).st_size != size:
-            os.ftruncate(descriptor, size)
+        if os.fstat(descriptor).st_size < size:
+            raise _changed_meanwhile(path)
         try:
+            os.ftruncate(descriptor, size)
             with os.fdopen(descriptor, "r+b", buffering=0, closefd=False) as file:
                 file.seek(size)
                 remaining = memoryview(data)
@@ -149,6 +152,11 @@ def append(path: str | os.PathLike[str], data: bytes, size: int) -> None:
         raise _output_error(error, path, len(data)) from error
     finally:
         os.close(descriptor)
+
+
+def _changed_meanwhile(path: str | os.PathLike[str]) -> OutputError:
+    advice = "Run the same command again."
+    return OutputError("it was removed or cut off by something else", path=path, advice=advice, code="output-changed")
 
 
 def rename(source: str | os.PathLike[str], target: str | os.PathLike[str]) -> None:

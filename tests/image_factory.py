@@ -15,7 +15,6 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from invert import errors
 from invert.errors import ImageCode, ImageError
 from invert.images.decoding import ImagePolicy
 from invert.images.target import Target, read
@@ -147,7 +146,7 @@ def refusal(folder: Path, data: bytes, **policy: Any) -> ImageError:
 def run_unprivileged(program: str, *arguments: str) -> "subprocess.CompletedProcess[str]":
     """Run Python code as a user whom permissions hold back, in the checkout; skip where that cannot be done."""
     command = [sys.executable, "-c", program, *arguments]
-    checkout = Path(errors.__file__).parents[1]
+    checkout = Path(__file__).parents[1]
     if os.geteuid() == 0:
         if not shutil.which("setpriv"):
             pytest.skip("permissions do not hold root back, and there is no setpriv to become somebody else")

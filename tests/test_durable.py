@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from invert.durable import TEMPORARY_PREFIX, atomic_file, write_atomic
+from invert.durable import TEMPORARY_PREFIX, append, atomic_file, write_atomic
 from invert.errors import ExitCode, OutputError
 from tests.image_factory import run_unprivileged
 
@@ -331,3 +331,34 @@ def test_folder_without_permission() -> None:
         result = run_unprivileged(DENIED_CHILD, name)
         assert only(Path(name)) == []
     assert result.stdout == "output-permission no permission to write there. Choose another output.\n" * 3
+
+
+def test_append_cuts_off_what_a_crash_left(tmp_path: Path) -> None:
+    path, link = tmp_path / "index", tmp_path / "link"
+    path.write_bytes(b"one\ntw")
+    link.symlink_to("index")
+    append(link, b"two\n", 4)
+    assert path.read_bytes() == b"one\ntwo\n"
+    assert link.is_symlink()
+    for gone, size in ((tmp_path / "gone", 0), (path, 99)):
+        with pytest.raises(OutputError, match="it was removed or cut off by something else"):
+            append(gone, b"two\n", size)
+    assert path.read_bytes() == b"one\ntwo\n"
+    with pytest.raises(OutputError, match="it is a folder"):
+        append(tmp_path, b"two\n", 0)
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(OutputError, match="it is a device, pipe or socket"):
+        append(tmp_path / "pipe", b"two\n", 0)
+
+
+def test_append_that_fails_leaves_the_file_as_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "index"
+    path.write_bytes(b"one\n")
+
+    def fail(_: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", fail)
+    with pytest.raises(OutputError, match=r"no space left, 4 bytes needed"):
+        append(path, b"two\n", 4)
+    assert path.read_bytes() == b"one\n"

@@ -57,15 +57,14 @@ class Rows(Sequence[Result]):
     An index gives a `Result`, a slice other rows. Iterating goes through the file with little of it in memory at once.
 
     Args:
-        latents: The file, which must stay open; None for the file itself.
+        latents: The file, which must stay open.
         numbers: Which of its rows they are.
     """
 
-    def __init__(self, latents: "Latents | None", numbers: range) -> None:
+    def __init__(self, latents: "Latents", numbers: range) -> None:
         self._latents, self._numbers = latents, numbers
 
     def _all(self) -> "Latents":
-        assert self._latents is not None
         return self._latents
 
     def __len__(self) -> int:
@@ -211,8 +210,8 @@ class Latents(Rows):
         self._shapes: dict[str | None, tuple[int, ...]] = {
             field.column: field.shape_of(sizes) for field in FIELDS if field.kind == "array"
         }
-        # Not `self`, which would keep a file open that nobody has any more until the garbage is collected.
-        super().__init__(None, range(self.structure.rows))
+        # Not `super().__init__(self, ...)`: a cycle would keep the file open until the garbage is collected.
+        self._numbers = range(self.structure.rows)
 
     def _all(self) -> "Latents":
         return self

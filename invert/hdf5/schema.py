@@ -89,7 +89,7 @@ def columns(manifest: Manifest, layers: Mapping[str, int], version: int = VERSIO
     Args:
         manifest: What all images have in common.
         layers: Side of the noise map of each layer, in pixels.
-        version: Of the schema.
+        version: Version of the schema.
     """
     found: dict[str, Column] = {}
     for field in FIELDS:

@@ -112,7 +112,7 @@ class Index:
         runs: Run records, in the order of the commands.
         entries: The finished images, by what they are known by.
         failures: The images without a result of the last command, by their names as they may be shown.
-        version: Of the file that it was read from.
+        version: Version of the file that it was read from.
         size: How many bytes of results.jsonl hold whole lines; 0 before there is a file.
     """
 

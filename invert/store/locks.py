@@ -1,6 +1,15 @@
 """Who may work on an output: one process alone, or several shards, each with its own share.
 
-Whoever holds run.lock exclusively may pack and remove; shards share it, and each holds its own lock besides.
+Three kinds of lock lie in the work folder's `locks`; the kernel drops each when its process dies.
+
+    run.lock       Held exclusively by who works alone, packs or removes the folder; shared by all shards.
+    shard-I-of-N   Held exclusively by the one process that does share I: a second one for the same share is refused.
+    manifest.lock  Held for a moment by who begins the journal, so that shards which start together agree on settings.
+
+They are always taken in this order, run.lock first, so no two processes can wait for each other; nor do they wait at
+all, but for the manifest, which is written in a moment. A shard holds run.lock for as long as it works: whoever takes
+it exclusively knows that no shard is at work, which is what makes packing safe. A shared lock cannot be turned into an
+exclusive one without letting go, in between another may pack and remove the folder: who has it alone looks anew.
 """
 
 import contextlib
@@ -93,6 +102,8 @@ class WorkFolder:
         Raises:
             OSError: Something cannot be removed.
         """
+        # Parts first: with one left, entries that are half removed would be packed as if they were all. The manifest
+        # last: as long as there are entries, it says of which settings they are.
         for folder in ("parts", "entries", "failures"):
             self._empty(folder)
         for path in (self.manifest, self.packed, self.packing):
@@ -103,6 +114,7 @@ class WorkFolder:
 
         It may be interrupted anywhere: the next `lock_output` finds it marked and removes the rest.
         """
+        # The mark comes first: without a manifest the folder is no journal any more, whatever is left of it.
         with contextlib.suppress(OSError, OutputError):
             if self.manifest.exists():
                 rename(self.manifest, self.packed)
@@ -160,7 +172,9 @@ class OutputLock:
     """An output, and its work folder, that this process holds: alone, or as one of several shards.
 
     Attributes:
-        out: As the user names it. work: The folder beside it. shard: (I, N) with 1 <= I <= N, or None.
+        out: The output, as the user names it.
+        work: The folder beside it.
+        shard: (I, N) with 1 <= I <= N, or None.
         exclusive: Whether nobody else can hold it.
         removed: Whether this process removed the work folder: what is in its place now is not its own.
     """
@@ -183,22 +197,26 @@ class OutputLock:
         """Take the locks.
 
         Raises:
-            BusyError: Another process has them. OutputError: The work folder cannot be made.
+            BusyError: Another process has them.
+            OutputError: The work folder cannot be made.
         """
         for attempt in range(_TRIES):
             try:
                 ensure_folder(self.work.locks)
+                # What a killed run left is removed by who has the output alone. A shard, which shares it with others
+                # that are at work, must do so only where the folder was packed already: then nobody works in it.
                 if self.shard is None or self.work.packed.exists():
                     self._take_alone()
                     self._tidy_up()
                 if self.shard is not None:
                     self.release()
+                    # Its own lock second: its holder is then sure that nobody removes the folder under it.
                     self._held.enter_context(self._run_lock(shared=True))
                     self._held.enter_context(exclusive_lock(self._shard_lock(self.shard), self.out))
                 return
             except OutputError as error:
                 self.release()
-                # Whoever held it alone is removing it this very moment.
+                # Whoever held it alone is removing the folder this very moment: it is made again, and locked there.
                 if error.code != "output-no-folder" or attempt == _TRIES - 1:
                     raise
                 time.sleep(0.01)
@@ -207,7 +225,9 @@ class OutputLock:
                 raise
 
     def make_exclusive(self) -> None:
-        """Hold the output alone from now on, no longer as a shard; who did so in between may have packed it.
+        """Hold the output alone from now on, no longer as a shard.
+
+        The locks are let go before the exclusive one is taken: another may have packed the output in between.
 
         Raises:
             BusyError: Others hold it too. This process holds nothing any more then.
@@ -274,7 +294,8 @@ def lock_output(out: Path, shard: Shard | None = None) -> Iterator[OutputLock]:
         shard: (I, N) when N processes share the work; without, nobody else may hold the output.
 
     Raises:
-        BusyError: Another process holds it. OutputError: The work folder cannot be made.
+        BusyError: Another process holds it.
+        OutputError: The work folder cannot be made.
         UsageError: There is no such shard.
     """
     lock = OutputLock(out, shard)

@@ -114,6 +114,6 @@ def encode_arrays(result: Result, method: Record, run: Record) -> bytes:
 
 def encode_images(result: Result) -> bytes:
     """Return the .png: the target, and on its right what the network synthesises from w and noise."""
-    assert result.target is not None
-    assert result.reconstruction is not None
+    if result.target is None or result.reconstruction is None:
+        raise ValueError("a result without images cannot be shown")
     return to_png_bytes(np.concatenate([result.target, result.reconstruction], axis=1))  # [H, 2 W, C]

@@ -47,8 +47,8 @@ class Field:
         help: What it is.
         dtype: Little-endian numpy type; or "sha256" (64 hexadecimal digits), "bytes" (of any length), "texts" (a
             tuple of them, of any length).
-        shape: Of one image's value. A word is looked up in `Sizes`; `("map", "map")` is one square map per noise
-            layer. A shape of numbers alone is a tuple in Python, not an array.
+        shape: Shape of one image's value. A word is looked up in `Sizes`; `("map", "map")` is one square map per
+            noise layer. A shape of numbers alone is a tuple in Python, not an array.
         earlier: Shapes of earlier versions, whose values are reshaped to that of today.
         of: Where a `Projection` has it; by default under the field's own name.
         npz: Key in the .npz of a folder; None where that does not have it.
@@ -60,7 +60,7 @@ class Field:
         finite: Numbers must be finite.
         choices: The texts that it can be; empty allows all.
         least: The smallest number that it can be.
-        name: Of the attribute of `Result`, and of the array in an entry of the journal.
+        name: Name of the attribute of `Result`, and of the array in an entry of the journal.
         default: What a file of a version before `since` gives.
     """
 
@@ -170,7 +170,7 @@ class Field:
 
         Args:
             value: The value.
-            sizes: Of the network and the method.
+            sizes: What the words of its shape stand for; not needed for numbers and texts.
             noise: How noise maps are kept: "float32" or "float16"; "none" allows no maps.
         """
         match self.kind:
@@ -272,12 +272,17 @@ class Result:
         of="target.array", column="target", kept="images"))
     # fmt: on
 
+    @property
+    def image(self) -> Array | None:
+        """The reconstruction, under the name that it has in a `Projection`."""
+        return self.reconstruction
+
     @classmethod
     def of(cls, name: bytes, projection: "Projection") -> Self:
         """Return the result of a projection, with all that can be kept.
 
         Args:
-            name: Of the image; see `Result.name`.
+            name: Name of the image; see `Result`.
             projection: What the projector found.
         """
         values = {
@@ -309,7 +314,7 @@ class Failure:
     """An image without a result.
 
     Attributes:
-        name: Of the image, as in `Result`.
+        name: Name of the image, as in `Result`.
         code: Stable name of the reason.
         reason: The reason in words.
     """

@@ -13,6 +13,7 @@ from invert.hdf5.reading import Latents, LatentsError, open_latents
 from invert.store.journal import begin_journal
 from invert.store.locks import lock_output, read_manifest
 from invert.store.npz import read_projection
+from invert.store.result import VERSION
 from tests.batch.batch_case import check
 
 WRITTEN = Path(__file__).parents[1] / "net/fixtures/version-0.1.0"
@@ -44,7 +45,7 @@ def test_the_file_resumed_becomes_one_of_today(tmp_path: Path) -> None:
         assert pack(lock).rows == 8
     assert check(out) == 8
     with h5py.File(WRITTEN / "latents.h5") as before, h5py.File(out) as after:
-        assert after.attrs["schema_version"] == 2
+        assert after.attrs["schema_version"] == VERSION
         assert after["w"].shape == (8, 1, 128)
         for name in ("w", "distance", "curve", "name_bytes", "noise/b8.conv1", "reconstruction", "target"):
             np.testing.assert_array_equal(before[name][:].ravel(), after[name][:].ravel())

@@ -1,4 +1,4 @@
-"""Draw images from w and noise maps again, with the arithmetic of the projection that found them."""
+"""Synthesise images from w and noise maps again, with the arithmetic of the projection that found them."""
 
 import itertools
 from collections.abc import Iterable, Iterator
@@ -18,11 +18,16 @@ __all__ = ["Latent", "Renderer"]
 
 @dataclass(frozen=True, eq=False)
 class Latent:
-    """What an image is drawn from.
+    """What an image is synthesised from.
+
+    Fresh noise comes from the random stream of the projection, which seed, pixel_sha256 and restart name.
 
     Attributes:
-        w: `[w_dim]`. noise: Map `[r, r]` of each layer; empty for fresh noise.
-        seed, pixel_sha256, restart: Of the random stream that fresh noise comes from: that of the projection.
+        w: `[w_dim]`, or `[1 or styles, w_dim]`.
+        noise: Map `[r, r]` of each layer; empty for fresh noise.
+        seed: Seed of the projection.
+        pixel_sha256: Digest of the target's pixels.
+        restart: Which of the projection's restarts it was.
     """
 
     w: npt.NDArray[np.float32]
@@ -33,13 +38,13 @@ class Latent:
 
 
 class Renderer:
-    """Draw latents in groups of the projection's batch size: at another size the last bits would be others.
+    """Synthesise latents in groups of the projection's batch size: at another size the last bits would be others.
 
     Args:
         generator: The network; it is frozen.
         batch: Images in a group, the last one padded.
-        noise: The projection's noise setting, "optimise", "fixed" or "zero": what is drawn where no maps were kept.
-        device: Where to draw.
+        noise: The projection's noise setting, "optimise", "fixed" or "zero": what is taken where no maps were kept.
+        device: Where to work.
     """
 
     def __init__(
@@ -62,7 +67,7 @@ class Renderer:
     @torch.no_grad()
     def _draw(self, group: list[Latent]) -> list[npt.NDArray[np.uint8]]:
         padded = [*group, *[group[-1]] * (self.batch - len(group))]
-        w = torch.from_numpy(np.stack([latent.w for latent in padded])).to(self.device)  # [N, w_dim]
+        w = torch.from_numpy(np.stack([latent.w for latent in padded])).to(self.device)  # [N, w_dim] or [N, 1, w_dim]
         streams = [random_stream(latent.seed, latent.pixel_sha256, latent.restart) for latent in padded]
         noise = start_noise(self._generator, self._noise, streams, self.device)
         for layer in group[0].noise:

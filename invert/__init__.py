@@ -11,7 +11,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from invert.api import Result, generate, load, open_latents, project
+    from invert.api import Projected, generate, load, open_latents, project
     from invert.errors import (
         BusyError,
         ImageError,
@@ -36,8 +36,8 @@ __all__ = [
     "NumericError",
     "OutputError",
     "ProjectConfig",
+    "Projected",
     "Projector",
-    "Result",
     "UsageError",
     "__version__",
     "generate",
@@ -50,7 +50,7 @@ __version__ = "0.1.0"
 
 # Where each name comes from, once it is asked for: the package itself must be imported in no time.
 _HOMES = {
-    "invert.api": ("Result", "generate", "load", "open_latents", "project"),
+    "invert.api": ("Projected", "generate", "load", "open_latents", "project"),
     "invert.errors": (
         "BusyError",
         "ImageError",

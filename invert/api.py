@@ -18,8 +18,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from invert.batch.given import find_given
+from invert.batch.images import Found
 from invert.batch.job import Job, is_file
-from invert.batch.outputs import Output
+from invert.batch.outputs import RunOutput
 from invert.batch.run import Run, open_run
 from invert.batch.work import Done, Failed, Stepped
 from invert.errors import UsageError
@@ -31,14 +32,14 @@ if TYPE_CHECKING:
     from generator.files.reading import LoadedNetwork
     from invert.projection.projector import StepRecord
 
-__all__ = ["Failed", "Latents", "Result", "generate", "load", "open_latents", "project"]
+__all__ = ["Failed", "Latents", "Projected", "generate", "load", "open_latents", "project"]
 
 Network: TypeAlias = "str | os.PathLike[str] | LoadedNetwork"
 OnFailure = Literal["raise", "skip"] | Callable[[Failed], None]
 
 
 @dataclass(frozen=True, eq=False)
-class Result:
+class Projected:
     """What a projection found for one image.
 
     Attributes:
@@ -96,7 +97,7 @@ def project(
     on_message: Callable[[str], None] | None = None,
     on_failure: OnFailure = "raise",
     **settings: Any,
-) -> Iterator[Result]:
+) -> Iterator[Projected]:
     """Find the w and the noise maps from which a network synthesises images.
 
     Args:
@@ -151,8 +152,8 @@ def _project(
     on_step: "Callable[[StepRecord], None] | None",
     on_message: Callable[[str], None],
     on_failure: OnFailure,
-) -> Iterator[Result]:
-    def find(output: Output) -> Any:
+) -> Iterator[Projected]:
+    def find(output: RunOutput) -> Found:
         return find_given(images, job.follow, output.written, on_message, on_message)
 
     with open_run(job, find, on_note=on_message, on_warning=on_message) as run:
@@ -181,9 +182,9 @@ def _fail(event: Failed, on_failure: OnFailure, on_message: Callable[[str], None
         on_message(event.message)
 
 
-def _result(run: Run, event: Done) -> Result:
+def _result(run: Run, event: Done) -> Projected:
     found = event.projection if event.projection is not None else run.output.stored(event)
-    return Result(
+    return Projected(
         name=os.fsdecode(event.name),
         distance=event.distance,
         w=found.w,
@@ -198,7 +199,7 @@ def _result(run: Run, event: Done) -> Result:
     )
 
 
-def _results_before(run: Run) -> Iterator[Result]:
+def _results_before(run: Run) -> Iterator[Projected]:
     """Yield what an earlier run has of these images, when it did all that can be done."""
     for name in run.output.names_before(run.found):
         facts = ("", 0.0, "ok", False, ())

@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 __all__ = [
     "FileOutput",
     "FolderOutput",
-    "Output",
+    "RunOutput",
     "Stored",
     "open_output",
     "pack_record",
@@ -75,7 +75,7 @@ class Stored:
     image: NDArray[np.uint8] | None
 
 
-class Output:
+class RunOutput:
     """Where the results of a run go; this one keeps nothing. Made by `open_output`.
 
     Attributes:
@@ -162,7 +162,7 @@ class _Nowhere:
         return None
 
 
-class FolderOutput(Output):
+class FolderOutput(RunOutput):
     """A folder of .npz and .png, with an index."""
 
     def __init__(self, job: Job, folder: Path, held: contextlib.ExitStack) -> None:
@@ -209,7 +209,7 @@ def _right_half(png: bytes) -> NDArray[np.uint8]:
     return both[:, both.shape[1] // 2 :]
 
 
-class FileOutput(Output):
+class FileOutput(RunOutput):
     """One HDF5 file, by way of a journal; this process holds its lock."""
 
     def __init__(self, job: Job, lock: OutputLock, on_note: OnMessage, on_warning: OnMessage) -> None:
@@ -305,7 +305,7 @@ def _manifest(session: "Session", job: Job) -> Manifest:
 
 
 @contextlib.contextmanager
-def open_output(job: Job, on_note: OnMessage, on_warning: OnMessage) -> Iterator[Output]:
+def open_output(job: Job, on_note: OnMessage, on_warning: OnMessage) -> Iterator[RunOutput]:
     """Open where the results of a job go, for the length of the block.
 
     An HDF5 file is locked at once, so that a second process hears of the first before it loads anything heavy.
@@ -322,7 +322,7 @@ def open_output(job: Job, on_note: OnMessage, on_warning: OnMessage) -> Iterator
     """
     with contextlib.ExitStack() as held:
         if job.out is None:
-            yield Output()
+            yield RunOutput()
         elif is_file(job.out):
             lock = held.enter_context(lock_output(job.out, job.shard))
             yield FileOutput(job, lock, on_note, on_warning)

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from invert.batch.images import Found, OnMessage
 from invert.batch.job import Job
-from invert.batch.outputs import Output, open_output
+from invert.batch.outputs import RunOutput, open_output
 from invert.batch.work import Done, Duplicate, Event, Failed, work
 from invert.batch.workers import Preparation, run_workers
 from invert.errors import ExitCode, display_path
@@ -51,7 +51,7 @@ class Run:
         self,
         job: Job,
         session: "Session",
-        output: Output,
+        output: RunOutput,
         found: Found,
         store: ImageStore | None,
         on_warning: OnMessage,
@@ -185,7 +185,7 @@ class Run:
 @contextlib.contextmanager
 def open_run(
     job: Job,
-    find: Callable[[Output], Found],
+    find: Callable[[RunOutput], Found],
     *,
     on_note: OnMessage = _silent,
     on_warning: OnMessage = _silent,

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     import submitit
     from submitit import SlurmExecutor
 
-__all__ = ["ArrayEvent", "Job", "ShardError", "run_array"]
+__all__ = ["ArrayEvent", "Attempt", "ShardError", "run_array"]
 
 _GOOD = {ExitCode.OK, ExitCode.PARTIAL}
 _ENDED = {
@@ -68,7 +68,7 @@ class ArrayEvent:
     log: Path
 
 
-class Job:
+class Attempt:
     """One attempt at a shard."""
 
     def __init__(self, shard: int, attempt: int, handle: "submitit.Job[int]") -> None:
@@ -187,7 +187,7 @@ class _Array:
         self._name = executor.folder.name
 
     def run(self, resubmit: int, poll: float) -> None:
-        failed: list[Job] = []
+        failed: list[Attempt] = []
         jobs = self._submit(dict.fromkeys(range(1, self._shards + 1), 1))
         while jobs:
             time.sleep(poll)
@@ -204,7 +204,7 @@ class _Array:
         with contextlib.suppress(OSError, subprocess.SubprocessError):
             subprocess.run(["scancel", f"--name={self._name}"], capture_output=True, timeout=_ANSWER)
 
-    def _submit(self, attempts: Mapping[int, int]) -> list[Job]:
+    def _submit(self, attempts: Mapping[int, int]) -> list[Attempt]:
         """Submit shards, each with the number of its attempt."""
         if not attempts:
             return []
@@ -220,12 +220,12 @@ class _Array:
             raise UsageError(f"SLURM refuses the jobs: {reason}", code="slurm-refused") from error
         except OSError as error:
             raise OutputError(error.strerror or str(error), path=self._executor.folder) from error
-        jobs = [Job(*attempt, handle) for attempt, handle in zip(attempts.items(), handles, strict=True)]
+        jobs = [Attempt(*attempt, handle) for attempt, handle in zip(attempts.items(), handles, strict=True)]
         for job in jobs:
             self._tell(job.event)
         return jobs
 
-    def _look(self, jobs: Sequence[Job]) -> list[Job]:
+    def _look(self, jobs: Sequence[Attempt]) -> list[Attempt]:
         """Tell what is new, and return the jobs that have ended."""
         states = _states(self._name)
         try:
@@ -305,7 +305,7 @@ def _states(name: str) -> dict[str, str] | None:
     return {number: state.strip() for number, _, state in lines}
 
 
-def _error(job: Job, shards: int) -> ShardError:
+def _error(job: Attempt, shards: int) -> ShardError:
     event = job.event
     if event.state == "CANCELLED":
         reason = "was cancelled"

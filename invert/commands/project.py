@@ -10,7 +10,7 @@ import click
 
 from invert.batch.images import Found, list_found
 from invert.batch.job import Job, is_file
-from invert.batch.outputs import Output as Results
+from invert.batch.outputs import RunOutput
 from invert.batch.run import Run, open_run
 from invert.batch.work import Done, Event, Failed, Stepped
 from invert.cli import options
@@ -139,7 +139,7 @@ def _refuse_options_of_a_file(given: dict[str, Any], engine: str) -> None:
 def _project(images: Sequence[Path], job: Job, output: Output) -> int:
     """Run the job here, and return the exit code."""
 
-    def find(results: Results) -> Found:
+    def find(results: RunOutput) -> Found:
         told = {"on_note": output.note, "on_warning": output.warning}
         return list_found(images, job.follow, job.shard, written=results.written, **told)
 

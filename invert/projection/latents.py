@@ -32,7 +32,12 @@ _CHUNK = 1000  # latents mapped at once
 
 @dataclass(frozen=True)
 class LatentStatistics:
-    """Centre `[w_dim]` of W, and the scalar deviation sqrt(E |w - centre|^2) over all its dimensions."""
+    """Where the w of a network lie.
+
+    Attributes:
+        centre: Mean w `[w_dim]`.
+        deviation: sqrt(E |w - centre|^2), one number over all dimensions.
+    """
 
     centre: Tensor
     deviation: float

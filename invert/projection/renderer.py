@@ -1,4 +1,4 @@
-"""Draw images from w and noise maps again, with the arithmetic of the projection that found them."""
+"""Synthesise images from w and noise maps again, with the arithmetic of the projection that found them."""
 
 import itertools
 from collections.abc import Iterable, Iterator
@@ -18,7 +18,9 @@ __all__ = ["Latent", "Renderer"]
 
 @dataclass(frozen=True, eq=False)
 class Latent:
-    """What an image is drawn from.
+    """What an image is synthesised from.
+
+    Fresh noise comes from the random stream of the projection, which seed, pixel_sha256 and restart name.
 
     Attributes:
         w: `[1, w_dim]`, one style for all layers, or `[num_ws, w_dim]`, one for each.
@@ -36,13 +38,13 @@ class Latent:
 
 
 class Renderer:
-    """Draw latents in groups of the projection's batch size: at another size the last bits would be others.
+    """Synthesise latents in groups of the projection's batch size: at another size the last bits would be others.
 
     Args:
         generator: The network; it is frozen.
         batch: Images in a group, the last one padded.
-        noise: The projection's noise setting, "optimise", "fixed" or "zero": what is drawn where no maps were kept.
-        device: Where to draw.
+        noise: The projection's noise setting, "optimise", "fixed" or "zero": what is taken where no maps were kept.
+        device: Where to work.
     """
 
     def __init__(

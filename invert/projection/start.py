@@ -1,7 +1,7 @@
 """A bank of samples of a network, to start optimisations near their end: w and thumbnails, kept by network.
 
-Sample i of a bank is the same whatever the bank's size, so a larger one takes a smaller one up. The bank's size is part
-of the method record: another start leads to other distances.
+Sample i of a bank is the same whatever the bank's size, so a larger one begins with a smaller one. The bank's size is
+part of the method record: another start leads to other distances.
 """
 
 import io

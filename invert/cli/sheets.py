@@ -21,22 +21,22 @@ if TYPE_CHECKING:
 
     from generator.files.reading import LoadedNetwork
     from generator.networks import Generator
-    from invert.sheets.layout import Draw
+    from invert.sheets.layout import Synthesise
     from invert.sheets.sources import Source
 
 __all__ = [
     "LATENT",
     "LATENTS",
+    "check_outputs",
     "cutoff",
-    "drawer",
     "find",
-    "hold_outputs",
     "load_network",
     "noise",
     "out",
     "psi",
     "scale",
     "scale_for",
+    "synthesiser",
     "write_image",
 ]
 
@@ -55,7 +55,7 @@ scale = click.option(
     "--scale",
     type=click.IntRange(1, 64),
     metavar="K",
-    help="Draw each pixel of the network as K x K.  [default: 128 px an image, or more]",
+    help="Synthesise each pixel of the network as K x K.  [default: 128 px an image, or more]",
 )
 
 
@@ -103,8 +103,8 @@ LATENTS = _Latents()
 LATENT = _Latent()
 
 
-def hold_outputs(paths: Sequence[Path], suffix: str, overwrite: bool) -> None:
-    """Hold the names of files that will be written against their kind, and against what is there.
+def check_outputs(paths: Sequence[Path], suffix: str, overwrite: bool) -> None:
+    """Check that files that will be written have the right suffix and are not there yet.
 
     Raises:
         UsageError: One has another suffix, or exists and may not be written over.
@@ -117,7 +117,7 @@ def hold_outputs(paths: Sequence[Path], suffix: str, overwrite: bool) -> None:
 
 
 def load_network(path: Path, psi: float, cutoff: int | None, output: Output) -> "LoadedNetwork":
-    """Load a network in evaluation mode, and hold the truncation against it.
+    """Load a network in evaluation mode, and validate the truncation against it.
 
     Raises:
         NetworkError: See `invert.cli.options.load_network`.
@@ -144,21 +144,21 @@ def find(
     return find_sources(references, loaded, class_index, output.warning)
 
 
-def drawer(
+def synthesiser(
     generator: "Generator", noise: str, progress: DrawingProgress, psi: float = 1.0, cutoff: int | None = None
-) -> "Draw":
-    """Return what draws and counts an image of truncated styles, as `invert generate` does."""
+) -> "Synthesise":
+    """Return what synthesises and counts an image of truncated styles, as `invert generate` does."""
     import torch
 
     from invert.projection.latents import draw_image
 
-    def draw(ws: torch.Tensor, seed: int) -> "NDArray[np.uint8]":
+    def synthesise(ws: torch.Tensor, seed: int) -> "NDArray[np.uint8]":
         with torch.inference_mode():
             image = draw_image(generator, generator.truncate(ws, psi, cutoff), noise, seed)
         progress.step()
         return image
 
-    return draw
+    return synthesise
 
 
 def scale_for(generator: "Generator", given: int | None) -> int:

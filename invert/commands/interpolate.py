@@ -26,7 +26,7 @@ __all__ = ["interpolate"]
 _MAX_FRAMES = 100_000
 
 
-@click.command(short_help="Draw the way from one latent to another.")
+@click.command(short_help="Synthesise the way from one latent to another.")
 @options.network(required=True)
 @click.option("--from", "first", type=sheets.LATENT, metavar="LATENT", help="Where it begins.")
 @click.option("--to", "last", type=sheets.LATENT, metavar="LATENT", help="Where it ends.")
@@ -87,7 +87,7 @@ def interpolate(
     as_json: bool,
     quiet: bool,
 ) -> None:
-    """Draw the images between latents: on a sheet (--out), one by one (--frames), as a video (--video).
+    """Synthesise the images between latents: on a sheet (--out), one by one (--frames), as a video (--video).
 
     The way leads from --from to --to, or along all --keys (1,5,1 returns). The latents themselves look as 'invert
     generate' draws them. All frames have the same noise: with --noise random that of the first latent.
@@ -97,7 +97,7 @@ def interpolate(
     passed = _keys(first, last, keys)
     space = _space(space, passed)
     count = (len(passed) - 1) * (steps - 1) + 1
-    names = _hold_outputs(out, folder, video, count, overwrite)
+    names = _frame_names(out, folder, video, count, overwrite)
     with Output(as_json=as_json, quiet=quiet) as output:
         loaded = sheets.load_network(network_path, psi, cutoff, output)
         scale = sheets.scale_for(loaded.generator, scale)
@@ -109,11 +109,11 @@ def interpolate(
         if out is not None:
             strip.check_size(side, scale)
         sources = sheets.find(passed, loaded, class_index, output)
-        draw = sheets.drawer(loaded.generator, noise, output.drawing_progress(count), psi, cutoff)
+        synthesise = sheets.synthesiser(loaded.generator, noise, output.drawing_progress(count), psi, cutoff)
         with contextlib.ExitStack() as stack:
             show = _video(stack, video, side, scale, rate)
             for number, frame in enumerate(_frames(sources, steps, space, loaded, class_index)):
-                image = draw(frame.ws, sources[0].seed)
+                image = synthesise(frame.ws, sources[0].seed)
                 show(image)
                 strip.add(frame, image)
                 if names:
@@ -123,9 +123,9 @@ def interpolate(
         for path in set(_earlier_frames(folder)) - set(names):
             path.unlink(missing_ok=True)  # of a longer way: they would go on with this one
         if out is not None:
-            from invert.sheets.layout import draw_sheet
+            from invert.sheets.layout import lay_out_sheet
 
-            sheets.write_image(out, draw_sheet([strip.grid([s.label for s in sources], space)], scale))
+            sheets.write_image(out, lay_out_sheet([strip.grid([s.label for s in sources], space)], scale))
         written = {name: str(path) for name, path in (("out", out), ("folder", folder), ("video", video)) if path}
         labels = [source.label for source in sources]
         record = {"type": "summary", "code": "done", "frames": count, "keys": labels, "space": space, **written}
@@ -150,19 +150,19 @@ def _space(given: "Space | None", keys: Sequence[Reference]) -> "Space":
     return given or ("z" if projection is None else "w")
 
 
-def _hold_outputs(out: Path | None, folder: Path | None, video: Path | None, count: int, overwrite: bool) -> list[Path]:
-    """Hold what will be written against what is there, and return the names of the frames."""
+def _frame_names(out: Path | None, folder: Path | None, video: Path | None, count: int, overwrite: bool) -> list[Path]:
+    """Check the files that will be written, and return the names of the frames."""
     if out is None and folder is None and video is None:
         advice = "Add --out FILE.png, --frames DIR or --video FILE.mp4."
         raise UsageError("no output was named", advice=advice)
     if count > _MAX_FRAMES:
         raise UsageError(f"{count} frames are more than {_MAX_FRAMES}", advice="Ask for fewer --steps.")
     names = [] if folder is None else [folder / f"frame{number:05d}.png" for number in range(count)]
-    sheets.hold_outputs([*_earlier_frames(folder), *names, *([out] if out else [])], ".png", overwrite)
+    sheets.check_outputs([*_earlier_frames(folder), *names, *([out] if out else [])], ".png", overwrite)
     if video is not None:
         from invert.images.video import require_av
 
-        sheets.hold_outputs([video], ".mp4", overwrite)
+        sheets.check_outputs([video], ".mp4", overwrite)
         require_av()
     return names
 

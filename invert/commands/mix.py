@@ -47,21 +47,21 @@ def mix(
     as_json: bool,
     quiet: bool,
 ) -> None:
-    """Draw a table of images that mix the styles of two latents.
+    """Synthesise a table of images that mix the styles of two latents.
 
     Each image has the named --styles of the source at the top of its column, and all other styles and the noise of
     the source at the left of its row: sources B and A of Karras et al. 2019, figure 3.
 
     LATENTS are seeds (5, 7-9) and projections (photo.npz, latents.h5:3), with commas between them.
     """
-    sheets.hold_outputs([out], ".png", overwrite)
+    sheets.check_outputs([out], ".png", overwrite)
     with Output(as_json=as_json, quiet=quiet) as output:
         loaded = sheets.load_network(network_path, psi, cutoff, output)
         generator = loaded.generator
         far = next((style for style in styles if style >= generator.num_ws), None)
         if far is not None:
             raise UsageError(f"--styles {far}: the network has {generator.num_ws} styles, 0 to {generator.num_ws - 1}")
-        from invert.sheets.layout import check_size, draw_sheet
+        from invert.sheets.layout import check_size, lay_out_sheet
         from invert.sheets.mixing import mixing_grid
 
         scale = sheets.scale_for(generator, scale)
@@ -69,8 +69,8 @@ def mix(
         found = sheets.find((*rows, *cols), loaded, class_index, output)
         left, top = found[: len(rows)], found[len(rows) :]
         progress = output.drawing_progress((len(rows) + 1) * (len(cols) + 1) - 1)
-        draw = sheets.drawer(generator, noise, progress, psi, cutoff)
-        sheets.write_image(out, draw_sheet([mixing_grid(left, top, styles, draw)], scale))
+        synthesise = sheets.synthesiser(generator, noise, progress, psi, cutoff)
+        sheets.write_image(out, lay_out_sheet([mixing_grid(left, top, styles, synthesise)], scale))
         record = {
             "type": "summary",
             "code": "done",

@@ -12,7 +12,7 @@ from invert.sheets.references import Reference
 __all__ = ["noise"]
 
 
-@click.command(short_help="Draw what noise does: figures 4 and 5 of StyleGAN.")
+@click.command(short_help="Synthesise what noise does: figures 4 and 5 of StyleGAN.")
 @options.network(required=True)
 @click.option("--seed", "latent", required=True, type=sheets.LATENT, metavar="LATENT", help="What to draw.")
 @click.option(
@@ -55,7 +55,7 @@ def noise(
     as_json: bool,
     quiet: bool,
 ) -> None:
-    """Draw one latent with other noise, and with noise in some layers only.
+    """Synthesise one latent with other noise, and with noise in some layers only.
 
     The sheet has realisations of the noise; images with noise in all, no, only the fine and only the coarse inputs;
     below each the standard deviation of every pixel (Karras et al. 2019, figures 4 and 5). Realisation K is the noise
@@ -63,13 +63,13 @@ def noise(
 
     LATENT is a seed (5) or a projection (photo.npz, latents.h5:3).
     """
-    sheets.hold_outputs([out], ".png", overwrite)
+    sheets.check_outputs([out], ".png", overwrite)
     with Output(as_json=as_json, quiet=quiet) as output:
         loaded = sheets.load_network(network_path, psi, cutoff, output)
         generator = loaded.generator
         (source,) = sheets.find([latent], loaded, class_index, output)
 
-        from invert.sheets.layout import check_size, draw_sheet
+        from invert.sheets.layout import check_size, lay_out_sheet
         from invert.sheets.noise_inputs import NoiseStudy, effect_grid, realisation_grid, split_layers
 
         sizes = generator.synthesis.noise_sizes
@@ -83,7 +83,7 @@ def noise(
         images = list(study.images(layers.choices["all"], shown))
         spreads = {name: study.spread(chosen) for name, chosen in layers.choices.items()}
         grids = [realisation_grid(source.label, images), effect_grid(spreads, layers, count)]
-        sheets.write_image(out, draw_sheet(grids, scale))
+        sheets.write_image(out, lay_out_sheet(grids, scale))
         largest = {name: float(spread.deviation.max()) for name, spread in spreads.items()}
         mean = {name: float(spread.deviation.mean()) for name, spread in spreads.items()}
         record = {

@@ -35,7 +35,7 @@ class _Psis(click.ParamType[tuple[float, ...]]):
         return psis
 
 
-@click.command(short_help="Draw latents at several truncations: figure 8 of StyleGAN.")
+@click.command(short_help="Synthesise latents at several truncations: figure 8 of StyleGAN.")
 @options.network(required=True)
 @click.option("--seeds", required=True, type=sheets.LATENTS, metavar="LATENTS", help="A row for each.")
 @click.option(
@@ -68,26 +68,26 @@ def truncate(
     as_json: bool,
     quiet: bool,
 ) -> None:
-    """Draw a table of latents at several truncations towards the mean w.
+    """Synthesise a table of latents at several truncations towards the mean w.
 
     Each image is drawn from w_avg + psi (w - w_avg): Karras et al. 2019, figure 8. A projection's w is truncated as
     that of a seed is.
 
     LATENTS are seeds (5, 7-9) and projections (photo.npz, latents.h5:3), with commas between them.
     """
-    sheets.hold_outputs([out], ".png", overwrite)
+    sheets.check_outputs([out], ".png", overwrite)
     with Output(as_json=as_json, quiet=quiet) as output:
         loaded = sheets.load_network(network_path, 1.0, cutoff, output)
         generator = loaded.generator
         sources = sheets.find(seeds, loaded, class_index, output)
 
-        from invert.sheets.layout import check_size, draw_sheet
+        from invert.sheets.layout import check_size, lay_out_sheet
         from invert.sheets.mixing import truncation_grid
 
         scale = sheets.scale_for(generator, scale)
         check_size(len(seeds), len(psis), generator.config.synthesis.img_resolution, scale)
-        draw = sheets.drawer(generator, noise, output.drawing_progress(len(seeds) * len(psis)))
-        sheets.write_image(out, draw_sheet([truncation_grid(generator, sources, psis, cutoff, draw)], scale))
+        synthesise = sheets.synthesiser(generator, noise, output.drawing_progress(len(seeds) * len(psis)))
+        sheets.write_image(out, lay_out_sheet([truncation_grid(generator, sources, psis, cutoff, synthesise)], scale))
         record = {
             "type": "summary",
             "code": "done",

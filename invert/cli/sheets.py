@@ -55,7 +55,7 @@ scale = click.option(
     "--scale",
     type=click.IntRange(1, 64),
     metavar="K",
-    help="Synthesise each pixel of the network as K x K.  [default: 128 px an image, or more]",
+    help="Draw each pixel of the network as K x K.  [default: 128 px an image, or more]",
 )
 
 

@@ -26,7 +26,7 @@ __all__ = ["interpolate"]
 _MAX_FRAMES = 100_000
 
 
-@click.command(short_help="Synthesise the way from one latent to another.")
+@click.command(short_help="Draw the way from one latent to another.")
 @options.network(required=True)
 @click.option("--from", "first", type=sheets.LATENT, metavar="LATENT", help="Where it begins.")
 @click.option("--to", "last", type=sheets.LATENT, metavar="LATENT", help="Where it ends.")
@@ -87,7 +87,7 @@ def interpolate(
     as_json: bool,
     quiet: bool,
 ) -> None:
-    """Synthesise the images between latents: on a sheet (--out), one by one (--frames), as a video (--video).
+    """Draw the images between latents: on a sheet (--out), one by one (--frames), as a video (--video).
 
     The way leads from --from to --to, or along all --keys (1,5,1 returns). The latents themselves look as 'invert
     generate' draws them. All frames have the same noise: with --noise random that of the first latent.

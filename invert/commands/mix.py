@@ -47,7 +47,7 @@ def mix(
     as_json: bool,
     quiet: bool,
 ) -> None:
-    """Synthesise a table of images that mix the styles of two latents.
+    """Draw a table of images that mix the styles of two latents.
 
     Each image has the named --styles of the source at the top of its column, and all other styles and the noise of
     the source at the left of its row: sources B and A of Karras et al. 2019, figure 3.

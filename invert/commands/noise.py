@@ -12,7 +12,7 @@ from invert.sheets.references import Reference
 __all__ = ["noise"]
 
 
-@click.command(short_help="Synthesise what noise does: figures 4 and 5 of StyleGAN.")
+@click.command(short_help="Draw what noise does: figures 4 and 5 of StyleGAN.")
 @options.network(required=True)
 @click.option("--seed", "latent", required=True, type=sheets.LATENT, metavar="LATENT", help="What to draw.")
 @click.option(
@@ -55,7 +55,7 @@ def noise(
     as_json: bool,
     quiet: bool,
 ) -> None:
-    """Synthesise one latent with other noise, and with noise in some layers only.
+    """Draw one latent with other noise, and with noise in some layers only.
 
     The sheet has realisations of the noise; images with noise in all, no, only the fine and only the coarse inputs;
     below each the standard deviation of every pixel (Karras et al. 2019, figures 4 and 5). Realisation K is the noise

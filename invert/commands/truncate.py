@@ -35,7 +35,7 @@ class _Psis(click.ParamType[tuple[float, ...]]):
         return psis
 
 
-@click.command(short_help="Synthesise latents at several truncations: figure 8 of StyleGAN.")
+@click.command(short_help="Draw latents at several truncations: figure 8 of StyleGAN.")
 @options.network(required=True)
 @click.option("--seeds", required=True, type=sheets.LATENTS, metavar="LATENTS", help="A row for each.")
 @click.option(
@@ -68,7 +68,7 @@ def truncate(
     as_json: bool,
     quiet: bool,
 ) -> None:
-    """Synthesise a table of latents at several truncations towards the mean w.
+    """Draw a table of latents at several truncations towards the mean w.
 
     Each image is drawn from w_avg + psi (w - w_avg): Karras et al. 2019, figure 8. A projection's w is truncated as
     that of a seed is.

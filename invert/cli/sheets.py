@@ -20,19 +20,19 @@ if TYPE_CHECKING:
 
     from generator.files.reading import LoadedNetwork
     from generator.networks import Generator
-    from invert.sheets.layout import Draw
+    from invert.sheets.layout import Synthesise
     from invert.sheets.sources import Source
 
 __all__ = [
     "LATENT",
     "LATENTS",
     "check_outputs",
-    "drawer",
     "find",
     "load_network",
     "out",
     "scale",
     "scale_for",
+    "synthesiser",
     "write_image",
 ]
 
@@ -126,21 +126,21 @@ def find(
     return find_sources(references, loaded, class_index, output.warning)
 
 
-def drawer(
+def synthesiser(
     generator: "Generator", noise: str, progress: ImageProgress, psi: float = 1.0, cutoff: int | None = None
-) -> "Draw":
-    """Return the function that synthesises an image of truncated styles, as `invert generate` does, and counts it."""
+) -> "Synthesise":
+    """Return what synthesises and counts an image of truncated styles, as `invert generate` does."""
     import torch
 
     from invert.projection.latents import draw_image
 
-    def draw(ws: torch.Tensor, seed: int) -> "NDArray[np.uint8]":
+    def synthesise(ws: torch.Tensor, seed: int) -> "NDArray[np.uint8]":
         with torch.inference_mode():
             image = draw_image(generator, generator.truncate(ws, psi, cutoff), noise, seed)
         progress.step()
         return image
 
-    return draw
+    return synthesise
 
 
 def scale_for(generator: "Generator", given: int | None) -> int:

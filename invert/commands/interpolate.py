@@ -113,7 +113,7 @@ def interpolate(
     passed = _keys(first, last, keys)
     space = _space(space, passed)
     count = (len(passed) - 1) * (steps - 1) + 1
-    names = _check_outputs(out, folder, video, count, overwrite)
+    names = _frame_names(out, folder, video, count, overwrite)
     with Output(as_json=as_json, quiet=quiet) as output:
         loaded = sheets.load_network(network_path, cutoff, output)
         scale = sheets.scale_for(loaded.generator, scale)
@@ -125,11 +125,11 @@ def interpolate(
         if out is not None:
             strip.check_size(side, scale)
         sources = sheets.find(passed, loaded, class_index, output)
-        draw = sheets.drawer(loaded.generator, noise, output.image_progress(count), psi, cutoff)
+        synthesise = sheets.synthesiser(loaded.generator, noise, output.image_progress(count), psi, cutoff)
         with contextlib.ExitStack() as stack:
             show = _video(stack, video, side, scale, rate)
             for number, frame in enumerate(_frames(sources, steps, space, loaded, class_index)):
-                image = draw(frame.ws, sources[0].seed)
+                image = synthesise(frame.ws, sources[0].seed)
                 show(image)
                 strip.add(frame, image)
                 if names:
@@ -139,9 +139,9 @@ def interpolate(
         for path in set(_earlier_frames(folder)) - set(names):
             path.unlink(missing_ok=True)  # of a longer way: they would go on with this one
         if out is not None:
-            from invert.sheets.layout import draw_sheet
+            from invert.sheets.layout import lay_out_sheet
 
-            sheets.write_image(out, draw_sheet([strip.grid([s.label for s in sources], space)], scale))
+            sheets.write_image(out, lay_out_sheet([strip.grid([s.label for s in sources], space)], scale))
         written = {name: str(path) for name, path in (("out", out), ("folder", folder), ("video", video)) if path}
         labels = [source.label for source in sources]
         record = {"type": "summary", "code": "done", "frames": count, "keys": labels, "space": space, **written}
@@ -166,10 +166,8 @@ def _space(given: "Space | None", keys: Sequence[Reference]) -> "Space":
     return given or ("z" if projection is None else "w")
 
 
-def _check_outputs(
-    out: Path | None, folder: Path | None, video: Path | None, count: int, overwrite: bool
-) -> list[Path]:
-    """Check that what will be written is not there yet, and return the names of the frames."""
+def _frame_names(out: Path | None, folder: Path | None, video: Path | None, count: int, overwrite: bool) -> list[Path]:
+    """Check the files that will be written, and return the names of the frames."""
     if out is None and folder is None and video is None:
         advice = "Add --out FILE.png, --frames DIR or --video FILE.mp4."
         raise UsageError("no output was named", advice=advice)

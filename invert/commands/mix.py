@@ -65,7 +65,7 @@ def mix(
         far = next((style for style in styles if style >= generator.num_ws), None)
         if far is not None:
             raise UsageError(f"--styles {far}: the network has {generator.num_ws} styles, 0 to {generator.num_ws - 1}")
-        from invert.sheets.layout import check_size, draw_sheet
+        from invert.sheets.layout import check_size, lay_out_sheet
         from invert.sheets.mixing import mixing_grid
 
         scale = sheets.scale_for(generator, scale)
@@ -73,8 +73,8 @@ def mix(
         found = sheets.find((*rows, *cols), loaded, class_index, output)
         left, top = found[: len(rows)], found[len(rows) :]
         progress = output.image_progress((len(rows) + 1) * (len(cols) + 1) - 1)
-        draw = sheets.drawer(generator, noise, progress, psi, cutoff)
-        sheets.write_image(out, draw_sheet([mixing_grid(left, top, styles, draw)], scale))
+        synthesise = sheets.synthesiser(generator, noise, progress, psi, cutoff)
+        sheets.write_image(out, lay_out_sheet([mixing_grid(left, top, styles, synthesise)], scale))
         record = {
             "type": "summary",
             "code": "done",

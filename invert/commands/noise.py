@@ -83,7 +83,7 @@ def noise(
         generator = loaded.generator
         (source,) = sheets.find([latent], loaded, class_index, output)
 
-        from invert.sheets.layout import check_size, draw_sheet
+        from invert.sheets.layout import check_size, lay_out_sheet
         from invert.sheets.noise_inputs import NoiseStudy, effect_grid, realisation_grid, split_layers
 
         sizes = generator.synthesis.noise_sizes
@@ -97,7 +97,7 @@ def noise(
         images = list(study.images(layers.choices["all"], shown))
         spreads = {name: study.spread(chosen) for name, chosen in layers.choices.items()}
         grids = [realisation_grid(source.label, images), effect_grid(spreads, layers, count)]
-        sheets.write_image(out, draw_sheet(grids, scale))
+        sheets.write_image(out, lay_out_sheet(grids, scale))
         largest = {name: float(spread.deviation.max()) for name, spread in spreads.items()}
         mean = {name: float(spread.deviation.mean()) for name, spread in spreads.items()}
         record = {

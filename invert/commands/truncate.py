@@ -87,13 +87,13 @@ def truncate(
         generator = loaded.generator
         sources = sheets.find(seeds, loaded, class_index, output)
 
-        from invert.sheets.layout import check_size, draw_sheet
+        from invert.sheets.layout import check_size, lay_out_sheet
         from invert.sheets.mixing import truncation_grid
 
         scale = sheets.scale_for(generator, scale)
         check_size(len(seeds), len(psis), generator.config.synthesis.img_resolution, scale)
-        draw = sheets.drawer(generator, noise, output.image_progress(len(seeds) * len(psis)))
-        sheets.write_image(out, draw_sheet([truncation_grid(generator, sources, psis, cutoff, draw)], scale))
+        synthesise = sheets.synthesiser(generator, noise, output.image_progress(len(seeds) * len(psis)))
+        sheets.write_image(out, lay_out_sheet([truncation_grid(generator, sources, psis, cutoff, synthesise)], scale))
         record = {
             "type": "summary",
             "code": "done",

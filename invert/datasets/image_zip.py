@@ -43,7 +43,18 @@ _DEFLATE_HEAD = 1024
 
 
 class ZipMember(NamedTuple):
-    """A file in a zip. `end` is where the next member, or the directory, starts."""
+    """A file in a zip.
+
+    Attributes:
+        name: Its path in the zip.
+        raw_name: The bytes of that path, as they stand in the zip.
+        offset: Where it starts, in bytes from the start of the zip.
+        end: Where the next member, or the directory, starts.
+        packed: Size in the zip in bytes.
+        size: Size of its content in bytes.
+        crc: CRC-32 of its content.
+        method: 0 stored, 8 deflated.
+    """
 
     name: str
     raw_name: bytes
@@ -73,8 +84,8 @@ def _pread(descriptor: int, offset: int, size: int) -> bytes:
 class ImageZip:
     """An open zip: its images, in the order of the bytes of their names, and its dataset.json.
 
-    Left out without a word: folders, names of which a part starts with a dot, what lies in `__MACOSX`, and
-    files without one of `invert.images.formats.EXTENSIONS`. Several threads may read at once.
+    Folders, names of which a part starts with a dot, what lies in `__MACOSX`, and files without one of
+    `invert.images.formats.EXTENSIONS` are left out without a word. Several threads may read at once.
 
     Raises:
         NoInputError: It is no zip, cut off, damaged, or made as only a trap is.
@@ -153,7 +164,7 @@ def _read_directory(descriptor: int, path: Path) -> list[ZipMember]:
     """Return all members of a zip, folders included.
 
     Args:
-        descriptor: Of the open file.
+        descriptor: Descriptor of the open file.
         path: What messages call it.
 
     Raises:
@@ -291,7 +302,7 @@ class _Directory:
 
 
 def _wide(extra: bytes, packed: int, size: int, offset: int) -> tuple[int, int, int]:
-    """Return the three numbers, those that do not fit 32 bits from the extra field that has them in 64."""
+    """Return the three numbers, taken from the extra field with 64 bits where 32 are too few."""
     values = {"size": size, "packed": packed, "offset": offset}
     wanted = [key for key, value in values.items() if value == 0xFFFFFFFF]
     position = 0

@@ -22,8 +22,8 @@ class Uniformity:
     """Looks at images one by one.
 
     Args:
-        side: What width and height must be; None: those of the first that is a square of a possible size.
-        channels: What the number of channels must be, 1 or 3; None: that of the first.
+        side: Width and height that every image must have; None: as the first that is a square of a possible size.
+        channels: Number of channels that every image must have, 1 or 3; None: as the first image.
         any_square: Every square fits, since all are resized.
         any_shape: Everything fits, since all are cropped and resized.
         any_channels: Every number of channels fits, since all are converted.

@@ -44,7 +44,18 @@ class DatasetSettings:
 
 @dataclass(frozen=True)
 class DatasetSummary:
-    """What was written; `enlarged` counts images that were smaller and are not padded."""
+    """What was written.
+
+    Attributes:
+        images: Number of images in the zip.
+        resolution: Their side in pixels.
+        channels: Their channels, 1 or 3.
+        classes: Number of classes; None without labels.
+        skipped: Number of images that could not be used.
+        enlarged: Number of images that were smaller and are not padded.
+        bytes: Size of the zip.
+        sha256: sha256 of the zip.
+    """
 
     images: int
     resolution: int

@@ -22,11 +22,10 @@ class ZipWriter:
     """A zip in the making.
 
     Args:
-        file: Where it goes; written to from its position, which must be its start, onwards.
+        file: The file that it goes to, at its start.
 
     Attributes:
-        size: Bytes written so far.
-        sha256: Of all that was written so far.
+        size: Number of bytes written so far.
     """
 
     def __init__(self, file: BinaryIO) -> None:
@@ -38,6 +37,7 @@ class ZipWriter:
 
     @property
     def sha256(self) -> str:
+        """The sha256 of all that was written so far."""
         return self._hash.hexdigest()
 
     def add(self, name: str, data: bytes) -> None:

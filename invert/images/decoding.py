@@ -12,14 +12,14 @@ from invert.errors import ImageError
 from invert.images.containers import Container, orientation
 from invert.images.formats import FORMATS, ImageFormat, parse
 
-__all__ = ["CHANNELS", "Decoded", "ImagePolicy", "decode", "fit", "to_png_bytes"]
+__all__ = ["CHANNELS", "Decoded", "ImagePolicy", "decode", "fit", "in_channels", "to_png_bytes"]
 
 CHANNELS = (1, 3, 4)
 POLICY_VERSION = 1
 
 _BACKGROUNDS = {"black": (0, 0, 0), "white": (255, 255, 255)}
 
-# What `convert` takes; of files, Pillow makes no others.
+# What `in_channels` takes; Pillow makes no other modes of the files that are read.
 _MODES = frozenset({"1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr", "I;16"})
 
 # What undoes each EXIF orientation (TIFF 6.0, tag 274).
@@ -141,7 +141,7 @@ def decode(data: bytes, channels: int, policy: ImagePolicy | None = None) -> Dec
     return Decoded(image, kind.name, tuple(remarks.warnings), tuple(remarks.notes))
 
 
-def convert(image: Image.Image, channels: int, policy: ImagePolicy | None = None) -> Decoded:
+def in_channels(image: Image.Image, channels: int, policy: ImagePolicy | None = None) -> Decoded:
     """Bring an image that is in memory to the channels asked for, as `decode` does with an image file.
 
     Args:

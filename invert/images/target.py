@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from invert.errors import ImageError, UnreadableError
 from invert.images.arrays import ImageLike, to_pil
-from invert.images.decoding import Decoded, ImagePolicy, convert, decode, fit
+from invert.images.decoding import Decoded, ImagePolicy, decode, fit, in_channels
 from invert.images.formats import format_named
 from invert.images.opening import read_regular
 
@@ -109,7 +109,7 @@ def target_of(
     path = Path(name)
     try:
         opened = to_pil(image)
-        decoded = convert(opened, channels, policy)
+        decoded = in_channels(opened, channels, policy)
         return _target(decoded, resolution, path, pixel_sha256(np.asarray(opened)))
     except ImageError as error:
         error.path = path

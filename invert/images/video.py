@@ -13,7 +13,7 @@ __all__ = ["VideoWriter", "require_av"]
 
 
 def require_av() -> None:
-    """Hold that videos can be written here, before anything is drawn for one.
+    """Check that videos can be written here, before anything is synthesised for one.
 
     Raises:
         UsageError: PyAV is not installed.
@@ -30,8 +30,8 @@ class VideoWriter:
     """Write an MP4 frame by frame; the file is whole when the block ends well.
 
     Args:
-        file: Open for writing in binary mode, and seekable: lengths are filled in at the end.
-        side: Of the square frames in pixels; even, for the colours have half the resolution.
+        file: A file open for writing in binary mode, and seekable: lengths are filled in at the end.
+        side: Side of the square frames in pixels; even, for the colours have half the resolution.
         rate: Frames per second.
     """
 
@@ -40,7 +40,7 @@ class VideoWriter:
 
         self._av = av
         self._container: Any = av.open(file, "w", format="mp4")
-        # Near to what was drawn: at the usual quality small images lose their texture.
+        # Near to what was synthesised: at the usual quality small images lose their texture.
         self._stream: Any = self._container.add_stream("libx264", rate=rate, options={"crf": "16"})
         self._stream.width = self._stream.height = side
         self._stream.pix_fmt = "yuv420p"
@@ -56,6 +56,6 @@ class VideoWriter:
         self._container.close()
 
     def write(self, image: NDArray[np.uint8]) -> None:
-        """Add a frame `[side, side, 3]`."""
+        """Add a frame, uint8 `[side, side, 3]`."""
         frame = self._av.VideoFrame.from_ndarray(np.ascontiguousarray(image), format="rgb24")
         self._container.mux(self._stream.encode(frame))

@@ -27,7 +27,7 @@ def loss_blocks(ticks: Sequence[Tick]) -> Iterator[Block]:
         else "A discriminator that cannot tell real from generated images has the loss 2 ln 2 = 1.39 and leaves the"
         " generator ln 2 = 0.69."
     )
-    yield Paragraph(f"Each point is the mean over a tick. {meaning} A wide range is drawn on a logarithmic scale.")
+    yield Paragraph(f"Each point is the mean over a tick. {meaning} A wide range is plotted on a logarithmic scale.")
     adversarial = {"generator": "generator", "discriminator": "discriminator"}
     figures = [
         _curves(ticks, adversarial, "loss", "WGAN losses." if wgan else "Non-saturating logistic losses."),
@@ -42,12 +42,12 @@ def loss_blocks(ticks: Sequence[Tick]) -> Iterator[Block]:
         ),
         _curves(ticks, {"path_length_average": "a"}, "average a", "Running average a of the path length |Jᵀy|."),
     ]
-    drawn = [figure for figure in figures if figure is not None]
-    yield Gallery(drawn) if drawn else Paragraph("The log has none.")
+    plotted = [figure for figure in figures if figure is not None]
+    yield Gallery(plotted) if plotted else Paragraph("The log has none.")
 
 
 def growth_blocks(ticks: Sequence[Tick]) -> Iterator[Block]:
-    """Show when each resolution began and was whole; nothing of a network that does not grow."""
+    """Show when each resolution began and was whole; nothing for a network that does not grow."""
     first: dict[int, Tick] = {}
     whole: dict[int, Tick] = {}
     for tick in ticks:
@@ -103,7 +103,7 @@ def _curves(
 
 
 def share_blocks(snapshots: Sequence[Tick]) -> Iterator[Block]:
-    """Show how much each resolution's tRGB adds to what the generator draws."""
+    """Show how much each resolution's tRGB adds to what the generator synthesises."""
     from invert.report.curves import draw_shares
 
     points = [(tick, tick.shares) for tick in snapshots if tick.shares is not None]
@@ -111,8 +111,8 @@ def share_blocks(snapshots: Sequence[Tick]) -> Iterator[Block]:
         yield Paragraph("The log has none: they are measured at snapshots, of networks with one tRGB per resolution.")
         return
     yield Paragraph(
-        "How much the tRGB layer of each resolution adds to what the generator draws: its share in the sum of their"
-        " standard deviations, as in figure 8 of Karras et al. 2020, Analyzing and Improving the Image Quality of"
+        "How much the tRGB layer of each resolution adds to what the generator synthesises: its share in the sum of"
+        " their standard deviations, as in figure 8 of Karras et al. 2020, Analyzing and Improving the Image Quality of"
         " StyleGAN. Training is expected to turn from low to high resolutions."
     )
     resolutions = sorted({resolution for _, shares in points for resolution in shares})

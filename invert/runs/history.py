@@ -216,7 +216,7 @@ def _shares(values: Any) -> Mapping[int, float] | None:
         raise ValueError("resolution_shares are not shares by resolution")
     shares = {int(name): _number(value) for name, value in values.items()}
     total = sum(shares.values())
-    # A network that draws nothing, or no numbers, has no shares.
+    # A network whose images are flat, or no numbers, has no shares.
     if not (0 < total < math.inf and min(shares.values()) >= 0):
         return None
     return {resolution: shares[resolution] / total for resolution in sorted(shares)}

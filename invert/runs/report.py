@@ -1,4 +1,4 @@
-"""A training run as one HTML page: how far it is, what it draws, its losses over training, and its settings.
+"""A training run as one HTML page: how far it is, its samples, its losses over training, and its settings.
 
 Reference: Karras et al. 2020; the shares of the resolutions are its figure 8.
 """
@@ -114,7 +114,7 @@ def _summary(history: TrainingHistory) -> Iterator[Block]:
     if broken:
         yield Paragraph(f"Ticks with a number that is not finite: {broken}. The curves have gaps there.", notice=True)
     if history.thinned:
-        yield Paragraph("The log is very long: of its older part, not every tick is drawn.")
+        yield Paragraph("The log is very long: of its older part, not every tick is plotted.")
 
 
 class _Images:
@@ -147,7 +147,7 @@ class _Images:
         if pair:
             yield Gallery(pair)
         if len(self._fakes) > 1:
-            yield Paragraph("The same latents earlier in training, drawn by the averaged generator:")
+            yield Paragraph("The same latents earlier in training, synthesised by the averaged generator:")
             yield Gallery(self._fakes[:-1], small=True)
         for line in self.missing:
             yield Paragraph(f"{line}.", notice=True)

@@ -1,6 +1,6 @@
 """Labelled tables of images as one image; the images stay as they are to the pixel, enlarged by whole factors.
 
-Import this module where a sheet is drawn: it brings matplotlib, for its font and its colours.
+Import this module where a sheet is laid out: it brings matplotlib, for its font and its colours.
 """
 
 from collections.abc import Callable, Sequence
@@ -18,9 +18,9 @@ from invert.errors import UsageError
 from invert.images.arrays import Pixels, enlarge, to_rgb
 from invert.report.theme import LIGHT
 
-__all__ = ["Draw", "Grid", "Legend", "check_size", "draw_sheet", "fitting_scale", "heat"]
+__all__ = ["Grid", "Legend", "Synthesise", "check_size", "fitting_scale", "heat", "lay_out_sheet"]
 
-Draw = Callable[[Tensor, int], NDArray[np.uint8]]
+Synthesise = Callable[[Tensor, int], NDArray[np.uint8]]
 """Synthesises the image `[H, W, C]` of styles `[1, num_ws, w_dim]`, with the random noise of a seed."""
 
 _VISIBLE = 128  # px
@@ -96,7 +96,7 @@ def heat(values: NDArray[np.floating]) -> Pixels:
     return np.asarray(np.floor(colours * 255 + 0.5), np.uint8)
 
 
-def draw_sheet(grids: Sequence[Grid], scale: int) -> Pixels:
+def lay_out_sheet(grids: Sequence[Grid], scale: int) -> Pixels:
     """Lay tables out below each other on white.
 
     Args:
@@ -197,7 +197,7 @@ class _Table:
         return lines * self._pen.line + self._pen.gap + self._y[-1]
 
     def paint(self, sheet: Image.Image, top: int, width: int) -> None:
-        """Draw the table on a sheet, the title's first line at `top`."""
+        """Synthesise the table on a sheet, the title's first line at `top`."""
         pen, left = self._pen, self._pen.margin + self._left
         for line in pen.wrap(self._grid.title, width):
             pen.write(sheet, (pen.margin, top), line, LIGHT.ink, "la")

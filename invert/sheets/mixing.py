@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from torch import Tensor
 
 from generator.networks import Generator
-from invert.sheets.layout import Draw, Grid
+from invert.sheets.layout import Grid, Synthesise
 from invert.sheets.sources import Source
 
 __all__ = ["mix_styles", "mixing_grid", "range_text", "truncation_grid"]
@@ -27,19 +27,21 @@ def mix_styles(rest: Tensor, named: Tensor, layers: Sequence[int]) -> Tensor:
     return mixed
 
 
-def mixing_grid(rows: Sequence[Source], columns: Sequence[Source], layers: Sequence[int], draw: Draw) -> Grid:
+def mixing_grid(
+    rows: Sequence[Source], columns: Sequence[Source], layers: Sequence[int], synthesise: Synthesise
+) -> Grid:
     """Return the table of figure 3: the sources at its edges, between them what becomes of each pair.
 
     Args:
         rows: Sources A, on the left: they give the styles that are not named, and the noise.
         columns: Sources B, above: they give the named styles.
         layers: See `mix_styles`.
-        draw: Called once for each image, row by row.
+        synthesise: Called once for each image, row by row.
     """
-    cells = [[None, *(draw(column.ws, column.seed) for column in columns)]]
+    cells = [[None, *(synthesise(column.ws, column.seed) for column in columns)]]
     for row in rows:
-        mixed = [draw(mix_styles(row.ws, column.ws, layers), row.seed) for column in columns]
-        cells.append([draw(row.ws, row.seed), *mixed])
+        mixed = [synthesise(mix_styles(row.ws, column.ws, layers), row.seed) for column in columns]
+        cells.append([synthesise(row.ws, row.seed), *mixed])
     title = f"Styles {range_text(layers)} of the source above; all others, and the noise, of the source on the left"
     columns_text = ["", *(column.label for column in columns)]
     return Grid(title, cells, columns_text, ["", *(row.label for row in rows)], has_sources=True)
@@ -57,7 +59,7 @@ def range_text(numbers: Sequence[int]) -> str:
 
 
 def truncation_grid(
-    generator: Generator, sources: Sequence[Source], psis: Sequence[float], cutoff: int | None, draw: Draw
+    generator: Generator, sources: Sequence[Source], psis: Sequence[float], cutoff: int | None, synthesise: Synthesise
 ) -> Grid:
     """Return the table of figure 8: a row for each latent, a column for each psi.
 
@@ -66,9 +68,11 @@ def truncation_grid(
         sources: The latents, at least one.
         psis: 1 leaves w as it is, 0 gives the mean, -1 the opposite of w.
         cutoff: Number of styles, from the coarsest, that are truncated; None is all.
-        draw: Called once for each image, row by row.
+        synthesise: Called once for each image, row by row.
     """
-    cells = [[draw(generator.truncate(source.ws, psi, cutoff), source.seed) for psi in psis] for source in sources]
+    cells = [
+        [synthesise(generator.truncate(source.ws, psi, cutoff), source.seed) for psi in psis] for source in sources
+    ]
     which = "" if cutoff is None else f", the {cutoff} coarsest of {generator.num_ws} styles"
     title = f"Truncation in W: w_avg + ψ (w - w_avg){which}"
     return Grid(title, cells, [f"ψ = {psi:g}" for psi in psis], [source.label for source in sources])

@@ -19,11 +19,11 @@ __all__ = [
     "NoiseLayers",
     "NoiseStudy",
     "Spread",
-    "draw_with_noise",
     "effect_grid",
     "pixel_deviation",
     "realisation_grid",
     "split_layers",
+    "synthesise_with_noise",
 ]
 
 
@@ -79,8 +79,8 @@ def split_layers(sizes: Mapping[str, int], limit: int | None = None) -> NoiseLay
 
 
 @torch.inference_mode()
-def draw_with_noise(generator: Generator, ws: Tensor, layers: Collection[str], seed: int) -> Tensor:
-    """Draw `[1, C, H, W]` from styles with fresh noise in some inputs, none in the others.
+def synthesise_with_noise(generator: Generator, ws: Tensor, layers: Collection[str], seed: int) -> Tensor:
+    """Synthesise `[1, C, H, W]` from styles with fresh noise in some inputs, none in the others.
 
     Args:
         generator: The generator, in evaluation mode.
@@ -148,13 +148,13 @@ class NoiseStudy:
     def images(self, layers: Collection[str], count: int) -> Iterator[Tensor]:
         """Synthesise `count` realisations `[1, C, H, W]` with noise in some inputs."""
         for seed in range(count):
-            yield draw_with_noise(self._generator, self._ws, layers, seed)
+            yield synthesise_with_noise(self._generator, self._ws, layers, seed)
             self._on_image()
 
     def spread(self, layers: Collection[str]) -> Spread:
         """Return the first realisation, and how far all of them spread."""
         deviation = pixel_deviation(self.images(layers, self._needed(layers)))
-        return Spread(to_uint8(draw_with_noise(self._generator, self._ws, layers, 0))[0], deviation)
+        return Spread(to_uint8(synthesise_with_noise(self._generator, self._ws, layers, 0))[0], deviation)
 
     def _needed(self, layers: Collection[str]) -> int:
         # Without noise all images are the same one.

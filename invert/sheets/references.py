@@ -20,7 +20,11 @@ _HDF5 = (".h5", ".hdf5")
 
 @dataclass(frozen=True)
 class Seed:
-    """A latent z that is drawn from a seed in 0..2^32 - 1."""
+    """A latent z that is drawn with a seed.
+
+    Attributes:
+        number: The seed, 0 to 2^32 - 1.
+    """
 
     number: int
 
@@ -32,7 +36,12 @@ class Seed:
 
 @dataclass(frozen=True)
 class Projected:
-    """A w that `invert project` found: a .npz, or a row of an HDF5 file counted from 0."""
+    """A w that `invert project` found.
+
+    Attributes:
+        path: A .npz, or an HDF5 file.
+        row: Row of the HDF5 file, counted from 0; None for a .npz.
+    """
 
     path: Path
     row: int | None = None

@@ -1,4 +1,4 @@
-"""Latents to draw from: what seeds and earlier projections stand for in a network.
+"""Latents to synthesise: what seeds and earlier projections stand for in a network.
 
 "Source" is the word of Karras et al. 2019, figure 3.
 """
@@ -28,7 +28,7 @@ __all__ = ["Source", "find_sources"]
 
 @dataclass(frozen=True, eq=False)
 class Source:
-    """A latent to draw from.
+    """A latent to synthesise.
 
     Attributes:
         label: Which latent it is, for a person.

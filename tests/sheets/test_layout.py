@@ -7,7 +7,7 @@ import pytest
 
 from invert.errors import UsageError
 from invert.images.arrays import enlarge, to_rgb
-from invert.sheets.layout import Grid, Legend, check_size, draw_sheet, fitting_scale, heat
+from invert.sheets.layout import Grid, Legend, check_size, fitting_scale, heat, lay_out_sheet
 
 
 def image(seed: int, channels: int = 3, side: int = 8) -> Any:
@@ -28,7 +28,7 @@ def places(sheet: Any, part: Any) -> list[tuple[int, int]]:
 
 def test_images_are_there_to_the_pixel_in_rows_and_columns() -> None:
     cells = [[image(10 * i + k) for k in range(3)] for i in range(2)]
-    sheet = draw_sheet([Grid("title", cells, ["a", "b", "c"], ["one", "two"])], 2)
+    sheet = lay_out_sheet([Grid("title", cells, ["a", "b", "c"], ["one", "two"])], 2)
     found = [[places(sheet, enlarge(cell, 2)) for cell in row] for row in cells]
     assert all(len(place) == 1 for row in found for place in row)
     at = np.array(found)[:, :, 0]
@@ -40,20 +40,20 @@ def test_images_are_there_to_the_pixel_in_rows_and_columns() -> None:
 
 def test_sources_stand_apart() -> None:
     cells = [[None, image(1), image(2)], [image(3), image(4), image(5)]]
-    sheet = draw_sheet([Grid("", cells, ["", "a", "b"], ["", "c"], has_sources=True)], 1)
+    sheet = lay_out_sheet([Grid("", cells, ["", "a", "b"], ["", "c"], has_sources=True)], 1)
     (x3, x4, x5) = (places(sheet, cell)[0][1] for cell in cells[1])
     assert x4 - x3 > x5 - x4
 
 
 def test_tables_below_each_other_and_no_labels() -> None:
-    sheet = draw_sheet([Grid("one", [[image(0)]]), Grid("two", [[image(1), Legend("0", "9", "levels of 255")]])], 3)
+    sheet = lay_out_sheet([Grid("one", [[image(0)]]), Grid("two", [[image(1), Legend("0", "9", "levels of 255")]])], 3)
     first, second = places(sheet, enlarge(image(0), 3)), places(sheet, enlarge(image(1), 3))
     assert second[0][0] > first[0][0] + 24
 
 
 @pytest.mark.parametrize("label", ["", "x" * 500, "a\nb\nc", "ψ → 漢字 🎈", "\\x1b[2J", "a b" * 200])
 def test_any_label(label: str) -> None:
-    sheet = draw_sheet([Grid(label or "t", [[image(0)] * 2], [label] * 2, [label])], 2)
+    sheet = lay_out_sheet([Grid(label or "t", [[image(0)] * 2], [label] * 2, [label])], 2)
     assert len(places(sheet, enlarge(image(0), 2))) == 2
     assert sheet.shape[1] < 1000
 
@@ -66,7 +66,7 @@ def test_channels() -> None:
     assert (to_rgb(clear) == 255).all()
     clear[..., 3] = 255
     assert (to_rgb(clear) == clear[..., :3]).all()
-    assert places(draw_sheet([Grid("t", [[grey]])], 1), to_rgb(grey))
+    assert places(lay_out_sheet([Grid("t", [[grey]])], 1), to_rgb(grey))
 
 
 def test_heat_grows_lighter() -> None:

@@ -7,14 +7,14 @@ from torch import Tensor
 
 from generator.files.reading import LoadedNetwork
 from invert.projection.latents import draw_image
-from invert.sheets.layout import Draw, Grid
+from invert.sheets.layout import Grid, Synthesise
 from invert.sheets.mixing import mix_styles, mixing_grid, range_text, truncation_grid
 from invert.sheets.references import parse_references
 from invert.sheets.sources import Source, find_sources
 
 
 @pytest.fixture
-def draw(loaded: LoadedNetwork) -> Draw:
+def draw(loaded: LoadedNetwork) -> Synthesise:
     return lambda ws, seed: draw_image(loaded.generator, ws, "const", seed)
 
 
@@ -33,7 +33,7 @@ def test_mix_styles_takes_the_named_ones() -> None:
     assert not rest.any()
 
 
-def test_styles_of_one_source_alone_are_its_image(loaded: LoadedNetwork, found: list[Source], draw: Draw) -> None:
+def test_styles_of_one_source_alone_are_its_image(loaded: LoadedNetwork, found: list[Source], draw: Synthesise) -> None:
     rows, columns = found[:2], found[2:]
     layers = range(loaded.generator.num_ws)
     all_named = mixing_grid(rows, columns, list(layers), draw)
@@ -60,7 +60,7 @@ def test_a_mixed_image_has_the_noise_of_the_left_source(found: list[Source]) -> 
     assert seeds == [2, 3, 0, 0, 0, 1, 1, 1]
 
 
-def test_truncation(loaded: LoadedNetwork, found: list[Source], draw: Draw) -> None:
+def test_truncation(loaded: LoadedNetwork, found: list[Source], draw: Synthesise) -> None:
     generator = loaded.generator
     grid = truncation_grid(generator, found[:2], [1, 0.7, 0, -1], None, draw)
     mean = draw(generator.broadcast(generator.mapping.w_avg[None]), 0)
@@ -76,7 +76,7 @@ def test_truncation(loaded: LoadedNetwork, found: list[Source], draw: Draw) -> N
     assert list(grid.columns) == ["ψ = 1", "ψ = 0.7", "ψ = 0", "ψ = -1"]
 
 
-def test_cutoff(loaded: LoadedNetwork, found: list[Source], draw: Draw) -> None:
+def test_cutoff(loaded: LoadedNetwork, found: list[Source], draw: Synthesise) -> None:
     grid = truncation_grid(loaded.generator, found[:1], [0], 2, draw)
     with torch.inference_mode():
         expected = found[0].ws.clone()

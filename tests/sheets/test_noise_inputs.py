@@ -12,11 +12,11 @@ from generator.networks import Generator
 from generator.stylegan2.config import SynthesisConfig
 from invert.sheets.noise_inputs import (
     Spread,
-    draw_with_noise,
     effect_grid,
     pixel_deviation,
     realisation_grid,
     split_layers,
+    synthesise_with_noise,
 )
 
 
@@ -77,10 +77,10 @@ def test_all_none_and_some_layers(loaded: LoadedNetwork, ws: Any) -> None:
     with torch.no_grad():
         random = generator.synthesis(ws, "random", torch.Generator().manual_seed(7))
         none = generator.synthesis(ws, "none")
-        assert torch.equal(draw_with_noise(generator, ws, names, 7), random)
-        assert torch.equal(draw_with_noise(generator, ws, (), 7), none)
+        assert torch.equal(synthesise_with_noise(generator, ws, names, 7), random)
+        assert torch.equal(synthesise_with_noise(generator, ws, (), 7), none)
         for name in names:
-            alone = draw_with_noise(generator, ws, [name], 7)
+            alone = synthesise_with_noise(generator, ws, [name], 7)
             assert torch.equal(alone, expected([name]))
             assert not torch.equal(alone, none), name
 
@@ -106,14 +106,14 @@ def test_without_noise_inputs_nothing_spreads() -> None:
     generator = Generator(GeneratorConfig(MappingConfig(8, 0, 8, 1), synthesis)).eval()
     with torch.no_grad():
         ws = generator.mapping_ws(torch.ones([1, 8]))
-    images = [draw_with_noise(generator, ws, (), seed) for seed in range(3)]
+    images = [synthesise_with_noise(generator, ws, (), seed) for seed in range(3)]
     assert images[0].std() > 0
     assert not pixel_deviation(images).any()
 
 
 def test_grids(loaded: LoadedNetwork, ws: Any) -> None:
     layers = split_layers(loaded.generator.synthesis.noise_sizes)
-    images = [draw_with_noise(loaded.generator, ws, layers.choices["all"], seed) for seed in range(3)]
+    images = [synthesise_with_noise(loaded.generator, ws, layers.choices["all"], seed) for seed in range(3)]
     assert "3 realisations" in realisation_grid("seed 0", images).title
     image, deviation = np.zeros([32, 32, 3], np.uint8), np.zeros([32, 32])
     deviation[0, 0] = 12.345

@@ -407,7 +407,7 @@ def test_a_very_long_log(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     assert len(images) <= 100
     assert (images[0], images[-1]) == (4000, 4_000_000)
     assert images == sorted(set(images))
-    assert "not every tick is drawn" in show(folder).text
+    assert "not every tick is plotted" in show(folder).text
     monkeypatch.setattr("invert.runs.history.MAX_LOG", 1000)
     with pytest.raises(NoInputError, match=r"over the 0\.001 MB limit"):
         read_history(folder)

@@ -71,7 +71,7 @@ class Recipe:
 
 def csrc_folder() -> Path:
     """Return the folder of the sources: inside an installed package, beside it in a checkout."""
-    package = Path(__file__).resolve().parent.parent
+    package = Path(__file__).resolve().parents[2]
     installed = package / "csrc"
     return installed if installed.is_dir() else package.parent / "csrc"
 

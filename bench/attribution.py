@@ -26,7 +26,7 @@ from scipy.stats import spearmanr
 from bench.populations import FASHION_MNIST, NETWORKS, write_populations
 from generator.files.reading import load
 from invert.attribution.calibration_file import read_calibration
-from invert.attribution.evaluation import Evaluation, attributed, evaluate, scores_of
+from invert.attribution.evaluation import CLEAN, Evaluation, attributed, evaluate, scores_of
 from invert.attribution.evidence import FEATURES
 from invert.attribution.measurements import (
     Measurement,
@@ -151,7 +151,7 @@ def clean(bench: Bench) -> None:
         "Steps and noise of the method were chosen on the first 100 of each (60 of own ones with random maps) alone.",
         "Intervals are 95 %. Not thresholds but ranks are compared in the columns of AUC and TPR.",
     )
-    for table in tables(evaluate(bench.calibration, own, {name: measured[name] for name in OTHERS})):
+    for table in tables(evaluate(bench.calibration, {OWN: own, **{name: measured[name] for name in OTHERS}})):
         bench.table(table)
     half = len(own) // 2
     kinds = {"stored noise maps": own[:half], "random noise maps": own[half:]}
@@ -288,17 +288,17 @@ def perturbed(bench: Bench) -> None:
         "those of clean images.",
     )
     evaluations: list[Evaluation] = []
-    for key in ("none", *PERTURBATIONS):
+    for key in (CLEAN, *PERTURBATIONS):
         found = {}
         for population, images in {OWN: count // 2, RANDOM: count // 2, "real": count, "B": count}.items():
             folder = bench.work / "populations" / "test" / population
-            if key == "none":
+            if key == CLEAN:
                 found[population] = bench.measure("verdict", bench.base, population, images)
             else:
                 folder = perturbed_folder(bench, folder, key, images)
                 found[population] = bench.measure(f"perturbed {key}", bench.base, population, images, folder)
-        others = {name: found[name] for name in ("real", "B")}
-        evaluations.append(evaluate(bench.calibration, found[OWN] + found[RANDOM], others, perturbation=key))
+        everything = {OWN: found[OWN] + found[RANDOM], "real": found["real"], "B": found["B"]}
+        evaluations.append(evaluate(bench.calibration, everything, perturbation=key))
     bench.table(overview_table(evaluations))
     rows = [
         (one.perturbation, part.score, part.name, f"{part.auc:.3f} ({part.auc_low:.2f}-{part.auc_high:.2f})")

@@ -24,11 +24,13 @@ from generator.ops.frozen_conv import FrozenConv2d
 from generator.stylegan.config import StyleGANSynthesisConfig
 from generator.stylegan2.config import SynthesisConfig
 from generator.stylegan2.layers import ModulatedConv2d, ToRGB
-from invert.projection.allocator import keep_freed_memory
 from invert.projection.latents import LatentStatistics
 from invert.projection.noise import NoiseMaps
-from invert.projection.optimisers import Optimisation, PaperObjective, Schedule
+from invert.projection.objective import PaperObjective
+from invert.projection.optimisers import Adam, Problem, Schedule
 from invert.projection.perceptual import Perceptual
+from invert.projection.session import keep_freed_memory
+from invert.projection.space import W
 
 CASES: dict[str, tuple[SynthesisSettings, tuple[int, ...]]] = {  # with the batches that are timed
     "32 px": (SynthesisConfig(img_resolution=32, channel_base=2048), (1, 32)),
@@ -56,9 +58,9 @@ def ours(
     streams = [torch.Generator().manual_seed(i) for i in range(len(targets))]
     noise = NoiseMaps(generator.synthesis.noise_sizes, len(targets), torch.device("cpu"))
     noise.draw(streams)
-    w = torch.zeros([len(targets), 512])
-    optimisation = Optimisation(objective, Schedule(1000), LatentStatistics(w[0], 1.0), w, noise, streams)
-    return optimisation.step
+    w = torch.zeros([len(targets), 1, 512])
+    space = W(generator, LatentStatistics(w[0, 0], 1.0))
+    return Adam(Problem(objective, space, w, noise, streams), Schedule(1000)).step
 
 
 def plain(generator: Generator, perceptual: Perceptual, targets: Tensor) -> Callable[[int], object]:

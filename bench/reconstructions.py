@@ -6,7 +6,6 @@ Each folder is one that `invert project` wrote.
 """
 
 import argparse
-import json
 import statistics
 from pathlib import Path
 from typing import Any
@@ -17,13 +16,16 @@ from matplotlib import pyplot
 from matplotlib.gridspec import GridSpec
 from PIL import Image
 
+from invert.store.index import read_index
+
 PAIRS = 8
 
 
 def finished(folder: Path) -> list[dict[str, Any]]:
     """Return the finished images of a folder, in the order of their names."""
-    index = json.loads((folder / "results.json").read_text())
-    return sorted((p for p in index["images"] if p["status"] == "ok"), key=lambda p: str(p["name"]))
+    index = read_index(folder)
+    lines = [] if index is None else [entry.to_line() for entry in index.entries.values()]
+    return sorted((line for line in lines if line["status"] == "ok"), key=lambda line: str(line["name"]))
 
 
 def main() -> None:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from generator.files.reading import load
-from invert.datasets.images import open_images
+from invert.datasets.training_images import open_images
 from invert.images.arrays import to_uint8
 from invert.projection.perceptual import Perceptual
 

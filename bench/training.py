@@ -18,7 +18,7 @@ from generator.stylegan2.layers import ModulatedConv2d, ToRGB
 from generator.training.config import TrainConfig
 from generator.training.presets import PRESETS
 from generator.training.trainer import Trainer
-from invert.projection.allocator import keep_freed_memory
+from invert.projection.session import keep_freed_memory
 
 WAYS = ("plain", "ours")
 # resolution, preset, changes, images at a time, steps that are timed

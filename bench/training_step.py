@@ -17,7 +17,7 @@ from generator.networks import Generator, make_discriminator
 from generator.stylegan.config import StyleGANDiscriminatorConfig, StyleGANSynthesisConfig
 from generator.stylegan2.config import DiscriminatorConfig, SynthesisConfig
 from generator.stylegan2.layers import ModulatedConv2d, ToRGB
-from invert.projection.allocator import keep_freed_memory
+from invert.projection.session import keep_freed_memory
 
 BATCH = 32
 NETWORKS: dict[str, tuple[SynthesisSettings, DiscriminatorSettings]] = {

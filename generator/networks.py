@@ -35,8 +35,15 @@ class Generator(nn.Module):
         return self.synthesis.num_ws
 
     def broadcast(self, w: Tensor) -> Tensor:
-        """Give every layer the same style: w `[N, w_dim]` becomes `[N, num_ws, w_dim]`."""
-        return w[:, None].expand(-1, self.num_ws, -1)
+        """Give every layer its style.
+
+        Args:
+            w: One style for all layers, `[N, w_dim]` or `[N, 1, w_dim]`, or one for each, `[N, num_ws, w_dim]`.
+
+        Returns:
+            Styles `[N, num_ws, w_dim]`.
+        """
+        return (w[:, None] if w.ndim == 2 else w).expand(-1, self.num_ws, -1)
 
     def mapping_ws(
         self,

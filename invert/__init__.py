@@ -1,5 +1,78 @@
-"""GAN inversion and source attribution for StyleGAN2 networks."""
+"""GAN inversion and source attribution for StyleGAN networks.
 
-__all__ = ["__version__"]
+import invert
+
+network = invert.load("ffhq.pkl")
+for result in invert.project("photo.png", network, steps=300):
+    print(result.name, result.distance)
+"""
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from invert.api import Result, generate, load, open_latents, project
+    from invert.errors import (
+        BusyError,
+        ImageError,
+        InvertError,
+        NetworkError,
+        NoInputError,
+        NumericError,
+        OutputError,
+        UsageError,
+    )
+    from invert.images.decoding import ImagePolicy
+    from invert.projection.config import ProjectConfig
+    from invert.projection.projector import Projector
+
+__all__ = [
+    "BusyError",
+    "ImageError",
+    "ImagePolicy",
+    "InvertError",
+    "NetworkError",
+    "NoInputError",
+    "NumericError",
+    "OutputError",
+    "ProjectConfig",
+    "Projector",
+    "Result",
+    "UsageError",
+    "__version__",
+    "generate",
+    "load",
+    "open_latents",
+    "project",
+]
 
 __version__ = "0.1.0"
+
+# Where each name comes from, once it is asked for: the package itself must be imported in no time.
+_HOMES = {
+    "invert.api": ("Result", "generate", "load", "open_latents", "project"),
+    "invert.errors": (
+        "BusyError",
+        "ImageError",
+        "InvertError",
+        "NetworkError",
+        "NoInputError",
+        "NumericError",
+        "OutputError",
+        "UsageError",
+    ),
+    "invert.images.decoding": ("ImagePolicy",),
+    "invert.projection.config": ("ProjectConfig",),
+    "invert.projection.projector": ("Projector",),
+}
+_HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME_OF:
+        raise AttributeError(f"module 'invert' has no attribute {name!r}")
+    return getattr(importlib.import_module(_HOME_OF[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

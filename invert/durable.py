@@ -2,7 +2,8 @@
 
 The only module that renames, syncs or locks. A file is written beside its destination, synced, renamed
 over it, and then the folder is synced: after a crash or a power cut the destination holds the old
-bytes or the new ones, never a part.
+bytes or the new ones, never a part. Only an index that grows line by line is appended to: there the
+last line may be torn, and its reader leaves it out.
 """
 
 import contextlib
@@ -20,6 +21,7 @@ from invert.errors import BusyError, OutputError, display_path
 
 __all__ = [
     "TEMPORARY_PREFIX",
+    "append",
     "atomic_file",
     "atomic_path",
     "destination",
@@ -80,8 +82,9 @@ def atomic_path(
     The file is open here all the while: so the sync at the end hears of every write that failed, whoever made it.
 
     Args:
-        path, expected: See `atomic_file`.
+        path: Destination; see `write_atomic`.
         temporary: Made here, on the file system of `path`.
+        expected: Size in bytes, where known, for the message when the space runs out.
     """
     with _replacing(destination(path), Path(temporary), path, expected):
         yield
@@ -110,6 +113,42 @@ def _replacing(target: Path, temporary: Path, path: str | os.PathLike[str], expe
             raise _output_error(error, path, expected or written) from error
         raise
     _sync_folder(target.parent, path)
+
+
+def append(path: str | os.PathLike[str], data: bytes, size: int) -> None:
+    """Add `data` to the end of a file, durably: after a crash a part of it may be there, what was before always is.
+
+    Args:
+        path: The file, which nobody else writes to; a symbolic link is written through.
+        data: What is added, for example one line.
+        size: Bytes that the file has so far; what is beyond, which a crash or a full disk left, is cut off first.
+
+    Raises:
+        OutputError: It cannot be written. What of `data` is there is cut off again where that is possible.
+    """
+    target = destination(path)
+    try:
+        descriptor = os.open(target, os.O_RDWR | os.O_CLOEXEC)
+    except OSError as error:
+        raise _output_error(error, path) from error
+    try:
+        if os.fstat(descriptor).st_size != size:
+            os.ftruncate(descriptor, size)
+        try:
+            with os.fdopen(descriptor, "r+b", buffering=0, closefd=False) as file:
+                file.seek(size)
+                remaining = memoryview(data)
+                while remaining:
+                    remaining = remaining[file.write(remaining) or 0 :]
+            os.fsync(descriptor)
+        except BaseException:
+            with contextlib.suppress(OSError):
+                os.ftruncate(descriptor, size)
+            raise
+    except OSError as error:
+        raise _output_error(error, path, len(data)) from error
+    finally:
+        os.close(descriptor)
 
 
 def rename(source: str | os.PathLike[str], target: str | os.PathLike[str]) -> None:
@@ -245,7 +284,13 @@ def exclusive_lock(path: str | os.PathLike[str], output: str | os.PathLike[str] 
 def shared_lock(path: str | os.PathLike[str], output: str | os.PathLike[str] | None = None) -> Iterator[None]:
     """Hold a lock file together with others who take it so, and to the exclusion of `exclusive_lock`.
 
-    Args, Raises: See `exclusive_lock`. The message of an error cannot name all who hold it.
+    Args:
+        path: The lock file, created when missing.
+        output: What the lock guards, for the message; by default the folder of the lock file.
+
+    Raises:
+        BusyError: Somebody holds it alone; where several share it, a message cannot name them all.
+        OutputError: The file cannot be created or locked.
     """
     descriptor = _lock(path, output, fcntl.LOCK_SH)
     try:

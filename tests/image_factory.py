@@ -15,8 +15,10 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
+from invert import errors
 from invert.errors import ImageCode, ImageError
-from invert.images import target as images
+from invert.images.decoding import ImagePolicy
+from invert.images.target import Target, read
 
 MAGIC = b"\x89PNG\r\n\x1a\n"
 
@@ -128,8 +130,8 @@ def save(folder: Path, data: bytes, name: str = "x.png") -> Path:
     return path
 
 
-def read_bytes(folder: Path, data: bytes, channels: int = 3, resolution: int = 16, **policy: Any) -> images.Target:
-    return images.read(save(folder, data), resolution, channels, images.ImagePolicy(**policy))
+def read_bytes(folder: Path, data: bytes, channels: int = 3, resolution: int = 16, **policy: Any) -> Target:
+    return read(save(folder, data), resolution, channels, ImagePolicy(**policy))
 
 
 def refusal(folder: Path, data: bytes, **policy: Any) -> ImageError:
@@ -145,7 +147,7 @@ def refusal(folder: Path, data: bytes, **policy: Any) -> ImageError:
 def run_unprivileged(program: str, *arguments: str) -> "subprocess.CompletedProcess[str]":
     """Run Python code as a user whom permissions hold back, in the checkout; skip where that cannot be done."""
     command = [sys.executable, "-c", program, *arguments]
-    checkout = Path(images.__file__).parents[1]
+    checkout = Path(errors.__file__).parents[1]
     if os.geteuid() == 0:
         if not shutil.which("setpriv"):
             pytest.skip("permissions do not hold root back, and there is no setpriv to become somebody else")

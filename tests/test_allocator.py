@@ -3,11 +3,11 @@ import sys
 
 import pytest
 
-from invert.projection.allocator import keep_freed_memory
+from invert.projection.session import keep_freed_memory
 
 PROGRAM = """
 import resource, torch
-from invert.allocator import keep_freed_memory
+from invert.projection.session import keep_freed_memory
 if {keep}:
     keep_freed_memory()
 for _ in range(8):

@@ -13,7 +13,9 @@ import pytest
 from PIL import Image
 
 from invert.errors import ImageError
-from invert.images import target as images
+from invert.images.decoding import ImagePolicy, decode, to_png_bytes
+from invert.images.scan import scan
+from invert.images.target import pixel_sha256, read, safe_name
 from tests.image_factory import encode, image, read_bytes, run_unprivileged, save
 
 # Values
@@ -89,7 +91,7 @@ def test_hashes(tmp_path: Path) -> None:
     assert target.file_sha256 == hashlib.sha256(data).hexdigest()
     assert target.pixel_sha256 == hashlib.sha256(b"uint8 16x16x3\n" + source.tobytes()).hexdigest()
     tall, wide = image(8, 32), image(32, 8).reshape(8, 32, 3).reshape(32, 8, 3)
-    assert images.pixel_sha256(tall) != images.pixel_sha256(wide)
+    assert pixel_sha256(tall) != pixel_sha256(wide)
 
 
 def test_targets_cannot_be_changed_by_accident(tmp_path: Path) -> None:
@@ -103,10 +105,10 @@ def test_targets_cannot_be_changed_by_accident(tmp_path: Path) -> None:
 
 def test_wrong_extension_is_read_by_content_with_a_note(tmp_path: Path) -> None:
     source = image()
-    target = images.read(save(tmp_path, encode(source), "x.jpg"), 16, 3)
+    target = read(save(tmp_path, encode(source), "x.jpg"), 16, 3)
     np.testing.assert_array_equal(target.array, source)
     assert target.notes == ("it is called .jpg but is PNG",)
-    assert images.read(save(tmp_path, encode(source), "x.download"), 16, 3).notes == ()
+    assert read(save(tmp_path, encode(source), "x.download"), 16, 3).notes == ()
 
 
 @pytest.mark.parametrize("kind", ["fifo", "socket", "/dev/zero", "/dev/null", "folder"])
@@ -122,7 +124,7 @@ def test_special_files_are_refused_at_once(tmp_path: Path, kind: str, monkeypatc
     elif kind == "folder":
         path.mkdir()
     with pytest.raises(ImageError) as caught:
-        images.read(path, 16, 3)
+        read(path, 16, 3)
     listener.close()
     assert caught.value.code == "image-not-regular"
 
@@ -139,7 +141,7 @@ def test_pipe_that_replaces_a_file_at_the_last_moment(tmp_path: Path, monkeypatc
 
     monkeypatch.setattr(os, "open", swap)
     with pytest.raises(ImageError) as caught:
-        images.read(path, 16, 3)
+        read(path, 16, 3)
     assert caught.value.code == "image-not-regular"
 
 
@@ -152,14 +154,14 @@ def test_missing_dangling_and_changing_files(tmp_path: Path, monkeypatch: pytest
         ("loop.png", "image-unreadable"),
     ):
         with pytest.raises(ImageError) as caught:
-            images.read(tmp_path / name, 16, 3)
+            read(tmp_path / name, 16, 3)
         assert caught.value.code == code
     path = save(tmp_path, encode(image()))
-    found = list(images.scan([tmp_path]))
+    found = list(scan([tmp_path]))
     assert path in found
     path.unlink()
     with pytest.raises(ImageError) as caught:
-        images.read(path, 16, 3)
+        read(path, 16, 3)
     assert caught.value.code == "image-missing"
 
 
@@ -176,7 +178,7 @@ def test_file_that_grows_while_it_is_read(tmp_path: Path, monkeypatch: pytest.Mo
 
     monkeypatch.setattr(os, "fstat", fstat)
     with pytest.raises(ImageError) as caught:
-        images.read(path, 16, 3)
+        read(path, 16, 3)
     assert caught.value.code == "image-changed"
 
 
@@ -190,14 +192,15 @@ def test_hash_shows_that_a_file_changed_since(tmp_path: Path) -> None:
 
 NOBODY_CHILD = """
 import sys
-from invert.images import target as images
+from invert.images.scan import scan
+from invert.images.target import read
 from invert.errors import ImageError
-for item in images.scan([sys.argv[1]]):
+for item in scan([sys.argv[1]]):
     if isinstance(item, ImageError):
         print(item.code)
         continue
     try:
-        images.read(item, 16, 3)
+        read(item, 16, 3)
         print("read")
     except ImageError as error:
         print(error.code, error)
@@ -251,12 +254,12 @@ def test_names_of_all_kinds_are_read_and_keep_their_bytes(tmp_path: Path) -> Non
     folder = os.fsencode(tmp_path)
     for name in NAMES:
         Path(os.fsdecode(os.path.join(folder, name))).write_bytes(data)
-    found = list(images.scan([tmp_path]))
+    found = list(scan([tmp_path]))
     visible = [name for name in NAMES if not name.startswith(b".")]
     assert [os.fsencode(path.name) for path in found if isinstance(path, Path)] == sorted(visible)
     for path in found:
         assert isinstance(path, Path)
-        target = images.read(path, 16, 3)
+        target = read(path, 16, 3)
         assert target.path == path
         assert target.name.isprintable()
         assert target.name.encode()
@@ -283,17 +286,17 @@ def test_names_of_all_kinds_are_read_and_keep_their_bytes(tmp_path: Path) -> Non
     ],
 )
 def test_safe_name(name: str, safe: str) -> None:
-    assert images.safe_name(name) == safe
+    assert safe_name(name) == safe
 
 
 # Policy and output
 
 
 def test_policy_record_names_what_decides_pixels_and_no_limits() -> None:
-    record = images.ImagePolicy().record()
+    record = ImagePolicy().record()
     assert record["version"] == 1
-    assert record == images.ImagePolicy(max_pixels=1, max_bytes=1, min_size=1, formats=("PNG",)).record()
-    assert record != images.ImagePolicy(alpha="white").record()
+    assert record == ImagePolicy(max_pixels=1, max_bytes=1, min_size=1, formats=("PNG",)).record()
+    assert record != ImagePolicy(alpha="white").record()
 
 
 @pytest.mark.parametrize(
@@ -301,19 +304,19 @@ def test_policy_record_names_what_decides_pixels_and_no_limits() -> None:
 )
 def test_policy_is_validated(wrong: dict[str, object]) -> None:
     with pytest.raises(ValueError, match="|".join(wrong)):
-        images.ImagePolicy(**wrong)
+        ImagePolicy(**wrong)
 
 
 def test_channels_are_validated() -> None:
     with pytest.raises(ValueError, match="channels is 2"):
-        images.decode(encode(image()), 2)
+        decode(encode(image()), 2)
 
 
 @pytest.mark.parametrize("channels", [1, 3, 4])
 def test_png_bytes_round_trip_and_repeat(tmp_path: Path, channels: int) -> None:
     source = image(channels=channels).reshape(16, 16, channels)
-    data = images.to_png_bytes(source)
-    assert data == images.to_png_bytes(source.copy())
+    data = to_png_bytes(source)
+    assert data == to_png_bytes(source.copy())
     np.testing.assert_array_equal(read_bytes(tmp_path, data, channels=channels).array, source)
     kinds = [data[i + 4 : i + 8] for i in range(8, len(data)) if data[i + 4 : i + 8] in (b"tEXt", b"tIME", b"eXIf")]
     assert kinds == []
@@ -322,4 +325,4 @@ def test_png_bytes_round_trip_and_repeat(tmp_path: Path, channels: int) -> None:
 def test_png_bytes_refuses_other_arrays() -> None:
     for wrong in (np.zeros((4, 4, 3), np.float32), np.zeros((4, 4, 2), np.uint8), np.zeros(4, np.uint8)):
         with pytest.raises(ValueError, match="expected uint8"):
-            images.to_png_bytes(wrong)
+            to_png_bytes(wrong)

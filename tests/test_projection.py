@@ -20,9 +20,12 @@ from invert.images.target import Target
 from invert.projection.config import ProjectConfig, differing_keys, method_digest, method_record
 from invert.projection.latents import LatentStatistics, latent_statistics
 from invert.projection.noise import NoiseMaps
-from invert.projection.optimisers import Optimisation, PaperObjective, Schedule
+from invert.projection.objective import PaperObjective
+from invert.projection.optimisers import Adam, Optimisation, Problem, Schedule
 from invert.projection.perceptual import Perceptual
-from invert.projection.projector import Projection, Projector, StepRecord, default_batch, random_stream, run_record
+from invert.projection.projector import Projection, Projector, StepRecord, random_stream
+from invert.projection.session import default_batch, run_record
+from invert.projection.space import W
 from tests.golden_data import Arrays, load_networks
 
 FORMS = ("shared", "per_sample")
@@ -102,14 +105,9 @@ class GoldenRun:
         self.objective = PaperObjective(
             generator, perceptual, self.golden["target"], self.meta["noise_reg_weight"], self.meta["pyramid_scale"]
         )
-        self.optimisation = Optimisation(
-            self.objective,
-            Schedule(self.meta["steps"], latent_noise=0.0),
-            LatentStatistics(self.golden["w_init"], 1.0),
-            self.golden["w_init"][None],
-            self.noise,
-            [torch.Generator()],
-        )
+        space = W(generator, LatentStatistics(self.golden["w_init"], 1.0))
+        problem = Problem(self.objective, space, self.golden["w_init"][None, None], self.noise, [torch.Generator()])
+        self.optimisation = Adam(problem, Schedule(self.meta["steps"], latent_noise=0.0))
 
     def errors(self, guided: bool) -> npt.NDArray[np.float64]:
         """Run it; return the relative errors of distance and regulariser and the error of w, at each step `[40, 3]`.
@@ -121,10 +119,10 @@ class GoldenRun:
         for step in range(self.meta["steps"]):
             if guided and step:
                 self.optimisation.w.data.copy_(self.golden["w"][step - 1])
-            distance = float(self.objective.measure(self.optimisation.w, self.noise)[0])
+            distance = float(self.objective.measure(self.optimisation.styles, self.noise).distances)
             regulariser = float(self.noise.autocorrelation(self.meta["pyramid_scale"]).detach())
             self.optimisation.step(step)
-            error = np.abs(self.optimisation.w.detach().numpy()[0] - ws[step]).max()
+            error = np.abs(self.optimisation.w.detach().numpy()[0, 0] - ws[step]).max()
             rows.append((abs(distance / distances[step] - 1), abs(regulariser / regularisers[step] - 1), error))
         return np.array(rows)
 
@@ -284,6 +282,13 @@ def test_records_say_what_happens(alex: Perceptual) -> None:
     assert names == ["image0", "image1", "image2"]
 
 
+class OneStyle:
+    """A network of one style."""
+
+    def broadcast(self, w: torch.Tensor) -> torch.Tensor:
+        return w
+
+
 class Exploding:
     """Losses that become infinite for image 1 from a given call on."""
 
@@ -292,7 +297,7 @@ class Exploding:
 
     def __call__(self, w: torch.Tensor, noise: NoiseMaps) -> tuple[torch.Tensor, torch.Tensor]:
         self.calls += 1
-        losses = w.square().sum(dim=1)
+        losses = w.square().sum(dim=[1, 2])
         bad = torch.tensor([0.0, torch.inf]) if self.calls > self.at else torch.zeros([2])
         return losses, bad.nan_to_num(posinf=torch.inf)
 
@@ -302,10 +307,11 @@ def test_a_diverging_image_keeps_its_best_state_and_leaves_the_others_alone(at: 
     def run(objective: object) -> tuple[Optimisation, np.ndarray]:
         noise = NoiseMaps({}, 2, torch.device("cpu"))
         statistics = LatentStatistics(torch.zeros([3]), 1.0)
-        start = torch.tensor([[1.0, 2.0, 3.0], [3.0, 2.0, 1.0]])
+        start = torch.tensor([[[1.0, 2.0, 3.0]], [[3.0, 2.0, 1.0]]])
         streams = [torch.Generator().manual_seed(i) for i in range(2)]
         schedule = Schedule(8, latent_noise=0.0, ramp_up=1e-9)
-        optimisation = Optimisation(objective, schedule, statistics, start, noise, streams)  # type: ignore[arg-type]
+        space = W(OneStyle(), statistics)  # type: ignore[arg-type]
+        optimisation = Adam(Problem(objective, space, start, noise, streams), schedule)  # type: ignore[arg-type]
         curve = np.array([optimisation.step(step).numpy() for step in range(8)])
         return optimisation, curve
 
@@ -317,7 +323,7 @@ def test_a_diverging_image_keeps_its_best_state_and_leaves_the_others_alone(at: 
     assert np.isnan(curve[at:, 1]).all()
     assert np.isfinite(curve[:, 0]).all()
     if at == 0:
-        assert optimisation.w[1].tolist() == [3.0, 2.0, 1.0], "the start, when there is nothing better"
+        assert optimisation.w[1, 0].tolist() == [3.0, 2.0, 1.0], "the start, when there is nothing better"
 
 
 def test_overflowing_weights_are_reported_not_returned(alex: Perceptual) -> None:
@@ -356,7 +362,7 @@ def test_statistics_of_a_conditional_network() -> None:
 
 
 def test_a_class_the_network_lacks(alex: Perceptual) -> None:
-    for generator, message in ((tiny(), "no classes"), (load_networks("conditional")[1], "has 5 classes")):
+    for generator, message in ((tiny(), "no classes"), (load_networks("conditional")[1], "network's 5 classes")):
         with pytest.raises(UsageError, match=message):
             Projector(generator, alex, ProjectConfig(class_index=7, lpips="alex"), batch=1)
 
@@ -370,9 +376,10 @@ def test_streams_depend_on_seed_image_and_restart() -> None:
 
 
 def test_default_batch() -> None:
-    assert [default_batch(n, 32, "cpu") for n in (1, 5, 8, 100)] == [1, 5, 8, 8]
-    assert default_batch(100, 512, "cpu") == 1
-    assert default_batch(100, 512, "cuda") == 8
+    assert [default_batch(32, "cpu", n) for n in (1, 5, 8, 100, None)] == [1, 8, 8, 32, 32]
+    assert [default_batch(128, "cpu", n) for n in (1, 3, 100, None)] == [1, 4, 8, 8]
+    assert default_batch(512, "cpu", 100) == 1
+    assert default_batch(512, "cuda", 100) == 8
 
 
 def test_method_digest_covers_what_changes_distances_only() -> None:
@@ -388,7 +395,7 @@ def test_method_digest_covers_what_changes_distances_only() -> None:
 
 
 def test_run_record_names_what_changes_bits() -> None:
-    record = run_record(ProjectConfig(seed=4), 8, torch.device("cpu"))
+    record = run_record(ProjectConfig(seed=4, batch=8, device="cpu"))
     assert record["batch"] == 8
     assert record["seed"] == 4
     assert {"threads", "torch", "cpu_capability", "kernels", "device"} <= set(record)

@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from invert.errors import ImageError
-from invert.images import target as images
+from invert.images.scan import scan
+from invert.images.target import read
 from tests.image_factory import encode, image, save
 
 
@@ -25,15 +26,15 @@ def tree(folder: Path, *names: str) -> None:
 
 def test_scan_takes_images_in_a_fixed_order(tmp_path: Path) -> None:
     tree(tmp_path, "b.PNG", "a/z.jpg", "a/b.webp", "c.jpeg", "B.bmp", "notes.txt", "é.png", "a.png", "x.tiff", "x.gif")
-    found = [path.relative_to(tmp_path).as_posix() for path in images.scan([tmp_path]) if isinstance(path, Path)]
+    found = [path.relative_to(tmp_path).as_posix() for path in scan([tmp_path]) if isinstance(path, Path)]
     assert found == ["B.bmp", "a/b.webp", "a/z.jpg", "a.png", "b.PNG", "c.jpeg", "é.png"]
-    assert list(images.scan([tmp_path])) == list(images.scan([tmp_path]))
+    assert list(scan([tmp_path])) == list(scan([tmp_path]))
 
 
 def test_scan_leaves_out_what_systems_strew(tmp_path: Path) -> None:
     tree(tmp_path, "x.png", "._x.png", ".hidden.png", ".thumbs/a.png", "Thumbs.db", "desktop.ini", "__MACOSX/x.png")
-    assert codes_and_names(images.scan([tmp_path])) == [("", "x.png")]
-    assert codes_and_names(images.scan([tmp_path / ".hidden.png", tmp_path / "Thumbs.db"])) == [
+    assert codes_and_names(scan([tmp_path])) == [("", "x.png")]
+    assert codes_and_names(scan([tmp_path / ".hidden.png", tmp_path / "Thumbs.db"])) == [
         ("", ".hidden.png"),
         ("", "Thumbs.db"),
     ]
@@ -42,14 +43,14 @@ def test_scan_leaves_out_what_systems_strew(tmp_path: Path) -> None:
 def test_scan_keeps_the_order_and_the_repeats_of_the_user(tmp_path: Path) -> None:
     tree(tmp_path, "b.png", "a.png", "d/c.png")
     given_ = [tmp_path / "b.png", tmp_path / "a.png", tmp_path / "d", tmp_path / "b.png"]
-    assert codes_and_names(images.scan(given_)) == [("", "b.png"), ("", "a.png"), ("", "c.png"), ("", "b.png")]
+    assert codes_and_names(scan(given_)) == [("", "b.png"), ("", "a.png"), ("", "c.png"), ("", "b.png")]
 
 
 def test_scan_reports_what_is_missing(tmp_path: Path) -> None:
     (tmp_path / "dangling.png").symlink_to("nowhere")
     (tmp_path / "self.png").symlink_to("self.png")
     (tmp_path / "dangling.txt").symlink_to("nowhere")
-    assert codes_and_names(images.scan([tmp_path, tmp_path / "no.png", ""])) == [
+    assert codes_and_names(scan([tmp_path, tmp_path / "no.png", ""])) == [
         ("image-link-dangling", "dangling.png"),
         ("image-link-loop", "self.png"),
         ("image-missing", "no.png"),
@@ -58,8 +59,8 @@ def test_scan_reports_what_is_missing(tmp_path: Path) -> None:
 
 
 def test_scan_of_nothing(tmp_path: Path) -> None:
-    assert list(images.scan([tmp_path])) == []
-    assert list(images.scan([])) == []
+    assert list(scan([tmp_path])) == []
+    assert list(scan([])) == []
 
 
 @pytest.mark.timeout(10)
@@ -70,10 +71,10 @@ def test_scan_ends_where_links_run_in_circles(tmp_path: Path) -> None:
     (tmp_path / "root/out").symlink_to("../outside")
     (tmp_path / "outside/back").symlink_to("../root")
     (tmp_path / "root/again").symlink_to("../outside")
-    stay = codes_and_names(images.scan([tmp_path / "root"]))
+    stay = codes_and_names(scan([tmp_path / "root"]))
     assert [name for code, name in stay if not code] == ["x.png"]
     assert {code for code, _ in stay if code} == {"image-link-loop", "image-link-not-followed"}
-    follow = list(images.scan([tmp_path / "root"], follow=True))
+    follow = list(scan([tmp_path / "root"], follow=True))
     assert [name for code, name in codes_and_names(follow) if not code] == ["x.png", "y.png"]
     assert all(item.by_rule for item in follow if isinstance(item, ImageError))
 
@@ -89,27 +90,27 @@ def test_scan_cannot_be_multiplied_by_links(tmp_path: Path) -> None:
             (tmp_path / f"d{index}" / name).symlink_to(f"../d{index + 1}")
     tree(tmp_path, "d30/x.png")
     (root / "start").symlink_to("../d0")
-    assert [name for code, name in codes_and_names(images.scan([root], follow=True)) if not code] == ["x.png"]
+    assert [name for code, name in codes_and_names(scan([root], follow=True)) if not code] == ["x.png"]
 
 
 def test_links_to_files_inside_and_outside(tmp_path: Path) -> None:
     tree(tmp_path, "root/x.png", "rootless/y.png")
     (tmp_path / "root/in.png").symlink_to("x.png")
     (tmp_path / "root/out.png").symlink_to("../rootless/y.png")
-    assert codes_and_names(images.scan([tmp_path / "root"])) == [
+    assert codes_and_names(scan([tmp_path / "root"])) == [
         ("", "in.png"),
         ("image-link-not-followed", "out.png"),
         ("", "x.png"),
     ]
-    assert [name for _, name in codes_and_names(images.scan([tmp_path / "root"], follow=True))] == [
+    assert [name for _, name in codes_and_names(scan([tmp_path / "root"], follow=True))] == [
         "in.png",
         "out.png",
         "x.png",
     ]
     # What the user names is followed.
     (tmp_path / "shortcut").symlink_to("root")
-    assert codes_and_names(images.scan([tmp_path / "shortcut"]))[0] == ("", "in.png")
-    assert codes_and_names(images.scan([tmp_path / "root/out.png"])) == [("", "out.png")]
+    assert codes_and_names(scan([tmp_path / "shortcut"]))[0] == ("", "in.png")
+    assert codes_and_names(scan([tmp_path / "root/out.png"])) == [("", "out.png")]
 
 
 @pytest.mark.timeout(5)
@@ -117,7 +118,7 @@ def test_scan_reports_pipes_and_opens_nothing(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "x.png")
     os.mkfifo(tmp_path / "x.txt")
     (tmp_path / "y.png").symlink_to("/dev/zero")
-    assert codes_and_names(images.scan([tmp_path], follow=True)) == [
+    assert codes_and_names(scan([tmp_path], follow=True)) == [
         ("image-not-regular", "x.png"),
         ("image-not-regular", "y.png"),
     ]
@@ -131,7 +132,7 @@ def test_scan_goes_deeper_than_python_may_recurse(tmp_path: Path) -> None:
         for folder in folders:
             folder.mkdir()
         (folders[-1] / "x.png").touch()
-        assert codes_and_names(images.scan([tmp_path])) == [("", "x.png")]
+        assert codes_and_names(scan([tmp_path])) == [("", "x.png")]
     finally:
         # By hand: pytest's own cleaning up does recurse.
         (folders[-1] / "x.png").unlink(missing_ok=True)
@@ -173,7 +174,7 @@ def test_scan_of_100000_names_streams_and_asks_nothing_per_file(
 
     monkeypatch.setattr(os, "scandir", lambda _: Listing(map(Entry, range(100_000))))
     monkeypatch.setattr(os, "stat", counted)
-    items = images.scan([tmp_path])
+    items = scan([tmp_path])
     assert next(items) == tmp_path / "000000.png"
     count = 1 + sum(1 for _ in items)
     monkeypatch.undo()
@@ -186,6 +187,6 @@ def test_same_content_and_same_name_are_both_kept(tmp_path: Path) -> None:
     for folder in "ab":
         (tmp_path / folder).mkdir()
         save(tmp_path / folder, data)
-    first, second = (images.read(path, 16, 3) for path in images.scan([tmp_path]) if isinstance(path, Path))
+    first, second = (read(path, 16, 3) for path in scan([tmp_path]) if isinstance(path, Path))
     assert first.path != second.path
     assert (first.name, first.file_sha256, first.pixel_sha256) == (second.name, second.file_sha256, second.pixel_sha256)

@@ -1,8 +1,10 @@
 """The folder of results: what is written, found again, refused and removed."""
 
+import errno
 import hashlib
 import json
 import os
+import shutil
 import time
 from pathlib import Path
 from typing import Any
@@ -11,11 +13,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
+import invert.store.folder as folder_module
 from invert.errors import BusyError, NoInputError, OutputError, UsageError
 from invert.images.target import Target, pixel_sha256, safe_name
 from invert.projection.config import ProjectConfig, method_digest, method_record
 from invert.projection.projector import Projection
 from invert.store.folder import FolderStore, known_images, open_folder
+from invert.store.index import Index, encode_lines, read_index
 from invert.store.npz import read_projection
 
 RUN = {"seed": 0, "batch": 1, "threads": 1}
@@ -60,7 +64,21 @@ def projection(of: Target, distance: float = 0.25) -> Projection:
 def save(folder: Path, *targets: Target, run: dict[str, Any] = RUN, overwrite: bool = False, **settings: Any) -> None:
     with open_folder(folder, method(**settings), run, overwrite=overwrite) as store:
         for one in targets:
-            store.save(projection(one))
+            store.keep(name(one), projection(one))
+
+
+def name(of: Target) -> bytes:
+    return os.fsencode(of.path)
+
+
+def finished(store: FolderStore, one: Target) -> bool:
+    return store.finished(name(one), one.file_sha256) is not None
+
+
+def index_of(folder: Path) -> Index:
+    index = read_index(folder)
+    assert index is not None
+    return index
 
 
 def visible(folder: Path) -> list[str]:
@@ -70,13 +88,13 @@ def visible(folder: Path) -> list[str]:
 def test_what_is_saved_is_read_back(tmp_path: Path) -> None:
     made = projection(target())
     with open_folder(tmp_path / "a" / "b", method(), RUN) as store:
-        entry = store.save(made)
+        entry = store.keep(name(made.target), made)
     stored = read_projection(tmp_path / "a" / "b" / "shirt.npz")
     np.testing.assert_array_equal(stored.w, made.w)
     np.testing.assert_array_equal(stored.noise["b4.conv1"], made.noise["b4.conv1"])
-    np.testing.assert_array_equal(stored.step_loss, made.curve)
+    np.testing.assert_array_equal(stored.curve, made.curve)
     np.testing.assert_array_equal(stored.layer_distances, made.layer_distances)
-    assert (stored.distance, stored.status, stored.restart, stored.source) == (0.25, "ok", 0, "shirt.png")
+    assert (stored.distance, stored.status, stored.restart, stored.name) == (0.25, "ok", 0, b"shirt.png")
     assert (stored.file_sha256, stored.pixel_sha256) == (made.target.file_sha256, made.target.pixel_sha256)
     assert (stored.method, stored.run) == (method(), RUN)
     assert entry.distance == 0.25
@@ -93,15 +111,20 @@ def test_image_shows_target_and_reconstruction(tmp_path: Path, channels: int) ->
 
 def test_index_lists_everything(tmp_path: Path) -> None:
     with open_folder(tmp_path, method(), RUN) as store:
-        store.save(projection(target()))
-        store.fail({"code": "image-truncated", "path": "bad.png"})
-        store.write_index()
-    index = json.loads((tmp_path / "results.json").read_text())
-    assert index["method"] == method()
-    assert index["method_digest"] == method_digest(method())
-    assert index["runs"] == [RUN]
-    assert index["failures"] == [{"code": "image-truncated", "path": "bad.png"}]
-    (image,) = index["images"]
+        store.keep(b"a/shirt.png", projection(target("a/shirt.png")))
+        store.fail(b"bad\xff.png", "image-truncated", "is cut\noff")
+    header, image, failure = map(json.loads, (tmp_path / "results.jsonl").read_text().splitlines())
+    assert (header["format"], header["version"]) == ("invert projections", 2)
+    assert header["method"] == method()
+    assert header["method_digest"] == method_digest(method())
+    assert header["run"] == RUN
+    assert failure == {
+        "type": "failure",
+        "image": "bad\\xff.png",
+        "code": "image-truncated",
+        "reason": "is cut\\noff",
+    }
+    assert (image["type"], image["image"], image["source"]) == ("image", "a/shirt.png", "shirt.png")
     assert image["name"] == "shirt"
     assert image["distance"] == 0.25
     assert image["warnings"] == ["a warning"]
@@ -113,16 +136,18 @@ def test_same_results_give_the_same_bytes(tmp_path: Path, monkeypatch: pytest.Mo
     save(tmp_path / "a", target())
     monkeypatch.setattr(time, "time", lambda: 4e9)
     save(tmp_path / "b", target())
-    for name in ("shirt.npz", "shirt.png", "results.json"):
-        assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
+    for file in ("shirt.npz", "shirt.png", "results.jsonl"):
+        assert (tmp_path / "a" / file).read_bytes() == (tmp_path / "b" / file).read_bytes()
 
 
 def test_finished_images_are_known_wherever_they_lie(tmp_path: Path) -> None:
     save(tmp_path, target("first/shirt.png"))
     with open_folder(tmp_path, method(), RUN) as store:
-        assert store.finished(target("second/shirt.png")) is not None
-        assert store.finished(target("shoe.png")) is None
-        assert store.finished(target("shirt.png", shade=8)) is None
+        assert finished(store, target("second/shirt.png"))
+        assert not finished(store, target("shoe.png"))
+        assert not finished(store, target("shirt.png", shade=8))
+        assert store.has_entry(b"first/shirt.png")
+        assert not store.has_entry(b"second/shirt.png")
 
 
 @pytest.mark.parametrize("damage", ["flip", "cut", "npz gone", "png gone"])
@@ -138,10 +163,10 @@ def test_damaged_results_are_made_again(tmp_path: Path, damage: str) -> None:
     else:
         (tmp_path / f"shirt.{damage[:3]}").unlink()
     with open_folder(tmp_path, method(), RUN) as store:
-        assert store.finished(target()) is None
-        store.save(projection(target()))
-        assert store.finished(target()) is not None
-    assert visible(tmp_path) == ["results.json", "shirt.npz", "shirt.png"]
+        assert not finished(store, target())
+        store.keep(b"shirt.png", projection(target()))
+        assert finished(store, target())
+    assert visible(tmp_path) == ["results.jsonl", "shirt.npz", "shirt.png"]
 
 
 def test_clashing_names_get_a_hash(tmp_path: Path) -> None:
@@ -154,7 +179,7 @@ def test_clashing_names_get_a_hash(tmp_path: Path) -> None:
     assert {path.stem for path in tmp_path.glob("*.npz")} == stems
     before = visible(tmp_path)
     with open_folder(tmp_path, method(), RUN) as store:
-        assert all(store.finished(one) for one in reversed(images))
+        assert all(finished(store, one) for one in reversed(images))
     assert visible(tmp_path) == before
 
 
@@ -163,7 +188,7 @@ def test_other_settings_are_refused_by_name(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"steps: 1000, now 500; seed: 0, now 1.*--overwrite"):
         save(tmp_path, run={**RUN, "seed": 1}, steps=500)
     save(tmp_path, target("shoe.png", 9), run={**RUN, "batch": 4})
-    assert len(json.loads((tmp_path / "results.json").read_text())["runs"]) == 2
+    assert [run["batch"] for run in index_of(tmp_path).runs] == [1, 4]
 
 
 def test_overwrite_removes_what_is_listed_and_nothing_else(tmp_path: Path) -> None:
@@ -171,15 +196,15 @@ def test_overwrite_removes_what_is_listed_and_nothing_else(tmp_path: Path) -> No
     (tmp_path / "mine.png").write_bytes(b"mine")
     (tmp_path / "mine.npz").write_bytes(b"mine")
     save(tmp_path, target("mine.jpg", 11), overwrite=True, steps=500)
-    name = f"mine-{target(shade=11).file_sha256[:8]}"
-    assert visible(tmp_path) == [f"{name}.npz", f"{name}.png", "mine.npz", "mine.png", "results.json"]
+    stem = f"mine-{target(shade=11).file_sha256[:8]}"
+    assert visible(tmp_path) == [f"{stem}.npz", f"{stem}.png", "mine.npz", "mine.png", "results.jsonl"]
     assert (tmp_path / "mine.png").read_bytes() == b"mine"
 
 
 def test_foreign_files_are_never_written_over(tmp_path: Path) -> None:
     one = target()
-    for name in ("shirt", f"shirt-{one.file_sha256[:8]}", f"shirt-{one.file_sha256}"):
-        (tmp_path / f"{name}.png").write_bytes(b"mine")
+    for stem in ("shirt", f"shirt-{one.file_sha256[:8]}", f"shirt-{one.file_sha256}"):
+        (tmp_path / f"{stem}.png").write_bytes(b"mine")
     with pytest.raises(OutputError, match="in the way"):
         save(tmp_path, one)
     assert (tmp_path / "shirt.png").read_bytes() == b"mine"
@@ -187,11 +212,69 @@ def test_foreign_files_are_never_written_over(tmp_path: Path) -> None:
 
 def test_leftovers_of_a_killed_run_are_taken_over(tmp_path: Path) -> None:
     save(tmp_path, target())
-    (tmp_path / "results.json").unlink()
+    (tmp_path / "results.jsonl").unlink()
     (tmp_path / ".invert-0123.tmp").write_bytes(b"half")
     save(tmp_path, target())
-    assert visible(tmp_path) == ["results.json", "shirt.npz", "shirt.png"]
+    assert visible(tmp_path) == ["results.jsonl", "shirt.npz", "shirt.png"]
     assert not (tmp_path / ".invert-0123.tmp").exists()
+
+
+def lines_of(folder: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (folder / "results.jsonl").read_text().splitlines()]
+
+
+def write_version_1(folder: Path, **changes: Any) -> dict[str, Any]:
+    """Put the index of version 1, which says the same, in the place of that of today."""
+    index = index_of(folder)
+    images = []
+    for entry in index.entries.values():
+        line = entry.to_line()
+        images.append({key: value for key, value in line.items() if key not in ("type", "image")})
+    values = {
+        "format": "invert projections",
+        "version": 1,
+        "method_digest": method_digest(index.method),
+        "method": index.method,
+        "runs": index.runs,
+        "images": images,
+        "failures": [],
+        **changes,
+    }
+    (folder / "results.json").write_text(json.dumps(values, indent=1))
+    (folder / "results.jsonl").unlink()
+    return values
+
+
+CHANGES: dict[str, Any] = {
+    "empty": lambda header, image: b"",
+    "list": lambda header, image: b"[]\n",
+    "foreign": lambda header, image: encode_lines([{**header, "format": "other"}, image]),
+    "no run": lambda header, image: encode_lines([{**header, "run": 1}, image]),
+    "of no run": lambda header, image: encode_lines([header, {**image, "run": 1}]),
+    "no object": lambda header, image: encode_lines([header]) + b"1\n",
+    "no type": lambda header, image: encode_lines([header, {**image, "type": "other"}]),
+    "climbs out": lambda header, image: encode_lines([header, {**image, "name": "../mine"}]),
+    "no name": lambda header, image: encode_lines([header, {**image, "name": 7}]),
+    "no distance": lambda header, image: encode_lines([header, {**image, "distance": "near"}]),
+    "endless": lambda header, image: encode_lines([header]) + b'{"type": "image", "distance": Infinity}\n',
+    "no hash": lambda header, image: encode_lines([header, {**image, "file_sha256": 7}]),
+    "nested": lambda header, image: b"[" * 100_000 + b"\n",
+    "torn in the middle": lambda header, image: encode_lines([header])[:-9] + b"\n" + encode_lines([image]),
+    "newer": lambda header, image: encode_lines([{**header, "version": 99}, image]),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_damaged_or_hostile_index_is_refused(tmp_path: Path, change: str, overwrite: bool) -> None:
+    folder = tmp_path / "out"
+    save(folder, target())
+    (tmp_path / "mine.png").write_bytes(b"mine")
+    (folder / "results.jsonl").write_bytes(CHANGES[change](*lines_of(folder)))
+    with pytest.raises(UsageError, match=r"results\.jsonl"):
+        save(folder, target(), overwrite=overwrite)
+    assert (tmp_path / "mine.png").exists()
+    assert (folder / "shirt.npz").exists()
 
 
 @pytest.mark.parametrize(
@@ -209,16 +292,163 @@ def test_leftovers_of_a_killed_run_are_taken_over(tmp_path: Path) -> None:
     ids=["empty", "list", "foreign", "no runs", "no entry", "climbs out", "no name", "newer"],
 )
 @pytest.mark.parametrize("overwrite", [False, True])
-def test_damaged_or_hostile_index_is_refused(tmp_path: Path, change: Any, overwrite: bool) -> None:
+def test_damaged_or_hostile_index_of_version_1_is_refused(tmp_path: Path, change: Any, overwrite: bool) -> None:
     folder = tmp_path / "out"
     save(folder, target())
     (tmp_path / "mine.png").write_bytes(b"mine")
-    index = folder / "results.json"
-    index.write_bytes(change(json.loads(index.read_text())))
+    values = write_version_1(folder)
+    (folder / "results.json").write_bytes(change(values))
     with pytest.raises(UsageError, match=r"results\.json"):
         save(folder, target(), overwrite=overwrite)
     assert (tmp_path / "mine.png").exists()
     assert (folder / "shirt.npz").exists()
+
+
+def test_index_that_is_no_file(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "results.jsonl")
+    with pytest.raises(UsageError, match=r"results\.jsonl"):
+        save(tmp_path, target())
+
+
+# Version 1
+
+
+def test_folder_of_version_1_is_resumed_and_converted_once(tmp_path: Path) -> None:
+    save(tmp_path, target(), target("shoe.png", 9))
+    write_version_1(tmp_path, failures=[{"code": "image-truncated", "path": "bad.png", "reason": "is cut off"}])
+    assert known_images(tmp_path) == {Path(os.path.realpath(tmp_path)) / name for name in ("shirt.png", "shoe.png")}
+    with open_folder(tmp_path, method(), RUN) as store:
+        assert finished(store, target())
+        assert visible(tmp_path)[0] == "results.jsonl"
+        store.fail(b"bad.png", "image-truncated", "is cut off")
+        store.keep(b"hat.png", projection(target("hat.png", 11)))
+    index = index_of(tmp_path)
+    assert [entry.source for entry in index.entries.values()] == ["shirt.png", "shoe.png", "hat.png"]
+    assert list(index.failures) == ["bad.png"]
+    assert "results.json" not in visible(tmp_path)
+
+
+def test_conversion_that_was_cut_short(tmp_path: Path) -> None:
+    """The new index is there, whole, and the old one too."""
+    save(tmp_path, target())
+    content = (tmp_path / "results.jsonl").read_bytes()
+    write_version_1(tmp_path)
+    (tmp_path / "results.jsonl").write_bytes(content)
+    with open_folder(tmp_path, method(), RUN) as store:
+        assert finished(store, target())
+    assert visible(tmp_path) == ["results.jsonl", "shirt.npz", "shirt.png"]
+    assert (tmp_path / "results.jsonl").read_bytes() == content
+
+
+def test_folder_of_version_1_with_other_settings_stays_as_it_is(tmp_path: Path) -> None:
+    save(tmp_path, target())
+    write_version_1(tmp_path)
+    before = (tmp_path / "results.json").read_bytes()
+    with pytest.raises(UsageError, match=r"steps: 1000, now 500"):
+        save(tmp_path, steps=500)
+    assert visible(tmp_path) == ["results.json", "shirt.npz", "shirt.png"]
+    assert (tmp_path / "results.json").read_bytes() == before
+    save(tmp_path, target("shoe.png", 9), steps=500, overwrite=True)
+    assert visible(tmp_path) == ["results.jsonl", "shoe.npz", "shoe.png"]
+
+
+def test_somebody_elses_results_json_stays(tmp_path: Path) -> None:
+    save(tmp_path, target())
+    (tmp_path / "results.json").write_text('{"mine": 1}')
+    save(tmp_path, target("shoe.png", 9))
+    save(tmp_path, target("hat.png", 11), overwrite=True)
+    assert visible(tmp_path) == ["hat.npz", "hat.png", "results.json", "results.jsonl"]
+
+
+def test_folder_that_version_010_wrote(tmp_path: Path) -> None:
+    folder = tmp_path / "projections"
+    shutil.copytree(Path(__file__).parent / "net/fixtures/version-0.1.0/projections", folder)
+    before = index_of(folder)
+    assert (before.version, len(before.entries)) == (1, 4)
+    with open_folder(folder, before.method, before.runs[0]) as store:
+        assert all(store.finished(entry.source.encode(), entry.key[1]) for entry in before.entries.values())
+    assert index_of(folder).entries == before.entries
+    assert "results.json" not in visible(folder)
+
+
+# Line by line
+
+
+def test_torn_last_line_is_left_out_and_written_over(tmp_path: Path) -> None:
+    save(tmp_path, target(), target("shoe.png", 9))
+    path = tmp_path / "results.jsonl"
+    whole = path.read_bytes()
+    last = whole.rindex(b"\n", 0, -1) + 1
+    for length in (last + 1, (last + len(whole)) // 2, len(whole) - 1):
+        path.write_bytes(whole[:length])
+        with open_folder(tmp_path, method(), RUN) as store:
+            assert finished(store, target())
+            assert not finished(store, target("shoe.png", 9))
+            store.keep(b"shoe.png", projection(target("shoe.png", 9)))
+        assert path.read_bytes() == whole
+
+
+def test_what_is_written_grows_with_the_number_of_images(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    sizes: list[int] = []
+    real_append, real_whole = folder_module.append, folder_module.write_atomic
+    monkeypatch.setattr(folder_module, "append", lambda p, d, n: (sizes.append(len(d)), real_append(p, d, n)))
+    monkeypatch.setattr(folder_module, "write_atomic", lambda p, d: (sizes.append(len(d)), real_whole(p, d)))
+    with open_folder(tmp_path, method(), RUN) as store:
+        written = []
+        for number in range(40):
+            one = target(f"{number:02d}.png", number)
+            sizes.clear()
+            store.keep(name(one), projection(one))
+            written.append(sum(sizes))
+    assert max(written[1:]) < 1.1 * min(written[1:])
+
+
+def test_full_disk_leaves_the_index_as_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    save(tmp_path, target())
+    before = (tmp_path / "results.jsonl").read_bytes()
+    with open_folder(tmp_path, method(), RUN) as store:
+        fsync = os.fsync
+
+        def full(descriptor: int) -> None:
+            if os.readlink(f"/proc/self/fd/{descriptor}").endswith("results.jsonl"):
+                raise OSError(errno.ENOSPC, "No space left on device")
+            fsync(descriptor)
+
+        monkeypatch.setattr(os, "fsync", full)
+        with pytest.raises(OutputError, match="no space left"):
+            store.keep(b"shoe.png", projection(target("shoe.png", 9)))
+        monkeypatch.undo()
+        assert (tmp_path / "results.jsonl").read_bytes() == before
+        store.keep(b"shoe.png", projection(target("shoe.png", 9)))
+    assert len(index_of(tmp_path).entries) == 2
+
+
+def test_failures_are_those_of_the_last_command(tmp_path: Path) -> None:
+    def run(*bad: bytes, good: Target | None = None, record: dict[str, Any] = RUN) -> list[str]:
+        with open_folder(tmp_path, method(), record) as store:
+            for one in bad:
+                store.fail(one, "image-truncated", "is cut off")
+            if good is not None:
+                store.keep(name(good), projection(good))
+        return list(index_of(tmp_path).failures)
+
+    save(tmp_path, target())
+    assert run(b"a.png", b"b.png") == ["a.png", "b.png"]
+    before = (tmp_path / "results.jsonl").read_bytes()
+    assert run(b"b.png", b"a.png") == ["a.png", "b.png"]
+    assert (tmp_path / "results.jsonl").read_bytes() == before
+    assert run(b"a.png", good=target("b.png", 8)) == ["a.png"]
+    assert run(b"a.png", b"c.png", good=target("d.png", 9), record={**RUN, "batch": 4}) == ["a.png", "c.png"]
+    assert run() == []
+
+
+def test_interrupted_command_keeps_the_failures_of_before(tmp_path: Path) -> None:
+    with open_folder(tmp_path, method(), RUN) as store:
+        store.keep(b"shirt.png", projection(target()))
+        store.fail(b"bad.png", "image-truncated", "is cut off")
+    with pytest.raises(KeyboardInterrupt), open_folder(tmp_path, method(), RUN):
+        raise KeyboardInterrupt
+    assert list(index_of(tmp_path).failures) == ["bad.png"]
 
 
 def test_folder_belongs_to_one_process(tmp_path: Path) -> None:
@@ -235,7 +465,7 @@ def test_names_that_are_not_text(tmp_path: Path) -> None:
     with np.load(npz, allow_pickle=False) as arrays:
         assert arrays["source"].tobytes() == b"a\xff\x1b[2J\n.png"
     with open_folder(tmp_path, method(), RUN) as store:
-        assert store.finished(odd) is not None
+        assert finished(store, odd)
 
 
 def test_long_names(tmp_path: Path) -> None:

@@ -36,6 +36,7 @@ from invert.statistics.thresholds import (
 __all__ = [
     "Calibration",
     "Population",
+    "check_sizes",
     "make_calibration",
     "required_images",
     "split_of",
@@ -49,8 +50,9 @@ class Population:
     """Measured images of one origin.
 
     Args:
-        name: OWN, or what the user called it. source: Where the images are from, in words.
-        measurements: Of distinct images, in the order of their hashes.
+        name: `OWN`, or what the user called it.
+        source: Where the images are from, in words.
+        measurements: Measurements of distinct images, in the order of their hashes.
         left_out: How many were not used: the same pixels again, too small, diverged or unreadable.
     """
 
@@ -61,14 +63,14 @@ class Population:
 
     @classmethod
     def of(cls, name: str, source: str, found: Sequence[Measurement], failed: int = 0) -> "Population":
-        """Take the usable images of what was measured, each content once."""
+        """Take the usable images among those measured, each content once."""
         usable = {one.pixel_sha256: one for one in found if one.status == "ok" and not one.upsampled}
         kept = tuple(usable[key] for key in sorted(usable))
         return cls(name, source, kept, len(found) - len(kept) + failed)
 
     @property
     def sha256(self) -> str:
-        """Of the pixel hashes of its images, a line each."""
+        """Hash of the pixel hashes of its images, a line each."""
         lines = "".join(f"{one.pixel_sha256}\n" for one in self.measurements)
         return hashlib.sha256(lines.encode()).hexdigest()
 
@@ -98,7 +100,10 @@ def _split_at(place: int, first: int, second: int) -> str:
 
 
 def required_images(settings: CalibrationSettings) -> int:
-    """Return how many images each population of others must have for the rate to be promised."""
+    """Return how many images each population of others must have for the rate to be promised.
+
+    The threshold's part alone sets the threshold: the number is the smallest whose part has as many as the rule needs.
+    """
     if settings.rule == "grubbs":
         return 8
     rate = settings.rate / settings.candidates
@@ -115,10 +120,12 @@ class Calibration:
 
     Args:
         settings: How it decides.
-        method: See `invert.attribution.measurements.attribution_method`. run: Run record of the measurements.
-        network: sha256, weights_sha256, family, resolution and name of the network.
+        method: Method record of the measurements; see `invert.attribution.measurements.attribution_method`.
+        run: Run record of the measurements.
+        network: sha256, weights_sha256, family and resolution of the network.
         tool: Version of this program.
-        own: The network's own samples. others: Populations of other images, at least one.
+        own: The network's own samples.
+        others: Populations of other images, at least one.
         evidence: The fitted score.
     """
 
@@ -133,7 +140,7 @@ class Calibration:
 
     @property
     def digest(self) -> str:
-        """Digest of method and score: what may be compared has the same."""
+        """Digest of method and score; scores of calibrations with the same digest can be compared."""
         return method_digest({**self.method, "score": self.settings.score})
 
     def score(self, name: str, measurement: Measurement) -> float:
@@ -163,7 +170,7 @@ class Calibration:
         return min(values), max(values)
 
     def negatives(self, name: str, complexity: float) -> dict[str, FloatArray]:
-        """Return the others' scores that an image of this complexity is held against, by population."""
+        """Return the others' scores that an image of this complexity is compared with, by population."""
         return self._in_bin(name, int(self.bins.index(complexity)))
 
     def _in_bin(self, name: str, index: int) -> dict[str, FloatArray]:
@@ -183,8 +190,9 @@ class Calibration:
         """Return the strictest threshold among those of the single populations, and whose it is.
 
         Args:
-            name: Of the score. complexity: Of the image.
-            rate: Of false attributions; default that of the settings, shared among its candidates.
+            name: Name of the score.
+            complexity: Complexity of the image.
+            rate: Rate of false attributions, in (0, 1); default that of the settings, shared among its candidates.
 
         Raises:
             TooFewNegativesError: A population is too small to promise it.
@@ -227,7 +235,7 @@ class Calibration:
         return {}
 
     def attributed(self, name: str, population: Population, split: str = "held-out") -> tuple[int, int]:
-        """Return how many images of a part are below their threshold, and of how many."""
+        """Return how many images of a part are below their threshold, and how many there are."""
         images, scores = population.part(split), self.scores(name, population, split)
         below = [
             value < self.threshold(name, one.complexity)[1].value for one, value in zip(images, scores, strict=True)
@@ -250,11 +258,7 @@ def make_calibration(
     Raises:
         UsageError: A population is too small for the rate; the message has the number that is needed.
     """
-    needed = required_images(settings)
-    for population in others:
-        have = len(population.measurements)
-        if have < needed:
-            raise too_few(population.name, have, needed, settings)
+    check_sizes(settings, {population.name: len(population.measurements) for population in others})
     if len(own.part("threshold")) < 1 or len(own.part("fit")) < 2:
         raise UsageError(f"{len(own.measurements)} own samples are too few", advice="Give a larger --count.")
     evidence = EvidenceScore.fit(
@@ -267,12 +271,26 @@ def make_calibration(
             try:
                 made.threshold(settings.score, one.complexity)
             except TooFewNegativesError as error:
-                raise too_few(population.name, len(population.measurements), needed, settings) from error
+                raise _too_few(population.name, len(population.measurements), settings) from error
     return made
 
 
-def too_few(name: str, have: int, needed: int, settings: CalibrationSettings) -> UsageError:
-    """Return the refusal of a population that is too small."""
+def check_sizes(settings: CalibrationSettings, sizes: Mapping[str, int]) -> None:
+    """Refuse populations that are too small for the rate; the message has the number that is needed.
+
+    Args:
+        settings: Settings of the calibration.
+        sizes: Number of images of each population that is not the network's, by name.
+
+    Raises:
+        UsageError: One is too small.
+    """
+    for name, have in sizes.items():
+        if have < required_images(settings):
+            raise _too_few(name, have, settings)
+
+
+def _too_few(name: str, have: int, settings: CalibrationSettings) -> UsageError:
     least = required_negatives(settings.rate / settings.candidates, settings.confidence)
     what = f"a false-positive rate of {settings.rate:g} with confidence {settings.confidence:g}"
     if settings.candidates > 1:
@@ -280,7 +298,7 @@ def too_few(name: str, have: int, needed: int, settings: CalibrationSettings) ->
     per_bin = f" in each of {settings.bins} bins" if settings.bins > 1 else ""
     return UsageError(
         f"population {name!r} has {have} usable images; {what} needs {least}{per_bin} for the threshold alone, "
-        f"{needed} in all",
+        f"{required_images(settings)} in all",
         advice="Give more images, or a larger --fpr.",
         code="too-few-negatives",
     )

@@ -4,7 +4,8 @@ A file holds the raw measurements; thresholds and rates stand in it for people, 
 It names its features: one that was made before this program measured a newer feature has no column of it, and says no
 less than it did.
 
-Version 1 calls the lines of measurements "pictures", version 2 "images"; nothing else differs.
+Version 1 calls the lines of measurements "pictures", version 2 "images"; among what is there for people, it calls a
+threshold "below". Nothing else differs.
 """
 
 import dataclasses
@@ -34,6 +35,7 @@ __all__ = [
     "decode_calibration",
     "encode_calibration",
     "find_calibration",
+    "held_out",
     "read_calibration",
 ]
 
@@ -69,7 +71,7 @@ def encode_calibration(calibration: Calibration) -> bytes:
         "method_digest": calibration.digest,
         "run": dict(calibration.run),
         "thresholds": _thresholds(calibration),
-        "held_out": _held_out(calibration),
+        "held_out": held_out(calibration),
         "evidence_score": calibration.evidence.to_record(),
         "features": list(FEATURES),
         "populations": [_population(population) for population in (calibration.own, *calibration.others)],
@@ -91,13 +93,16 @@ def _thresholds(calibration: Calibration) -> Record:
         found[score] = []
         for index, edge in enumerate(edges):
             population, threshold = calibration.bin_threshold(score, index)
-            values = {"below": threshold.value, "rank": threshold.rank, "negatives": threshold.negatives}
+            values = {"threshold": threshold.value, "rank": threshold.rank, "negatives": threshold.negatives}
             found[score].append({"complexity_from": edge, **values, "population": population})
     return found
 
 
-def _held_out(calibration: Calibration) -> Record:
-    """Return what the thresholds do on images that had no part in setting them."""
+def held_out(calibration: Calibration) -> Record:
+    """Return what the thresholds do on images that had no part in setting them, by score and population.
+
+    Each is a record of how many are `attributed`, `of` how many, with the exact 95 % interval `low` to `high`.
+    """
     found: Record = {}
     for score in SCORES:
         found[score] = {}

@@ -57,11 +57,16 @@ class Population:
     """What came out for images of one origin under one score.
 
     Attributes:
-        name: Of the population; `score`: of `SCORES`.
-        scores: Of its images, `[n]`. attributed: How many are below the calibration's threshold.
-        auc, auc_low, auc_high: Of own images against these; None for the own ones themselves.
+        name: Name of the population.
+        score: One of `SCORES`.
+        scores: Scores of its images, `[n]`.
+        attributed: How many are below the calibration's threshold.
+        auc: Area under the curve of own images against these; None for the own ones themselves.
+        auc_low: Lower end of its interval.
+        auc_high: Upper end of its interval.
         found: TPR at each of `RATES` of these images, with interval, as (tpr, low, high).
-        cllr, cllr_min: Of likelihood ratios; 1 is useless, 0 perfect.
+        cllr: Cost of the likelihood ratios; 1 is useless, 0 perfect.
+        cllr_min: What is left of it when the ratios are recalibrated in hindsight.
         bootstrap: Interval of the area by another way, as (low, high).
     """
 
@@ -100,12 +105,16 @@ class Evaluation:
     """An evaluation under one perturbation.
 
     Attributes:
-        perturbation: Its key, or "none".
-        own: The own images under each score. others: The others, under each score.
-        verdicts: How many of each population got each `Outcome`.
+        perturbation: Key of the perturbation, or `CLEAN`.
+        own: The own images under each score.
+        others: The others, under each score.
+        verdicts: How many images of each population got each `Outcome`.
         promised: Rate of false attributions that the calibration promises.
-        rules, complexity, matched: See `invert.attribution.evaluation_rules`.
+        rules: What other rules do; see `invert.attribution.evaluation_rules`.
+        complexity: Whether simple images are accused more often, likewise.
+        matched: Thresholds set on these images, likewise.
         left_out: How many measured images of each population were not used; see `usable`.
+        known: How many measured images of each population the calibration was made with; see `known`.
     """
 
     perturbation: str
@@ -117,6 +126,7 @@ class Evaluation:
     complexity: tuple[ComplexityCheck, ...] = ()
     matched: tuple[MatchedThreshold, ...] = ()
     left_out: Mapping[str, int] = field(default_factory=dict)
+    known: Mapping[str, int] = field(default_factory=dict)
 
     def to_record(self) -> dict[str, Any]:
         """Return it as JSON types."""
@@ -174,23 +184,19 @@ def _below(calibration: Calibration, score: str, found: Sequence[Measurement]) -
 
 
 def evaluate(
-    calibration: Calibration,
-    own: Sequence[Measurement],
-    others: Mapping[str, Sequence[Measurement]],
-    *,
-    perturbation: str = CLEAN,
+    calibration: Calibration, measured: Mapping[str, Sequence[Measurement]], *, perturbation: str = CLEAN
 ) -> Evaluation:
     """Evaluate a calibration on measured images.
 
     Args:
-        calibration: Of the network. own: Images of the network, not of the calibration.
-        others: Populations of other images, by name.
+        calibration: Calibration of the network.
+        measured: Images by the name of their population: the network's own ones as `OWN` first, then others. They
+            should not be those of the calibration.
         perturbation: What was done to the images.
 
     Raises:
         NoInputError: A population has fewer than two usable images.
     """
-    measured = {OWN: own, **others}
     groups = {name: usable(calibration, found) for name, found in measured.items()}
     for name, found in groups.items():
         if len(found) < _LEAST:
@@ -210,11 +216,12 @@ def evaluate(
         tuple(one for part in parts for one in part.complexity),
         tuple(one for part in parts for one in part.matched),
         {name: len(found) - len(groups[name]) for name, found in measured.items()},
+        {name: known(calibration, found) for name, found in measured.items()},
     )
 
 
 def _under(calibration: Calibration, score: str, groups: Mapping[str, Sequence[Measurement]]) -> Evaluation:
-    """Return the part of an evaluation that is of one score."""
+    """Return the part of an evaluation that looks at one score."""
     scores = {name: scores_of(calibration, score, found) for name, found in groups.items()}
     complexity = {name: np.array([one.complexity for one in found]) for name, found in groups.items()}
     below = {name: _below(calibration, score, found) for name, found in groups.items()}

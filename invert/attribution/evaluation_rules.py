@@ -77,9 +77,12 @@ class RuleResult:
     """What a rule does that was set on the calibration's images, one bin for all complexities.
 
     Attributes:
-        rule, score: Names. controlled: Whether it controls false attributions at all.
-        threshold: None where the calibration is too small for it; `needed` is then how many negatives it would take.
+        rule: Name of the rule.
+        score: Name of the score.
+        controlled: Whether it controls false attributions at all.
+        threshold: The threshold; None where the calibration is too small for it.
         attributed: Images evaluated that it attributes, by population.
+        needed: How many negatives it would take, where there are too few.
     """
 
     rule: str
@@ -105,8 +108,9 @@ def compare_rules(calibration: Calibration, score: str, scores: Mapping[str, Flo
     """Set each rule on the threshold part of a calibration, the strictest over its populations, and count.
 
     Args:
-        calibration: Its settings give rate and confidence. score: Of `SCORES`.
-        scores: Of the images evaluated, by population, own ones among them.
+        calibration: Calibration, whose settings give rate and confidence.
+        score: One of `SCORES`.
+        scores: Scores of the images evaluated, by population, own ones among them.
     """
     settings = calibration.settings
     rate = settings.rate / settings.candidates
@@ -140,7 +144,8 @@ class ComplexityCheck:
     """Whether a population's simple images are accused more often than its others.
 
     Attributes:
-        population, score: Names.
+        population: Name of the population.
+        score: Name of the score.
         spearman: Rank correlation of score and complexity; None where it is not defined.
         terciles: Images attributed by the calibration, by `TERCILES` of the complexity of all others evaluated.
     """
@@ -169,11 +174,14 @@ def check_complexity(
     below: npt.NDArray[np.bool_],
     terciles: Bins,
 ) -> ComplexityCheck:
-    """Hold scores against the complexity of their images.
+    """Compare scores with the complexity of their images.
 
     Args:
-        population, score: Names.
-        scores, complexity: Of each image, `[n]`. below: Whether the calibration attributes it, `[n]`.
+        population: Name of the population.
+        score: Name of the score.
+        scores: Score of each image, `[n]`.
+        complexity: Complexity of each image, `[n]`.
+        below: Whether the calibration attributes each image, `[n]`.
         terciles: Three bins of complexity.
     """
     # Ranks of equal numbers correlate with nothing.
@@ -189,9 +197,11 @@ class MatchedThreshold:
     """Own images found where the threshold is set on others of the same perturbation: if the user declares it.
 
     Attributes:
-        population, score: Names.
+        population: Name of the population.
+        score: Name of the score.
         rule: "neyman-pearson" where there are enough others for its promise, else "empirical", which promises nothing.
-        rate: Of false attributions. threshold: That was set.
+        rate: Rate of false attributions.
+        threshold: The threshold that was set.
         found: Own images below it.
     """
 
@@ -213,8 +223,11 @@ def match_threshold(
     """Set a threshold at the calibration's rate on the others evaluated, and count the own images below it.
 
     Args:
-        calibration: Its settings give rate and confidence.
-        population, score: Names. positives, negatives: Scores `[n1]`, `[n0]`.
+        calibration: Calibration, whose settings give rate and confidence.
+        population: Name of the population.
+        score: Name of the score.
+        positives: Scores of the own images, `[n1]`.
+        negatives: Scores of the others, `[n0]`.
     """
     settings = calibration.settings
     rate = settings.rate / settings.candidates

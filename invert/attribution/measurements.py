@@ -18,13 +18,13 @@ from typing import TYPE_CHECKING, Any, Self
 
 from invert.attribution.evidence import EVIDENCE_VERSION, FEATURES
 from invert.batch.images import Listed
-from invert.batch.preparation import Preparation
-from invert.batch.work import Done, Event, ImageStore
-from invert.batch.workers import run_workers
+from invert.batch.work import Done, Event
+from invert.batch.workers import Preparation, run_workers
 from invert.durable import ensure_folder, write_atomic
 from invert.errors import NoInputError, UsageError
 from invert.projection.config import differing_keys, method_digest
 from invert.store.names import check_name, name_key
+from invert.store.protocol import ImageStore
 
 if TYPE_CHECKING:
     from generator.files.reading import LoadedNetwork
@@ -131,14 +131,14 @@ def measurement_of(name: bytes, projection: "Projection", meter: "EvidenceMeter"
 
 
 class MeasurementStore(ImageStore):
-    """The measurements of one population in a work folder, or in memory alone.
+    """The measurements of one population in a work folder.
 
     Args:
         meter: Measures projections; None where nothing new is measured.
-        folder: Of the population; None keeps everything in memory.
+        folder: Folder of the population.
     """
 
-    def __init__(self, meter: "EvidenceMeter | None", folder: Path | None = None) -> None:
+    def __init__(self, meter: "EvidenceMeter | None", folder: Path) -> None:
         self._meter, self._folder = meter, folder
         self._kept: dict[bytes, Measurement] = {}
 
@@ -152,15 +152,15 @@ class MeasurementStore(ImageStore):
         return self.get(name) is not None
 
     def get(self, name: bytes) -> Measurement | None:
-        """Return the measurement of an image, of whatever file."""
-        if name not in self._kept and self._folder is not None:
+        """Return the measurement of an image, whatever its file is now."""
+        if name not in self._kept:
             found = read_measurement(self._folder, name)
             if found is not None:
                 self._kept[name] = found
         return self._kept.get(name)
 
     def fail(self, name: bytes, code: str, reason: str) -> None:
-        """Nothing is kept of an image without a result: it is tried again."""
+        """Keep nothing: an image without a result is tried again."""
 
     def keep(self, name: bytes, projection: "Projection") -> None:
         """Measure a projection and keep what is found.
@@ -178,8 +178,7 @@ class MeasurementStore(ImageStore):
         Raises:
             OutputError: It cannot be written.
         """
-        if self._folder is not None:
-            write_atomic(self._folder / f"{name_key(found.name)}.json", _with_checksum(found.to_record()))
+        write_atomic(self._folder / f"{name_key(found.name)}.json", _with_checksum(found.to_record()))
         self._kept[found.name] = found
 
 
@@ -202,10 +201,11 @@ def read_measurement(folder: Path, name: bytes) -> Measurement | None:
 
 
 def begin_measurements(work: Path, method: Record, run: Record) -> None:
-    """Begin a work folder, or take up one with the same settings; for who holds its lock.
+    """Begin a work folder, or resume one with the same settings; the caller holds its lock.
 
     Raises:
-        UsageError: It was begun with other settings. OutputError: It cannot be written.
+        UsageError: It was begun with other settings.
+        OutputError: It cannot be written.
     """
     path = work / "settings.json"
     settings = {"format": FORMAT, "method": method, "method_digest": method_digest(method), "run": run}
@@ -250,7 +250,9 @@ def measure_population(
 
     Args:
         preparation: `out` is the folder of the population in a work folder.
-        workers: Processes. on_event: Called with each event of the batch.
+        images: Images of the population.
+        workers: Number of processes.
+        on_event: Called with each event of the batch.
 
     Returns:
         The measurements in the order of the images, and how many images have none.

@@ -1,7 +1,11 @@
-"""Fresh samples of a network as image files: 8-bit PNG, like any image that is held against it."""
+"""Populations of images: folders that a user names, and fresh samples of a network.
+
+Samples are written as 8-bit PNG, like any image that is compared with the network.
+"""
 
 import dataclasses
-from collections.abc import Iterable, Iterator
+import re
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import torch
@@ -9,31 +13,78 @@ import torch
 from generator.networks import Generator
 from invert.attribution.calibration import Calibration
 from invert.attribution.measurements import MeasurementStore
-from invert.batch.images import Listed, read_image
+from invert.attribution.settings import OWN
+from invert.batch.images import Listed, list_images, read_image
 from invert.durable import ensure_folder, write_atomic
-from invert.errors import ImageError, UsageError
+from invert.errors import ImageError, NoInputError, UsageError
 from invert.images.decoding import ImagePolicy, to_png_bytes
 from invert.projection.config import differing_keys
 from invert.projection.latents import class_label, draw_image, seed_latent
 
-__all__ = ["FIRST_SEED", "SAMPLES_VERSION", "SAMPLE_NOISE", "check_same", "draw_samples", "take_over"]
+__all__ = [
+    "FIRST_SEED",
+    "SAMPLES_VERSION",
+    "check_names",
+    "check_same",
+    "draw_samples",
+    "list_population",
+    "reuse",
+    "sample_source",
+]
 
 SAMPLES_VERSION = 2  # raised when a seed gives another image
 
 FIRST_SEED = 1_000_000_000
-"""Far from the seeds that people draw with: what is calibrated on must not be what is judged."""
+"""Seed of the first sample, far from the seeds that people use: what is calibrated on must not be what is judged."""
 
-SAMPLE_NOISE = "stored and random noise maps in turn"
-"""Programs draw with the maps in the file or with fresh ones: images of both kinds are the network's own."""
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9 ._+-]{0,63}", re.ASCII)
+
+
+def check_names(names: Sequence[str], advice: str = "") -> None:
+    """Refuse names of populations that cannot be those of folders, or that mean two things.
+
+    Args:
+        names: Names of the populations that are not the network's own.
+        advice: How to give another name, a whole sentence.
+
+    Raises:
+        UsageError: One is `OWN`, there twice, or is more than letters and digits.
+    """
+    for number, name in enumerate(names):
+        if not _NAME.fullmatch(name) or name == OWN or name in names[:number]:
+            reason = f"population {name!r} needs another name: letters and digits, not {OWN!r}, each name once"
+            raise UsageError(reason, advice=advice)
+
+
+def list_population(folder: Path) -> list[Listed]:
+    """Return the images of a folder.
+
+    Raises:
+        NoInputError: There are none, or there is no such folder.
+    """
+    if not folder.exists():
+        raise NoInputError("there is no such folder", path=folder)
+    found = [one for one in list_images([folder]) if one.error is None or not one.error.by_rule]
+    if not found:
+        raise NoInputError("there are no images", path=folder)
+    return found
+
+
+def sample_source(count: int) -> str:
+    """Say where the samples of `draw_samples` are from."""
+    seeds = f"seeds {FIRST_SEED} to {FIRST_SEED + count - 1} of the network"
+    # Programs synthesise with the maps in the file or with fresh ones: images of both kinds are the network's own.
+    return f"{seeds}, no truncation; stored and random noise maps in turn"
 
 
 def draw_samples(generator: Generator, folder: Path, count: int, class_index: int | None = None) -> Iterator[Path]:
-    """Draw samples without truncation and write them, those that are there already excepted; yield their paths.
+    """Synthesise samples without truncation and write them, unless they are there already; yield their paths.
 
     Even ones have the noise maps that the network stores, odd ones random maps.
 
     Args:
-        generator: The network. folder: Where they go.
+        generator: The network.
+        folder: Where they go.
         count: How many, from seed `FIRST_SEED` on; seeds are those of `invert generate`.
         class_index: Class of a conditional network; None takes the classes in turn.
 
@@ -68,15 +119,17 @@ def check_same(earlier: Calibration, path: Path, method: dict[str, object], run:
         raise UsageError(reason, path=path, advice="Use the same, or leave out --from.", code="settings-differ")
 
 
-def take_over(
+def reuse(
     earlier: Calibration, images: Iterable[Listed], folder: Path, generator: Generator, policy: ImagePolicy
 ) -> int:
     """Write the measurements of those images that an earlier calibration has; return how many.
 
     Args:
-        earlier: Of the same method and run, see `check_same`.
-        images: Of a population. folder: Of its measurements.
-        generator, policy: As for projecting the images.
+        earlier: A calibration of the same method and run, see `check_same`.
+        images: Images of a population.
+        folder: Folder of its measurements.
+        generator: The network.
+        policy: What is accepted as an image.
 
     Raises:
         OutputError: One cannot be written.

@@ -21,10 +21,13 @@ class CalibrationSettings:
     """How measurements become verdicts.
 
     Args:
-        score: That decides, of `SCORES`. rule: Of `RULES`.
-        rate: Of false attributions that is promised. confidence: With which it is.
-        candidates: Networks that an image may be held against at a time; the rate is shared among them (Holm).
-        bins: Of complexity, each with thresholds of its own.
+        score: Score that decides, one of `SCORES`.
+        rule: Rule that sets the thresholds, one of `RULES`.
+        rate: Rate of false attributions that is promised, in (0, 1).
+        confidence: Confidence with which it is promised, in (0, 1).
+        candidates: Number of networks that an image may be compared with at a time, 1 to 1000; the rate is shared
+            among them by Holm's rule.
+        bins: Number of bins of complexity, 1 to 1000, each with thresholds of its own.
 
     Raises:
         UsageError: A value is out of range.

@@ -12,7 +12,7 @@ from invert.attribution.calibration import Calibration
 from invert.attribution.measurements import Measurement
 from invert.attribution.settings import SPLITS
 from invert.statistics.likelihood import verbal
-from invert.statistics.pvalues import p0, p1
+from invert.statistics.pvalues import holm, p0, p1
 
 __all__ = [
     "BETA",
@@ -28,14 +28,14 @@ __all__ = [
 ]
 
 BETA = 0.01
-"""A network's own images that measure worse than all but this share of them do not count as its own."""
+"""An image counts as a network's own only while more than this share of its own images measure as high or higher."""
 
 OWN_TO_RULE_OUT = math.floor((1 / BETA - 2) / SPLITS["threshold"]) + 1
-"""Own samples that a calibration needs for p1 to reach `BETA` at all: 99 where p-values come from."""
+"""Own samples that a calibration needs for p1 to reach `BETA` at all: 99 of them in the part that gives p-values."""
 
 
 class Outcome(StrEnum):
-    """What is said of an image and one network, or all of them."""
+    """What is said about an image and one network, or all of them."""
 
     ATTRIBUTED = "attributed"
     NONE = "none of these"
@@ -44,15 +44,17 @@ class Outcome(StrEnum):
 
 @dataclass(frozen=True)
 class Reading:
-    """What one score says of an image.
+    """What one score says about an image.
 
     Attributes:
-        score: Its value; lower is more like the network. threshold: Below it the image is attributed.
-        population: Whose threshold it is: the strictest.
-        p0: How many of the others' images measure as low, at most; small speaks for the network.
-        p1: How many of its own measure as high; small speaks against it.
-        ratio: How much more probable the score is for its own images, the smallest over populations; within
-            [ratio_low, ratio_high], which is what the calibration can support.
+        score: Its value; lower is more like the network.
+        threshold: The image is attributed when the score is below it.
+        population: Name of the population that sets the threshold: the strictest.
+        p0: Share of the others' images that measure as low, at most; small speaks for the network.
+        p1: Share of the network's own images that measure as high; small speaks against it.
+        ratio: How much more probable the score is for its own images, the smallest over populations.
+        ratio_low: Smallest ratio that the calibration can support.
+        ratio_high: Largest ratio that the calibration can support.
     """
 
     score: float
@@ -72,13 +74,17 @@ class Reading:
 
 @dataclass(frozen=True)
 class Finding:
-    """What is found of an image against one network.
+    """What an image and one network come to.
 
     Attributes:
-        network: Its name. measurement: What was measured.
-        lpips: Reading of the paper's score. evidence: Of the evidence score; None where a number is missing.
-        deciding: Which of the two decides. fires: Whether its rule does, after the rate was shared among candidates.
-        outcome: For this network alone. reason: Why, where it is not plain.
+        network: Name of the network.
+        measurement: What was measured.
+        lpips: Reading of the LPIPS score; None where a number is missing.
+        evidence: Reading of the evidence score; None where a number is missing.
+        deciding: Which of the two scores decides.
+        fires: Whether the deciding score is below its threshold, after the rate was shared among candidates.
+        outcome: What is said about this network alone.
+        reason: Why, where it is not plain.
     """
 
     network: str
@@ -92,17 +98,18 @@ class Finding:
 
     @property
     def reading(self) -> Reading | None:
-        """That of the score that decides."""
+        """The reading of the score that decides."""
         return self.lpips if self.deciding == "lpips" else self.evidence
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """What is said of an image.
+    """What is said about an image.
 
     Attributes:
-        outcome: See `Outcome`. networks: Those that it is attributed to, or that cannot be told apart.
-        findings: For each network, in the order asked.
+        outcome: See `Outcome`.
+        networks: Names of the networks that it is attributed to, or that cannot be told apart.
+        findings: Finding for each network, in the order asked.
         reason: Why it cannot be told.
     """
 
@@ -113,7 +120,7 @@ class Verdict:
 
     @property
     def text(self) -> str:
-        """In words."""
+        """The verdict in words."""
         if self.outcome is Outcome.ATTRIBUTED:
             return f"attributed to {self.networks[0]}"
         if self.outcome is Outcome.CANNOT_TELL and self.reason:
@@ -122,7 +129,7 @@ class Verdict:
 
 
 def read_score(calibration: Calibration, name: str, measurement: Measurement, rate: float) -> Reading | None:
-    """Return what a score says of an image; None where a number is missing.
+    """Return what a score says about an image; None where a number is missing.
 
     Raises:
         TooFewNegativesError: The rate cannot be promised.
@@ -150,14 +157,14 @@ def read_score(calibration: Calibration, name: str, measurement: Measurement, ra
 def judge(
     calibration: Calibration, measurement: Measurement, network: str, *, rate: float | None = None, share: int = 1
 ) -> Finding:
-    """Hold an image against one network.
+    """Judge an image by the calibration of one network.
 
     Args:
-        calibration: Of the network, under the method of the measurement.
-        measurement: Of the image.
-        network: Name to be shown.
-        rate: Of false attributions; default that of the calibration.
-        share: Candidates that the rate is shared among.
+        calibration: Calibration of the network, under the method of the measurement.
+        measurement: What the image measures.
+        network: Name of the network, to be shown.
+        rate: Rate of false attributions, in (0, 1); default that of the calibration.
+        share: Number of candidates that share the rate.
 
     Raises:
         TooFewNegativesError: The rate cannot be promised.
@@ -207,27 +214,29 @@ def decide(
     *,
     rate: float | None = None,
 ) -> Verdict:
-    """Hold an image against one or several networks.
+    """Judge an image by the calibrations of one or several networks.
 
-    The rate is that of accusing any of them: it is shared by Holm's step-down rule over the candidates, each of which
-    is asked by its own calibration; raw distances are never compared across networks.
+    The rate is the probability of accusing any of them by mistake. Each is asked by its own calibration; raw distances
+    are never compared across networks.
 
     Args:
-        calibrations, measurements, names: Of each network.
-        rate: Of false attributions; default each calibration's own.
+        calibrations: Calibration of each network.
+        measurements: What the image measures with each network.
+        names: Name of each network.
+        rate: Rate of false attributions, in (0, 1); default each calibration's own.
 
     Raises:
         TooFewNegativesError: A calibration is too small to promise its share of the rate.
     """
-    count = len(names)
-    findings = [
-        judge(c, m, n, rate=rate, share=count) for c, m, n in zip(calibrations, measurements, names, strict=True)
-    ]
-    order = sorted(range(count), key=lambda i: _p0(findings[i]))
-    for place, i in enumerate(order):
-        findings[i] = judge(calibrations[i], measurements[i], names[i], rate=rate, share=count - place)
-        if not findings[i].fires:
-            break  # step-down: no less probable candidate may be accused after one that was not
+    asked = list(zip(calibrations, measurements, names, strict=True))
+    # First everyone at an equal share, which alone would keep the rate (Bonferroni) ...
+    findings = [judge(*one, rate=rate, share=len(asked)) for one in asked]
+    # ... then at the larger shares that Holm's rule leaves, the least doubtful candidate first, as long as each of them
+    # fires: one at which the rule stopped must not hand its share on.
+    for index, share in holm([_p0(finding) for finding in findings]):
+        findings[index] = judge(*asked[index], rate=rate, share=share)
+        if not findings[index].fires:
+            break
     return _verdict(tuple(findings))
 
 
@@ -250,7 +259,14 @@ def _verdict(findings: tuple[Finding, ...]) -> Verdict:
 
 
 def rate_sentence(calibration: Calibration, network: str, *, rate: float | None = None, share: int = 1) -> str:
-    """Say what the error rate holds for: the rate, the confidence, the populations and their sizes."""
+    """Say what the error rate holds for: the rate, the confidence, the populations and their sizes.
+
+    Args:
+        calibration: Calibration of the network.
+        network: Name of the network.
+        rate: Rate of false attributions, in (0, 1); default that of the calibration.
+        share: Number of candidates that share the rate.
+    """
     settings = calibration.settings
     rate = settings.rate if rate is None else rate
     sizes = ", ".join(f"{population.name} ({len(population.part('threshold'))})" for population in calibration.others)
@@ -260,12 +276,12 @@ def rate_sentence(calibration: Calibration, network: str, *, rate: float | None 
         for count, total in [calibration.attributed(settings.score, population)]
     )
     if settings.rule == "grubbs":
-        return f"Grubbs' rule has no control of false positives. Of the held-out images it attributed {tested}."
+        return f"Grubbs' rule has no control of false positives. Among held-out images it attributed {tested}."
     sure = f", with {settings.confidence:.0%} confidence" if settings.rule == "neyman-pearson" else " on average"
     among = f" (shared by {share} candidates)" if share > 1 else ""
     return (
         f"At most {_percent(rate)}{among} of images like those of the calibration, {sizes}, are attributed to "
-        f"{network} by mistake{sure}. Of images held out of it {tested} were."
+        f"{network} by mistake{sure}. Among images held out of it, {tested} were."
     )
 
 
@@ -280,7 +296,7 @@ def ratio_sentence(finding: Finding, calibration: Calibration) -> str:
         return ""
     populations = ", ".join(f"{len(p.part('threshold'))} of {p.name}" for p in calibration.others)
     return (
-        f"Likelihood ratio {verbal(reading.ratio)}: how much more probable the finding is if {finding.network} drew "
+        f"Likelihood ratio {verbal(reading.ratio)}: how much more probable the finding is if {finding.network} made "
         f"the image than if it comes from the calibration's others ({populations}). It is not the probability that "
-        f"{finding.network} drew it. The largest ratio that this calibration can support is {reading.ratio_high:.0f}."
+        f"{finding.network} made it. The largest ratio that this calibration can support is {reading.ratio_high:.0f}."
     )

@@ -1,4 +1,4 @@
-"""A batch that is finished, when the same command comes again: what has changed since, and how it is taken up."""
+"""A file that is finished, when the same command comes again: what has changed since, and how it is resumed."""
 
 import hashlib
 from collections.abc import Iterable
@@ -18,6 +18,11 @@ def changed_images(out: Path, images: Iterable[Listed], policy: ImagePolicy) -> 
     """Return the images that a finished file does not have, has of another content, or failed and can now be read.
 
     A file that is not there any more, or cannot be read this time, counts as unchanged: its result stays.
+
+    Args:
+        out: The finished file.
+        images: The images that it is asked for now.
+        policy: What is accepted as an image.
 
     Raises:
         LatentsError: The file is damaged.
@@ -39,13 +44,18 @@ def changed_images(out: Path, images: Iterable[Listed], policy: ImagePolicy) -> 
 def restore(journal: Journal, out: Path) -> None:
     """Put the images of a finished file back into a journal of the same settings.
 
+    Args:
+        journal: Where they go.
+        out: The finished file.
+
     Raises:
-        LatentsError: The file is damaged. OutputError: The journal cannot be written.
+        LatentsError: The file is damaged.
+        OutputError: The journal cannot be written.
     """
     with open_latents(out) as latents:
-        for entry in latents.rows():
-            if not journal.has_entry(entry.name):
-                journal.save(entry)
+        for result in latents:
+            if not journal.has_entry(result.name):
+                journal.save(result)
 
 
 def _sha256(path: Path) -> str | None:

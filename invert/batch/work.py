@@ -1,57 +1,50 @@
-"""What one process of a batch does: read, project, save; and what it tells of it."""
+"""What one process does with its images: read, project, keep; and what it tells of it.
+
+This is the only way from an image to its result, whatever keeps the results: nothing, a folder, a journal on its way to
+HDF5, or measurements.
+"""
 
 import math
 import os
 from collections import deque
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from collections.abc import Callable, Hashable, Iterable, Iterator
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, Self
 
 from invert.batch.images import Listed, ahead, read_image
-from invert.errors import ImageError, display_path
+from invert.errors import ImageError, InvertError, NumericError, display_path
 from invert.images.decoding import ImagePolicy
 from invert.images.target import Target
+from invert.store.protocol import Finished, ImageStore
 
 if TYPE_CHECKING:
-    from invert.projection.projector import Projection, Projector
+    from invert.projection.projector import Projection, Projector, StepRecord
 
-__all__ = ["Done", "Event", "Failed", "Finished", "ImageStore", "Stepped", "work"]
-
-
-class Finished(Protocol):
-    """What is known of an image that is done."""
-
-    @property
-    def distance(self) -> float: ...
-
-    @property
-    def status(self) -> str: ...
-
-
-class ImageStore(Protocol):
-    """Where results go, such as `invert.store.journal.Journal`."""
-
-    def finished(self, name: bytes, file_sha256: str) -> Finished | None:
-        """Return what is known of an image that is done, of this very file."""
-
-    def has_entry(self, name: bytes) -> bool:
-        """Tell whether an image has a result, of whatever file."""
-
-    def fail(self, name: bytes, code: str, reason: str) -> None:
-        """Keep that an image has no result."""
-
-    def keep(self, name: bytes, projection: "Projection") -> None:
-        """Keep a result."""
+__all__ = ["Done", "Duplicate", "Event", "Failed", "Stepped", "work"]
 
 
 @dataclass(frozen=True)
 class Stepped:
     """A group of images took one step."""
 
+    record: "StepRecord"
+
 
 @dataclass(frozen=True)
 class Done:
-    """An image has its entry; `is_new` if it was made now. `warnings` are those of reading it."""
+    """An image has its result.
+
+    Attributes:
+        name: Its NAME, see `invert.batch.images`.
+        path: Where it lies.
+        distance: LPIPS after the last step.
+        status: "ok" or "diverged".
+        is_new: Whether the result was made now.
+        warnings: What reading the image gave rise to.
+        target: The image; None when another process read it.
+        projection: The result, when it was made now and in this process.
+        kept: What the store knows of it, in this process.
+    """
 
     name: bytes
     path: str
@@ -59,6 +52,21 @@ class Done:
     status: str
     is_new: bool
     warnings: tuple[str, ...]
+    target: Target | None = field(default=None, repr=False)
+    projection: "Projection | None" = field(default=None, repr=False)
+    kept: Finished | None = field(default=None, repr=False)
+
+    def without_arrays(self) -> Self:
+        """Return what is worth sending to another process."""
+        return replace(self, target=None, projection=None, kept=None)
+
+
+@dataclass(frozen=True)
+class Duplicate:
+    """An image is the same as another of this run, and is done once."""
+
+    name: bytes
+    path: str
 
 
 @dataclass(frozen=True)
@@ -71,53 +79,79 @@ class Failed:
     reason: str
     message: str
     by_rule: bool
+    advice: str = ""
+
+    def record(self) -> dict[str, Any]:
+        """Return it as JSON types, as `invert.errors.InvertError.record` does."""
+        texts = {"code": self.code, "path": self.path, "reason": self.reason}
+        return {**texts, "advice": self.advice, "message": self.message}
+
+    def to_error(self) -> InvertError:
+        """Return it as an error that can be raised."""
+        if self.code == "diverged":
+            return NumericError(f"image '{display_path(self.path)}': {self.reason}", code=self.code)
+        error = ImageError(self.reason, path=self.path, advice=self.advice)
+        error.code = self.code
+        return error
 
 
-Event = Stepped | Done | Failed
+Event = Stepped | Done | Duplicate | Failed
+
+Identity = Callable[[bytes, str], Hashable]
+"""Takes the name and the file_sha256 of an image; two images that give the same are one."""
 
 
+@dataclass
 class _Reading:
     """The images on their way into the projector: bad and finished ones are told of and left out."""
 
-    def __init__(
-        self,
-        store: ImageStore,
-        images: Iterable[Listed],
-        projector: "Projector",
-        policy: ImagePolicy,
-        depth: int | None,
-    ) -> None:
-        self._store, self._images, self._policy = store, images, policy
-        synthesis = projector.generator.config.synthesis
-        self._resolution, self._channels = synthesis.img_resolution, synthesis.img_channels
-        self._depth = 2 * projector.batch if depth is None else depth
-        self.told: deque[Event] = deque()
-        self.names: deque[bytes] = deque()
+    store: ImageStore
+    images: Iterable[Listed]
+    projector: "Projector"
+    policy: ImagePolicy
+    depth: int
+    identity: Identity | None
+    told: deque[Event] = field(default_factory=deque)
+    names: deque[bytes] = field(default_factory=deque)
+    seen: set[Hashable] = field(default_factory=set)
 
     def targets(self) -> Iterator[Target]:
         """Yield the images that are to be projected; `names` then has theirs, `told` what became of the others."""
-        for listed, target, done in ahead(self._read(), self._depth):
+        for listed, target, done in ahead(self._read(), self.depth):
             if isinstance(target, ImageError):
                 # What was finished stays, though its file is not there any more or cannot be read this time.
-                if not target.by_rule and not self._store.has_entry(listed.name):
-                    self._store.fail(listed.name, target.code, target.reason)
+                if not target.by_rule and not self.store.has_entry(listed.name):
+                    self.store.fail(listed.name, target.code, target.reason)
                 self.told.append(_failed(listed, target))
             elif done is not None:
                 self.told.append(done)
+            elif self._is_duplicate(listed.name, target):
+                self.told.append(Duplicate(listed.name, os.fspath(target.path)))
             else:
                 self.names.append(listed.name)
                 yield target
 
+    def _is_duplicate(self, name: bytes, target: Target) -> bool:
+        if self.identity is None:
+            return False
+        key = self.identity(name, target.file_sha256)
+        if key in self.seen:
+            return True
+        self.seen.add(key)
+        return False
+
     def _read(self) -> Iterator[tuple[Listed, Target | ImageError, Done | None]]:
         """In a thread of its own, ahead of the optimiser: everything that waits for the disk."""
-        for listed in self._images:
-            target = read_image(listed, self._resolution, self._channels, self._policy)
+        synthesis = self.projector.generator.config.synthesis
+        for listed in self.images:
+            target = read_image(listed, synthesis.img_resolution, synthesis.img_channels, self.policy)
             done = None
             if isinstance(target, Target):
-                found = self._store.finished(listed.name, target.file_sha256)
+                found = self.store.finished(listed.name, target.file_sha256)
                 if found is not None:
                     path, warnings = os.fspath(target.path), tuple(target.warnings)
-                    done = Done(listed.name, path, found.distance, found.status, False, warnings)
+                    facts = (listed.name, path, found.distance, found.status, False, warnings)
+                    done = Done(*facts, target=target, kept=found)
             yield listed, target, done
 
 
@@ -127,41 +161,48 @@ def work(
     images: Iterable[Listed],
     policy: ImagePolicy,
     depth: int | None = None,
+    identity: Identity | None = None,
 ) -> Iterator[Event]:
     """Project images into a store.
 
     Args:
         projector: With the settings of the store.
-        store: Where results go. images: In any order; those that are finished are not done again.
+        store: Where results go.
+        images: In any order; those that are finished are not done again.
         policy: What is accepted as an image.
         depth: How many images are read ahead; default two batches.
+        identity: Says which images are the same; by default none is the same as another.
 
     Raises:
-        OutputError: An entry cannot be written.
+        OutputError: A result cannot be written.
     """
     from invert.projection.projector import StepRecord
 
-    reading = _Reading(store, images, projector, policy, depth)
+    depth = 2 * projector.batch if depth is None else depth
+    reading = _Reading(store, images, projector, policy, depth, identity)
     for event in projector.run(reading.targets()):
         while reading.told:
             yield reading.told.popleft()
         if isinstance(event, StepRecord):
-            yield Stepped()
+            yield Stepped(event)
         else:
-            yield _save(store, reading.names.popleft(), event)
+            yield _keep(store, reading.names.popleft(), event)
     yield from reading.told
 
 
-def _save(store: ImageStore, name: bytes, projection: "Projection") -> Event:
+def _keep(store: ImageStore, name: bytes, projection: "Projection") -> Event:
     target = projection.target
     path = os.fspath(target.path)
     if not math.isfinite(projection.distance):
-        reason = "the network draws nothing finite"
+        # Not even the start gave a finite image: there is nothing to keep.
+        reason = "the network generates nothing finite"
         store.fail(name, "diverged", reason)
         return Failed(name, path, "diverged", reason, f"image '{display_path(path)}': {reason}", False)
-    store.keep(name, projection)
-    return Done(name, path, projection.distance, projection.status, True, tuple(target.warnings))
+    kept = store.keep(name, projection)
+    facts = (name, path, projection.distance, projection.status, True, tuple(target.warnings))
+    return Done(*facts, target=target, projection=projection, kept=kept)
 
 
 def _failed(listed: Listed, error: ImageError) -> Failed:
-    return Failed(listed.name, os.fspath(listed.path), error.code, error.reason, str(error), error.by_rule)
+    path, message = os.fspath(listed.path), str(error)
+    return Failed(listed.name, path, error.code, error.reason, message, error.by_rule, error.advice)

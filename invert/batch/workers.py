@@ -1,5 +1,7 @@
 """Several processes on one machine, each with its own copy of the network and its own threads.
 
+What a process needs is a `Preparation`, which can be sent to it: it loads the network there and opens the store.
+
 Images are handed out one by one, to whoever asks: at the end no process waits for a long queue of another. Entries
 are written by the processes themselves; only what happened travels back. Each process has pipes of its own, so that
 one that is killed holds no lock that the others need.
@@ -9,19 +11,69 @@ import os
 import signal
 import threading
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 from itertools import islice
 from multiprocessing import get_context, parent_process
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from invert.batch.images import Listed
-from invert.batch.work import Event
-from invert.errors import InvertError
+from invert.batch.work import Done, Event, work
+from invert.errors import InvertError, NetworkError
+from invert.images.decoding import ImagePolicy
+from invert.projection.config import ProjectConfig
+from invert.store.journal import join_journal
+from invert.store.protocol import ImageStore
 
-__all__ = ["Work", "run_workers"]
+if TYPE_CHECKING:
+    from generator.files.reading import LoadedNetwork
+
+__all__ = ["Preparation", "Work", "run_workers"]
 
 Work = Callable[[Iterable[Listed]], Iterator[Event]]
 """What a process does with its images."""
+
+_SHARED_DEPTH = 1
+
+
+@dataclass(frozen=True)
+class Preparation:
+    """All that a process needs to work on images; it can be sent to one that is started.
+
+    Args:
+        out: The output, whose journal is begun.
+        network_path: The network file.
+        network_sha256: Digest of what the file is known to hold.
+        config: Settled settings.
+        policy: What is accepted as an image.
+    """
+
+    out: Path
+    network_path: Path
+    network_sha256: str
+    config: ProjectConfig
+    policy: ImagePolicy
+
+    def __call__(self) -> Work:
+        """Load the network in this process, and return what works on images.
+
+        Raises:
+            NetworkError: The file cannot be read any more, or has changed.
+        """
+        from invert.projection.session import open_session
+
+        session = open_session(self.network_path, self.config, self.policy)
+        if session.network.provenance.sha256 != self.network_sha256:
+            raise NetworkError("changed while it was in use", path=self.network_path, advice="Run again.")
+        store = self.open_store(session.network)
+        # Little is read ahead: what one process holds, the others cannot do.
+        return lambda images: work(session.projector(), store, images, self.policy, _SHARED_DEPTH)
+
+    def open_store(self, loaded: "LoadedNetwork") -> ImageStore:
+        """Return where the results of this process go."""
+        return join_journal(self.out)
 
 
 class _Worker:
@@ -41,7 +93,7 @@ def run_workers(count: int, prepare: Callable[[], Work], images: Iterable[Listed
 
     Args:
         count: Processes.
-        prepare: Called in each process; it must be picklable.
+        prepare: Called in each process, such as a `Preparation`; it must be picklable.
         images: Taken from the iterable as they are asked for, one by one.
 
     Raises:
@@ -111,7 +163,7 @@ def _main(prepare: Callable[[], Work], tasks: Connection, events: Connection) ->
 
     try:
         for event in prepare()(images()):
-            events.send(event)
+            events.send(event.without_arrays() if isinstance(event, Done) else event)
         events.send(None)
     except InvertError as error:
         events.send(error)

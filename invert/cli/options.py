@@ -36,6 +36,7 @@ __all__ = [
     "device",
     "device_kind",
     "follow",
+    "image_folder",
     "load_network",
     "max_pixels",
     "network",
@@ -126,7 +127,7 @@ def _setting_option(field: "dataclasses.Field[Any]", default: Any, group: str | 
 
 
 def _default(field: "dataclasses.Field[Any]") -> Any:
-    """Return a field's default; of those that depend on the preset, or are None, what is taken then."""
+    """Return a field's default; where that depends on the preset, or is None, what is taken then."""
     if field.name in PRESET_SETTINGS:
         others = {
             name: preset.defaults[field.name] for name, preset in PRESETS.items() if field.name in preset.defaults
@@ -167,6 +168,13 @@ class_index = settings(ProjectConfig, only=("class_index",), group="")
 device = settings(ProjectConfig, only=("device",))
 threads = settings(ProjectConfig, only=("threads",))
 
+image_folder = option(
+    "--out",
+    required=True,
+    metavar="DIR",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Folder of the images.",
+)
 psi = option(
     "--psi",
     default=1.0,
@@ -285,7 +293,8 @@ def network_or_default(path: Path | None, output: Output) -> Path:
     if found is None:
         raise UsageError("no network was named, and this version brings none", advice="Give one with --network FILE.")
     output.warning(
-        "no --network was named: this is the project's demonstration network, which draws garments of 32 x 32 pixels"
+        "no --network was named: this is the project's demonstration network, "
+        "which synthesises garments of 32 x 32 pixels"
     )
     return found
 

@@ -10,10 +10,11 @@ from typing import IO, Any, Self
 
 import click
 
-from invert.cli.progress import Bar, BatchProgress, DrawingProgress, Progress, TrainingProgress
+from invert.batch.work import Done, Event, Failed
+from invert.cli.progress import Bar, BatchProgress, ImageProgress, ProjectionProgress, TrainingProgress
 from invert.cli.text import message
 
-__all__ = ["Output", "guard_streams", "message"]
+__all__ = ["BatchFollower", "Output", "guard_streams", "message"]
 
 
 def guard_streams() -> None:
@@ -32,7 +33,7 @@ class Output:
 
     Args:
         as_json: Write JSON Lines to stdout instead of text for people.
-        quiet: No progress and no notes; results, warnings and errors stay.
+        quiet: Show no progress and no notes; results, warnings and errors stay.
     """
 
     def __init__(self, *, as_json: bool = False, quiet: bool = False) -> None:
@@ -49,9 +50,9 @@ class Output:
         if self._progress is not None:
             self._progress.close()
 
-    def progress(self, images: int, batch: int, steps: int) -> Progress:
-        """Start the one bar of this command."""
-        self._progress = progress = Progress(images, batch, steps, self._quiet)
+    def progress(self, images: int, batch: int, steps: int) -> ProjectionProgress:
+        """Start the one bar of a projection."""
+        self._progress = progress = ProjectionProgress(images, batch, steps, self._quiet)
         return progress
 
     def training_progress(self, done: int, total: int) -> TrainingProgress:
@@ -64,10 +65,14 @@ class Output:
         self._progress = progress = BatchProgress(images, self._quiet)
         return progress
 
-    def drawing_progress(self, images: int) -> DrawingProgress:
-        """Start the one bar of images that are drawn."""
-        self._progress = progress = DrawingProgress(images, self._quiet)
+    def image_progress(self, images: int, *, silence: float | None = 10.0) -> ImageProgress:
+        """Start the one bar of single images; see `invert.cli.progress.Bar` for `silence`."""
+        self._progress = progress = ImageProgress(images, self._quiet, silence)
         return progress
+
+    def follow_batch(self, images: int) -> "BatchFollower":
+        """Return what shows the events of a batch of so many images; its bar starts with the first one."""
+        return BatchFollower(self, images)
 
     def event(self, record: Mapping[str, Any]) -> None:
         """Write a record that only programs want: with --json."""
@@ -100,3 +105,29 @@ class Output:
 
     def _aside(self) -> contextlib.AbstractContextManager[None]:
         return contextlib.nullcontext() if self._progress is None else self._progress.hidden()
+
+
+class BatchFollower:
+    """Show the events of a batch: progress, and an error for each image without a result.
+
+    Attributes:
+        failed: How many images have none, so far.
+    """
+
+    def __init__(self, output: Output, images: int) -> None:
+        self._output, self._images = output, images
+        self._progress: BatchProgress | None = None
+        self.failed = 0
+
+    def __call__(self, event: Event) -> None:
+        """Show an event."""
+        if self._progress is None:
+            self._progress = self._output.batch_progress(self._images)
+        if isinstance(event, Done):
+            self._progress.image(event.distance, is_new=event.is_new)
+        elif isinstance(event, Failed):
+            self.failed += 1
+            self._progress.image(None, is_new=False)
+            self._output.error(event.message)
+        else:
+            self._progress.beat()

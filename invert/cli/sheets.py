@@ -8,7 +8,7 @@ import click
 
 from invert.cli import options
 from invert.cli.output import Output
-from invert.cli.progress import DrawingProgress
+from invert.cli.progress import ImageProgress
 from invert.durable import ensure_folder, write_atomic
 from invert.errors import UsageError
 from invert.images.decoding import to_png_bytes
@@ -26,9 +26,9 @@ if TYPE_CHECKING:
 __all__ = [
     "LATENT",
     "LATENTS",
+    "check_outputs",
     "drawer",
     "find",
-    "hold_outputs",
     "load_network",
     "out",
     "scale",
@@ -88,7 +88,7 @@ LATENTS = _Latents()
 LATENT = _Latent()
 
 
-def hold_outputs(paths: Sequence[Path], suffix: str, overwrite: bool) -> None:
+def check_outputs(paths: Sequence[Path], suffix: str, overwrite: bool) -> None:
     """Check that files that will be written have the right suffix and are not there yet.
 
     Raises:
@@ -127,9 +127,9 @@ def find(
 
 
 def drawer(
-    generator: "Generator", noise: str, progress: DrawingProgress, psi: float = 1.0, cutoff: int | None = None
+    generator: "Generator", noise: str, progress: ImageProgress, psi: float = 1.0, cutoff: int | None = None
 ) -> "Draw":
-    """Return what draws and counts an image of truncated styles, as `invert generate` does."""
+    """Return the function that synthesises an image of truncated styles, as `invert generate` does, and counts it."""
     import torch
 
     from invert.projection.latents import draw_image

@@ -2,27 +2,23 @@
 
 import dataclasses
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from invert import __version__
-from invert.attribution.settings import OWN, RULES, SCORES, CalibrationSettings
+from invert.attribution.settings import RULES, SCORES, CalibrationSettings
 from invert.batch.images import Listed
 from invert.cli import options
 from invert.cli.output import Output
-from invert.commands.measuring import NAME, PopulationMeter, list_population
 from invert.durable import ensure_folder, exclusive_lock, write_atomic
 from invert.errors import ExitCode, OutputError, UsageError, display_path
-from invert.images.decoding import ImagePolicy
 from invert.projection.config import ProjectConfig, with_defaults
 
 if TYPE_CHECKING:
-    from generator.files.reading import LoadedNetwork
     from invert.attribution.calibration import Calibration
-    from invert.attribution.measurements import Measurement
 
 __all__ = ["calibrate"]
 
@@ -162,148 +158,56 @@ def calibrate(
         work = out.with_name(out.name + ".work")
         ensure_folder(work)
         with exclusive_lock(work / ".lock", out):
-            images = _list(real, others, output)
-            _announce(images, count, settings, output)
+            populations = _list(real, others)
+            _announce(populations, count, settings, output)
             loaded = options.load_network(network_path, output)
-            run = _Calibrating(network_path, loaded, config, workers, work, output)
-            if earlier_path is not None:
-                run.start_from(earlier_path)
-            made, failed = run.calibrate(images, count, settings)
-            _write(made, out, output)
+            from invert.attribution.calibration_file import read_calibration
             from invert.attribution.measurements import clear_measurements
+            from invert.attribution.study import open_study
 
+            options.check_class(loaded.generator.config.mapping.c_dim, config.class_index, required=False)
+            config = dataclasses.replace(config, device=options.device_kind(config.device))
+            events = output.follow_batch(count + sum(len(images) for _, images in populations.values()))
+            study = open_study(
+                network_path, loaded, config, work, workers=workers, on_event=events, on_message=output.note
+            )
+            earlier = None if earlier_path is None else (earlier_path, read_calibration(earlier_path))
+            made = study.calibrate(settings, populations, count, tool=__version__, earlier=earlier)
+            _write(made, out, output)
             clear_measurements(work)
-        _tell(made, out, failed, output)
-    return ExitCode.PARTIAL if failed else ExitCode.OK
+        _tell(made, out, events.failed, output)
+    return ExitCode.PARTIAL if events.failed else ExitCode.OK
 
 
-def _list(real: Path, others: Sequence[str], output: Output) -> dict[str, tuple[str, list[Listed]]]:
+def _list(real: Path, others: Sequence[str]) -> dict[str, tuple[str, list[Listed]]]:
     """Return source and images of each population but the network's own."""
+    from invert.attribution.populations import check_names, list_population
+
     named = [("real", real)]
     for text in others:
         name, separator, folder = text.partition("=")
         path = Path(folder) if separator else Path(text)
         named.append((name if separator else path.resolve().name, path))
-    found: dict[str, tuple[str, list[Listed]]] = {}
-    for name, path in named:
-        if not NAME.fullmatch(name) or name == OWN or name in found:
-            reason = f"population {name!r} needs another name: letters and digits, not {OWN!r}, each name once"
-            raise UsageError(reason, advice="Give it as --other NAME=DIR.")
-        found[name] = (path.resolve().name, list_population(path))
-    return found
+    check_names([name for name, _ in named], "Give it as --other NAME=DIR.")
+    return {name: (path.resolve().name, list_population(path)) for name, path in named}
 
 
 def _announce(
-    images: dict[str, tuple[str, list[Listed]]], count: int, settings: CalibrationSettings, output: Output
+    populations: dict[str, tuple[str, list[Listed]]], count: int, settings: CalibrationSettings, output: Output
 ) -> None:
     """Say what the rate takes, and refuse at once what can only end in a refusal."""
-    from invert.attribution.calibration import required_images, too_few
+    from invert.attribution.calibration import check_sizes, required_images
     from invert.attribution.verdict import OWN_TO_RULE_OUT
 
-    needed = required_images(settings)
-    listed = ", ".join(f"{len(items)} of {name}" for name, (_, items) in images.items())
+    sizes = {name: len(images) for name, (_, images) in populations.items()}
+    listed = ", ".join(f"{size} of {name}" for name, size in sizes.items())
     output.note(
-        f"a rate of {settings.rate:g} needs {needed} images of each population that is not the network's; "
-        f"there are {listed}, and {count} samples of its own will be drawn"
+        f"a rate of {settings.rate:g} needs {required_images(settings)} images of each population that is not the "
+        f"network's; there are {listed}, and {count} samples of its own will be drawn"
     )
     if count < OWN_TO_RULE_OUT:
         output.note(f"fewer than {OWN_TO_RULE_OUT} own samples can rule no image out: none gets 'none of these'")
-    for name, (_, items) in images.items():
-        if len(items) < needed:
-            raise too_few(name, len(items), needed, settings)
-
-
-class _Calibrating:
-    def __init__(
-        self,
-        network_path: Path,
-        loaded: "LoadedNetwork",
-        config: ProjectConfig,
-        workers: int | None,
-        work: Path,
-        output: Output,
-    ) -> None:
-        import torch
-
-        from invert.attribution.measurements import attribution_method
-        from invert.batch.preparation import batch_size
-        from invert.projection.config import method_record
-        from invert.projection.projector import prepare_process, run_record
-        from invert.projection.session import settle_bank
-
-        self._loaded, self._work, self._output = loaded, work, output
-        kind = options.device_kind(config.device)
-        resolution = loaded.generator.config.synthesis.img_resolution
-        config = dataclasses.replace(
-            settle_bank(config, resolution),
-            device=kind,
-            threads=config.threads or 1,
-            batch=config.batch or batch_size(resolution, kind, 1 << 20),
-        )
-        self._policy = policy = ImagePolicy()
-        processes = workers or (1 if kind == "cuda" else os.cpu_count() or 1)
-        self._meter = PopulationMeter(network_path, loaded, config, policy, processes, output)
-        prepare_process(kind, config.threads, output.note)
-        options.check_class(loaded.generator.config.mapping.c_dim, config.class_index, required=False)
-        self._earlier: Calibration | None = None
-        self._run = run_record(config, config.batch or 1, torch.device(kind))
-        self._method = attribution_method(method_record(config, loaded.provenance.sha256, policy.record()))
-
-    def start_from(self, path: Path) -> None:
-        """Take over what an earlier calibration measured."""
-        from invert.attribution.calibration_file import read_calibration
-        from invert.attribution.populations import check_same
-
-        self._earlier = read_calibration(path)
-        check_same(self._earlier, path, self._method, self._run)
-
-    def calibrate(
-        self, images: dict[str, tuple[str, list[Listed]]], count: int, settings: CalibrationSettings
-    ) -> tuple["Calibration", int]:
-        """Measure all populations; return the calibration, and how many images have no measurement."""
-        from invert.attribution.calibration import Population, make_calibration
-        from invert.attribution.measurements import begin_measurements
-        from invert.attribution.populations import FIRST_SEED, SAMPLE_NOISE, SAMPLES_VERSION, draw_samples
-
-        begin_measurements(self._work, self._method, self._run)
-        samples = self._work / f"samples-{SAMPLES_VERSION}"
-        drawn = [Listed(path.name.encode(), path) for path in self._drawn(draw_samples, samples, count)]
-        source = f"seeds {FIRST_SEED} to {FIRST_SEED + count - 1} of the network, no truncation; {SAMPLE_NOISE}"
-        everything = {OWN: (source, drawn), **images}
-        self._meter.begin(sum(len(items) for _, items in everything.values()))
-        failed = 0
-        populations: list[Population] = []
-        for name, (where, items) in everything.items():
-            found = self._measure(name, items)
-            without = len(items) - len(found)
-            failed += without
-            populations.append(Population.of(name, where, found, without))
-        provenance = self._loaded.provenance
-        network = {
-            "sha256": provenance.sha256,
-            "weights_sha256": provenance.weights_sha256,
-            "family": provenance.family,
-            "resolution": self._loaded.generator.config.synthesis.img_resolution,
-        }
-        own, *others = populations
-        made = make_calibration(
-            settings, own, others, method=self._method, run=self._run, network=network, tool=__version__
-        )
-        return made, failed
-
-    def _drawn(self, draw: Any, folder: Path, count: int) -> Iterator[Path]:
-        self._output.note(f"drawing {count} samples of the network")
-        yield from draw(self._loaded.generator.cpu(), folder, count, self._meter.config.class_index)
-
-    def _measure(self, name: str, items: list[Listed]) -> "list[Measurement]":
-        folder = self._work / "populations" / name
-        if self._earlier is not None:
-            from invert.attribution.populations import take_over
-
-            ensure_folder(folder)
-            taken = take_over(self._earlier, items, folder, self._loaded.generator, self._policy)
-            self._output.note(f"{taken} of {len(items)} measurements of {name} are taken over")
-        return self._meter.measure(items, folder)
+    check_sizes(settings, sizes)
 
 
 def _write(made: "Calibration", out: Path, output: Output) -> None:
@@ -321,21 +225,19 @@ def _write(made: "Calibration", out: Path, output: Output) -> None:
 
 
 def _tell(made: "Calibration", out: Path, failed: int, output: Output) -> None:
-    from invert.statistics.intervals import clopper_pearson
+    from invert.attribution.calibration_file import held_out
 
-    lines = [f"{'population':<16} {'images':>8}  {'held out':>8}  attributed by evidence, by LPIPS"]
+    lines = [f"{'population':<16} {'images':>8}  {'held out':>8}  attributed by {', by '.join(SCORES[::-1])}"]
     record: dict[str, Any] = {"type": "summary", "code": "calibrated", "out": os.fspath(out), "failed": failed}
-    record["held_out"] = {}
+    counts = held_out(made)
+    record["held_out"] = {
+        population.name: {score: counts[score][population.name] for score in SCORES[::-1]}
+        for population in (made.own, *made.others)
+    }
     for population in (made.own, *made.others):
-        shown: list[str] = []
-        counts: dict[str, dict[str, Any]] = {}
-        for score in ("evidence", "lpips"):
-            count, total = made.attributed(score, population)
-            low, high = clopper_pearson(count, total)
-            counts[score] = {"attributed": count, "of": total, "low": low, "high": high}
-            shown.append(f"{count} ({100 * low:.1f} to {100 * high:.1f} %)")
-        record["held_out"][population.name] = counts
-        total = counts["lpips"]["of"]
+        found = record["held_out"][population.name].values()
+        shown = [f"{one['attributed']} ({100 * one['low']:.1f} to {100 * one['high']:.1f} %)" for one in found]
+        total = counts["lpips"][population.name]["of"]
         lines.append(f"{population.name:<16} {len(population.measurements):>8}  {total:>8}  {', '.join(shown)}")
     record["method_digest"] = made.digest
     lines.append(f"wrote {display_path(out)}; {made.settings.score} decides, by the {made.settings.rule} rule")

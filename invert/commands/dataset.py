@@ -1,17 +1,15 @@
 """`invert dataset`: make a zip of training images."""
 
 import contextlib
-import sys
 from collections import Counter
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import click
 
 from invert.cli import options
 from invert.cli.output import Output
-from invert.cli.text import message
+from invert.cli.progress import ImageProgress
 from invert.errors import ExitCode, ImageError, InvertError, UsageError, display_path
 
 __all__ = ["dataset"]
@@ -69,14 +67,15 @@ def dataset(
     holds PNGs of one size and a dataset.json, as the published StyleGAN2-ADA code reads them.
     """
     _check(src, out, resolution, crop, pad, overwrite)
-    from invert.datasets.labelling import folder_labels
-    from invert.datasets.sources import open_source
+    from invert.datasets.image_sources import open_source
+    from invert.datasets.labels import folder_labels
     from invert.datasets.writer import DatasetSettings, write_dataset
 
     source = open_source(src, with_labels=label_source == "file", follow=follow)
-    with contextlib.closing(source), _Report(Output(as_json=as_json, quiet=quiet), quiet) as report:
+    with contextlib.closing(source), Output(as_json=as_json, quiet=quiet) as output:
+        report = _Report(output)
         if label_source == "folders":
-            source.labels = folder_labels(source)
+            source.labels = folder_labels(source.names, source.path)
         settings = DatasetSettings(resolution, crop, pad, None if channels is None else int(channels))
         summary = write_dataset(
             source,
@@ -86,12 +85,11 @@ def dataset(
             on_warning=report.warning,
             on_progress=report.progress,
         )
-        report.close()
         report.rest()
         if summary.enlarged:
             advice = "" if pad else " (--pad puts them on black instead)"
-            report.output.warning(f"{summary.enlarged} images are smaller than {resolution} px: enlarged{advice}")
-        report.output.result(
+            output.warning(f"{summary.enlarged} images are smaller than {resolution} px: enlarged{advice}")
+        output.result(
             {"type": "summary", "code": "done", "path": str(out), **vars(summary)},
             f"{summary.images} images, {summary.resolution} x {summary.resolution}, "
             f"{summary.channels} {'channel' if summary.channels == 1 else 'channels'}, "
@@ -115,64 +113,36 @@ def _check(src: Path, out: Path, resolution: int | None, crop: str, pad: bool, o
 
 
 class _Report:
-    """Progress and messages: a bar on a terminal, a line for every tenth otherwise."""
+    """Progress and messages about single images."""
 
-    def __init__(self, output: Output, quiet: bool) -> None:
-        self.output = output
+    def __init__(self, output: Output) -> None:
+        self._output = output
         self._told: Counter[str] = Counter()
-        self._lines = not quiet and not sys.stderr.isatty()
-        self._bar: Any = None
-        if not quiet and not self._lines:
-            from tqdm import tqdm
-
-            self._bar = tqdm(file=sys.stderr, unit="image", dynamic_ncols=True, leave=False, delay=1e-6)
-
-    def __enter__(self) -> "_Report":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-    def close(self) -> None:
-        """Take the bar away."""
-        if self._bar is not None:
-            self._bar.close()
-            self._bar = None
+        self._progress: ImageProgress | None = None
 
     def progress(self, done: int, total: int) -> None:
         """Count one image."""
-        if self._bar is not None:
-            self._bar.total = total
-            self._bar.update(done - self._bar.n)
-        elif self._lines and done * 10 // total != (done - 1) * 10 // total:
-            message("progress", f"image {done} of {total}")
+        if self._progress is None:
+            self._progress = self._output.image_progress(total, silence=None)
+        self._progress.expect(total)
+        self._progress.step()
 
     def error(self, error: InvertError) -> None:
         """Say which image is skipped, and why."""
-        with self._aside():
-            if isinstance(error, ImageError) and error.by_rule:
-                self.output.warning(str(error))
-                return
-            self.output.error(str(error))
-            self.output.result({"type": "image", **error.record()})
+        if isinstance(error, ImageError) and error.by_rule:
+            self._output.warning(str(error))
+            return
+        self._output.error(str(error))
+        self._output.result({"type": "image", **error.record()})
 
     def warning(self, path: Path, text: str) -> None:
         """Say what was done to an image: of each kind the first by name, the rest as a number at the end."""
         if not self._told[text]:
-            with self._aside():
-                self.output.warning(f"image '{display_path(path)}': {text}")
+            self._output.warning(f"image '{display_path(path)}': {text}")
         self._told[text] += 1
 
     def rest(self) -> None:
         """Say of how many more images each warning holds."""
         for text, count in self._told.items():
             if count > 1:
-                self.output.warning(f"{count - 1} more: {text}")
-
-    @contextlib.contextmanager
-    def _aside(self) -> Iterator[None]:
-        if self._bar is not None:
-            self._bar.clear()
-        yield
-        if self._bar is not None:
-            self._bar.refresh()
+                self._output.warning(f"{count - 1} more: {text}")

@@ -1,13 +1,8 @@
 """`invert generate`: images from seeds."""
 
-from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-import click
-import numpy as np
-import numpy.typing as npt
-
+from invert import api
 from invert.cli import options
 from invert.cli.output import Output
 from invert.durable import ensure_folder, write_atomic
@@ -15,12 +10,7 @@ from invert.errors import UsageError, display_path
 from invert.images.arrays import contact_sheet
 from invert.images.decoding import to_png_bytes
 
-if TYPE_CHECKING:
-    from generator.networks import Generator
-
 __all__ = ["generate"]
-
-Pixels = npt.NDArray[np.uint8]
 
 
 @options.command(
@@ -32,13 +22,7 @@ Pixels = npt.NDArray[np.uint8]
 )
 @options.network(required=True)
 @options.option("--seeds", required=True, type=options.SEEDS, metavar="LIST", help="Seeds, such as 0-15 or 1,5,7-9.")
-@options.option(
-    "--out",
-    required=True,
-    metavar="DIR",
-    type=click.Path(file_okay=False, path_type=Path),
-    help="Folder of the images.",
-)
+@options.image_folder
 @options.psi
 @options.cutoff
 @options.noise_inputs
@@ -67,17 +51,19 @@ def generate(
     existing = next((path for path in written if path.exists()), None)
     if existing is not None and not overwrite:
         raise UsageError("exists already", path=existing, advice="Add --overwrite, or choose another --out.")
-    with options.network_errors(network_path):
-        from generator.files.reading import load
-
-        generator = load(network_path).generator
-    options.check_class(generator.config.mapping.c_dim, class_index, required=True)
-    options.check_cutoff(generator, cutoff)
+    output = Output(as_json=as_json)
+    drawn = api.generate(
+        network_path,
+        seeds,
+        truncation_psi=psi,
+        truncation_cutoff=cutoff,
+        class_index=class_index,
+        noise=noise,
+    )
 
     ensure_folder(out)
-    output = Output(as_json=as_json)
     images = []
-    for seed, image in zip(seeds, _images(generator, seeds, psi, cutoff, class_index, noise), strict=True):
+    for seed, image in zip(seeds, drawn, strict=True):
         write_atomic(paths[seed], to_png_bytes(image))
         output.result({"type": "image", "code": "generated", "seed": seed, "path": str(paths[seed])})
         if grid:
@@ -86,25 +72,3 @@ def generate(
         write_atomic(out / "grid.png", to_png_bytes(contact_sheet(images)))
     summary = {"type": "summary", "code": "done", "images": len(seeds), "out": str(out)}
     output.result(summary, f"generated {len(seeds)} images in {display_path(out)}")
-
-
-def _images(
-    generator: "Generator",
-    seeds: tuple[int, ...],
-    psi: float,
-    cutoff: int | None,
-    class_index: int | None,
-    noise: str,
-) -> Iterator[Pixels]:
-    import torch
-
-    from invert.projection.latents import class_label, draw_image, seed_latent
-
-    mapping = generator.config.mapping
-    c = class_label(class_index, mapping.c_dim)
-    generator.eval()
-    for seed in seeds:
-        z = seed_latent(seed, mapping.z_dim)
-        with torch.inference_mode():
-            ws = generator.mapping_ws(z, c, truncation_psi=psi, truncation_cutoff=cutoff)
-        yield draw_image(generator, ws, noise, seed)

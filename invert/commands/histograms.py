@@ -41,7 +41,7 @@ def histograms(paths: tuple[Path, ...], score: str, out: Path, overwrite: bool, 
     The better the two part, the more surely an image can be attributed to the network: Karras et al. 2020, figure 10.
     Only calibrations of the same method can be compared, apart from the network; others are plotted with a warning.
     """
-    sheets.hold_outputs([out], ".png", overwrite)
+    sheets.check_outputs([out], ".png", overwrite)
     if len(paths) > _MOST:
         raise UsageError(f"{len(paths)} calibrations are more than {_MOST}", advice="Plot them in several images.")
     with Output(as_json=as_json, quiet=quiet) as output:

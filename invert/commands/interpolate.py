@@ -113,7 +113,7 @@ def interpolate(
     passed = _keys(first, last, keys)
     space = _space(space, passed)
     count = (len(passed) - 1) * (steps - 1) + 1
-    names = _hold_outputs(out, folder, video, count, overwrite)
+    names = _check_outputs(out, folder, video, count, overwrite)
     with Output(as_json=as_json, quiet=quiet) as output:
         loaded = sheets.load_network(network_path, cutoff, output)
         scale = sheets.scale_for(loaded.generator, scale)
@@ -123,9 +123,9 @@ def interpolate(
 
         strip = Strip(len(passed) - 1, steps)
         if out is not None:
-            strip.hold_size(side, scale)
+            strip.check_size(side, scale)
         sources = sheets.find(passed, loaded, class_index, output)
-        draw = sheets.drawer(loaded.generator, noise, output.drawing_progress(count), psi, cutoff)
+        draw = sheets.drawer(loaded.generator, noise, output.image_progress(count), psi, cutoff)
         with contextlib.ExitStack() as stack:
             show = _video(stack, video, side, scale, rate)
             for number, frame in enumerate(_frames(sources, steps, space, loaded, class_index)):
@@ -135,7 +135,7 @@ def interpolate(
                 if names:
                     sheets.write_image(names[number], image)
                     record = {"segment": frame.segment, "t": frame.t, "path": str(names[number])}
-                    output.event({"type": "image", "code": "drawn", **record})
+                    output.event({"type": "image", "code": "generated", **record})
         for path in set(_earlier_frames(folder)) - set(names):
             path.unlink(missing_ok=True)  # of a longer way: they would go on with this one
         if out is not None:
@@ -145,7 +145,7 @@ def interpolate(
         written = {name: str(path) for name, path in (("out", out), ("folder", folder), ("video", video)) if path}
         labels = [source.label for source in sources]
         record = {"type": "summary", "code": "done", "frames": count, "keys": labels, "space": space, **written}
-        output.result(record, f"drew {count} frames in {', '.join(map(display_path, written.values()))}")
+        output.result(record, f"generated {count} frames in {', '.join(map(display_path, written.values()))}")
 
 
 def _keys(first: Reference | None, last: Reference | None, keys: tuple[Reference, ...] | None) -> tuple[Reference, ...]:
@@ -166,19 +166,21 @@ def _space(given: "Space | None", keys: Sequence[Reference]) -> "Space":
     return given or ("z" if projection is None else "w")
 
 
-def _hold_outputs(out: Path | None, folder: Path | None, video: Path | None, count: int, overwrite: bool) -> list[Path]:
-    """Hold what will be written against what is there, and return the names of the frames."""
+def _check_outputs(
+    out: Path | None, folder: Path | None, video: Path | None, count: int, overwrite: bool
+) -> list[Path]:
+    """Check that what will be written is not there yet, and return the names of the frames."""
     if out is None and folder is None and video is None:
         advice = "Add --out FILE.png, --frames DIR or --video FILE.mp4."
         raise UsageError("no output was named", advice=advice)
     if count > _MAX_FRAMES:
         raise UsageError(f"{count} frames are more than {_MAX_FRAMES}", advice="Ask for fewer --steps.")
     names = [] if folder is None else [folder / f"frame{number:05d}.png" for number in range(count)]
-    sheets.hold_outputs([*_earlier_frames(folder), *names, *([out] if out else [])], ".png", overwrite)
+    sheets.check_outputs([*_earlier_frames(folder), *names, *([out] if out else [])], ".png", overwrite)
     if video is not None:
         from invert.images.video import require_av
 
-        sheets.hold_outputs([video], ".mp4", overwrite)
+        sheets.check_outputs([video], ".mp4", overwrite)
         require_av()
     return names
 
@@ -194,8 +196,8 @@ def _video(
     """Return what adds an image to the video, which is written when the stack ends well."""
     if path is None:
         return lambda _: None
+    from invert.images.arrays import enlarge, to_rgb
     from invert.images.video import VideoWriter
-    from invert.sheets.layout import enlarge, to_rgb
 
     ensure_folder(path.parent)
     writer = stack.enter_context(VideoWriter(stack.enter_context(atomic_file(path)), side * scale, rate))
@@ -208,11 +210,11 @@ def _frames(
     import torch
 
     from invert.projection.latents import class_label
-    from invert.sheets import interpolation
+    from invert.sheets.interpolation import frames_between
 
     c = class_label(class_index, loaded.generator.config.mapping.c_dim)
     to_ws = torch.inference_mode()(lambda z: loaded.generator.mapping_ws(z, c))
     try:
-        yield from interpolation.interpolate(sources, steps, space, to_ws)
+        yield from frames_between(sources, steps, space, to_ws)
     except ValueError as error:
         raise UsageError(f"--space z: {error}", advice="Use --space w.") from error

@@ -58,21 +58,21 @@ def mix(
 
     LATENTS are seeds (5, 7-9) and projections (photo.npz, latents.h5:3), with commas between them.
     """
-    sheets.hold_outputs([out], ".png", overwrite)
+    sheets.check_outputs([out], ".png", overwrite)
     with Output(as_json=as_json, quiet=quiet) as output:
         loaded = sheets.load_network(network_path, cutoff, output)
         generator = loaded.generator
         far = next((style for style in styles if style >= generator.num_ws), None)
         if far is not None:
             raise UsageError(f"--styles {far}: the network has {generator.num_ws} styles, 0 to {generator.num_ws - 1}")
-        from invert.sheets.layout import draw_sheet, hold_size
+        from invert.sheets.layout import check_size, draw_sheet
         from invert.sheets.mixing import mixing_grid
 
         scale = sheets.scale_for(generator, scale)
-        hold_size(len(rows) + 1, len(cols) + 1, generator.config.synthesis.img_resolution, scale)
+        check_size(len(rows) + 1, len(cols) + 1, generator.config.synthesis.img_resolution, scale)
         found = sheets.find((*rows, *cols), loaded, class_index, output)
         left, top = found[: len(rows)], found[len(rows) :]
-        progress = output.drawing_progress((len(rows) + 1) * (len(cols) + 1) - 1)
+        progress = output.image_progress((len(rows) + 1) * (len(cols) + 1) - 1)
         draw = sheets.drawer(generator, noise, progress, psi, cutoff)
         sheets.write_image(out, draw_sheet([mixing_grid(left, top, styles, draw)], scale))
         record = {

@@ -1,8 +1,6 @@
 """`invert noise`: what the noise inputs of a network do."""
 
-from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
@@ -10,13 +8,6 @@ from invert.cli import options, sheets
 from invert.cli.output import Output
 from invert.errors import UsageError, display_path
 from invert.sheets.references import Reference
-
-if TYPE_CHECKING:
-    from torch import Tensor
-
-    from generator.networks import Generator
-    from invert.cli.progress import DrawingProgress
-    from invert.sheets.noise_inputs import NoiseLayers, Spread
 
 __all__ = ["noise"]
 
@@ -86,25 +77,25 @@ def noise(
 
     LATENT is a seed (5) or a projection (photo.npz, latents.h5:3).
     """
-    sheets.hold_outputs([out], ".png", overwrite)
+    sheets.check_outputs([out], ".png", overwrite)
     with Output(as_json=as_json, quiet=quiet) as output:
         loaded = sheets.load_network(network_path, cutoff, output)
         generator = loaded.generator
         (source,) = sheets.find([latent], loaded, class_index, output)
 
-        from invert.sheets.layout import draw_sheet, hold_size
-        from invert.sheets.noise_inputs import effect_grid, realisation_grid, split_layers
+        from invert.sheets.layout import check_size, draw_sheet
+        from invert.sheets.noise_inputs import NoiseStudy, effect_grid, realisation_grid, split_layers
 
         sizes = generator.synthesis.noise_sizes
         if not sizes:
             raise UsageError("this network has no noise inputs", path=network_path)
         scale = sheets.scale_for(generator, scale)
-        hold_size(3, max(shown, 5), generator.config.synthesis.img_resolution, scale)
+        check_size(3, max(shown, 5), generator.config.synthesis.img_resolution, scale)
         layers = split_layers(sizes, coarse)
-        study = _Study(generator, generator.truncate(source.ws, psi, cutoff), count)
-        progress = output.drawing_progress(shown + study.count(layers))
-        images = list(study.images(layers.choices["all"], shown, progress))
-        spreads = {name: study.spread(chosen, progress) for name, chosen in layers.choices.items()}
+        study = NoiseStudy(generator, generator.truncate(source.ws, psi, cutoff), count, lambda: progress.step())
+        progress = output.image_progress(shown + study.count(layers))
+        images = list(study.images(layers.choices["all"], shown))
+        spreads = {name: study.spread(chosen) for name, chosen in layers.choices.items()}
         grids = [realisation_grid(source.label, images), effect_grid(spreads, layers, count)]
         sheets.write_image(out, draw_sheet(grids, scale))
         largest = {name: float(spread.deviation.max()) for name, spread in spreads.items()}
@@ -125,35 +116,4 @@ def noise(
             for name in spreads
         ]
         head = f"{'noise in':<12} {'mean':>9} {'largest':>9}  standard deviation in levels of 255, {count} realisations"
-        output.result(record, head, *lines, f"drew {source.label} in {display_path(out)}")
-
-
-class _Study:
-    """Images of one latent with noise of the seeds from 0 on."""
-
-    def __init__(self, generator: "Generator", ws: "Tensor", count: int) -> None:
-        self._generator, self._ws, self._count = generator, ws, count
-
-    def count(self, layers: "NoiseLayers") -> int:
-        """Return how many images all spreads take."""
-        return sum(map(self._needed, layers.choices.values()))
-
-    def images(self, layers: tuple[str, ...], count: int, progress: "DrawingProgress") -> "Iterator[Tensor]":
-        """Draw and count realisations with noise in some layers."""
-        from invert.sheets.noise_inputs import draw_with_noise
-
-        for seed in range(count):
-            yield draw_with_noise(self._generator, self._ws, layers, seed)
-            progress.step()
-
-    def spread(self, layers: tuple[str, ...], progress: "DrawingProgress") -> "Spread":
-        """Return the first realisation, and how far all spread."""
-        from invert.images.arrays import to_uint8
-        from invert.sheets.noise_inputs import Spread, draw_with_noise, pixel_deviation
-
-        deviation = pixel_deviation(self.images(layers, self._needed(layers), progress))
-        return Spread(to_uint8(draw_with_noise(self._generator, self._ws, layers, 0))[0], deviation)
-
-    def _needed(self, layers: tuple[str, ...]) -> int:
-        # Without noise all images are the same one.
-        return self._count if layers else 1
+        output.result(record, head, *lines, f"generated {source.label} in {display_path(out)}")

@@ -5,13 +5,14 @@ from pathlib import Path
 
 import click
 
+from invert.batch.outputs import pack_record, pack_told
 from invert.cli import options
 from invert.cli.output import Output
-from invert.commands.project_batch import pack_line, pack_record, pack_with_progress
 from invert.errors import NoInputError, display_path
+from invert.hdf5.pack import PackResult
 from invert.store.locks import lock_output
 
-__all__ = ["pack"]
+__all__ = ["pack", "pack_line"]
 
 
 @options.command(
@@ -32,7 +33,7 @@ def pack(out: Path, partial: bool, as_json: bool, quiet: bool) -> None:
                 output.result({"type": "summary", "code": "packed-before", "out": os.fspath(out)}, _before(out))
                 return
             raise NoInputError("there is nothing to pack", path=out, code="nothing-to-pack")
-        packed = pack_with_progress(lock, output, partial=partial)
+        packed = pack_told(lock, output.note, partial=partial)
         output.result({"type": "summary", "code": "packed", **pack_record(packed)}, pack_line(packed))
         for name in packed.damaged:
             output.warning(f"left out, for it is damaged: {name}")
@@ -40,3 +41,9 @@ def pack(out: Path, partial: bool, as_json: bool, quiet: bool) -> None:
 
 def _before(out: Path) -> str:
     return f"{display_path(out)} is there already, and nothing waits to be packed"
+
+
+def pack_line(packed: PackResult) -> str:
+    """Return what people are told of a packed file."""
+    rows = f"{packed.rows} images" if packed.rows != 1 else "1 image"
+    return f"wrote {display_path(packed.out)}: {rows}, {packed.size:,} bytes, sha256 {packed.sha256}"

@@ -1,32 +1,27 @@
 """`invert project`: find the latent code and noise that make a network draw given images again."""
 
+import contextlib
 import dataclasses
-import math
-import os
-import statistics
-from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
+from invert.batch.images import Found, list_found
+from invert.batch.job import Job, is_file
+from invert.batch.outputs import Output as Results
+from invert.batch.run import Run, open_run
+from invert.batch.work import Done, Event, Failed, Stepped
 from invert.cli import options
 from invert.cli.output import Output
-from invert.commands.project_batch import BatchOptions, is_batch, project_batch
+from invert.cli.progress import BatchProgress, ProjectionProgress
+from invert.commands.pack import pack_line
 from invert.commands.project_slurm import parse_parameters, project_slurm
-from invert.errors import ExitCode, ImageError, NoInputError, UsageError, display_path
+from invert.errors import UsageError, display_path
 from invert.images.decoding import ImagePolicy
-from invert.images.scan import scan
-from invert.images.target import read
-from invert.projection.config import ProjectConfig, method_record, with_defaults
-from invert.store.folder import INDEX, Entry, FolderStore, known_images, open_folder
+from invert.projection.config import ProjectConfig, with_defaults
 from invert.store.manifest import NOISE_TYPES
-
-if TYPE_CHECKING:
-    from generator.files.reading import LoadedNetwork
-    from invert.images.target import Target
-    from invert.projection.projector import Projection, Projector
 
 __all__ = ["project"]
 
@@ -112,239 +107,135 @@ def project(
     """Find, for each image, the w and the noise maps from which the network synthesises it.
 
     IMAGE is an image or a folder of images. For each one, NAME.npz (w, noise maps, distance) and NAME.png
-    (the image beside its reconstruction) are written to the output folder, with results.json as the index.
+    (the image beside its reconstruction) are written to the output folder, with results.jsonl as the index.
     The same command again skips what is finished.
 
     With --out FILE.h5 all results go into one HDF5 file, by way of FILE.h5.work beside it, where each finished
     image is safe at once: if the command is killed at any moment, the same command resumes it.
     """
-    config = ProjectConfig(**with_defaults(settings))
     policy = ImagePolicy() if max_pixels is None else ImagePolicy(max_pixels=max_pixels)
-    batch_options = BatchOptions(workers, shard, save_noise, save_images, overwrite)
-    if not is_batch(out):
-        _refuse_batch_options(batch_options, engine)
+    config = ProjectConfig(**with_defaults(settings))
+    given: dict[str, Any] = {"noise": save_noise, "images": save_images, "workers": workers, "shard": shard}
+    if not is_file(out):
+        _refuse_options_of_a_file(given, engine)
     with Output(as_json=as_json, quiet=quiet) as output:
-        if is_batch(out):
-            network_path = options.network_or_default(network_path, output)
-            if engine == "slurm":
-                parameters = parse_parameters(slurm)
-                return project_slurm(
-                    images,
-                    network_path,
-                    out,
-                    config,
-                    policy,
-                    batch_options,
-                    shards,
-                    parameters,
-                    output,
-                    follow=follow,
-                )
-            return project_batch(images, network_path, out, config, policy, batch_options, output, follow=follow)
-        found = _find(images, out, follow, output)
-        loaded = options.load_network(options.network_or_default(network_path, output), output)
-        from invert.projection.session import settle_bank
-
-        config = settle_bank(config, loaded.generator.config.synthesis.img_resolution)
-        projector, run = _prepare(loaded, config, sum(isinstance(item, Path) for item in found), output)
-        method = method_record(config, loaded.provenance.sha256, policy.record())
-        with open_folder(out, method, run, overwrite=overwrite) as store:
-            return _Run(found, policy, projector, store, output).work()
+        network = options.network_or_default(network_path, output)
+        job = Job(network, config, policy, out, overwrite=overwrite, follow=follow, **given)
+        if engine == "slurm":
+            return project_slurm(images, network, job, shards, parse_parameters(slurm), output)
+        return _project(images, job, output)
 
 
-def _refuse_batch_options(given: BatchOptions, engine: str) -> None:
+def _refuse_options_of_a_file(given: dict[str, Any], engine: str) -> None:
     if engine != "local":
         raise UsageError(f"--engine {engine} goes with one HDF5 file for all images", advice="Add --out FILE.h5.")
-    usual = BatchOptions(overwrite=given.overwrite)
-    for field in dataclasses.fields(given):
-        if getattr(given, field.name) != getattr(usual, field.name):
-            name = {"noise": "save-noise", "images": "save-images"}.get(field.name, field.name)
+    usual = {field.name: field.default for field in dataclasses.fields(Job)}
+    for name, value in given.items():
+        if value != usual[name]:
+            name = {"noise": "save-noise", "images": "save-images"}.get(name, name)
             raise UsageError(f"--{name} goes with one HDF5 file for all images", advice="Add --out FILE.h5.")
 
 
-def _find(images: Sequence[Path], out: Path, follow: bool, output: Output) -> list[Path | ImageError]:
-    """List the images, without those that an earlier run wrote to the output folder."""
-    found = list(scan(images, follow))
-    written = known_images(out)
-    if written:
-        kept = [item for item in found if isinstance(item, ImageError) or Path(os.path.realpath(item)) not in written]
-        if len(kept) < len(found):
-            output.note(f"{len(found) - len(kept)} images that invert wrote to '{display_path(out)}' are left out")
-        found = kept
-    if not found:
-        advice = "Name image files, or a folder with PNG, JPEG, WebP or BMP files."
-        raise NoInputError("there are no images", path=images[0] if len(images) == 1 else None, advice=advice)
-    return found
+def _project(images: Sequence[Path], job: Job, output: Output) -> int:
+    """Run the job here, and return the exit code."""
 
+    def find(results: Results) -> Found:
+        told = {"on_note": output.note, "on_warning": output.warning}
+        return list_found(images, job.follow, job.shard, written=results.written, **told)
 
-def _prepare(
-    loaded: "LoadedNetwork", config: ProjectConfig, images: int, output: Output
-) -> tuple["Projector", dict[str, Any]]:
-    """Build the projector, and the run record of the arithmetic that it will use."""
-    import torch
-
-    from invert.projection.projector import default_batch, prepare_process, run_record
-    from invert.projection.session import build_projector
-
-    kind = options.device_kind(config.device)
-    device = torch.device(kind)
-    prepare_process(kind, config.threads, output.note)
-    resolution = loaded.generator.config.synthesis.img_resolution
-    batch = config.batch or default_batch(images, resolution, device.type)
-    projector = build_projector(loaded, config, batch=batch, device=kind, on_message=output.note)
-    return projector, run_record(config, batch, device)
-
-
-class _Run:
-    """The images of one command on their way through the projector into the store."""
-
-    def __init__(
-        self,
-        found: Sequence[Path | ImageError],
-        policy: ImagePolicy,
-        projector: "Projector",
-        store: FolderStore,
-        output: Output,
-    ) -> None:
-        self._found, self._policy = found, policy
-        self._projector, self._store, self._output = projector, store, output
-        self._distances: list[float] = []
-        self._projected = self._reused = self._failed = self._diverged = 0
-        self._told: Counter[str] = Counter()
-        # Images that still may have to be projected; the bar counts them.
-        self._awaited = sum(isinstance(item, Path) for item in found)
-        config = projector.config
-        self._progress = output.progress(self._awaited, projector.batch, config.steps * config.restarts)
-
-    def work(self) -> int:
-        """Project everything, and return the exit code."""
-        from invert.projection.projector import StepRecord
-
+    with open_run(job, find, on_note=output.note, on_warning=output.warning) as run:
+        shown = _Shown(run, job, output)
         try:
-            for event in self._projector.run(self._targets()):
-                if isinstance(event, StepRecord):
-                    self._progress.step(event.group, event.distances)
-                else:
-                    self._keep(event)
+            # The iterator is closed at once: its processes and its reading thread end before anything is said.
+            with contextlib.closing(run.events()) as events:  # type: ignore[type-var]
+                for event in events:
+                    shown.hear(event)
         except KeyboardInterrupt:
             # The last line is the summary also when the user stops it; what is finished is on disk already.
-            self._finish("interrupted")
-            self._output.note("the same command again does the rest")
+            run.finish(complete=False)
+            shown.end("interrupted")
+            output.note("the same command again does the rest")
             raise
-        self._finish("some-failed" if self._failed or self._diverged else "done")
-        if self._diverged and self._diverged == self._projected + self._reused:
-            return ExitCode.NUMERIC
-        if not self._projected + self._reused:
-            return ExitCode.NO_INPUT
-        return ExitCode.PARTIAL if self._failed or self._diverged else ExitCode.OK
+        run.finish()
+        shown.end()
+        return run.exit_code()
 
-    def _targets(self) -> Iterator["Target"]:
-        """Read the images one by one; report and leave out those that are bad, finished or there twice."""
-        synthesis = self._projector.generator.config.synthesis
-        seen: set[tuple[str, str]] = set()
-        for item in self._found:
-            if isinstance(item, ImageError):
-                self._refuse(item)
-                continue
-            try:
-                target = read(item, synthesis.img_resolution, synthesis.img_channels, self._policy)
-            except ImageError as error:
-                self._await_one_less()
-                self._refuse(error)
-                continue
-            entry = self._store.finished(target)
-            key = (target.path.name, target.file_sha256)
-            if entry is None and key not in seen:
-                seen.add(key)
-                self._warn(target)
-                yield target
-                continue
-            self._await_one_less()
-            self._reused += 1
-            if entry is not None:
-                self._tell(entry, target, "finished-before")
+
+class _Shown:
+    """What the user hears of a run."""
+
+    def __init__(self, run: Run, job: Job, output: Output) -> None:
+        self._run, self._job, self._output = run, job, output
+        self._has_files = job.out is not None and not is_file(job.out)
+        self._awaited = run.images
+        self._bar: ProjectionProgress | BatchProgress
+        if self._has_files:
+            config = run.session.config
+            self._bar = output.progress(self._awaited, run.session.batch, config.steps * config.restarts)
+        else:
+            self._bar = output.batch_progress(self._awaited)
+
+    def hear(self, event: Event) -> None:
+        """Show what happened."""
+        self._move(event)
+        if isinstance(event, Done):
+            self._tell(event)
+        elif isinstance(event, Failed):
+            self._output.error(event.message)
+            self._output.event({"type": "image", **event.record()})
+        elif not isinstance(event, Stepped):
+            record = {"type": "image", "code": "duplicate", "path": event.path}
+            self._output.result(record, f"{display_path(event.path)}: same name and content as another, done once")
+
+    def _move(self, event: Event) -> None:
+        if isinstance(self._bar, BatchProgress):
+            if isinstance(event, Stepped):
+                self._bar.beat()
             else:
-                record = {"type": "image", "code": "duplicate", "path": str(target.path)}
-                self._output.result(record, f"{display_path(target.path)}: same name and content as another, done once")
+                distance = event.distance if isinstance(event, Done) else None
+                self._bar.image(distance, is_new=isinstance(event, Done) and event.is_new)
+        elif isinstance(event, Stepped):
+            self._bar.step(event.record.group, event.record.distances)
+        elif not (isinstance(event, Done) and event.is_new):
+            self._awaited -= 1
+            self._bar.expect(self._awaited)
 
-    def _keep(self, projection: "Projection") -> None:
-        target = projection.target
-        self._projected += 1
-        if projection.status != "ok":
-            self._output.warning(f"image '{display_path(target.path)}': a step was not finite, its best state is kept")
-        if not math.isfinite(projection.distance):
-            # Not even the start could be drawn: there is no result to write.
-            reason = "the network draws nothing finite"
-            record = {"code": "diverged", "path": str(target.path), "reason": reason}
-            self._store.fail(record)
-            self._output.result({"type": "image", **record}, f"{display_path(target.path)}: {reason}")
-            self._diverged += 1
-            return
-        self._tell(self._store.save(projection), target, "projected")
-
-    def _tell(self, entry: Entry, target: "Target", code: str) -> None:
-        self._distances.append(entry.distance)
-        self._diverged += entry.status != "ok"
-        png = self._store.folder / f"{entry.name}.png"
+    def _tell(self, event: Done) -> None:
         record = {
             "type": "image",
-            "code": code,
-            "path": str(target.path),
-            "distance": entry.distance,
-            "status": entry.status,
-            "restart": entry.restart,
-            "npz": str(png.with_name(f"{entry.name}.npz")),
-            "png": str(png),
-            "file_sha256": entry.file_sha256,
-            "pixel_sha256": entry.pixel_sha256,
-            "warnings": list(entry.warnings),
+            "code": "projected" if event.is_new else "finished-before",
+            "path": event.path,
+            "distance": event.distance,
+            "status": event.status,
+            **self._run.output.facts(event),
+            "warnings": list(event.warnings),
         }
-        before = " (finished before)" if code == "finished-before" else ""
-        self._output.result(record, f"{entry.distance:.4f}  {display_path(target.path)} -> {display_path(png)}{before}")
-
-    def _refuse(self, error: ImageError) -> None:
-        if error.by_rule:
-            self._output.warning(str(error))
+        if not self._has_files:
+            # There may be a million of them.
+            self._output.event(record)
             return
-        self._failed += 1
-        self._store.fail(error.record())
-        self._output.error(str(error))
-        self._output.result({"type": "image", **error.record()})
+        before = "" if event.is_new else " (finished before)"
+        line = f"{event.distance:.4f}  {display_path(event.path)} -> {display_path(record['png'])}{before}"
+        self._output.result(record, line)
 
-    def _warn(self, target: "Target") -> None:
-        # A folder of images of one kind gives one warning a hundred times: the first by name, the rest as a number.
-        for text in target.warnings:
-            if not self._told[text]:
-                self._output.warning(f"image '{display_path(target.path)}': {text}")
-            self._told[text] += 1
-
-    def _await_one_less(self) -> None:
-        self._awaited -= 1
-        self._progress.expect(self._awaited)
-
-    def _finish(self, code: str) -> None:
-        self._store.write_index()
-        for text, count in self._told.items():
-            if count > 1:
-                self._output.warning(f"{count - 1} more: {text}")
-        images = sum(isinstance(item, Path) or not item.by_rule for item in self._found)
-        done = self._projected + self._reused
-        spread = None
-        lines = [f"{done} of {images} images done, {self._reused} of them before; {self._failed} failed"]
-        if self._distances:
-            median, low, high = statistics.median(self._distances), min(self._distances), max(self._distances)
-            spread = {"median": median, "smallest": low, "largest": high}
-            lines.append(f"distance: median {median:.4f}, smallest {low:.4f}, largest {high:.4f}")
-        index = self._store.folder / INDEX
-        record = {
-            "type": "summary",
-            "code": code,
-            "images": images,
-            "projected": self._projected,
-            "reused": self._reused,
-            "failed": self._failed,
-            "diverged": self._diverged,
-            "distance": spread,
-            "results": str(index),
-        }
-        self._output.result(record, *lines, f"results: {display_path(index)}")
+    def end(self, code: str | None = None) -> None:
+        """Show the summary."""
+        record = self._run.summary(code)
+        out = display_path(self._job.out or "")
+        if record["code"] == "finished-before":
+            line = f"{record['reused']} of {record['images']} images were done before: {out}"
+            self._output.result({"type": "summary", **record}, line)
+            return
+        done, packed = self._run.results, self._run.output.packed
+        before, failed = record["reused"], record["failed"]
+        lines = [f"{done} of {record['images']} images done, {before} of them before; {failed} failed"]
+        if record["distance"] is not None:
+            shown = ", ".join(f"{name} {value:.4f}" for name, value in record["distance"].items())
+            lines.append(f"distance: {shown}")
+        if packed is not None:
+            lines.append(pack_line(packed))
+        elif self._job.shard is not None and code != "interrupted":
+            lines.append(f"when all shards are done: invert pack {out}")
+        if self._has_files:
+            lines.append(f"results: {display_path(record['results'])}")
+        self._output.result({"type": "summary", **record}, *lines)

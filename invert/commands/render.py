@@ -33,13 +33,7 @@ __all__ = ["render"]
 @click.argument("path", metavar="FILE.h5", type=click.Path(path_type=Path))
 @options.network(required=False)
 @options.option("--index", "rows", type=options.SEEDS, metavar="LIST", help="Rows, such as 0-15.  [default: all]")
-@options.option(
-    "--out",
-    required=True,
-    metavar="DIR",
-    type=click.Path(file_okay=False, path_type=Path),
-    help="Folder of the images.",
-)
+@options.image_folder
 @options.device
 @options.as_json
 @options.quiet
@@ -76,15 +70,15 @@ def render(
             write_atomic(out / names[row], to_png_bytes(image))
             output.event({"type": "image", "code": "rendered", "row": row, "path": str(out / names[row])})
         summary = {"type": "summary", "code": "done", "images": len(chosen), "out": str(out)}
-        output.result(summary, f"drew {len(chosen)} images in {display_path(out)}")
+        output.result(summary, f"generated {len(chosen)} images in {display_path(out)}")
 
 
 def _images(
     latents: "Latents", rows: tuple[int, ...], network_path: Path | None, device: str, output: Output
 ) -> Iterator["NDArray[np.uint8]"]:
-    """Load the network and return what draws the rows, with the batch size and threads of the projection."""
-    from invert.projection.projector import prepare_process
+    """Load the network and yield the images of the rows, with the batch size and threads of the projection."""
     from invert.projection.renderer import Renderer
+    from invert.projection.session import prepare_process
 
     manifest = latents.manifest
     network_path = options.network_or_default(network_path, output)
@@ -93,7 +87,7 @@ def _images(
         reason = f"is not the one of these latents, which has weights {manifest.network['weights_sha256'][:12]}..."
         raise NetworkError(reason, path=network_path, advice="'invert info' shows the weights of a network.")
     if manifest.noise == "none" and manifest.method["noise"] == "optimise":
-        output.note("no noise maps were kept: w is drawn with fresh noise, of the projection's seed")
+        output.note("no noise maps were kept: w is synthesised with fresh noise, of the projection's seed")
     kind = options.device_kind(device)
     prepare_process(kind, int(manifest.run["threads"]) if kind == "cpu" else None, output.note)
     renderer = Renderer(loaded.generator, batch=int(manifest.run["batch"]), noise=manifest.method["noise"], device=kind)
@@ -105,5 +99,5 @@ def _latents(latents: "Latents", rows: tuple[int, ...]) -> Iterator["Latent"]:
 
     seed = int(latents.manifest.run["seed"])
     for row in rows:
-        entry = latents.row(row)
-        yield Latent(entry.w, dict(entry.noise), seed, entry.pixel_sha256, entry.restart)
+        result = latents[row]
+        yield Latent(result.w, dict(result.noise), seed, result.pixel_sha256, result.restart)

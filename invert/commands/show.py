@@ -15,13 +15,12 @@ from invert.cli.text import histogram
 from invert.errors import UsageError, display_path
 from invert.report.spreadsheet import csv_line
 from invert.store.names import printable
+from invert.store.result import FIELDS
 
 if TYPE_CHECKING:
     from invert.hdf5.reading import Latents
 
 __all__ = ["show"]
-
-_FACTS = ("distance", "status", "restart", "sha256", "pixel_sha256")
 
 
 @options.command(
@@ -66,28 +65,14 @@ def show(path: Path, rows: int, worst: bool, as_csv: bool, as_json: bool) -> Non
 
 
 def _rows(latents: "Latents") -> list[dict[str, Any]]:
-    columns = {key: latents.column(key).tolist() for key in _FACTS}
-    shares = latents.column("layer_distances").tolist()
-    sizes = latents.column("original_size").tolist()
-    index = latents.column("index").tolist()
-    found = []
-    for row, name in enumerate(latents.names):
-        facts = {key: _text(values[row]) for key, values in columns.items()}
-        size = {"width": sizes[row][0], "height": sizes[row][1]}
-        layers = {f"layer{i + 1}": share for i, share in enumerate(shares[row])}
-        found.append({"row": row, "index": index[row], "name": printable(name), **facts, **layers, **size})
-    return found
-
-
-def _text(value: Any) -> Any:
-    return value.decode("ascii", "replace") if isinstance(value, bytes) else value
+    table = latents.table()
+    return [dict(zip(table, values, strict=True)) for values in zip(*table.values(), strict=True)]
 
 
 def _csv(latents: "Latents") -> str:
     """Return all rows; names that a spreadsheet would take for a formula are marked as text."""
-    rows = _rows(latents)
-    header = rows[0] if rows else ["row", "index", "name", *_FACTS]
-    return "".join(map(csv_line, [header, *(row.values() for row in rows)]))
+    table = latents.table()
+    return "".join(map(csv_line, [table, *zip(*table.values(), strict=True)]))
 
 
 def _summary(latents: "Latents") -> dict[str, Any]:
@@ -118,15 +103,22 @@ def _spread(distances: list[float]) -> dict[str, float] | None:
     return {name: distances[math.floor(share * last + 0.5)] for name, share in quantiles.items()}
 
 
+def _heading(name: str, text: str) -> str:
+    """Return a name above a column of that format: numbers stand on the right, text on the left."""
+    return format(name, text if text[0] in "<>" else f">{text.partition('.')[0]}")
+
+
 def _lines(latents: "Latents", rows: int, worst: bool) -> list[str]:
     summary, found = _summary(latents), _rows(latents)
     if worst:
         found.sort(key=lambda row: -row["distance"])
     lines = []
     if rows and found:
-        lines += [f"{'row':>6}  {'distance':>8}  {'status':<8}  name"]
-        shown = ((r, display_path(r["name"].replace("\\\\", "\\"))) for r in found[:rows])
-        lines += [f"{r['row']:>6}  {r['distance']:8.4f}  {r['status']:<8}  {name}" for r, name in shown]
+        formats = {"row": ">6", **{str(field.shown): field.text for field in FIELDS if field.text}}
+        lines.append("  ".join([*(_heading(name, text) for name, text in formats.items()), "name"]))
+        for row in found[:rows]:
+            cells = [format(row[name], text) for name, text in formats.items()]
+            lines.append("  ".join([*cells, display_path(row["name"].replace("\\\\", "\\"))]))
         if len(found) > rows:
             lines.append(f"{'...':>6}  {len(found) - rows} more: --rows N, --csv or --json")
         lines.append("")

@@ -21,12 +21,11 @@ from invert.cli.help import Command
 from invert.cli.output import Output
 from invert.cli.progress import TrainingProgress
 from invert.errors import UsageError, display_path
-from invert.projection.allocator import keep_freed_memory
 
 if TYPE_CHECKING:
     from generator.training.processes import World
     from generator.training.trainer import Trainer
-    from invert.datasets.images import TrainingImages
+    from invert.datasets.training_images import TrainingImages
     from invert.runs.session import Session
 
 _F = TypeVar("_F", bound=Callable[..., Any])
@@ -297,25 +296,34 @@ def train(
             output.warning(unfinished)
         _prepare(kind, threads, output)
         trainer = _trainer(config, images, micro_batch, world)
-        session = _begin(trainer, data, folder, lengths, overwrite, resume, output, stack)
-        _work(session, trainer, lengths[0], folder, output, graceful=world.size == 1)
+        from invert.runs.folder import NETWORK
+        from invert.runs.session import Lengths, begin_session
+
+        begun = begin_session(
+            trainer,
+            data,
+            folder,
+            Lengths(*lengths),
+            overwrite=overwrite,
+            resume=resume,
+            on_warning=output.warning,
+        )
+        session = stack.enter_context(begun)
+        if trainer.images:
+            output.note(f"resuming after {trainer.images} images")
+        _work(session, folder / NETWORK, lengths[0], output, graceful=world.size == 1)
 
 
 def _open(data: Path, on_message: Callable[[str], None] | None) -> "TrainingImages":
-    from invert.datasets.images import open_images
+    from invert.datasets.training_images import open_images
 
     return open_images(data, on_message=on_message)
 
 
 def _prepare(kind: str, threads: int | None, output: Output) -> None:
-    import torch
+    from invert.projection.session import prepare_process
 
-    from generator.ops.native.build import ensure
-
-    keep_freed_memory()
-    if threads is not None:
-        torch.set_num_threads(threads)
-    ensure(cuda=kind == "cuda", on_message=output.note)
+    prepare_process(kind, threads, output.note)
 
 
 def _trainer(config: TrainConfig, images: "TrainingImages", micro_batch: int | None, world: "World") -> "Trainer":
@@ -327,58 +335,17 @@ def _trainer(config: TrainConfig, images: "TrainingImages", micro_batch: int | N
         raise UsageError(str(error)) from error
 
 
-def _begin(
-    trainer: "Trainer",
-    data: Path,
-    folder: Path,
-    lengths: tuple[int, int, int],
-    overwrite: bool,
-    resume: bool,
-    output: Output,
-    stack: contextlib.ExitStack,
-) -> "Session":
-    """Open the run's folder, and bring the trainer into the state in which it was left."""
-    from generator.config import to_dict
-    from invert.runs.folder import open_run, record_of
-    from invert.runs.log import TickLog
-    from invert.runs.session import Schedule, Session, origin_record
+def _work(session: "Session", network: Path, images: int, output: Output, *, graceful: bool) -> None:
+    from invert.runs.session import TickDone
 
-    images = trainer.data
-    about = {
-        "path": str(data),
-        "fingerprint": images.fingerprint,
-        "images": len(images),
-        "resolution": images.resolution,
-        "channels": images.channels,
-        "classes": images.classes,
-    }
-    run = log = state = None
-    if trainer.world.rank == 0:
-        record = record_of(to_dict(trainer.config), about)
-        run = open_run(folder, record, overwrite=overwrite, resume=resume)
-        state, complaints = run.newest_state()
-        for line in complaints:
-            output.warning(line)
-    state = trainer.world.agree(state)
-    if state is not None:
-        trainer.load_state(state)
-        output.note(f"going on after {trainer.images} images")
-    if run is not None:
-        log = stack.enter_context(contextlib.closing(TickLog(folder, trainer.images)))
-    return Session(trainer, run, log, Schedule(*lengths), origin_record(trainer, about))
-
-
-def _work(session: "Session", trainer: "Trainer", images: int, folder: Path, output: Output, *, graceful: bool) -> None:
-    from invert.runs.session import Tick
-
+    trainer = session.trainer
     progress = output.training_progress(trainer.images, images)
-    is_first = trainer.world.rank == 0
     last: dict[str, Any] = {}
     with _deferred_signals(graceful) as asked:
         for event in session.work():
-            if isinstance(event, Tick):
+            if isinstance(event, TickDone):
                 last = event.record
-                if is_first:
+                if session.is_first:
                     _show_tick(last, progress, output)
                 continue
             progress.step(event.images, trainer.losses)
@@ -386,13 +353,11 @@ def _work(session: "Session", trainer: "Trainer", images: int, folder: Path, out
                 session.save()
                 break
     if asked:
-        output.note(f"stopped after {trainer.images} images; the same command again goes on from there")
+        output.note(f"stopped after {trainer.images} images; the same command again resumes from there")
         signal.raise_signal(asked[0])
-    if not is_first:
-        return
-    network = folder / "network.safetensors"
-    record = {"type": "summary", "code": "done", "images": trainer.images, "network": str(network), "last": last}
-    output.result(record, f"trained on {trainer.images} images: {display_path(network)}")
+    if session.is_first:
+        record = {"type": "summary", "code": "done", "images": trainer.images, "network": str(network), "last": last}
+        output.result(record, f"trained on {trainer.images} images: {display_path(network)}")
 
 
 def _show_tick(record: dict[str, Any], progress: TrainingProgress, output: Output) -> None:

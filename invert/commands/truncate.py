@@ -81,18 +81,18 @@ def truncate(
 
     LATENTS are seeds (5, 7-9) and projections (photo.npz, latents.h5:3), with commas between them.
     """
-    sheets.hold_outputs([out], ".png", overwrite)
+    sheets.check_outputs([out], ".png", overwrite)
     with Output(as_json=as_json, quiet=quiet) as output:
         loaded = sheets.load_network(network_path, cutoff, output)
         generator = loaded.generator
         sources = sheets.find(seeds, loaded, class_index, output)
 
-        from invert.sheets.layout import draw_sheet, hold_size
+        from invert.sheets.layout import check_size, draw_sheet
         from invert.sheets.mixing import truncation_grid
 
         scale = sheets.scale_for(generator, scale)
-        hold_size(len(seeds), len(psis), generator.config.synthesis.img_resolution, scale)
-        draw = sheets.drawer(generator, noise, output.drawing_progress(len(seeds) * len(psis)))
+        check_size(len(seeds), len(psis), generator.config.synthesis.img_resolution, scale)
+        draw = sheets.drawer(generator, noise, output.image_progress(len(seeds) * len(psis)))
         sheets.write_image(out, draw_sheet([truncation_grid(generator, sources, psis, cutoff, draw)], scale))
         record = {
             "type": "summary",
@@ -102,4 +102,4 @@ def truncate(
             "psi": list(psis),
             "out": str(out),
         }
-        output.result(record, f"drew {len(seeds)} latents at {len(psis)} truncations in {display_path(out)}")
+        output.result(record, f"generated {len(seeds)} latents at {len(psis)} truncations in {display_path(out)}")

@@ -12,10 +12,8 @@ from typing import BinaryIO, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from invert.datasets.dataset_json import Labels, encode_dataset_json
-from invert.datasets.image_zip import DATASET_JSON
-from invert.datasets.labelling import check_labels, unlabelled
-from invert.datasets.source import Loaded, Source
+from invert.datasets.image_sources import ImageSource, Loaded, check_labels, unlabelled
+from invert.datasets.labels import DATASET_JSON, Labels, encode_dataset_json
 from invert.datasets.uniformity import Uniformity
 from invert.datasets.zip_writer import ZipWriter
 from invert.durable import atomic_file
@@ -59,7 +57,7 @@ class DatasetSummary:
 
 
 def write_dataset(
-    source: Source,
+    source: ImageSource,
     path: Path,
     settings: DatasetSettings,
     *,
@@ -100,7 +98,7 @@ class _Packing:
 
     def __init__(
         self,
-        source: Source,
+        source: ImageSource,
         settings: DatasetSettings,
         file: BinaryIO,
         on_error: Callable[[InvertError], None] | None,

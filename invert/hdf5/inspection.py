@@ -1,4 +1,4 @@
-"""Hold the structure of an HDF5 file against the schema before any of its data is read.
+"""Compare the structure of an HDF5 file with the schema before any of its data is read.
 
 HDF5 can lead a reader to other files, make it allocate anything, and run plugins. Here a file has the objects of the
 schema and nothing else: hard links, plain numbers and texts of a fixed length, stored in this file, in chunks that
@@ -13,9 +13,9 @@ from typing import Any
 
 import numpy as np
 
-from invert.hdf5.schema import ATTRIBUTES, FAILURE_TEXTS, FLAT, SCHEMA, VERSION, Column, columns
+from invert.hdf5.schema import ATTRIBUTES, FAILURE_TEXTS, FLAT, SCHEMA, Column, columns
 from invert.store.manifest import Manifest
-from invert.store.result import LAYER_NAME
+from invert.store.result import LAYER_NAME, VERSION
 
 __all__ = ["SMALL_CHUNK", "Structure", "StructureError", "import_h5py", "inspect"]
 
@@ -41,9 +41,12 @@ class Structure:
     """What an HDF5 file says of itself.
 
     Attributes:
-        manifest: What all images have in common. header: The attributes but content_sha256.
+        manifest: What all images have in common.
+        header: The attributes without content_sha256.
         content_sha256: Checksum of the whole.
-        rows, failures: How many there are. columns: See `invert.hdf5.schema.columns`.
+        rows: How many images have a result.
+        failures: How many have none.
+        columns: As they are in the file, in its version; see `invert.hdf5.schema.columns`.
     """
 
     manifest: Manifest
@@ -65,14 +68,14 @@ def import_h5py() -> Any:
 
 
 def inspect(file: Any, size: int) -> Structure:
-    """Return what a file says of itself, after holding all of its structure against the schema.
+    """Return what a file says of itself, after comparing all of its structure with the schema of its version.
 
     Args:
         file: An open `h5py.File`.
-        size: Of the file, in bytes.
+        size: Size of the file in bytes.
 
     Raises:
-        StructureError: It is none of this program's files. Whatever else h5py raises: it is damaged.
+        StructureError: It is none of this program's files. Whatever else h5py raises means that it is damaged.
     """
     inspection = _Inspection(file, size)
     header = inspection.attributes()
@@ -90,7 +93,7 @@ def inspect(file: Any, size: int) -> Structure:
         raise StructureError("it has noise maps that it does not speak of")
     if header["method_digest"] != manifest.digest or header["network_sha256"] != manifest.network["sha256"]:
         raise StructureError("its records contradict each other")
-    expected = columns(manifest, layers)
+    expected = columns(manifest, layers, int(header["schema_version"]))
     rows = inspection.length(file, "index", MAX_ROWS)
     failures = inspection.length(inspection.group(file, "failures"), "index", MAX_ROWS)
     inspection.rows(expected, rows, children)
@@ -123,10 +126,9 @@ class _Inspection:
             found[name] = int(value) if is_number else bytes(value).decode("ascii")
         if found["schema"] != SCHEMA:
             raise StructureError("it is of another schema")
-        if found["schema_version"] != VERSION:
-            raise StructureError(
-                f"it is of version {found['schema_version']} of the schema, this program reads {VERSION}"
-            )
+        if found["schema_version"] not in range(1, VERSION + 1):
+            version = found["schema_version"]
+            raise StructureError(f"it is of version {version} of the schema, this program reads up to {VERSION}")
         return found
 
     def children(self, group: Any) -> set[str]:
@@ -199,10 +201,14 @@ class _Inspection:
         shape: tuple[int, ...],
         limit: int | None = MAX_WHOLE,
     ) -> None:
-        """Hold one dataset against its type and shape; without a type it is a text of fixed length in UTF-8.
+        """Compare one dataset with its type and shape.
 
         Args:
-            limit: Of its bytes, where it is read in one piece.
+            parent: The group that it is in.
+            path: Its name there.
+            dtype: Its type; None stands for a text of fixed length in UTF-8.
+            shape: Its shape.
+            limit: How many bytes it may have, where it is read in one piece.
         """
         h5py = self._h5py
         if parent.get(path, getclass=True) is not h5py.Dataset:
@@ -237,7 +243,7 @@ class _Inspection:
             raise StructureError(f"its column {path} is not whole")
 
     def _chunks(self, dataset: Any, path: str, item: int, chunk: tuple[int, ...]) -> None:
-        """Hold the chunks of a dataset against the file: all there, each with bytes of its own, as many as can be."""
+        """Compare the chunks of a dataset with the file: all there, each with bytes of its own, as many as can be."""
         size = int(np.prod(chunk, dtype=object)) * item
         wanted = int(np.prod([-(-a // b) for a, b in zip(dataset.shape, chunk, strict=True)], dtype=object))
         is_row = chunk == (1, *dataset.shape[1:])

@@ -1,21 +1,38 @@
-"""Pack the journal of a batch into its HDF5 file, whole or not at all."""
+"""Pack the journal of a batch into its HDF5 file, whole or not at all.
 
+The packing itself is done by a process of its own, `main` below, for the HDF5 library ends the whole process when the
+disk is full. What that process writes is the work folder's half-written file and nothing else; `pack`, which started
+it, puts the file in place. It reports in JSON Lines to descriptor 1, and ends when its standard input is closed: with
+the process that started it.
+"""
+
+import contextlib
+import hashlib
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
+import threading
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from invert.durable import atomic_path
-from invert.errors import NoInputError, OutputError, UsageError, display_path
-from invert.hdf5.writing import OnProgress
+from invert.errors import InvertError, NoInputError, OutputError, UsageError, display_path
+from invert.hdf5.reading import Latents
+from invert.hdf5.verification import verify
+from invert.hdf5.writing import Contents, OnProgress, collect, write
 from invert.store.locks import OutputLock, WorkFolder, read_manifest
 from invert.store.names import one_line
 
-__all__ = ["PackResult", "pack"]
+__all__ = ["PackResult", "main", "pack"]
+
+Report = Callable[..., None]
+
+_ERRNO = re.compile(r"errno = (\d+)")
 
 _OVERHEAD = 1 << 20
 _AGAIN = "Run the same 'invert project' command again."
@@ -27,10 +44,13 @@ class PackResult:
     """What was written.
 
     Attributes:
-        out: The file. rows, failures: How many images have a result, and have none.
+        out: The file.
+        rows: How many images have a result.
+        failures: How many images have none.
         diverged: How many of the rows are of a diverged optimisation.
         damaged: Files of the journal that were left out; only ever with `partial`.
-        sha256, size: Of the file.
+        sha256: Digest of the file.
+        size: Size of the file in bytes.
         work_left: The work folder, unless it was removed.
     """
 
@@ -112,7 +132,7 @@ def _space_needed(work: WorkFolder) -> int:
 
 
 class _Packing:
-    """The child process, `invert.hdf5.packing`, and what it reports."""
+    """The process that packs, and what it reports."""
 
     def __init__(self, work: WorkFolder, partial: bool, on_progress: OnProgress | None) -> None:
         self._work, self._partial = work, partial
@@ -124,7 +144,7 @@ class _Packing:
         Raises:
             NoInputError: The journal is damaged. OutputError: It cannot be written. OSError: For `atomic_path` to say.
         """
-        command = [sys.executable, "-P", "-m", "invert.hdf5.packing", os.fspath(self._work.target)]
+        command = [sys.executable, "-P", "-m", "invert.hdf5.pack", os.fspath(self._work.target)]
         last: dict[str, Any] = {}
         with subprocess.Popen(
             command + ["--partial"] * self._partial,
@@ -168,3 +188,82 @@ def _environment() -> dict[str, str]:
     folders = [os.path.abspath(folder) for folder in sys.path]
     variables["PYTHONPATH"] = os.pathsep.join(folder for folder in folders if os.pathsep not in folder)
     return variables | {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
+
+
+def main() -> None:
+    """Be the process that packs: `python -m invert.hdf5.pack OUT [--partial]`."""
+    # Ctrl-C reaches all processes of the terminal; who started this one decides.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    with os.fdopen(os.dup(1), "w", encoding="ascii") as stream:
+
+        def report(**values: Any) -> None:
+            stream.write(json.dumps(values) + "\n")
+            stream.flush()
+
+        try:
+            code = _pack_and_report(WorkFolder(Path(sys.argv[1])), "--partial" in sys.argv[2:], report)
+        except BaseException as error:
+            report(error=_kind(error), reason=str(error), errno=_errno(error))
+            code = 1
+        # Not by way of the library's own end: after a failed write it crashes there.
+        os._exit(code)
+
+
+def _end_with_parent() -> None:
+    with contextlib.suppress(OSError):
+        while os.read(0, 1):
+            pass
+    os._exit(1)
+
+
+def _kind(error: BaseException) -> str:
+    if isinstance(error, OSError):
+        return "io"
+    return "input" if isinstance(error, InvertError) else type(error).__name__
+
+
+def _errno(error: BaseException) -> int | None:
+    # The library often says it in words alone, and not always by an OSError.
+    if isinstance(error, OSError | RuntimeError) and (found := _ERRNO.search(str(error))):
+        return int(found[1])
+    return error.errno if isinstance(error, OSError) else None
+
+
+def _pack_and_report(work: WorkFolder, partial: bool, report: Report) -> int:
+    manifest = read_manifest(work)
+    if manifest is None:
+        raise ValueError("nothing was begun")
+
+    def on_progress(stage: str, done: int, total: int) -> None:
+        report(stage=stage, done=done, total=total)
+
+    contents = collect(work, manifest, on_progress)
+    if contents.damaged and not partial:
+        report(damaged=len(contents.damaged), first=contents.damaged[0])
+        return 1
+    write(work, contents, on_progress)
+    with open(work.packing, "rb") as file:
+        size, sha256 = os.fstat(file.fileno()).st_size, hashlib.file_digest(file, "sha256").hexdigest()
+    _read_back(work.packing, contents, on_progress)
+    report(
+        rows=len(contents.names),
+        failures=len(contents.failures),
+        diverged=contents.diverged,
+        damaged=contents.damaged,
+        size=size,
+        sha256=sha256,
+    )
+    return 0
+
+
+def _read_back(path: Path, contents: Contents, on_progress: OnProgress) -> None:
+    """Read the file back, all of it."""
+    with Latents(path) as latents:
+        verify(latents, lambda done, total: on_progress("checking", done, total))
+        if (len(latents), latents.failure_count) != (len(contents.names), len(contents.failures)):
+            raise ValueError("the file has other counts than the journal")
+
+
+if __name__ == "__main__":
+    main()

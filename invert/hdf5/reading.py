@@ -1,28 +1,30 @@
 """Read the latents of a batch back from HDF5, row by row, whoever wrote the file."""
 
 import contextlib
-import json
 import os
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self, overload
 
 import numpy as np
 from numpy.typing import NDArray
 
-from invert.errors import NoInputError, UnreadableError
+from invert.errors import NoInputError, UnreadableError, UsageError
 from invert.hdf5.inspection import SMALL_CHUNK, StructureError, import_h5py, inspect
 from invert.hdf5.schema import FAILURE_TEXTS, FLAT
 from invert.images.opening import open_regular
 from invert.store.manifest import Manifest
 from invert.store.names import printable
-from invert.store.result import Entry, Failure
+from invert.store.result import FIELDS, Failure, Result
 
-__all__ = ["Latents", "LatentsError", "open_latents"]
+if TYPE_CHECKING:
+    import pandas
+
+__all__ = ["Latents", "LatentsError", "Rows", "open_latents"]
 
 _MAGIC = b"\x89HDF\r\n\x1a\n"
 _BLOCK_BYTES = 32 << 20
@@ -49,16 +51,143 @@ class LatentsError(NoInputError):
     what = "latents"
 
 
-class Latents:
-    """The images of an HDF5 file that `invert project` wrote. Use it in a `with`, or close it.
+class Rows(Sequence[Result]):
+    """Some rows of a file of latents, read when they are asked for: `latents[3:7]`.
 
-    Its structure is held against the schema at once, its data is read when asked for; `invert.hdf5.verification`
-    holds the data against its checksums.
+    An index gives a `Result`, a slice other rows. Iterating goes through the file with little of it in memory at once.
+
+    Args:
+        latents: The file, which must stay open; None for the file itself.
+        numbers: Which of its rows they are.
+    """
+
+    def __init__(self, latents: "Latents | None", numbers: range) -> None:
+        self._latents, self._numbers = latents, numbers
+
+    def _all(self) -> "Latents":
+        assert self._latents is not None
+        return self._latents
+
+    def __len__(self) -> int:
+        return len(self._numbers)
+
+    @overload
+    def __getitem__(self, index: int) -> Result: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> "Rows": ...
+
+    def __getitem__(self, index: int | slice) -> "Result | Rows":
+        """Return a row, or rows.
+
+        Raises:
+            LatentsError: The file is damaged there.
+            IndexError: There is no such row.
+        """
+        if isinstance(index, slice):
+            return Rows(self._all(), self._numbers[index])
+        number = self._numbers[index]
+        return next(self._all().results(number, number + 1))
+
+    def __iter__(self) -> Iterator[Result]:
+        if self._numbers.step == 1:
+            yield from self._all().results(self._numbers.start, self._numbers.stop)
+        else:
+            for number in self._numbers:
+                yield from self._all().results(number, number + 1)
+
+    @property
+    def names(self) -> list[bytes]:
+        """Names of the images, as the file system has them."""
+        return [self._all().all_names[number] for number in self._numbers]
+
+    def column(self, path: str, start: int = 0, stop: int | None = None) -> NDArray[Any]:
+        """Return rows of a column, `[N, ...]`.
+
+        Args:
+            path: w, distance, layer_distances, curve, status, restart, sha256, pixel_sha256, original_size,
+                noise/<layer>, reconstruction, target; or index, name, row_sha256. See `invert.hdf5.schema`.
+            start: The first of these rows.
+            stop: The row after the last one; None for all.
+
+        Raises:
+            LatentsError: The file is damaged there.
+            KeyError: It has no such column.
+        """
+        numbers = self._numbers[start:stop]
+        if numbers.step == 1 or not numbers:
+            return self._all().read(path, numbers.start, max(numbers.start, numbers.stop))
+        first, last = min(numbers), max(numbers)
+        return self._all().read(path, first, last + 1)[[number - first for number in numbers]]
+
+    @property
+    def distances(self) -> NDArray[np.float64]:
+        """float64 `[N]`."""
+        return self.column("distance")
+
+    def to_numpy(self, columns: Iterable[str] | None = None) -> dict[str, NDArray[Any]]:
+        """Return columns as arrays `[N, ...]`; texts are arrays of str, and `name` is the name as it may be shown.
+
+        Args:
+            columns: See `column`; by default name and all that the file keeps of each image, noise maps and images too.
+
+        Raises:
+            LatentsError: The file is damaged.
+            KeyError: It has no such column.
+        """
+        names = ["name", *self._all().structure.columns] if columns is None else columns
+        found = {path: self.column(path) for path in names}
+        return {
+            path: np.char.decode(values.astype(bytes), "utf-8", "replace") if values.dtype.kind in "SO" else values
+            for path, values in found.items()
+        }
+
+    def table(self) -> dict[str, list[Any]]:
+        """Return the numbers and texts of each image: a list for each name, as `invert show --csv` has them.
+
+        Raises:
+            LatentsError: The file is damaged.
+        """
+        found: dict[str, list[Any]] = {
+            "row": list(self._numbers),
+            "index": self.column("index").tolist(),
+            "name": [printable(name) for name in self.names],
+        }
+        # Those with one number for each image come first, as a reader expects.
+        for field in sorted(FIELDS, key=lambda field: bool(field.shape)):
+            if field.column is not None and field.column in self._all().structure.columns:
+                found |= field.cells(self.column(field.column))
+        return found
+
+    def to_pandas(self) -> "pandas.DataFrame":
+        """Return the numbers and texts of each image as a table; w, curves and images are in `to_numpy`.
+
+        Raises:
+            LatentsError: The file is damaged.
+            UsageError: pandas is not installed.
+        """
+        try:
+            import pandas
+        except ImportError as error:
+            advice = "Install it with: pip install 'invert[pandas]'."
+            raise UsageError("pandas is not installed", advice=advice, code="no-pandas") from error
+        return pandas.DataFrame(self.table()).set_index("row")
+
+
+class Latents(Rows):
+    """The images of an HDF5 file that `invert project` wrote. Use it in a `with`, or close it, or leave it to its end.
+
+    Its structure is compared with the schema at once, its data is read when asked for; `invert.hdf5.verification`
+    compares the data with its checksums.
 
     Attributes:
         path: The file.
         manifest: Settings, network, and what is kept of each image.
+        structure: What the file says of itself.
         failure_count: How many images have no result.
+
+    Args:
+        path: The file.
 
     Raises:
         LatentsError: It cannot be read, is damaged, or holds something else.
@@ -77,9 +206,16 @@ class Latents:
                 raise
         self.manifest: Manifest = self.structure.manifest
         self.failure_count = self.structure.failures
+        # Files of earlier versions have arrays of another shape: they are read in that of today.
+        sizes = self.manifest.sizes
+        self._shapes: dict[str | None, tuple[int, ...]] = {
+            field.column: field.shape_of(sizes) for field in FIELDS if field.kind == "array"
+        }
+        # Not `self`, which would keep a file open that nobody has any more until the garbage is collected.
+        super().__init__(None, range(self.structure.rows))
 
-    def __len__(self) -> int:
-        return self.structure.rows
+    def _all(self) -> "Latents":
+        return self
 
     def __enter__(self) -> Self:
         return self
@@ -93,24 +229,14 @@ class Latents:
         """Close the file."""
         self._file.close()
 
-    def column(self, path: str, start: int = 0, stop: int | None = None) -> NDArray[Any]:
-        """Return rows of a column: w, distance, status, noise/<layer> ...; see `invert.hdf5.schema`.
-
-        Raises:
-            LatentsError: The file is damaged there. KeyError: It has no such column.
-        """
-        if path not in self.structure.columns and path not in ("index", "name", "row_sha256"):
-            raise KeyError(path)
-        return self._read(path, start, len(self) if stop is None else stop)
-
     @property
-    def distances(self) -> NDArray[np.float64]:
-        """float64 [N]."""
-        return self.column("distance")
-
-    @cached_property
     def names(self) -> list[bytes]:
         """Names of the images, as the file system has them."""
+        return self.all_names
+
+    @cached_property
+    def all_names(self) -> list[bytes]:
+        """The same, read once."""
         return self._texts("name_bytes")
 
     @cached_property
@@ -132,17 +258,14 @@ class Latents:
                 for i, name, code, reason in zip(index, names, codes, reasons, strict=True)
             ]
 
-    def row(self, number: int) -> Entry:
-        """Return one image with everything that is kept of it.
+    def read(self, path: str, start: int, stop: int) -> NDArray[Any]:
+        """Return rows of a column; see `column`."""
+        if path not in self.structure.columns and path not in ("index", "name", "row_sha256"):
+            raise KeyError(path)
+        values = self._read(path, start, stop)
+        return values.reshape(len(values), *self._shapes[path]) if path in self._shapes else values
 
-        Raises:
-            LatentsError: The file is damaged there. IndexError: There is no such row.
-        """
-        if not 0 <= number < len(self):
-            raise IndexError(number)
-        return next(self.rows(number, number + 1))
-
-    def rows(self, start: int = 0, stop: int | None = None) -> Iterator[Entry]:
+    def results(self, start: int, stop: int) -> Iterator[Result]:
         """Return images one after the other, with little of the file in memory at a time.
 
         Raises:
@@ -151,8 +274,8 @@ class Latents:
         for first, values in self.blocks(start, stop):
             for i in range(len(values["distance"])):
                 with self._guard():
-                    entry = self._entry(first + i, {path: column[i] for path, column in values.items()})
-                yield entry
+                    result = self._result(first + i, {path: column[i] for path, column in values.items()})
+                yield result
 
     def blocks(self, start: int = 0, stop: int | None = None) -> Iterator[tuple[int, dict[str, NDArray[Any]]]]:
         """Return the columns piece by piece: the number of a piece's first row, and its part of each column.
@@ -165,31 +288,28 @@ class Latents:
         step = max(1, min(_MAX_BLOCK, _BLOCK_BYTES // row_bytes))
         for first in range(start, stop, step):
             last = min(stop, first + step)
-            yield first, {path: self._read(path, first, last) for path in self.structure.columns}
+            yield first, {path: self.read(path, first, last) for path in self.structure.columns}
 
-    def _entry(self, number: int, values: dict[str, Any]) -> Entry:
-        width, height = values["original_size"].tolist()
-        return Entry(
-            name=self.names[number],
-            distance=float(values["distance"]),
-            status=bytes(values["status"]).decode(),
-            restart=int(values["restart"]),
-            file_sha256=bytes(values["sha256"]).decode(),
-            pixel_sha256=bytes(values["pixel_sha256"]).decode(),
-            original_size=(width, height),
-            warnings=tuple(map(str, json.loads(self.warnings[number]))),
-            w=values["w"],
-            layer_distances=values["layer_distances"],
-            curve=values["curve"],
-            noise={path.removeprefix("noise/"): values[path] for path in values if path.startswith("noise/")},
-            reconstruction=values.get("reconstruction"),
-            target=values.get("target"),
-        )
+    def _result(self, number: int, values: Mapping[str, Any]) -> Result:
+        texts = {"name_bytes": self.all_names, "warnings": self.warnings}
+        found: dict[str, Any] = {}
+        for field in FIELDS:
+            column = field.column or ""
+            if column in texts:
+                found[field.name] = field.from_array(texts[column][number])
+            elif field.kind == "maps":
+                maps = [path for path in values if path.startswith(f"{column}/")]
+                found[field.name] = {path.removeprefix(f"{column}/"): values[path] for path in maps}
+            elif column in values:
+                found[field.name] = field.from_array(values[column])
+            elif field.kept == "always":
+                found[field.name] = field.missing(self.manifest.sizes)
+        return Result(**found)
 
     def _read(self, path: str, start: int, stop: int) -> NDArray[Any]:
         with self._guard():
             dataset = self._file[path]
-            _hold_inflated_size(dataset, range(*slice(start, stop).indices(len(dataset))))
+            _check_inflated_size(dataset, range(*slice(start, stop).indices(len(dataset))))
             values: NDArray[Any] = dataset[start:stop]
             return values
 
@@ -213,7 +333,14 @@ class Latents:
 
 
 def open_latents(path: str | os.PathLike[str]) -> Latents:
-    """Open an HDF5 file that `invert project` wrote.
+    """Open an HDF5 file that `invert project` wrote, of this version or an earlier one.
+
+    Args:
+        path: The file.
+
+    Returns:
+        Its images: `len(latents)`, `latents[3]`, `latents[3:7]`, `latents.column("w")`, `latents.names`,
+        `latents.to_numpy()`, `latents.to_pandas()`; a context manager.
 
     Raises:
         LatentsError: It cannot be read, is damaged, or holds something else.
@@ -221,7 +348,7 @@ def open_latents(path: str | os.PathLike[str]) -> Latents:
     return Latents(path)
 
 
-def _hold_inflated_size(dataset: Any, rows: range) -> None:
+def _check_inflated_size(dataset: Any, rows: range) -> None:
     """Inflate rows that are a large chunk each with a limit: HDF5 has none, one of 256 MB can become 256 GB there."""
     size = int(np.prod(dataset.chunks or 0, dtype=np.int64)) * dataset.dtype.itemsize
     if size <= SMALL_CHUNK or dataset.compression is None:

@@ -1,12 +1,16 @@
-"""Version 1 of the HDF5 file, in one place: what is in it, of which type and shape, and what its checksums cover.
+"""The schema of the HDF5 file, in one place: what is in it, of which type and shape, and what its checksums cover.
 
 Attributes of the root, all of fixed length: schema, schema_version, method_digest, method, run, network_sha256,
 network_family, network, noise ("none", "float32", "float16") and content_sha256; method, run and network are JSON.
 
-A dataset per column, row n of each belonging to one image (`columns`); rows are in the order of the components
-of the images' names. Two texts of any length, name_bytes and warnings (a JSON list), are kept end to end: those
-of row n are the bytes offsets[n] to offsets[n + 1]. The group "failures" has the images without a result.
+A dataset per column, row n of each belonging to one image (`columns`); the columns are those of
+`invert.store.result.FIELDS`, in their order, which have `column=`. Rows are in the order of the components of the
+images' names. Two texts of any length, name_bytes and warnings (a JSON list), are kept end to end: those of row n are
+the bytes offsets[n] to offsets[n + 1]. The group "failures" has the images without a result.
 All numbers are little-endian. Nothing has a variable length, and nothing says when or where it was written.
+
+Version 2 is written, all before it are read. In version 1 a row of the column w is `[w_dim]`, since then it is
+`[styles or 1, w_dim]`; readers give it today's shape.
 """
 
 import hashlib
@@ -19,14 +23,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from invert.store.manifest import Manifest
-from invert.store.result import DISTANCE_LAYERS, Entry
+from invert.store.result import FIELDS, VERSION, Field, Result
 
 __all__ = [
     "ATTRIBUTES",
     "FAILURE_TEXTS",
     "FLAT",
     "SCHEMA",
-    "VERSION",
     "Column",
     "attributes",
     "chunk_rows",
@@ -37,7 +40,6 @@ __all__ = [
 ]
 
 SCHEMA = "invert latents"
-VERSION = 1
 
 ATTRIBUTES = (
     "schema",
@@ -52,7 +54,11 @@ ATTRIBUTES = (
     "content_sha256",
 )
 
-FLAT = {"name_bytes": "name_offsets", "warnings": "warnings_offsets"}
+FLAT = {
+    field.column: f"{field.column.removesuffix('_bytes')}_offsets"
+    for field in FIELDS
+    if field.column is not None and field.kind in ("bytes", "texts")
+}
 """Texts kept end to end, and where they begin: uint8 [total] and int64 [N + 1]."""
 
 FAILURE_TEXTS = ("name", "code", "reason")
@@ -74,34 +80,31 @@ class Column:
         return self.dtype.itemsize * int(np.prod(self.shape, dtype=np.int64))
 
 
-def columns(manifest: Manifest, layers: Mapping[str, int]) -> dict[str, Column]:
+def columns(manifest: Manifest, layers: Mapping[str, int], version: int = VERSION) -> dict[str, Column]:
     """Return the columns that a row's checksum covers, in its order.
 
-    Besides these a file has name (fixed-length UTF-8, to be shown), index (int64, the position among all images
-    with the failures) and row_sha256.
+    Besides these a file has the texts of `FLAT`, name (fixed-length UTF-8, to be shown), index (int64, the position
+    among all images with the failures) and row_sha256.
 
     Args:
         manifest: What all images have in common.
-        layers: Side of the noise map of each layer.
+        layers: Side of the noise map of each layer, in pixels.
+        version: Of the schema.
     """
-    image = (manifest.side, manifest.side, manifest.channels)
-    found = {
-        "w": Column(np.dtype("<f4"), (manifest.w_dim,)),
-        "distance": Column(np.dtype("<f8")),
-        "layer_distances": Column(np.dtype("<f4"), (DISTANCE_LAYERS,)),
-        "curve": Column(np.dtype("<f4"), (manifest.steps,)),
-        "status": Column(np.dtype("S8")),
-        "restart": Column(np.dtype("<i8")),
-        "sha256": Column(np.dtype("S64")),
-        "pixel_sha256": Column(np.dtype("S64")),
-        "original_size": Column(np.dtype("<i8"), (2,)),
-    }
-    if manifest.noise != "none":
-        kind = np.dtype("<f4" if manifest.noise == "float32" else "<f2")
-        found |= {f"noise/{layer}": Column(kind, (layers[layer], layers[layer])) for layer in sorted(layers)}
-    if manifest.images:
-        found |= {key: Column(np.dtype("u1"), image) for key in ("reconstruction", "target")}
+    found: dict[str, Column] = {}
+    for field in FIELDS:
+        if field.column is None or field.column in FLAT or field.since > version or not manifest.keeps(field):
+            continue
+        if field.kind == "maps":
+            kind = np.dtype(manifest.noise).newbyteorder("<")
+            found |= {_of_layer(field, layer): Column(kind, (layers[layer],) * 2) for layer in sorted(layers)}
+        else:
+            found[field.column] = Column(field.numpy_type, field.shape_of(manifest.sizes, version))
     return found
+
+
+def _of_layer(field: Field, layer: str) -> str:
+    return f"{field.column}/{layer}"
 
 
 def chunk_rows(column: Column, rows: int) -> int:
@@ -110,7 +113,7 @@ def chunk_rows(column: Column, rows: int) -> int:
 
 
 def attributes(manifest: Manifest) -> dict[str, str | int]:
-    """Return the root's attributes but content_sha256, in their order."""
+    """Return the root's attributes in their order, without content_sha256."""
     return {
         "schema": SCHEMA,
         "schema_version": VERSION,
@@ -124,33 +127,26 @@ def attributes(manifest: Manifest) -> dict[str, str | int]:
     }
 
 
-def row_values(entry: Entry, expected: Mapping[str, Column]) -> dict[str, NDArray[Any]]:
+def row_values(result: Result, expected: Mapping[str, Column]) -> dict[str, NDArray[Any]]:
     """Return what each column has of an image.
 
     Raises:
-        ValueError: Its noise maps are not those of the columns.
+        ValueError: Its noise maps are not those of the columns, or a value has another shape.
     """
-    facts: dict[str, Any] = {
-        "w": entry.w,
-        "distance": entry.distance,
-        "layer_distances": entry.layer_distances,
-        "curve": entry.curve,
-        "status": entry.status.encode(),
-        "restart": entry.restart,
-        "sha256": entry.file_sha256.encode(),
-        "pixel_sha256": entry.pixel_sha256.encode(),
-        "original_size": entry.original_size,
-        **{f"noise/{layer}": values for layer, values in entry.noise.items()},
-        "reconstruction": entry.reconstruction,
-        "target": entry.target,
-    }
-    noise = {key for key in expected if key.startswith("noise/")}
-    if noise != {key for key in facts if key.startswith("noise/")}:
+    facts: dict[str, Any] = {}
+    for field in FIELDS:
+        value = getattr(result, field.name)
+        if field.kind == "maps":
+            facts |= {_of_layer(field, layer): values for layer, values in value.items()}
+        elif field.column is not None:
+            facts[field.column] = value.encode() if field.kind == "text" else value
+    maps = [{path for path in paths if "/" in path} for paths in (expected, facts)]
+    if maps[0] != maps[1]:
         raise ValueError("its noise maps are of other layers")
-    values = {key: np.asarray(facts[key], column.dtype) for key, column in expected.items()}
-    for key, column in expected.items():
-        if values[key].shape != column.shape:
-            raise ValueError(f"its {key} is {list(values[key].shape)}")
+    values = {path: np.asarray(facts[path], column.dtype) for path, column in expected.items()}
+    for path, column in expected.items():
+        if values[path].shape != column.shape:
+            raise ValueError(f"its {path} is {list(values[path].shape)}")
     return values
 
 
@@ -174,11 +170,12 @@ def content_digest(
     rows: Iterable[tuple[int, str, str]],
     failures: Iterable[tuple[int, bytes, str, str]],
 ) -> str:
-    """Return the checksum of the whole: sha256 of a JSON line for the attributes, each row and each failure.
+    """Return the checksum of the whole: the sha256 of a JSON line for the attributes, each row and each failure.
 
     Args:
-        header: The attributes but content_sha256.
-        rows: index, name and row_sha256 of each. failures: index, name_bytes, code and reason of each.
+        header: The attributes without content_sha256.
+        rows: index, name and row_sha256 of each row.
+        failures: index, name_bytes, code and reason of each failure.
     """
     digest = hashlib.sha256(_json(dict(header)).encode() + b"\n")
     for row in rows:

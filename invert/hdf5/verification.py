@@ -1,4 +1,4 @@
-"""Hold everything in a file of latents against its checksums."""
+"""Compare everything in a file of latents with its checksums."""
 
 import json
 from collections.abc import Callable
@@ -11,13 +11,13 @@ from invert.errors import NumericError
 from invert.hdf5.reading import Latents, LatentsError
 from invert.hdf5.schema import content_digest, row_digest
 from invert.store.names import check_name, printable, row_order
-from invert.store.result import STATUSES
+from invert.store.result import FIELDS
 
 __all__ = ["verify"]
 
 
 def verify(latents: Latents, on_progress: Callable[[int, int], None] | None = None) -> None:
-    """Read all of a file and hold it against its checksums.
+    """Read all of a file and compare it with its checksums.
 
     Args:
         latents: The file.
@@ -50,7 +50,7 @@ def verify(latents: Latents, on_progress: Callable[[int, int], None] | None = No
 
 
 def _check_order(latents: Latents) -> None:
-    """Hold the order of all images, those without a result too, against that of their names."""
+    """Compare the order of all images, also of those without a result, with that of their names."""
     index = latents.column("index").tolist()
     both = [*zip(index, latents.names, strict=True), *((i, failure.name) for i, failure in latents.failures)]
     both.sort()
@@ -64,13 +64,15 @@ def _check_order(latents: Latents) -> None:
 
 
 def _check_values(latents: Latents, number: int, row: dict[str, Any]) -> None:
-    if row["status"].decode("ascii", "replace") not in STATUSES:
-        raise _damaged(latents, f"row {number} has an unknown status")
+    fields = [field for field in FIELDS if field.column in row]  # a file of an earlier version lacks some
+    for field in fields:
+        if field.choices and row[field.column or ""].decode("ascii", "replace") not in field.choices:
+            raise _damaged(latents, f"row {number} has an unknown {field.name}")
     try:
         json.loads(latents.warnings[number])
     except (ValueError, RecursionError) as error:
         raise _damaged(latents, f"row {number} has warnings that cannot be read") from error
-    if not (np.isfinite(row["w"]).all() and np.isfinite(row["distance"])):
+    if not all(np.isfinite(row[field.column or ""]).all() for field in fields if field.finite):
         raise NumericError(f"row {number} has numbers that are not finite", path=latents.path)
 
 

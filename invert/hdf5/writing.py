@@ -10,10 +10,11 @@ from numpy.typing import NDArray
 
 from invert.hdf5.inspection import import_h5py
 from invert.hdf5.schema import FLAT, Column, attributes, chunk_rows, columns, content_digest, row_digest, row_values
+from invert.store.entry import EntryError, decode, read_failure
 from invert.store.locks import WorkFolder
 from invert.store.manifest import Manifest
 from invert.store.names import name_key, printable, row_order
-from invert.store.result import Entry, EntryError, Failure, decode, read_failure
+from invert.store.result import Failure, Result
 
 __all__ = ["REPORT_EVERY", "Contents", "OnProgress", "collect", "read_entry", "write"]
 
@@ -51,16 +52,16 @@ def collect(work: WorkFolder, manifest: Manifest, on_progress: OnProgress) -> Co
         if done % REPORT_EVERY == 0:
             on_progress("reading", done, len(keys))
         try:
-            entry = read_entry(work, key, manifest)
-            layers = {layer: values.shape[0] for layer, values in entry.noise.items()}
+            result = read_entry(work, key, manifest)
+            layers = {layer: values.shape[0] for layer, values in result.noise.items()}
             contents.layers = contents.layers or layers
             if layers != contents.layers:
                 raise EntryError("its noise maps are of other layers")
         except EntryError:
             contents.damaged.append(f"{key}.entry")
             continue
-        contents.diverged += entry.status != "ok"
-        found.append((row_order(entry.name), entry.name, json.dumps(list(entry.warnings)).encode()))
+        contents.diverged += result.status != "ok"
+        found.append((row_order(result.name), result.name, json.dumps(list(result.warnings)).encode()))
     for key in sorted(work.keys("failures") - set(keys)):
         failure = read_failure(work.failure(key))
         if failure is None:
@@ -78,16 +79,17 @@ def collect(work: WorkFolder, manifest: Manifest, on_progress: OnProgress) -> Co
     return contents
 
 
-def read_entry(work: WorkFolder, key: str, manifest: Manifest) -> Entry:
+def read_entry(work: WorkFolder, key: str, manifest: Manifest) -> Result:
     """Return one image of a journal.
 
     Raises:
-        EntryError: It is damaged. OSError: It cannot be read.
+        EntryError: It is damaged.
+        OSError: It cannot be read.
     """
-    entry = decode(work.entry(key).read_bytes(), manifest)
-    if name_key(entry.name) != key:
+    result = decode(work.entry(key).read_bytes(), manifest)
+    if name_key(result.name) != key:
         raise EntryError("it is under another name")
-    return entry
+    return result
 
 
 _FLAT_CHUNK = 1 << 16
@@ -118,10 +120,11 @@ class _ColumnWriter:
 def write(work: WorkFolder, contents: Contents, on_progress: OnProgress) -> None:
     """Write what a journal holds into the work folder's half-written file.
 
-    When it raises, the process must end without another touch of the file: HDF5 crashes on closing it.
+    When this raises, the process must end without another touch of the file: HDF5 crashes on closing it.
 
     Raises:
-        OSError: The file cannot be written, or an entry not be read any more. EntryError: One is damaged now.
+        OSError: The file cannot be written, or an entry not be read any more.
+        EntryError: An entry is damaged now.
     """
     h5py = import_h5py()
     manifest, rows = contents.manifest, len(contents.names)

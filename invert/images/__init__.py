@@ -1,3 +1,3 @@
-"""Images from files: opening, decoding, the policy of what is accepted, and arrays."""
+"""Images from files and from memory: opening, formats, decoding and its policy, arrays, targets, videos."""
 
 __all__: list[str] = []

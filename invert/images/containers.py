@@ -1,20 +1,43 @@
-"""Read what an image file says about itself, and take its metadata out.
+"""What an image file says about itself, format by format, and its parts without the metadata.
 
 The decoder is handed nothing but what the pixels need. Text, colour profile and EXIF blocks are where
 decompression bombs and half of a decoder's surprises live, and the method uses only the orientation.
-Nothing here allocates more than the file's own size.
+Nothing here allocates more than the file's own size. `invert.images.formats` is the table of formats.
+
+The functions of a format may raise struct.error or IndexError for a file that is cut off, and ImageError for one that
+is damaged.
 """
 
+import contextlib
+import io
 import struct
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import NamedTuple
+
+from PIL.BmpImagePlugin import BmpImageFile
 
 from invert.errors import ImageError
 
-__all__ = ["FORMATS", "Container", "orientation", "parse"]
-
-FORMATS = ("PNG", "JPEG", "WEBP", "BMP")
+__all__ = [
+    "Appearance",
+    "Container",
+    "cut_off",
+    "is_bmp",
+    "is_jpeg",
+    "is_png",
+    "is_webp",
+    "look_at_bmp",
+    "look_at_jpeg",
+    "look_at_png",
+    "look_at_webp",
+    "orientation",
+    "take_bmp_apart",
+    "take_jpeg_apart",
+    "take_png_apart",
+    "take_webp_apart",
+]
 
 # Enough for every encoder in use; each further scan makes the decoder walk all pixels again.
 MAX_JPEG_SCANS = 100
@@ -25,32 +48,30 @@ _PNG = b"\x89PNG\r\n\x1a\n"
 
 _BMP_HEADERS = frozenset(struct.pack("<I", size) for size in (12, 40, 52, 56, 64, 108, 124))
 
-# Recognised only to be refused by name.
-_OTHERS = (
-    (b"GIF8", "a GIF animation"),
-    (b"II*\0", "a TIFF file"),
-    (b"MM\0*", "a TIFF file"),
-    (b"8BPS", "a Photoshop file"),
-    (b"SIMPLE  =", "a FITS file"),
-    (b"%!PS", "a PostScript file"),
-    (b"\xc5\xd0\xd3\xc6", "a PostScript file"),
-    (b"%PDF", "a PDF file"),
-    (b"\0\0\0\x0cjP", "a JPEG 2000 file"),
-    (b"\xff\x0a", "a JPEG XL file"),
-    (b"PK\x03\x04", "a zip archive"),
-    (b"version https://git-lfs", "a Git LFS pointer, the image itself was not downloaded"),
-)
+_JPEG_FRAMES = frozenset({0xC0, 0xC1, 0xC2, 0xC3, 0xC5, 0xC6, 0xC7, 0xC9, 0xCA, 0xCB, 0xCD, 0xCE, 0xCF})
+
+
+class Appearance(NamedTuple):
+    """Width and height as stored, not turned upright; channels 1 (grey, with or without alpha) or 3."""
+
+    width: int
+    height: int
+    channels: int
 
 
 @dataclass(frozen=True)
 class Container:
     """An image file, taken apart.
 
-    `data` is the file for the decoder. `size` (width, height) is given where the decoder allocates before
-    it can be asked. `bits` per channel and `frames` describe the original; `exif` is a TIFF block.
+    Attributes:
+        data: The file for the decoder.
+        size: (width, height), given where the decoder allocates before it can be asked.
+        bits: Bits per channel of the original.
+        frames: Number of images in the original.
+        exif: The EXIF block, which is a TIFF block, or nothing.
+        has_profile: Whether there is a colour profile.
     """
 
-    format: str
     data: bytes
     size: tuple[int, int] | None = None
     bits: int = 8
@@ -59,51 +80,8 @@ class Container:
     has_profile: bool = False
 
 
-def parse(data: bytes, formats: tuple[str, ...] = FORMATS) -> Container:
-    """Recognise an image by its content and take it apart.
-
-    Args:
-        data: The whole file.
-        formats: Which of `FORMATS` are enabled.
-
-    Raises:
-        ImageError: It is not an image in an enabled format, or it is cut off or damaged.
-    """
-    kind = _sniff(data)
-    if kind not in formats:
-        raise ImageError(f"{kind} images are not enabled", advice="Convert it to PNG.", code="image-format")
-    try:
-        return _PARSERS[kind](data)
-    except (struct.error, IndexError) as error:
-        raise _cut(len(data)) from error
-
-
-def _sniff(data: bytes) -> str:
-    if not data:
-        raise ImageError("the file is empty", code="image-empty")
-    if data.startswith(_PNG):
-        return "PNG"
-    if data.startswith(b"\xff\xd8\xff"):
-        return "JPEG"
-    if data.startswith(b"RIFF") and data[8:12] == b"WEBP":
-        return "WEBP"
-    if data.startswith(b"BM") and data[14:18] in _BMP_HEADERS:
-        return "BMP"
-    looks = next((name for magic, name in _OTHERS if data.startswith(magic)), None)
-    if data[4:8] == b"ftyp":
-        looks = "an AVIF, HEIF or video file"
-    text = data[:512].lstrip(b"\xef\xbb\xbf \t\r\n").lower()
-    if text.startswith((b"<!doctype html", b"<html")):
-        looks = "a web page"
-    elif text.startswith((b"<svg", b"<?xml")):
-        looks = "an SVG or XML file"
-    if looks is None:
-        raise ImageError("it is not a PNG, JPEG, WebP or BMP image", code="image-unrecognised")
-    advice = "Convert it to PNG."
-    raise ImageError(f"it is {looks}, and that format is not enabled", advice=advice, code="image-format")
-
-
-def _cut(position: int) -> ImageError:
+def cut_off(position: int) -> ImageError:
+    """Return the error about a file that ends too early."""
     reason = f"the file is cut off after {position} bytes"
     return ImageError(reason, advice="Copy or download it again.", code="image-truncated")
 
@@ -119,7 +97,13 @@ def _count_blocks() -> Iterator[None]:
     raise ImageError(f"it has more than {MAX_BLOCKS} blocks, which only a trap has", code="image-bomb")
 
 
-def _parse_png(data: bytes) -> Container:
+def is_png(head: bytes) -> bool:
+    """Return whether a file that begins so is PNG."""
+    return head.startswith(_PNG)
+
+
+def take_png_apart(data: bytes) -> Container:
+    """Check a PNG file and take it apart, see `Container`."""
     kept = [_PNG]
     kinds: list[bytes] = []
     frames, exif, has_profile = 1, b"", False
@@ -136,7 +120,7 @@ def _parse_png(data: bytes) -> Container:
             has_profile = True
     if kinds[0] != b"IHDR" or kinds.count(b"IHDR") != 1 or b"IDAT" not in kinds:
         raise _damaged("it has no single header followed by pixels")
-    return Container("PNG", b"".join(kept), None, data[24], max(frames, 1), exif, has_profile)
+    return Container(b"".join(kept), None, data[24], max(frames, 1), exif, has_profile)
 
 
 def _png_chunks(data: bytes) -> Iterator[tuple[bytes, int, int]]:
@@ -147,7 +131,7 @@ def _png_chunks(data: bytes) -> Iterator[tuple[bytes, int, int]]:
         length, kind = struct.unpack_from(">I4s", data, position)
         end = position + 12 + length
         if end > len(data):
-            raise _cut(len(data))
+            raise cut_off(len(data))
         if zlib.crc32(memoryview(data)[position + 4 : end - 4]) != struct.unpack_from(">I", data, end - 4)[0]:
             raise _damaged(f"a checksum does not match at byte {position}")
         yield kind, position, end
@@ -156,7 +140,19 @@ def _png_chunks(data: bytes) -> Iterator[tuple[bytes, int, int]]:
         position = end
 
 
-def _parse_jpeg(data: bytes) -> Container:
+def look_at_png(head: bytes) -> Appearance | None:
+    """Return size and colour by the head of a PNG file."""
+    width, height, _, colour = struct.unpack_from(">IIBB", head, 16)
+    return Appearance(width, height, 1 if colour in (0, 4) else 3)
+
+
+def is_jpeg(head: bytes) -> bool:
+    """Return whether a file that begins so is JPEG."""
+    return head.startswith(b"\xff\xd8\xff")
+
+
+def take_jpeg_apart(data: bytes) -> Container:
+    """Check a JPEG file and take it apart, see `Container`."""
     kept = [data[:2]]
     exif, has_profile = b"", False
     for marker, start, end in _jpeg_segments(data):
@@ -175,7 +171,7 @@ def _parse_jpeg(data: bytes) -> Container:
                 raise ImageError(
                     f"it has {scans} scans, more than {MAX_JPEG_SCANS}, which only a trap has", code="image-bomb"
                 )
-    return Container("JPEG", b"".join(kept), None, 8, 1, exif, has_profile)
+    return Container(b"".join(kept), None, 8, 1, exif, has_profile)
 
 
 def _jpeg_segments(data: bytes) -> Iterator[tuple[int, int, int]]:
@@ -185,7 +181,7 @@ def _jpeg_segments(data: bytes) -> Iterator[tuple[int, int, int]]:
         # Junk between segments and fill bytes are allowed, as every decoder does.
         position = data.find(b"\xff", position)
         if position < 0:
-            raise _cut(len(data))
+            raise cut_off(len(data))
         marker = data[position + 1]
         if marker in (0x00, 0x01, 0xFF) or 0xD0 <= marker <= 0xD8:
             position += 1 if marker == 0xFF else 2
@@ -194,16 +190,39 @@ def _jpeg_segments(data: bytes) -> Iterator[tuple[int, int, int]]:
             raise _damaged("it ends before its pixels start")
         end = position + 2 + struct.unpack_from(">H", data, position + 2)[0]
         if end > len(data):
-            raise _cut(len(data))
+            raise cut_off(len(data))
         yield marker, position, end
         if marker == 0xDA:
             return
         position = end
 
 
-def _parse_webp(data: bytes) -> Container:
+def look_at_jpeg(head: bytes) -> Appearance | None:
+    """Return size and colour by the head of a JPEG file."""
+    position = 2
+    while (position := head.find(b"\xff", position)) >= 0:
+        marker = head[position + 1]
+        if marker in _JPEG_FRAMES:
+            height, width, components = struct.unpack_from(">HHB", head, position + 5)
+            return Appearance(width, height, 1 if components == 1 else 3)
+        if marker in (0xDA, 0xD9):
+            break
+        if marker in (0x00, 0x01, 0xFF) or 0xD0 <= marker <= 0xD8:
+            position += 1 if marker == 0xFF else 2
+        else:
+            position += 2 + struct.unpack_from(">H", head, position + 2)[0]
+    return None
+
+
+def is_webp(head: bytes) -> bool:
+    """Return whether a file that begins so is WebP."""
+    return head.startswith(b"RIFF") and head[8:12] == b"WEBP"
+
+
+def take_webp_apart(data: bytes) -> Container:
+    """Check a WebP file and take it apart, see `Container`."""
     if len(data) < 8 + struct.unpack_from("<I", data, 4)[0]:
-        raise _cut(len(data))
+        raise cut_off(len(data))
     size: tuple[int, int] | None = None
     frames, exif, has_profile = 0, b"", False
     position = 12
@@ -219,7 +238,7 @@ def _parse_webp(data: bytes) -> Container:
             exif = body
         has_profile = has_profile or kind == b"ICCP"
         position += 8 + length + (length & 1)
-    return Container("WEBP", data, size, 8, max(frames, 1), exif, has_profile)
+    return Container(data, size, 8, max(frames, 1), exif, has_profile)
 
 
 def _webp_size(kind: bytes, body: bytes) -> tuple[int, int]:
@@ -235,20 +254,35 @@ def _webp_size(kind: bytes, body: bytes) -> tuple[int, int]:
     raise _damaged("its first block is not an image")
 
 
-def _parse_bmp(data: bytes) -> Container:
+def look_at_webp(head: bytes) -> Appearance | None:
+    """Return size and colour by the head of a WebP file."""
+    with contextlib.suppress(ImageError):
+        return Appearance(*_webp_size(head[12:16], head[20:30]), 3)
+    return None
+
+
+def is_bmp(head: bytes) -> bool:
+    """Return whether a file that begins so is BMP."""
+    return head.startswith(b"BM") and head[14:18] in _BMP_HEADERS
+
+
+def take_bmp_apart(data: bytes) -> Container:
+    """Check a BMP file and take it apart, see `Container`."""
     header, compression = struct.unpack_from("<I", data, 14)[0], struct.unpack_from("<I", data, 30)[0]
     if header != 12 and compression not in (0, 3):
         # Run lengths are unpacked pixel by pixel in Python: half a megabyte keeps that busy for minutes.
         raise ImageError("compressed BMP is not enabled", advice="Convert it to PNG.", code="image-format")
-    return Container("BMP", data)
+    return Container(data)
 
 
-_PARSERS: dict[str, Callable[[bytes], Container]] = {
-    "PNG": _parse_png,
-    "JPEG": _parse_jpeg,
-    "WEBP": _parse_webp,
-    "BMP": _parse_bmp,
-}
+def look_at_bmp(head: bytes) -> Appearance | None:
+    """Return size and colour by the head of a BMP file."""
+    # Whether its colours are all grey stands in the palette, which Pillow reads with the header. It promises no
+    # list of what it raises.
+    with contextlib.suppress(Exception):
+        image = BmpImageFile(io.BytesIO(head))
+        return Appearance(*image.size, 1 if image.mode in ("1", "L") else 3)
+    return None
 
 
 def orientation(exif: bytes) -> int:

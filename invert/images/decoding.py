@@ -1,20 +1,16 @@
 """Image bytes -> uint8 array: all policy on formats, size, depth, transparency, colour and orientation."""
 
 import io
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
-from PIL.BmpImagePlugin import BmpImageFile
-from PIL.JpegImagePlugin import JpegImageFile
-from PIL.PngImagePlugin import PngImageFile
-from PIL.WebPImagePlugin import WebPImageFile
 
 from invert.errors import ImageError
-from invert.images.containers import FORMATS, Container, orientation, parse
+from invert.images.containers import Container, orientation
+from invert.images.formats import FORMATS, ImageFormat, parse
 
 __all__ = ["CHANNELS", "Decoded", "ImagePolicy", "decode", "fit", "to_png_bytes"]
 
@@ -23,14 +19,8 @@ POLICY_VERSION = 1
 
 _BACKGROUNDS = {"black": (0, 0, 0), "white": (255, 255, 255)}
 
-# The decoders by themselves: `Image.open` would warn, through state shared by all threads, before our own
-# limit is asked, and could hand a file to another decoder than the one that its content calls for.
-_DECODERS: dict[str, Callable[[io.BytesIO], Image.Image]] = {
-    "PNG": PngImageFile,
-    "JPEG": JpegImageFile,
-    "WEBP": WebPImageFile,
-    "BMP": BmpImageFile,
-}
+# What `convert` takes; of files, Pillow makes no others.
+_MODES = frozenset({"1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr", "I;16"})
 
 # What undoes each EXIF orientation (TIFF 6.0, tag 274).
 _UPRIGHT = {
@@ -46,7 +36,7 @@ _UPRIGHT = {
 
 @dataclass(frozen=True)
 class ImagePolicy:
-    """What is accepted, and how it becomes pixels.
+    """The images that are accepted, and how they become pixels.
 
     Args:
         alpha: What transparent pixels are laid on, "black" or "white"; a network of four channels keeps them.
@@ -89,8 +79,11 @@ class ImagePolicy:
 class Decoded:
     """An image in the channels asked for, upright, at its own size.
 
-    `image` is of mode L, RGB or RGBA; `size` is (width, height). `warnings` are what changes the
-    image in a way its owner may not expect, `notes` what is only worth a record.
+    Attributes:
+        image: Mode L, RGB or RGBA.
+        format: Name of the file's format, see `invert.images.formats`; empty for an image from memory.
+        warnings: What changes the image in a way its owner may not expect.
+        notes: What is only worth a record.
     """
 
     image: Image.Image
@@ -100,6 +93,7 @@ class Decoded:
 
     @property
     def size(self) -> tuple[int, int]:
+        """(width, height) in pixels."""
         return self.image.size
 
 
@@ -113,7 +107,7 @@ def decode(data: bytes, channels: int, policy: ImagePolicy | None = None) -> Dec
     """Decode an image file.
 
     Args:
-        data: The whole file: PNG, JPEG, WebP or BMP.
+        data: The whole file.
         channels: 1 (grey), 3 (RGB) or 4 (RGBA).
         policy: What is accepted and how it is converted.
 
@@ -128,9 +122,9 @@ def decode(data: bytes, channels: int, policy: ImagePolicy | None = None) -> Dec
     policy = policy or ImagePolicy()
     remarks = _Remarks()
     try:
-        container = parse(data, policy.formats)
-        image = _eight_bits(_load(container, policy), container.bits, remarks)
-        image = _upright(image, container, remarks)
+        kind, container = parse(data, policy.formats)
+        image = _eight_bits(_load(kind, container, policy), container.bits, remarks)
+        image = _upright(image, container.exif, remarks)
         image = _to_channels(image, channels, policy, remarks)
     except ImageError:
         raise
@@ -144,7 +138,37 @@ def decode(data: bytes, channels: int, policy: ImagePolicy | None = None) -> Dec
         remarks.warnings.append(f"it is an animation: the first of its {container.frames} images is used")
     if container.has_profile:
         remarks.notes.append("its colour profile is ignored")
-    return Decoded(image, container.format, tuple(remarks.warnings), tuple(remarks.notes))
+    return Decoded(image, kind.name, tuple(remarks.warnings), tuple(remarks.notes))
+
+
+def convert(image: Image.Image, channels: int, policy: ImagePolicy | None = None) -> Decoded:
+    """Bring an image that is in memory to the channels asked for, as `decode` does with an image file.
+
+    Args:
+        image: Any mode that Pillow reads from an image file. An EXIF orientation that it still carries is applied.
+        channels: 1 (grey), 3 (RGB) or 4 (RGBA).
+        policy: What is accepted and how it is converted.
+
+    Raises:
+        ImageError: It is too large or too small, damaged, or of a mode that is no image of 8 or 16 bits.
+    """
+    if channels not in CHANNELS:
+        raise ValueError(f"channels is {channels!r}, not one of {CHANNELS}")
+    policy = policy or ImagePolicy()
+    if image.mode not in _MODES:
+        reason = f"an image of mode {image.mode} is not of 8 or 16 bits"
+        raise ImageError(reason, advice="Convert it to RGB.", code="image-format")
+    remarks = _Remarks()
+    _check_size(image.size, policy)
+    try:
+        image.load()
+    except Exception as error:
+        # Pillow has opened its file and not read it yet; what that raises it promises no list of.
+        raise _damaged(error) from error
+    exif = image.info.get("exif", b"")
+    image = _eight_bits(image, 16 if image.mode == "I;16" else 8, remarks)
+    image = _to_channels(_upright(image, exif, remarks), channels, policy, remarks)
+    return Decoded(image, "", tuple(remarks.warnings), tuple(remarks.notes))
 
 
 def _damaged(error: Exception) -> ImageError:
@@ -155,10 +179,10 @@ def _damaged(error: Exception) -> ImageError:
     return ImageError(f"the file is damaged ({text})", advice=advice, code="image-damaged")
 
 
-def _load(container: Container, policy: ImagePolicy) -> Image.Image:
+def _load(kind: ImageFormat, container: Container, policy: ImagePolicy) -> Image.Image:
     if container.size is not None:
         _check_size(container.size, policy)
-    image = _DECODERS[container.format](io.BytesIO(container.data))
+    image = kind.decoder(io.BytesIO(container.data))
     # Only the header has been read so far.
     _check_size(image.size, policy)
     image.load()
@@ -197,8 +221,8 @@ def _eight_bits(image: Image.Image, bits: int, remarks: _Remarks) -> Image.Image
     return image
 
 
-def _upright(image: Image.Image, container: Container, remarks: _Remarks) -> Image.Image:
-    value = orientation(container.exif)
+def _upright(image: Image.Image, exif: bytes, remarks: _Remarks) -> Image.Image:
+    value = orientation(exif)
     if value == 1:
         return image
     remarks.warnings.append(f"EXIF orientation {value} applied before cropping")

@@ -7,11 +7,9 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from invert.errors import ImageCode, ImageError
+from invert.images.formats import EXTENSIONS
 
-__all__ = ["EXTENSIONS", "scan"]
-
-EXTENSIONS = frozenset({".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".webp", ".bmp"})
-"""What counts as an image inside a folder, in any case of letters. A file named by itself is judged by content."""
+__all__ = ["scan"]
 
 _IGNORED_FOLDERS = frozenset({"__MACOSX"})
 

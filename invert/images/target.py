@@ -1,4 +1,4 @@
-"""Any image file -> `Target`: upright, square, at the network's size and channels.
+"""Bring an image, from a file or from memory, to the network's size and channels: a `Target`.
 
 Nothing here imports torch until a target's `pixels` are asked for.
 """
@@ -13,33 +13,33 @@ import numpy as np
 from numpy.typing import NDArray
 
 from invert.errors import ImageError, UnreadableError
-from invert.images.decoding import Decoded, ImagePolicy, decode, fit, to_png_bytes
+from invert.images.arrays import ImageLike, to_pil
+from invert.images.decoding import Decoded, ImagePolicy, convert, decode, fit
+from invert.images.formats import format_named
 from invert.images.opening import read_regular
-from invert.images.scan import scan
 
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["ImagePolicy", "Target", "decode", "pixel_sha256", "read", "safe_name", "scan", "to_png_bytes"]
+__all__ = ["ImageLike", "Target", "pixel_sha256", "read", "safe_name", "target_of"]
 
 MAX_NAME_BYTES = 160
-
-_SUFFIXES = {
-    "PNG": (".png",),
-    "JPEG": (".jpg", ".jpeg", ".jpe", ".jfif"),
-    "WEBP": (".webp",),
-    "BMP": (".bmp",),
-}
 
 
 @dataclass(frozen=True, eq=False)
 class Target:
-    """An image as the network sees it.
+    """An image as the network sees it: upright, square, of its size and channels.
 
-    `array` is uint8 [H, W, C], read-only. `name` is fit for a file name and a terminal; `path` is exact.
-    `file_sha256` is of the bytes that were decoded, `pixel_sha256` of `array` (see `pixel_sha256`).
-    `original_size` is (width, height), upright. `upsampled` marks an image smaller than the network, of
-    which no verdict can be given. `warnings` are for the user, `notes` for the record.
+    Attributes:
+        array: uint8 [H, W, C], read-only.
+        name: The image's name, fit for a file name and a terminal.
+        path: The file, exactly; for an image from memory its name.
+        file_sha256: sha256 of the bytes that were decoded; for an image from memory `pixel_sha256` of it as it was.
+        pixel_sha256: See `pixel_sha256`; of `array`.
+        original_size: (width, height) in pixels, upright.
+        upsampled: Whether the image is smaller than the network; no verdict can be given of such an image.
+        warnings: What changed the image in a way its owner may not expect.
+        notes: What is only worth a record.
     """
 
     array: NDArray[np.uint8]
@@ -83,38 +83,63 @@ def read(path: str | os.PathLike[str], resolution: int, channels: int, policy: I
     except ImageError as error:
         error.path = path
         raise
+    suffix = path.suffix.lower()
+    is_misnamed = format_named(suffix) not in (None, decoded.format)
+    note = f"it is called {suffix} but is {decoded.format}" if is_misnamed else ""
+    return _target(decoded, resolution, path, hashlib.sha256(data).hexdigest(), note)
+
+
+def target_of(
+    image: ImageLike, resolution: int, channels: int, *, name: str = "image", policy: ImagePolicy | None = None
+) -> Target:
+    """Bring an image from memory to a network's size and channels, by the same rules as an image file.
+
+    Args:
+        image: A PIL image; an array uint8 [H, W], or [H, W, C] with 1, 3 or 4 channels; or a tensor [C, H, W], uint8
+            from 0 to 255 or floating point in -1..1 (what a network synthesises a little outside is clamped).
+        resolution: Side of the network's images in pixels.
+        channels: The network's channels: 1, 3 or 4.
+        name: What to call it, in messages and as a file name.
+        policy: What is accepted and how it becomes pixels.
+
+    Raises:
+        ImageError: It is of another type, shape or range, or the policy refuses it.
+    """
+    policy = policy or ImagePolicy()
+    path = Path(name)
+    try:
+        opened = to_pil(image)
+        decoded = convert(opened, channels, policy)
+        return _target(decoded, resolution, path, pixel_sha256(np.asarray(opened)))
+    except ImageError as error:
+        error.path = path
+        raise
+
+
+def _target(decoded: Decoded, resolution: int, path: Path, file_sha256: str, note: str = "") -> Target:
     array = fit(decoded.image, resolution)
-    warnings, notes = _remarks(decoded, path, resolution)
-    return Target(
-        array=array,
-        name=safe_name(path),
-        path=path,
-        file_sha256=hashlib.sha256(data).hexdigest(),
-        pixel_sha256=pixel_sha256(array),
-        original_size=decoded.size,
-        upsampled=min(decoded.size) < resolution,
-        warnings=warnings,
-        notes=notes,
-    )
-
-
-def _remarks(decoded: Decoded, path: Path, resolution: int) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    warnings, notes = list(decoded.warnings), list(decoded.notes)
+    warnings = list(decoded.warnings)
     width, height = decoded.size
     side = min(width, height)
     if width != height:
         warnings.append(f"{width} x {height} is not square: the {side} x {side} in the centre are kept")
     if side < resolution:
         warnings.append(f"{side} x {side} is enlarged to the network's {resolution} x {resolution}")
-    suffix = path.suffix.lower()
-    named = next((kind for kind, suffixes in _SUFFIXES.items() if suffix in suffixes), None)
-    if named not in (None, decoded.format):
-        notes.append(f"it is called {suffix} but is {decoded.format}")
-    return tuple(warnings), tuple(notes)
+    return Target(
+        array=array,
+        name=safe_name(path),
+        path=path,
+        file_sha256=file_sha256,
+        pixel_sha256=pixel_sha256(array),
+        original_size=decoded.size,
+        upsampled=side < resolution,
+        warnings=tuple(warnings),
+        notes=(*decoded.notes, note) if note else decoded.notes,
+    )
 
 
 def pixel_sha256(array: NDArray[np.uint8]) -> str:
-    """Return the sha256 of an image's pixels: of the text "uint8 HxWxC" and a line feed, then its bytes.
+    """Return the sha256 of an image's pixels: the text "uint8 HxWxC" and a line feed, then its bytes.
 
     Args:
         array: uint8 [H, W, C].

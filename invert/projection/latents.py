@@ -12,11 +12,13 @@ import torch
 from torch import Tensor
 
 from generator.networks import Generator
+from invert.errors import UsageError
 from invert.images.arrays import to_uint8
 
 __all__ = [
     "LatentStatistics",
     "Start",
+    "check_class",
     "class_label",
     "draw_image",
     "latent_statistics",
@@ -36,13 +38,13 @@ class LatentStatistics:
     deviation: float
 
 
-# Of W, the targets [N, C, H, W] and the number of the restart: w [N, w_dim].
 Start = Callable[[LatentStatistics, Tensor, int], Tensor]
+"""Takes what is known of W, the targets `[N, C, H, W]` and the number of the restart; returns w `[N, 1, w_dim]`."""
 
 
 def start_at_centre(statistics: LatentStatistics, targets: Tensor, restart: int) -> Tensor:
-    """Return the centre of W for each of the targets, `[N, w_dim]`."""
-    return statistics.centre.repeat(len(targets), 1)
+    """Return the centre of W for each of the targets, `[N, 1, w_dim]`."""
+    return statistics.centre.repeat(len(targets), 1, 1)
 
 
 def latent_statistics(
@@ -53,7 +55,7 @@ def latent_statistics(
     Args:
         generator: Its mapping network is used.
         samples: How many z are drawn, from numpy's RandomState as in the public code.
-        seed: Of those z; never the projection's own seed, so that distances stay comparable.
+        seed: Seed of those z; never the projection's own, so that distances stay comparable.
         class_index: The class of a conditional network, or None for labels uniform over its classes.
     """
     w = sample_w(generator, samples, seed=seed, class_index=class_index)
@@ -86,9 +88,29 @@ def seed_latent(seed: int, z_dim: int) -> Tensor:
     """Return z `[1, z_dim]` of a seed, as in the published code: numpy.random.RandomState(seed).randn(1, z_dim).
 
     Args:
-        seed: In 0..2^32 - 1. z_dim: Of the network.
+        seed: In 0..2^32 - 1.
+        z_dim: Size of the network's z.
     """
     return torch.from_numpy(np.random.RandomState(seed).randn(1, z_dim)).float()
+
+
+def check_class(class_index: int | None, c_dim: int, *, required: bool = False) -> None:
+    """Validate a class against the labels that a network takes.
+
+    Args:
+        class_index: From 0, or None.
+        c_dim: How many classes the network has; 0 for one without labels.
+        required: Whether None will not do for a network with classes.
+
+    Raises:
+        UsageError: The network has no such class, has none at all, or needs one.
+    """
+    if class_index is not None and c_dim == 0:
+        raise UsageError("--class was given, but the network has no classes", advice="Leave --class out.")
+    if class_index is not None and class_index >= c_dim:
+        raise UsageError(f"--class {class_index} is not one of the network's {c_dim} classes, 0 to {c_dim - 1}")
+    if class_index is None and required and c_dim > 0:
+        raise UsageError(f"the network has {c_dim} classes", advice=f"Choose one with --class 0 to {c_dim - 1}.")
 
 
 def class_label(class_index: int | None, c_dim: int) -> Tensor | None:
@@ -100,11 +122,13 @@ def class_label(class_index: int | None, c_dim: int) -> Tensor | None:
 
 @torch.inference_mode()
 def draw_image(generator: Generator, ws: Tensor, noise: str, seed: int) -> npt.NDArray[np.uint8]:
-    """Draw the image `[H, W, C]` of styles; alone, for at another batch size its last bits would be others.
+    """Generate the image `[H, W, C]` of styles; alone, for at another batch size its last bits would be others.
 
     Args:
-        generator: In evaluation mode. ws: `[1, num_ws, w_dim]`.
+        generator: In evaluation mode.
+        ws: `[1, styles, w_dim]`.
         noise: "const" (the maps stored in the network), "random" (fresh ones, from `seed`) or "none".
+        seed: Seed of fresh noise.
     """
     synthesised = generator.synthesis(ws, noise, torch.Generator().manual_seed(seed))  # [1, C, H, W]
     image: npt.NDArray[np.uint8] = to_uint8(synthesised)[0]

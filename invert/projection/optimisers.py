@@ -1,21 +1,22 @@
-"""One optimisation of a batch of images: what is minimised, and the step that does it.
+"""How a batch of images is optimised: an optimiser is a class, and `optimiser_of` says which one a preset has.
 
 Reference: Karras et al. 2020, appendix D.
 """
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from generator.networks import Generator
-from invert.projection.latents import LatentStatistics
+from invert.projection.config import Constants
 from invert.projection.noise import NoiseMaps
-from invert.projection.perceptual import Perceptual
+from invert.projection.objective import Objective
+from invert.projection.space import Space
 
-__all__ = ["Measurement", "Objective", "Optimisation", "PaperObjective", "Schedule"]
+__all__ = ["Adam", "Optimisation", "Optimiser", "Problem", "Schedule", "optimiser_of"]
 
 
 @dataclass(frozen=True)
@@ -27,7 +28,7 @@ class Schedule:
         peak_rate: Learning rate between the ramps.
         ramp_up: Share over which the rate rises linearly from zero (50 of 1000).
         ramp_down: Share over which it falls to zero along a cosine (250 of 1000).
-        latent_noise: Deviation of the noise on w at the start, in deviations of w (0.05).
+        latent_noise: Deviation of the noise on w at the start, in deviations of W (0.05).
         latent_noise_length: Share after which the noise has gone (750 of 1000).
     """
 
@@ -46,104 +47,81 @@ class Schedule:
         return self.peak_rate * ramp * min(1.0, t / self.ramp_up)
 
     def latent_noise_deviation(self, step: int) -> float:
-        """Return the deviation of the noise added to w at `step`, in deviations of w."""
+        """Return the deviation of the noise added to w at `step`, in deviations of W."""
         t = step / self.steps
         return self.latent_noise * max(0.0, 1.0 - t / self.latent_noise_length) ** 2
 
 
-# Of w and noise: each image's distance [N], and what is added to it to be minimised [N]. Both differentiable.
-Objective = Callable[[Tensor, NoiseMaps], tuple[Tensor, Tensor]]
-Measurement = tuple[Tensor, Tensor, Tensor]
+@dataclass(frozen=True, eq=False)
+class Problem:
+    """What is to be minimised for N images, and from where.
 
-
-class PaperObjective:
-    """LPIPS to stored targets plus the weighted noise regulariser.
-
-    Args:
-        generator: A frozen network. perceptual: The distance. targets: Images `[N, C, H, W]` to draw again.
-        noise_weight: Factor on the regulariser; 0 leaves it out.
-        pyramid_scale: See `invert.projection.noise.autocorrelation`.
-        dtype: Type of the feature maps while optimising; distances are measured in float32 whatever it is.
-    """
-
-    def __init__(
-        self,
-        generator: Generator,
-        perceptual: Perceptual,
-        targets: Tensor,
-        noise_weight: float,
-        pyramid_scale: float,
-        dtype: torch.dtype = torch.float32,
-    ) -> None:
-        self._generator, self._perceptual, self._dtype = generator, perceptual, dtype
-        self._exact_targets = perceptual.prepare(targets)
-        self._targets = self._exact_targets
-        if dtype != torch.float32:
-            self._targets = perceptual.prepare(targets, dtype)
-        self._noise_weight, self._pyramid_scale = noise_weight, pyramid_scale
-
-    def draw(self, w: Tensor, noise: NoiseMaps, dtype: torch.dtype = torch.float32) -> Tensor:
-        """Return g(w, noise) `[N, C, H, W]`."""
-        image: Tensor = self._generator.synthesis(self._generator.broadcast(w), noise.by_layer(), dtype=dtype)
-        return image
-
-    def __call__(self, w: Tensor, noise: NoiseMaps) -> tuple[Tensor, Tensor]:
-        """Return each image's distance `[N]` and noise term `[N]` at w `[N, w_dim]`."""
-        distances, _ = self._perceptual.distance(self.draw(w, noise, self._dtype), self._targets)
-        if not self._noise_weight or not noise.stacks:
-            return distances, torch.zeros_like(distances)
-        return distances, self._noise_weight * noise.autocorrelation(self._pyramid_scale)
-
-    @torch.no_grad()
-    def measure(self, w: Tensor, noise: NoiseMaps) -> Measurement:
-        """Return the distances `[N]`, their layers' shares `[N, 5]` and the images `[N, C, H, W]`."""
-        images = self.draw(w, noise)
-        distances, shares = self._perceptual.distance(images, self._exact_targets)
-        return distances, shares, images
-
-
-class Optimisation:
-    """Adam on w, and on the noise maps where they are optimised; no image's state touches another's.
-
-    Args:
-        objective: What is minimised.
-        schedule: Ramps. statistics: Of W; scale the latent noise.
-        w: Start `[N, w_dim]`. noise: Start maps, changed in place.
+    Attributes:
+        objective: Distance and penalty of each image.
+        space: Where latents are searched.
+        start: w `[N, 1, w_dim]`.
+        noise: Maps of the N images, changed in place.
         streams: One random stream per image.
         optimise_noise: Whether the maps are parameters too.
-        betas, epsilon: Of Adam.
     """
 
-    def __init__(
-        self,
-        objective: Objective,
-        schedule: Schedule,
-        statistics: LatentStatistics,
-        w: Tensor,
-        noise: NoiseMaps,
-        streams: Sequence[torch.Generator],
-        *,
-        optimise_noise: bool = True,
-        betas: tuple[float, float] = (0.9, 0.999),
-        epsilon: float = 1e-8,
-    ) -> None:
-        self._objective, self._schedule, self._statistics = objective, schedule, statistics
-        self.w, self.noise, self._streams = w.detach().clone(), noise, streams
-        self._parameters = [self.w, *(noise.parameters() if optimise_noise else [])]
-        self._optimise_noise = optimise_noise
+    objective: Objective
+    space: Space
+    start: Tensor
+    noise: NoiseMaps
+    streams: Sequence[torch.Generator]
+    optimise_noise: bool = True
+
+
+class Optimisation(ABC):
+    """One optimisation of N images; no image's state touches another's.
+
+    An image whose loss or gradient is not finite has diverged: it goes back to its best state and stays there.
+
+    Args:
+        problem: What is minimised.
+
+    Attributes:
+        diverged: `[N]`, bool.
+    """
+
+    def __init__(self, problem: Problem) -> None:
+        self._problem = problem
+        self._latents = problem.space.start(problem.start)
+        self._parameters = [*self._latents, *(problem.noise.parameters() if problem.optimise_noise else [])]
         for parameter in self._parameters:
             parameter.requires_grad_(True)
-        self._adam = torch.optim.Adam(self._parameters, lr=schedule.peak_rate, betas=betas, eps=epsilon, fused=True)
-        self._best_losses = torch.full([len(w)], torch.inf, device=w.device)
+        images, device = len(problem.start), problem.start.device
+        self._best_losses = torch.full([images], torch.inf, device=device)
         self._best = [parameter.detach().clone() for parameter in self._parameters]
-        self.diverged = torch.zeros([len(w)], dtype=torch.bool, device=w.device)
+        self.diverged = torch.zeros([images], dtype=torch.bool, device=device)
 
+    @abstractmethod
     def step(self, step: int) -> Tensor:
-        """Make step number `step`; return each image's distance in it `[N]`, NaN once the image has diverged.
+        """Make step number `step`, counted from 0.
 
-        It is the distance at the w that the step's latent noise perturbed, before the update.
+        Returns:
+            Each image's distance in it `[N]`, NaN once the image has diverged.
         """
-        distances, penalties = self._objective(self._perturbed_w(step), self.noise)
+
+    @property
+    def w(self) -> Tensor:
+        """The latents `[N, 1 or styles, w_dim]` as they are now."""
+        return self._problem.space.w(self._latents)
+
+    @property
+    def styles(self) -> Tensor:
+        """The styles `[N, styles, w_dim]` of the latents as they are now."""
+        return self._problem.space.styles(self.w)
+
+    def finish(self) -> None:
+        """End the optimisation: latents and noise are results from now on."""
+        for parameter in self._parameters:
+            parameter.requires_grad_(False)
+
+    def _evaluate(self, w: Tensor) -> Tensor:
+        """Set the gradients at w, note who has diverged and who has never been better; return the distances `[N]`."""
+        distances, penalties = self._problem.objective(self._problem.space.styles(w), self._problem.noise)
         losses = distances + penalties
         gradients = torch.autograd.grad(losses.sum(), self._parameters)
         losses = losses.detach()
@@ -153,26 +131,15 @@ class Optimisation:
             parameter.grad = gradient
         self.diverged |= ~finite
         self._keep_best(losses)
-        self._adam.param_groups[0]["lr"] = self._schedule.learning_rate(step)
-        self._adam.step()
-        if self._optimise_noise:
-            self.noise.normalise()
+        return distances.detach()
+
+    def _end_step(self, distances: Tensor) -> Tensor:
+        """Put right what an update left: noise maps are noise again, diverged images are at their best state."""
+        if self._problem.optimise_noise:
+            self._problem.noise.normalise()
         if bool(self.diverged.any()):
             self._restore(self.diverged)
-        return torch.where(self.diverged, torch.nan, distances.detach())
-
-    def finish(self) -> None:
-        """End the optimisation: w and noise are results from now on."""
-        for parameter in self._parameters:
-            parameter.requires_grad_(False)
-
-    def _perturbed_w(self, step: int) -> Tensor:
-        deviation = self._statistics.deviation * self._schedule.latent_noise_deviation(step)
-        if deviation == 0:
-            return self.w
-        size = self.w.shape[1]
-        drawn = torch.stack([torch.randn([size], generator=stream) for stream in self._streams])
-        return self.w + deviation * drawn.to(self.w.device)
+        return torch.where(self.diverged, torch.nan, distances)
 
     @torch.no_grad()
     def _keep_best(self, losses: Tensor) -> None:
@@ -189,3 +156,62 @@ class Optimisation:
 
 def _like(mask: Tensor, tensor: Tensor) -> Tensor:
     return mask.reshape([-1] + [1] * (tensor.ndim - 1))
+
+
+class Adam(Optimisation):
+    """Adam with the paper's ramps, and noise on w that fades.
+
+    Args:
+        problem: What is minimised.
+        schedule: Ramps.
+        betas: Decay rates of Adam's two moments.
+        epsilon: Added to the root of the second moment.
+
+    Reference: Karras et al. 2020, appendix D; Kingma and Ba 2015.
+    """
+
+    def __init__(
+        self,
+        problem: Problem,
+        schedule: Schedule,
+        *,
+        betas: tuple[float, float] = (0.9, 0.999),
+        epsilon: float = 1e-8,
+    ) -> None:
+        super().__init__(problem)
+        self._schedule = schedule
+        self._adam = torch.optim.Adam(self._parameters, lr=schedule.peak_rate, betas=betas, eps=epsilon, fused=True)
+
+    def step(self, step: int) -> Tensor:
+        """Make step number `step`; the distances are those at the w with this step's noise, before the update."""
+        deviations = self._schedule.latent_noise_deviation(step)
+        distances = self._evaluate(self._problem.space.noised(self._latents, deviations, self._problem.streams))
+        self._adam.param_groups[0]["lr"] = self._schedule.learning_rate(step)
+        self._adam.step()
+        return self._end_step(distances)
+
+
+Optimiser = Callable[[Problem], Optimisation]
+"""Begins an optimisation."""
+
+
+def optimiser_of(preset: Constants, steps: int) -> Optimiser:
+    """Return what optimises with a preset's constants.
+
+    Args:
+        preset: The constants.
+        steps: Of an optimisation, from 0.
+    """
+    schedule = Schedule(
+        max(steps, 1),
+        preset.peak_rate,
+        preset.ramp_up,
+        preset.ramp_down,
+        preset.latent_noise,
+        preset.latent_noise_length,
+    )
+
+    def begin(problem: Problem) -> Optimisation:
+        return Adam(problem, schedule, betas=(preset.adam_beta1, preset.adam_beta2), epsilon=preset.adam_epsilon)
+
+    return begin

@@ -7,9 +7,8 @@ import warnings
 from collections.abc import Callable
 from functools import partial
 from importlib import resources
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
-import lpips
 import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
@@ -17,6 +16,9 @@ from torch.nn import functional
 
 from generator.ops.frozen_conv import FrozenConv2d
 from generator.ops.lpips_tail import lpips_tail, normalise_features
+
+if TYPE_CHECKING:
+    import lpips
 
 __all__ = ["MINIMUM_SIZE", "NETS", "Perceptual", "TargetFeatures"]
 
@@ -28,8 +30,10 @@ MINIMUM_SIZE = {"vgg": 16, "alex": 32}  # px; below that a backbone has nothing 
 _COMPARED_SIZE = 256  # px; larger images are averaged down to it (Karras et al. 2020, appendix D)
 
 
-def _build(net: str) -> lpips.LPIPS:
+def _build(net: str) -> "lpips.LPIPS":
     """Build the package's model without its random weights, and fill in the bundled ones."""
+    import lpips  # brings torchvision along, which is slow to import
+
     with warnings.catch_warnings(), torch.device("meta"):
         # torchvision warns that the package uses its old spelling of "no weights".
         warnings.filterwarnings("ignore", message=".*pretrained.*", category=UserWarning, module="torchvision")

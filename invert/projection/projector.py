@@ -1,14 +1,12 @@
-"""Find the w and noise maps that make a generator draw given images again.
+"""Find the w and noise maps that make a generator generate given images again.
 
 Reference: Karras et al. 2020, appendix D.
 """
 
 import hashlib
 import itertools
-import platform
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -16,39 +14,32 @@ import torch
 
 from generator import networks
 from generator.layers import freeze
-from generator.ops.native.build import ensure, kernels_hash
 from invert.errors import UsageError
 from invert.images.arrays import to_uint8
 from invert.images.target import Target
-from invert.projection.allocator import keep_freed_memory
-from invert.projection.config import ProjectConfig, run_settings
-from invert.projection.latents import LatentStatistics, Start, latent_statistics, start_at_centre
+from invert.projection.config import ProjectConfig
+from invert.projection.latents import LatentStatistics, Start, check_class, latent_statistics, start_at_centre
 from invert.projection.noise import NoiseMaps
-from invert.projection.optimisers import Measurement, Optimisation, PaperObjective, Schedule
+from invert.projection.objective import Measurement, PaperObjective
+from invert.projection.optimisers import Optimisation, Problem, optimiser_of
 from invert.projection.perceptual import MINIMUM_SIZE, Perceptual
+from invert.projection.space import W
 
-__all__ = [
-    "Projection",
-    "Projector",
-    "StepRecord",
-    "default_batch",
-    "prepare_process",
-    "random_stream",
-    "run_record",
-    "start_noise",
-]
+__all__ = ["Projection", "Projector", "StepRecord", "check_fit", "random_stream", "start_noise"]
 
 FloatArray = npt.NDArray[np.float32]
-
-_MAX_BATCH = 8
-_LARGE = 512  # px; from here on one image fills a CPU
 
 
 @dataclass(frozen=True)
 class StepRecord:
     """One step of one group of images.
 
-    `distances` has one entry per image of the group, padding left out: LPIPS in that step, with its latent noise.
+    Attributes:
+        group: Number of the group, from 0.
+        restart: Which of the restarts this is, from 0.
+        step: From 0.
+        steps: How many a restart has.
+        distances: One per image of the group, padding left out: LPIPS in that step, with its latent noise.
     """
 
     group: int
@@ -63,9 +54,12 @@ class Projection:
     """What came out for one image.
 
     Attributes:
-        w: `[1, w_dim]`. noise: Map `[r, r]` of each layer.
+        target: The image.
+        w: `[1, w_dim]`, or `[styles, w_dim]` in a space with a w per layer.
+        noise: Map `[r, r]` of each layer.
         distance: LPIPS between the target and g(w, noise) after the last update, without latent noise; NaN if
-            not even the start could be drawn. layer_distances: Its five shares `[5]`.
+            not even the start gave a finite image.
+        layer_distances: Its five shares `[5]`.
         curve: The step loss `[steps]`: LPIPS in each step, with its latent noise and without the noise maps' term;
             NaN after a divergence.
         image: g(w, noise) as `[H, W, C]` uint8.
@@ -90,35 +84,17 @@ def random_stream(seed: int, pixel_sha256: str, restart: int) -> torch.Generator
     return torch.Generator("cpu").manual_seed(int.from_bytes(digest[:8], "little"))
 
 
-def prepare_process(device_type: str, threads: int | None, on_message: Callable[[str], None]) -> None:
-    """Set this process up for projections: memory, native kernels and threads.
+def check_fit(generator: networks.Generator, config: ProjectConfig) -> None:
+    """Check that images can be projected into a network with these settings.
 
-    Args:
-        device_type: "cpu" or "cuda". threads: CPU threads; None leaves torch's number.
-        on_message: Called with a line when kernels have to be built.
+    Raises:
+        UsageError: The network has no such class, or its images are too small to compare.
     """
-    keep_freed_memory()
-    ensure(cuda=device_type == "cuda", on_message=on_message)
-    if threads is not None:
-        torch.set_num_threads(threads)
-
-
-def default_batch(images: int, resolution: int, device_type: str) -> int:
-    """Return how many images are optimised together unless the user says."""
-    if device_type == "cpu" and resolution >= _LARGE:
-        return 1
-    return max(1, min(images, _MAX_BATCH))
-
-
-def run_record(config: ProjectConfig, batch: int, device: torch.device) -> dict[str, Any]:
-    """Return what makes bits comparable, as JSON types."""
-    name = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.machine()
-    return {
-        **run_settings(config, batch=batch, threads=torch.get_num_threads(), device=f"{device.type} ({name})"),
-        "torch": torch.__version__,
-        "cpu_capability": torch.backends.cpu.get_cpu_capability(),
-        "kernels": kernels_hash(),
-    }
+    check_class(config.class_index, generator.config.mapping.c_dim)
+    resolution = generator.config.synthesis.img_resolution
+    if resolution < MINIMUM_SIZE[config.lpips]:
+        least = f"--lpips {config.lpips} compares images from {MINIMUM_SIZE[config.lpips]} px up"
+        raise UsageError(f"this network generates {resolution} px, but {least}", advice="Use a larger network.")
 
 
 def start_noise(
@@ -128,6 +104,8 @@ def start_noise(
 
     Args:
         generator: On `device`.
+        streams: One random stream per image.
+        device: Where the maps live.
         mode: "optimise" draws them from the streams, "fixed" takes the network's own, "zero" leaves them zero.
     """
     synthesis = generator.synthesis
@@ -150,7 +128,7 @@ class Projector:
         batch: Images in a group; the last group is padded, so that the arithmetic never depends on how many
             images there are.
         device: Where to work; `generator` and `perceptual` are moved there.
-        start: Gives the first w of each image. schedule: Ramps; default those of the preset.
+        start: Gives the first w of each image.
 
     Raises:
         UsageError: `config.class_index` does not fit the network, or its images are too small to compare.
@@ -165,29 +143,13 @@ class Projector:
         batch: int,
         device: torch.device | str = "cpu",
         start: Start = start_at_centre,
-        schedule: Schedule | None = None,
     ) -> None:
-        classes = generator.config.mapping.c_dim
-        if config.class_index is not None and config.class_index >= classes:
-            kind = f"has {classes} classes, counted from 0" if classes else "has no classes"
-            raise UsageError(f"--class {config.class_index} does not fit: this network {kind}.")
-        resolution = generator.config.synthesis.img_resolution
-        if resolution < MINIMUM_SIZE[perceptual.net]:
-            least = f"--lpips {perceptual.net} compares images from {MINIMUM_SIZE[perceptual.net]} px up"
-            raise UsageError(f"This network draws {resolution} px, but {least}. Use a larger network.")
+        check_fit(generator, config)
         self.config, self.batch, self.device = config, batch, torch.device(device)
         self.generator = generator.to(self.device).to(memory_format=torch.channels_last)
         self.perceptual = perceptual.to(self.device)
         freeze(self.generator)
         constants = config.constants
-        self.schedule = schedule or Schedule(
-            max(config.steps, 1),
-            constants.peak_rate,
-            constants.ramp_up,
-            constants.ramp_down,
-            constants.latent_noise,
-            constants.latent_noise_length,
-        )
         self.start = start
         self.statistics: LatentStatistics = latent_statistics(
             self.generator,
@@ -195,6 +157,8 @@ class Projector:
             seed=constants.latent_seed,
             class_index=config.class_index,
         )
+        self._space = W(self.generator, self.statistics)
+        self._optimiser = optimiser_of(constants, config.steps)
 
     def run(self, targets: Iterable[Target]) -> Iterator[StepRecord | Projection]:
         """Project the targets, in their order: step records of a group, then its projections."""
@@ -215,15 +179,16 @@ class Projector:
         padded = [*members, *[members[-1]] * (self.batch - len(members))]
         pixels = torch.cat([target.pixels for target in padded]).to(self.device)
         objective = self._objective(pixels)
-        optimisation = self._begin(objective, padded, pixels, restart)
+        problem = self._problem(objective, padded, pixels, restart)
+        optimisation = self._optimiser(problem)
         curve = np.full([self.config.steps, len(padded)], np.nan, np.float32)
         for step in range(self.config.steps):
             curve[step] = optimisation.step(step).cpu().numpy()
             distances = tuple(float(distance) for distance in curve[step, : len(members)])
             yield StepRecord(group, restart, step, self.config.steps, distances)
         optimisation.finish()
-        measured = objective.measure(optimisation.w, optimisation.noise)
-        return _collect(members, optimisation, measured, curve, restart)
+        measured = objective.measure(optimisation.styles, problem.noise)
+        return _collect(members, optimisation, problem.noise, measured, curve, restart)
 
     def _objective(self, pixels: torch.Tensor) -> PaperObjective:
         return PaperObjective(
@@ -235,36 +200,32 @@ class Projector:
             getattr(torch, self.config.precision),
         )
 
-    def _begin(
+    def _problem(
         self, objective: PaperObjective, targets: Sequence[Target], pixels: torch.Tensor, restart: int
-    ) -> Optimisation:
+    ) -> Problem:
         streams = [random_stream(self.config.seed, target.pixel_sha256, restart) for target in targets]
+        # The noise maps come out of each stream before anything else does.
         noise = start_noise(self.generator, self.config.noise, streams, self.device)
-        constants = self.config.constants
-        return Optimisation(
-            objective,
-            self.schedule,
-            self.statistics,
-            self.start(self.statistics, pixels, restart),
-            noise,
-            streams,
-            optimise_noise=self.config.noise == "optimise",
-            betas=(constants.adam_beta1, constants.adam_beta2),
-            epsilon=constants.adam_epsilon,
-        )
+        start = self.start(self.statistics, pixels, restart)
+        return Problem(objective, self._space, start, noise, streams, optimise_noise=self.config.noise == "optimise")
 
 
 def _collect(
-    members: Sequence[Target], optimisation: Optimisation, measured: Measurement, curve: FloatArray, restart: int
+    members: Sequence[Target],
+    optimisation: Optimisation,
+    noise: NoiseMaps,
+    measured: Measurement,
+    curve: FloatArray,
+    restart: int,
 ) -> list[Projection]:
     distances, shares, images = measured
     pixels = to_uint8(images)
-    maps = {name: value[:, 0].cpu().numpy() for name, value in optimisation.noise.by_layer().items()}
+    maps = {name: value[:, 0].cpu().numpy() for name, value in noise.by_layer().items()}
     w = optimisation.w.cpu().numpy()
     return [
         Projection(
             target,
-            w=w[i : i + 1].copy(),
+            w=w[i].copy(),
             noise={name: value[i].copy() for name, value in maps.items()},
             distance=float(distances[i]),
             layer_distances=shares[i].cpu().numpy(),

@@ -21,8 +21,11 @@ class Latent:
     """What an image is drawn from.
 
     Attributes:
-        w: `[w_dim]`. noise: Map `[r, r]` of each layer; empty for fresh noise.
-        seed, pixel_sha256, restart: Of the random stream that fresh noise comes from: that of the projection.
+        w: `[1, w_dim]`, one style for all layers, or `[num_ws, w_dim]`, one for each.
+        noise: Map `[r, r]` of each layer; empty for fresh noise.
+        seed: Seed of the projection, whose random stream fresh noise comes from.
+        pixel_sha256: Digest of the image's pixels, of which that stream depends.
+        restart: Which of the restarts it is, likewise.
     """
 
     w: npt.NDArray[np.float32]
@@ -62,7 +65,7 @@ class Renderer:
     @torch.no_grad()
     def _draw(self, group: list[Latent]) -> list[npt.NDArray[np.uint8]]:
         padded = [*group, *[group[-1]] * (self.batch - len(group))]
-        w = torch.from_numpy(np.stack([latent.w for latent in padded])).to(self.device)  # [N, w_dim]
+        w = torch.from_numpy(np.stack([latent.w for latent in padded])).to(self.device)  # [N, 1 or num_ws, w_dim]
         streams = [random_stream(latent.seed, latent.pixel_sha256, latent.restart) for latent in padded]
         noise = start_noise(self._generator, self._noise, streams, self.device)
         for layer in group[0].noise:

@@ -149,16 +149,18 @@ class BankStart:
     Restart r starts at the sample in place r.
 
     Args:
-        bank: Of the generator's own samples. generator: Frozen or not. perceptual: The distance.
+        bank: Samples of the generator.
+        generator: Frozen or not.
+        perceptual: The distance.
     """
 
     def __init__(self, bank: SampleBank, generator: Generator, perceptual: Perceptual) -> None:
         self._bank, self._generator, self._perceptual = bank, generator, perceptual
 
     def __call__(self, statistics: LatentStatistics, targets: Tensor, restart: int) -> Tensor:
-        """Return w `[N, w_dim]` for targets `[N, C, H, W]`; no image's depends on another's."""
+        """Return w `[N, 1, w_dim]` for targets `[N, C, H, W]`; no image's depends on another's."""
         found = [self._nearest(target[None], restart) for target in targets]
-        return torch.stack(found).to(statistics.centre)
+        return torch.stack(found)[:, None].to(statistics.centre)
 
     @torch.no_grad()
     def _nearest(self, target: Tensor, restart: int) -> Tensor:

@@ -1,7 +1,7 @@
-"""Draw curves over training and stacked shares as PNG, for a light and for a dark page.
+"""Plot curves over training and stacked shares as PNG, for a light and for a dark page.
 
 The same numbers give the same bytes with the same matplotlib; no global state of pyplot, no display. Import this module
-where a figure is drawn: it brings matplotlib.
+where a figure is plotted: it brings matplotlib.
 """
 
 import io
@@ -38,14 +38,14 @@ _Draw = Callable[[Axes, Theme], None]
 def draw_curves(
     curves: Sequence[Curve], *, x_label: str, y_label: str, log: bool = False, level: float | None = None
 ) -> Drawing:
-    """Draw values over training.
+    """Plot values over training.
 
     Args:
         curves: At least one; a legend names them when there are several.
-        x_label: Of the horizontal axis; it starts at 0, in every figure.
-        y_label: Of the vertical axis.
+        x_label: Label of the horizontal axis, which starts at 0 in every figure.
+        y_label: Label of the vertical axis.
         log: Use a logarithmic vertical axis when the values are positive and far apart.
-        level: Where to draw a thin horizontal line.
+        level: Height of a thin horizontal line; None for no line.
     """
 
     def draw(axes: Axes, theme: Theme) -> None:
@@ -66,12 +66,13 @@ def draw_curves(
 
 
 def draw_shares(x: Sequence[float], shares: Mapping[str, Sequence[float]], *, x_label: str, y_label: str) -> Drawing:
-    """Draw shares of a whole over training as stacked areas in percent.
+    """Plot shares of a whole over training as stacked areas in percent.
 
     Args:
-        x: Two points or more.
-        shares: Of each part in [0, 1], as many values as points; the first part lies at the bottom.
-        x_label: Of the horizontal axis. y_label: Of the vertical axis.
+        x: Positions of the points, two or more.
+        shares: Share of each part in [0, 1], as many values as points; the first part lies at the bottom.
+        x_label: Label of the horizontal axis.
+        y_label: Label of the vertical axis.
     """
 
     def draw(axes: Axes, theme: Theme) -> None:

@@ -43,7 +43,7 @@ class Paragraph:
     """A paragraph.
 
     Attributes:
-        text: Of it.
+        text: The text.
         notice: The reader should not miss it.
         main: It is what the section comes to.
         code: It is for a shell.
@@ -76,7 +76,7 @@ class Figure:
         data: A PNG or SVG file.
         alt: What it shows, for those who do not see it.
         caption: Under it.
-        dark: The same drawn for a dark page, where there is such a thing.
+        dark: The same plotted for a dark page, where there is such a figure.
         pixels: Its pixels matter: shown at its own size where there is room, or enlarged by a whole factor, unblurred.
     """
 

@@ -1,3 +1,3 @@
-"""A training run as a folder: settings, log, snapshots, and how it is taken up again."""
+"""A training run as a folder: settings, log, snapshots, and how it is resumed."""
 
 __all__: list[str] = []

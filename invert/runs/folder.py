@@ -1,4 +1,4 @@
-"""The folder of a training run: what is in it, what may go on in it, and its newest whole state."""
+"""The folder of a training run: its files, whether a run may be begun or resumed in it, its newest whole state."""
 
 import contextlib
 import json
@@ -34,7 +34,12 @@ Record = dict[str, Any]
 
 
 def record_of(settings: Record, data: Record) -> Record:
-    """Return what ties a run together: its settings and its data."""
+    """Return what settings.json holds.
+
+    Args:
+        settings: All settings of the training.
+        data: Fingerprint, path and size of the training images.
+    """
     import torch
 
     return {
@@ -50,7 +55,7 @@ class RunFolder:
     """An open training run.
 
     Args:
-        folder: Where it is.
+        folder: The run's folder.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -68,7 +73,7 @@ class RunFolder:
                 old.unlink()
 
     def newest_state(self) -> tuple["dict[str, Tensor] | None", list[str]]:
-        """Return the newest state that is whole, or None; and a line about each one that is not."""
+        """Return the newest state that is whole, or None, and a line about each one that is not."""
         from generator.training.state import state_from_bytes
 
         complaints: list[str] = []
@@ -104,13 +109,13 @@ def lock_run(folder: Path) -> Iterator[None]:
 
 
 def open_run(folder: Path, record: Record, *, overwrite: bool, resume: bool) -> RunFolder:
-    """Begin a run, or go on with the one that is there.
+    """Begin a run, or resume the one that is there.
 
     Args:
-        folder: Locked, see `lock_run`.
-        record: As `record_of` returned.
+        folder: The run's folder, locked; see `lock_run`.
+        record: What `record_of` returned.
         overwrite: Begin again, whatever is there of an earlier run.
-        resume: There has to be a run to go on with.
+        resume: There has to be a run to resume.
 
     Raises:
         UsageError: The folder holds a run with other settings or data, or something else (with `overwrite` too), or,
@@ -124,7 +129,7 @@ def open_run(folder: Path, record: Record, *, overwrite: bool, resume: bool) -> 
     elif (before := _read(path)) is not None:
         _require_same(before, record, path)
     elif resume and not overwrite:
-        raise UsageError("there is no run to go on with", path=folder, advice="Leave --resume out.")
+        raise UsageError("there is no run to resume", path=folder, advice="Leave --resume out.")
     elif any(not name.startswith(".") for name in _listing(folder)):
         raise UsageError("is not empty and not a training run", path=folder, advice="Choose another --out.")
     if before is None:
@@ -154,10 +159,10 @@ def _read(path: Path) -> Record | None:
         advice = "Choose another --out, or begin again with --overwrite."
         raise UsageError(reason, path=path, advice=advice) from error
     if not isinstance(record, dict) or record.get("format") != FORMAT:
-        raise UsageError("is not of a training run", path=path, advice="Choose another --out.", code=_FOREIGN)
+        raise UsageError("belongs to no training run", path=path, advice="Choose another --out.", code=_FOREIGN)
     if record.get("version") != VERSION:
         advice = "Choose another --out, or begin again with --overwrite."
-        raise UsageError("is of a training run of another version", path=path, advice=advice)
+        raise UsageError("belongs to a training run of another version", path=path, advice=advice)
     return record
 
 

@@ -1,4 +1,4 @@
-"""Read back what a training run wrote: settings, log and images. None of it is trusted or has to be complete."""
+"""Read back what a training run wrote: settings, log and images. Nothing of it is trusted, or has to be complete."""
 
 import json
 import math
@@ -16,13 +16,13 @@ from invert.images.opening import open_regular, read_regular
 from invert.runs.folder import FORMAT, MAX_SETTINGS, SETTINGS, VERSION
 from invert.runs.log import LOG
 
-__all__ = ["Tick", "TrainingHistory", "has_file", "read_history", "read_image"]
+__all__ = ["Tick", "TrainingHistory", "has_file", "read_grid", "read_history"]
 
 MAX_LOG = 100_000_000
 MAX_LINE = 1 << 16
 MAX_IMAGE = 16 << 20
 MAX_TICKS = 20_000
-"""Of more, every second one of the older is left out, over and over."""
+"""Where there are more, every second one of the older is left out, again and again."""
 
 _GROUPS = {
     "losses": ("generator", "discriminator", "r1", "gradient_penalty", "path_length"),
@@ -41,9 +41,10 @@ class Tick:
     """A record of the log.
 
     Attributes:
-        images: Images seen.
-        measures: Those that it has of generator, discriminator, r1, gradient_penalty, path_length (losses), real, fake
-            (scores), path_length_average, seconds, images_per_second, resolution, alpha; they need not be finite.
+        images: Number of images seen.
+        measures: Losses (generator, discriminator, r1, gradient_penalty, path_length), scores (real, fake),
+            path_length_average, seconds, images_per_second, resolution and alpha, as far as the record has them; they
+            need not be finite.
         shares: Share of each resolution's tRGB in the output's deviation, coarsest first, with the sum 1; or None.
         fakes: What the log calls the grid of samples, be that a fit name or not; or None.
     """
@@ -59,9 +60,11 @@ class TrainingHistory:
     """What a run wrote.
 
     Attributes:
-        settings, data, software: Of settings.json, values of any JSON type.
-        ticks: In the order of images, each with more than the one before; one at least.
-        snapshots: Those ticks that have shares or a grid of samples.
+        settings: Settings of the training, as settings.json has them; values of any JSON type.
+        data: What settings.json says of the training images.
+        software: Versions that settings.json names.
+        ticks: In the order of images, each with more than the one before; at least one.
+        snapshots: The ticks that have shares or a grid of samples.
         thinned: Whether ticks were left out because there are so many.
     """
 
@@ -83,7 +86,7 @@ def read_history(folder: Path) -> TrainingHistory:
     all_ticks, snapshots = _Thinned(), _Thinned()
     for tick in _read_log(folder):
         all_ticks.add(tick)
-        # A run taken up again may have done some of its work twice: the later record counts.
+        # A run that was resumed may have done some of its work twice: the later record counts.
         snapshots.drop_from(tick.images)
         if tick.shares is not None or tick.fakes is not None:
             snapshots.add(tick)
@@ -107,15 +110,16 @@ def has_file(folder: Path, name: str) -> bool:
         return False
 
 
-def read_image(folder: Path, name: str) -> bytes:
+def read_grid(folder: Path, name: str) -> bytes:
     """Return a PNG of a run as it is, after decoding it once to see that it is whole.
 
     Args:
-        folder: The run.
+        folder: The run's folder.
         name: What the log calls it; anything but the plain name of a regular file in the folder is refused.
 
     Raises:
-        NoInputError, ImageError: It is missing, damaged, too large or something else.
+        NoInputError: It is missing, too large or something else than a file.
+        ImageError: It is damaged, or no PNG.
     """
     if _PLAIN_NAME.fullmatch(name) is None:
         raise NoInputError("is not a plain file name", path=name, code="run-name")
@@ -154,7 +158,7 @@ def _read_settings(folder: Path) -> dict[str, Any]:
     except (ValueError, RecursionError) as error:
         raise NoInputError("is damaged", path=path, code="run-settings") from error
     if not isinstance(record, dict) or record.get("format") != FORMAT:
-        raise NoInputError("is not of a training run", path=path, code="run-settings")
+        raise NoInputError("belongs to no training run", path=path, code="run-settings")
     if record.get("version") != VERSION:
         reason = f"is in another version of its format than {VERSION}, which this program reads"
         raise NoInputError(reason, path=path, code="run-version")

@@ -16,11 +16,14 @@ EVENTS = "tensorboard"
 
 
 class TickLog:
-    """The log of one run, taken up where its state was saved.
+    """The log of one run, resumed where its state was saved.
 
     Args:
-        folder: The run.
-        images: How many images the state has seen: later records are of work that is done again, and dropped.
+        folder: The run's folder.
+        images: How many images the state has seen. Later records are dropped, for that work is done again.
+
+    Attributes:
+        last: The last record that was kept; empty at the beginning of a run.
     """
 
     def __init__(self, folder: Path, images: int) -> None:
@@ -83,7 +86,7 @@ def _read(path: Path) -> list[dict[str, Any]]:
 def _event_writer(folder: Path, images: int) -> Any:
     """Return TensorBoard's writer, or None without it: the log says the same.
 
-    What earlier processes wrote of later images than `images` is not shown any more.
+    What earlier processes wrote after this number of images is not shown any more.
     """
     try:
         from torch.utils.tensorboard import SummaryWriter

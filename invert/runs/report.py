@@ -14,7 +14,7 @@ from invert.errors import InvertError, display_path
 from invert.report.page import Block, Figure, Gallery, Paragraph, Section, Table, render
 from invert.runs.charts import growth_blocks, kimg, loss_blocks, score_blocks, share_blocks
 from invert.runs.folder import REALS
-from invert.runs.history import Tick, TrainingHistory, has_file, read_history, read_image
+from invert.runs.history import Tick, TrainingHistory, has_file, read_grid, read_history
 
 __all__ = ["MAX_GRIDS", "TrainingReport", "training_report"]
 
@@ -154,7 +154,7 @@ class _Images:
 
     def _figure(self, name: str, caption: str, alt: str) -> Figure | None:
         try:
-            data = read_image(self._folder, name)
+            data = read_grid(self._folder, name)
         except InvertError as error:
             self.missing.append(f"'{display_path(name)}': {error.reason}")
             return None

@@ -1,8 +1,10 @@
-"""A training run from the first step to the last: ticks, snapshots, and the check that numbers are finite."""
+"""A training run from the first step to the last: begun or resumed, its ticks and snapshots, and its numbers finite."""
 
+import contextlib
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,13 +20,13 @@ from generator.training.trainer import Trainer
 from invert.errors import NumericError
 from invert.images.arrays import contact_sheet, to_uint8
 from invert.images.decoding import to_png_bytes
-from invert.runs.folder import NETWORK, REALS, RunFolder
+from invert.runs.folder import NETWORK, REALS, RunFolder, open_run, record_of
 from invert.runs.log import TickLog
 
 if TYPE_CHECKING:
     from generator.training.images import Images
 
-__all__ = ["Schedule", "Session", "Step", "Tick", "origin_record"]
+__all__ = ["Lengths", "Session", "StepDone", "TickDone", "begin_session"]
 
 # A contact sheet is about this wide, and shows at most so many images a side.
 _SHEET_PIXELS, _SHEET_SIDE = 1024, 12
@@ -33,8 +35,14 @@ _SHARE_PIXELS = 1024 * 64 * 64
 
 
 @dataclass(frozen=True)
-class Schedule:
-    """When a run ends, and how often it reports and saves; in images. Not part of what a run is."""
+class Lengths:
+    """When a run ends, and how often it reports and saves. A run that is resumed may be given other lengths.
+
+    Attributes:
+        images: Number of images after which it ends.
+        tick: Images between two records of the log.
+        snapshot: Images between two snapshots.
+    """
 
     images: int
     tick: int
@@ -42,28 +50,31 @@ class Schedule:
 
 
 @dataclass(frozen=True)
-class Step:
-    """One step was done; `images` is how many images were seen."""
+class StepDone:
+    """One step was done; `images` is how many images have been seen."""
 
     images: int
 
 
 @dataclass(frozen=True)
-class Tick:
+class TickDone:
     """A tick was reached; `record` is what went into the log."""
 
     record: dict[str, Any]
 
 
 class Session:
-    """Train, and keep the run's folder.
+    """Train, and keep the run's folder; made by `begin_session`.
 
     Args:
-        trainer: With its state loaded, if there was one.
-        run: The folder; None on all processes but the first, which write nothing.
-        log: Of the same folder.
-        schedule: How long and how often.
-        origin: Written into each network file.
+        trainer: The trainer, with its state loaded if there was one.
+        run: The run's folder; None on all processes but the first, for those write nothing.
+        log: The log in that folder, or None.
+        lengths: How long to train, how often to report and to save.
+        origin: What each network file says about where it comes from.
+
+    Attributes:
+        trainer: The trainer.
     """
 
     def __init__(
@@ -71,11 +82,11 @@ class Session:
         trainer: Trainer,
         run: RunFolder | None,
         log: TickLog | None,
-        schedule: Schedule,
+        lengths: Lengths,
         origin: dict[str, Any],
     ) -> None:
-        self._trainer, self._run, self._log = trainer, run, log
-        self._schedule, self._origin = schedule, origin
+        self.trainer, self._run, self._log = trainer, run, log
+        self._lengths, self._origin = lengths, origin
         before = log.last if log is not None else {}
         self._seconds_before = float(before.get("seconds", 0.0))
         self._ticks = int(before.get("tick", 0))
@@ -83,38 +94,43 @@ class Session:
         self._tick_images = trainer.images
         self._saved_at = trainer.images
 
-    def work(self) -> Iterator[Step | Tick]:
-        """Train to the end of the schedule. A caller that stops early can `save` what was done.
+    @property
+    def is_first(self) -> bool:
+        """Whether this process is the one that writes and reports."""
+        return self.trainer.world.rank == 0
+
+    def work(self) -> Iterator[StepDone | TickDone]:
+        """Train to the end. A caller that stops early can `save` what was done.
 
         Raises:
             NumericError: A weight or a loss is no number any more.
             OutputError: Something cannot be written.
         """
-        schedule, trainer = self._schedule, self._trainer
+        lengths, trainer = self._lengths, self.trainer
         if self._run is not None and trainer.images == 0:
             self._run.write(REALS, to_png_bytes(_real_sheet(trainer)))
             self._draw()
         before = trainer.images
-        for images in trainer.run(schedule.images):
-            is_last = images >= schedule.images
-            snapshot_due = is_last or _passed(before, images, schedule.snapshot)
-            tick_due = _passed(before, images, schedule.tick)
+        for images in trainer.run(lengths.images):
+            is_last = images >= lengths.images
+            snapshot_due = is_last or _passed(before, images, lengths.snapshot)
+            tick_due = _passed(before, images, lengths.tick)
             before = images
             if tick_due or snapshot_due:
-                yield Tick(self._tick(snapshot_due, partial=not tick_due))
+                yield TickDone(self._tick(snapshot_due, partial=not tick_due))
             # Last: who stops at a step and saves it must not leave out the tick that was due with it.
-            yield Step(images)
+            yield StepDone(images)
 
     def save(self) -> None:
         """Write the state as it is now, unless it is no longer made of numbers."""
         self._require_finite()
-        if self._run is not None and self._saved_at != self._trainer.images:
-            self._run.save_state(self._trainer.images, state_bytes(self._trainer.state()))
-            self._saved_at = self._trainer.images
+        if self._run is not None and self._saved_at != self.trainer.images:
+            self._run.save_state(self.trainer.images, state_bytes(self.trainer.state()))
+            self._saved_at = self.trainer.images
 
     def _tick(self, snapshot: bool, partial: bool) -> dict[str, Any]:
         """Close a tick; a partial one is only reported, and goes on."""
-        trainer, now = self._trainer, time.monotonic()
+        trainer, now = self.trainer, time.monotonic()
         self._require_finite()
         losses = trainer.losses()
         record: dict[str, Any] = {
@@ -151,7 +167,7 @@ class Session:
 
     def _snapshot(self) -> dict[str, Any]:
         """Write the network and its images; return what the log says of them."""
-        trainer = self._trainer
+        trainer = self.trainer
         name = f"network-{trainer.images:09d}.safetensors"
         if self._run is not None:
             origin = {**self._origin, "images": trainer.images}
@@ -165,15 +181,15 @@ class Session:
         return {"resolution_shares": named, "fakes": fakes, "network": name}
 
     def _draw(self) -> str:
-        name = f"fakes-{self._trainer.images:09d}.png"
+        name = f"fakes-{self.trainer.images:09d}.png"
         if self._run is not None:
-            self._run.write(name, to_png_bytes(_fake_sheet(self._trainer)))
+            self._run.write(name, to_png_bytes(_fake_sheet(self.trainer)))
         return name
 
     def _require_finite(self) -> None:
-        if self._trainer.is_finite():
+        if self.trainer.is_finite():
             return
-        where = f"at tick {self._ticks + 1}, after {self._trainer.images} images"
+        where = f"at tick {self._ticks + 1}, after {self.trainer.images} images"
         last = self._run.last_snapshot() if self._run is not None else "see the first process"
         raise NumericError(
             f"training: losses or weights are not finite {where}; {last}",
@@ -219,6 +235,54 @@ def _fake_sheet(trainer: Trainer) -> "np.typing.NDArray[np.uint8]":
     return contact_sheet(images)
 
 
-def origin_record(trainer: Trainer, data: dict[str, Any]) -> dict[str, Any]:
-    """Return what a network file says about where it comes from."""
-    return {"training": to_dict(trainer.config), "data": {key: data[key] for key in ("fingerprint", "images")}}
+@contextlib.contextmanager
+def begin_session(
+    trainer: Trainer,
+    data: Path,
+    folder: Path,
+    lengths: Lengths,
+    *,
+    overwrite: bool = False,
+    resume: bool = False,
+    on_warning: Callable[[str], None] = lambda _: None,
+) -> Iterator[Session]:
+    """Open a run's folder and bring the trainer into the state in which the run was left; close the log at the end.
+
+    Args:
+        trainer: A new trainer.
+        data: Where its images come from, for the run's record.
+        folder: The run; locked by the first process, see `invert.runs.folder.lock_run`.
+        lengths: How long to train, how often to report and to save.
+        overwrite: Begin again, whatever is there of an earlier run.
+        resume: There has to be a run to resume.
+        on_warning: Called with a line for each training state that is damaged.
+
+    Raises:
+        UsageError: The folder holds a run with other settings or data, or something else; or, with `resume`, nothing.
+        OutputError: The folder cannot be read or written.
+    """
+    images: Images = trainer.data
+    about = {
+        "path": str(data),
+        "fingerprint": images.fingerprint,
+        "images": len(images),
+        "resolution": images.resolution,
+        "channels": images.channels,
+        "classes": images.classes,
+    }
+    settings = to_dict(trainer.config)
+    run = state = None
+    if trainer.world.rank == 0:
+        run = open_run(folder, record_of(settings, about), overwrite=overwrite, resume=resume)
+        state, complaints = run.newest_state()
+        for line in complaints:
+            on_warning(line)
+    state = trainer.world.agree(state)
+    if state is not None:
+        trainer.load_state(state)
+    origin = {"training": settings, "data": {key: about[key] for key in ("fingerprint", "images")}}
+    with contextlib.ExitStack() as stack:
+        log = None
+        if run is not None:
+            log = stack.enter_context(contextlib.closing(TickLog(folder, trainer.images)))
+        yield Session(trainer, run, log, lengths, origin)

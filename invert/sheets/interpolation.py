@@ -13,18 +13,24 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from invert.sheets import layout
-from invert.sheets.layout import Grid
+from invert.sheets.layout import Grid, check_size
 from invert.sheets.sources import Source
 
-__all__ = ["Frame", "Space", "Strip", "interpolate", "slerp"]
+__all__ = ["Frame", "Space", "Strip", "frames_between", "slerp"]
 
 Space = Literal["z", "w"]
 
 
 @dataclass(frozen=True, eq=False)
 class Frame:
-    """Styles `[1, num_ws, w_dim]` of frame `step` of a segment, at `t` in [0, 1] from key `segment` to the next."""
+    """One image on the way through the keys.
+
+    Attributes:
+        segment: Index of the key that its segment begins with.
+        step: Its number within the segment, from 0.
+        t: Where it lies between the segment's two keys, in [0, 1].
+        ws: Its styles `[1, num_ws, w_dim]`.
+    """
 
     segment: int
     step: int
@@ -36,8 +42,9 @@ def slerp(a: Tensor, b: Tensor, t: float) -> Tensor:
     """Return the point at the share `t` of the shorter arc from the direction of a to that of b.
 
     Args:
-        a, b: `[d]`, of any length but zero.
-        t: In [0, 1]; 0 gives a's direction, 1 gives b's.
+        a: `[d]`, of any length but zero.
+        b: `[d]`, of any length but zero.
+        t: Share of the arc in [0, 1]; 0 gives a's direction, 1 gives b's.
 
     Returns:
         float64 `[d]` of length 1.
@@ -60,15 +67,17 @@ def slerp(a: Tensor, b: Tensor, t: float) -> Tensor:
     return point
 
 
-def interpolate(keys: Sequence[Source], steps: int, space: Space, to_ws: Callable[[Tensor], Tensor]) -> Iterator[Frame]:
+def frames_between(
+    keys: Sequence[Source], steps: int, space: Space, to_ws: Callable[[Tensor], Tensor]
+) -> Iterator[Frame]:
     """Yield the frames of the way through all keys, each key once, with its own styles to the bit.
 
     Args:
-        keys: Two or more; all with a z for space "z".
+        keys: Two or more latents; all with a z for space "z".
         steps: Frames of a segment, both of its keys among them; 2 or more.
         space: "z": slerp, with the length changing evenly (it counts for networks that join z and label before they
             normalise). "w": lerp of each style.
-        to_ws: Maps z `[1, z_dim]` to styles; of the space "z".
+        to_ws: Maps z `[1, z_dim]` to styles `[1, num_ws, w_dim]`; used for space "z".
 
     Raises:
         ValueError: See `slerp`.
@@ -104,7 +113,8 @@ class Strip:
     """Keep at most eleven frames of each segment, evenly spaced, both ends among them.
 
     Args:
-        segments: Ways from a latent to the next. steps: Frames of each, both ends included.
+        segments: Number of ways from a latent to the next.
+        steps: Frames of each, both ends included.
     """
 
     def __init__(self, segments: int, steps: int) -> None:
@@ -113,12 +123,12 @@ class Strip:
         self._steps = [round(i * self._last / (columns - 1)) for i in range(columns)]
         self._rows: list[list[NDArray[np.uint8]]] = [[] for _ in range(segments)]
 
-    def hold_size(self, resolution: int, scale: int) -> None:
-        """See `invert.sheets.layout.hold_size`."""
-        layout.hold_size(len(self._rows), len(self._steps), resolution, scale)
+    def check_size(self, resolution: int, scale: int) -> None:
+        """See `invert.sheets.layout.check_size`."""
+        check_size(len(self._rows), len(self._steps), resolution, scale)
 
     def add(self, frame: Frame, image: NDArray[np.uint8]) -> None:
-        """Keep a frame's image `[H, W, C]` if it is one of those; frames come in their order."""
+        """Keep a frame's image `[H, W, C]` if it is one of the strip; frames come in their order."""
         if frame.step in self._steps:
             self._rows[frame.segment].append(image)
         # A latent ends one row and begins the next.
@@ -129,7 +139,8 @@ class Strip:
         """Return the table, once all frames were added.
 
         Args:
-            labels: Of the latents, one more than there are segments.
+            labels: Labels of the latents, one more than there are segments.
+            space: The space of the interpolation.
         """
         rows = [f"{first}\nto {last}" for first, last in itertools.pairwise(labels)]
         columns = [f"{step / self._last:.3g}" for step in self._steps]

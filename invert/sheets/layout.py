@@ -15,12 +15,13 @@ from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
 from invert.errors import UsageError
+from invert.images.arrays import Pixels, enlarge, to_rgb
 from invert.report.theme import LIGHT
 
-__all__ = ["Draw", "Grid", "Legend", "draw_sheet", "enlarge", "fitting_scale", "heat", "hold_size", "to_rgb"]
+__all__ = ["Draw", "Grid", "Legend", "check_size", "draw_sheet", "fitting_scale", "heat"]
 
 Draw = Callable[[Tensor, int], NDArray[np.uint8]]
-"""Of styles `[1, num_ws, w_dim]` and the seed of their random noise: the image `[H, W, C]`."""
+"""Synthesises the image `[H, W, C]` of styles `[1, num_ws, w_dim]`, with the random noise of a seed."""
 
 _VISIBLE = 128  # px
 _MAX_PIXELS = 100_000_000
@@ -31,8 +32,14 @@ def fitting_scale(resolution: int) -> int:
     return -(-_VISIBLE // resolution)
 
 
-def hold_size(rows: int, columns: int, resolution: int, scale: int) -> None:
-    """Hold the size of a sheet against what memory and viewers can be asked to bear, before anything is drawn.
+def check_size(rows: int, columns: int, resolution: int, scale: int) -> None:
+    """Refuse a sheet that is too large for memory and viewers, before anything is synthesised.
+
+    Args:
+        rows: Number of rows of images.
+        columns: Number of columns of images.
+        resolution: Side of an image in pixels.
+        scale: How many times the images are enlarged.
 
     Raises:
         UsageError: Its images have more than 100 million pixels.
@@ -43,8 +50,6 @@ def hold_size(rows: int, columns: int, resolution: int, scale: int) -> None:
         raise UsageError(f"{reason}, more than {_MAX_PIXELS // 10**6}", advice="Ask for fewer, or a smaller --scale.")
 
 
-Pixels = NDArray[np.uint8]
-
 _GROUND = "#ffffff"
 _LEAST_WIDTH = 400  # px; room for a title over few images
 _LEAST_TEXT = 13  # px
@@ -53,7 +58,13 @@ _SECTION = 2  # lines between two tables
 
 @dataclass(frozen=True)
 class Legend:
-    """What the colours of `heat` mean: a scale in the place of an image, with text at its ends and its middle."""
+    """What the colours of `heat` mean: a scale in the place of an image.
+
+    Attributes:
+        low: Text at its lower end.
+        high: Text at its upper end.
+        unit: Text at its middle.
+    """
 
     low: str
     high: str
@@ -67,7 +78,8 @@ class Grid:
     Attributes:
         title: A sentence above it.
         cells: Rows of images `[H, W, 1 | 3 | 4]`, all of one size, with at least one; None leaves a place empty.
-        columns, rows: A text for each; a row's may have lines. Empty: none at all.
+        columns: A text above each column; empty for none at all.
+        rows: A text beside each row, which may have several lines; empty for none at all.
         has_sources: Set the first row and the first column apart from what was made of them.
     """
 
@@ -84,24 +96,11 @@ def heat(values: NDArray[np.floating]) -> Pixels:
     return np.asarray(np.floor(colours * 255 + 0.5), np.uint8)
 
 
-def enlarge(image: Pixels, scale: int) -> Pixels:
-    """Repeat each pixel of an image `[H, W, C]` `scale` times in both directions."""
-    return image.repeat(scale, axis=0).repeat(scale, axis=1)
-
-
-def to_rgb(image: Pixels) -> Pixels:
-    """Return an image `[H, W, 1 | 3 | 4]` as `[H, W, 3]`: grey repeated, transparency laid on white."""
-    if image.shape[2] == 4:
-        alpha = image[..., 3:] / 255
-        return np.asarray(np.floor(image[..., :3] * alpha + 255 * (1 - alpha) + 0.5), np.uint8)
-    return image.repeat(3, axis=2) if image.shape[2] == 1 else image
-
-
 def draw_sheet(grids: Sequence[Grid], scale: int) -> Pixels:
     """Lay tables out below each other on white.
 
     Args:
-        grids: Their images are all of one size.
+        grids: The tables; their images are all of one size.
         scale: How many times the images are enlarged.
 
     Returns:
@@ -125,7 +124,8 @@ class _Pen:
     """Sizes that go with the side of a cell, and text.
 
     Args:
-        cell: Side of an image on the sheet. scale: How many times it is enlarged.
+        cell: Side of an image on the sheet in pixels.
+        scale: How many times it is enlarged.
     """
 
     def __init__(self, cell: int, scale: int) -> None:
@@ -188,11 +188,11 @@ class _Table:
 
     @cached_property
     def width(self) -> int:
-        """Of the table without its title."""
+        """Width of the table without its title, in pixels."""
         return self._left + self._x[-1]
 
     def height(self, width: int) -> int:
-        """Of all of it, with the title in lines of this width."""
+        """Return the height of the whole, with the title in lines of this width."""
         lines = len(self._pen.wrap(self._grid.title, width)) + bool(self._grid.columns)
         return lines * self._pen.line + self._pen.gap + self._y[-1]
 

@@ -1,6 +1,6 @@
-"""Style mixing: images that have some styles of one latent and the rest of another.
+"""Tables of changed styles: mixed from two latents, and truncated.
 
-Reference: Karras et al. 2019, section 3.1 and figure 3.
+Reference: Karras et al. 2019, section 3.1 and figure 3 (mixing), appendix B and figure 8 (truncation).
 """
 
 from collections.abc import Sequence
@@ -18,7 +18,8 @@ def mix_styles(rest: Tensor, named: Tensor, layers: Sequence[int]) -> Tensor:
     """Return styles `[N, num_ws, w_dim]`: those of `layers` from `named`, all others from `rest`.
 
     Args:
-        rest, named: `[N, num_ws, w_dim]`; sources A and B of the paper.
+        rest: `[N, num_ws, w_dim]`; source A of the paper.
+        named: `[N, num_ws, w_dim]`; source B of the paper.
         layers: Indices of styles in 0..num_ws - 1, 0 the coarsest.
     """
     mixed = rest.clone()
@@ -30,8 +31,8 @@ def mixing_grid(rows: Sequence[Source], columns: Sequence[Source], layers: Seque
     """Return the table of figure 3: the sources at its edges, between them what becomes of each pair.
 
     Args:
-        rows: Sources A, on the left: of the styles that are not named, and of the noise.
-        columns: Sources B, above: of the named styles.
+        rows: Sources A, on the left: they give the styles that are not named, and the noise.
+        columns: Sources B, above: they give the named styles.
         layers: See `mix_styles`.
         draw: Called once for each image, row by row.
     """
@@ -61,7 +62,8 @@ def truncation_grid(
     """Return the table of figure 8: a row for each latent, a column for each psi.
 
     Args:
-        generator: Whose mean w it is. sources: At least one.
+        generator: The generator that has the mean w.
+        sources: The latents, at least one.
         psis: 1 leaves w as it is, 0 gives the mean, -1 the opposite of w.
         cutoff: Number of styles, from the coarsest, that are truncated; None is all.
         draw: Called once for each image, row by row.

@@ -3,7 +3,7 @@
 Reference: Karras et al. 2019, section 3.2, figures 4 and 5.
 """
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,11 +12,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from generator.networks import Generator
-from invert.images.arrays import to_uint8
-from invert.sheets.layout import Grid, Legend, Pixels, heat
+from invert.images.arrays import Pixels, to_uint8
+from invert.sheets.layout import Grid, Legend, heat
 
 __all__ = [
     "NoiseLayers",
+    "NoiseStudy",
     "Spread",
     "draw_with_noise",
     "effect_grid",
@@ -28,7 +29,14 @@ __all__ = [
 
 @dataclass(frozen=True)
 class NoiseLayers:
-    """Noise inputs by name: the coarse and the fine ones, and the resolutions in pixels on both sides."""
+    """Noise inputs by name, split into coarse and fine ones.
+
+    Attributes:
+        coarse: Names of the coarse inputs.
+        fine: Names of the fine inputs.
+        coarse_sizes: Resolutions of the coarse inputs in pixels.
+        fine_sizes: Resolutions of the fine inputs in pixels.
+    """
 
     coarse: tuple[str, ...]
     fine: tuple[str, ...]
@@ -43,7 +51,12 @@ class NoiseLayers:
 
 @dataclass(frozen=True, eq=False)
 class Spread:
-    """An image with noise in some of the inputs, and how far it spreads: `[H, W]`, see `pixel_deviation`."""
+    """An image with noise in some of the inputs, and how far it spreads.
+
+    Attributes:
+        image: One realisation `[H, W, C]`.
+        deviation: `[H, W]`, see `pixel_deviation`.
+    """
 
     image: Pixels
     deviation: NDArray[np.float64]
@@ -70,9 +83,10 @@ def draw_with_noise(generator: Generator, ws: Tensor, layers: Collection[str], s
     """Draw `[1, C, H, W]` from styles with fresh noise in some inputs, none in the others.
 
     Args:
-        generator: In evaluation mode. ws: `[1, num_ws, w_dim]`.
+        generator: The generator, in evaluation mode.
+        ws: Styles `[1, num_ws, w_dim]`.
         layers: Names of the inputs that get noise.
-        seed: Of all maps: an input gets the same map whatever the others get, that of `invert generate --noise
+        seed: Seed of all maps: an input gets the same map whatever the others get, that of `invert generate --noise
             random` for this seed.
     """
     maps = generator.synthesis.noise_maps("random", 1, torch.Generator().manual_seed(seed))
@@ -114,11 +128,45 @@ def pixel_deviation(images: Iterable[Tensor]) -> NDArray[np.float64]:
     return deviation
 
 
+class NoiseStudy:
+    """Images of one latent with the noise of the seeds from 0 on.
+
+    Args:
+        generator: The generator, in evaluation mode.
+        ws: Styles `[1, num_ws, w_dim]`.
+        count: Number of realisations that a spread is taken over.
+        on_image: Called after each image.
+    """
+
+    def __init__(self, generator: Generator, ws: Tensor, count: int, on_image: Callable[[], None]) -> None:
+        self._generator, self._ws, self._count, self._on_image = generator, ws, count, on_image
+
+    def count(self, layers: NoiseLayers) -> int:
+        """Return how many images the spreads of all choices take."""
+        return sum(map(self._needed, layers.choices.values()))
+
+    def images(self, layers: Collection[str], count: int) -> Iterator[Tensor]:
+        """Synthesise `count` realisations `[1, C, H, W]` with noise in some inputs."""
+        for seed in range(count):
+            yield draw_with_noise(self._generator, self._ws, layers, seed)
+            self._on_image()
+
+    def spread(self, layers: Collection[str]) -> Spread:
+        """Return the first realisation, and how far all of them spread."""
+        deviation = pixel_deviation(self.images(layers, self._needed(layers)))
+        return Spread(to_uint8(draw_with_noise(self._generator, self._ws, layers, 0))[0], deviation)
+
+    def _needed(self, layers: Collection[str]) -> int:
+        # Without noise all images are the same one.
+        return self._count if layers else 1
+
+
 def realisation_grid(label: str, images: Sequence[Tensor]) -> Grid:
     """Return a row of images of one latent, each with other noise (figure 4b).
 
     Args:
-        label: Which latent it is. images: `[1, C, H, W]`, of the noise seeds from 0 on.
+        label: Which latent it is.
+        images: `[1, C, H, W]` each, with the noise of the seeds from 0 on.
     """
     cells = [[to_uint8(image)[0] for image in images]]
     title = f"{label[:1].upper()}{label[1:]}: {len(images)} realisations of the noise"
@@ -129,9 +177,9 @@ def effect_grid(spreads: Mapping[str, Spread], layers: NoiseLayers, count: int) 
     """Return images with noise in all, no, fine and coarse inputs (figure 5), their spread below (figure 4c).
 
     Args:
-        spreads: By the names of `NoiseLayers.choices`.
+        spreads: A spread for each name of `NoiseLayers.choices`.
         layers: The inputs.
-        count: Over how many realisations they spread.
+        count: Number of realisations that they spread over.
     """
     largest = max(float(spread.deviation.max()) for spread in spreads.values())
     maps = [heat(spread.deviation / (largest or 1)) for spread in spreads.values()]

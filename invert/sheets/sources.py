@@ -31,10 +31,10 @@ class Source:
     """A latent to draw from.
 
     Attributes:
-        label: Which one it is.
+        label: Which latent it is, for a person.
         ws: Styles `[1, num_ws, w_dim]`, not truncated.
         z: `[1, z_dim]`; None for a projection, which is found in W.
-        seed: Of random noise: the seed itself, 0 for a projection.
+        seed: Seed of its random noise: the seed itself, or 0 for a projection.
     """
 
     label: str
@@ -53,7 +53,7 @@ def find_sources(
     """Return the latents that a user named, in their order.
 
     Args:
-        references: See `parse_references`.
+        references: The latents; see `parse_references`.
         loaded: The network, in evaluation mode.
         class_index: Class of the seeds of a conditional network.
         on_warning: Called with a line for each file whose latents were found in another network.
@@ -72,13 +72,13 @@ def find_sources(
                 z = seed_latent(reference.number, mapping.z_dim)
                 found.append(Source(reference.label, generator.mapping_ws(z, c), z, reference.number))
             else:
-                w = torch.from_numpy(projections.w(reference))
+                w = torch.from_numpy(projections.w(reference))[None]  # [1, 1 or num_ws, w_dim]
                 found.append(Source(reference.label, generator.broadcast(w), None, 0))
     return found
 
 
 class _Projections:
-    """Files of latents, each opened and held against the network once."""
+    """Files of latents, each opened and compared with the network once."""
 
     def __init__(self, loaded: "LoadedNetwork", on_warning: Callable[[str], None], stack: contextlib.ExitStack) -> None:
         self._loaded, self._on_warning, self._stack = loaded, on_warning, stack
@@ -86,11 +86,12 @@ class _Projections:
         self._files: dict[Path, npt.NDArray[np.float32]] = {}
 
     def w(self, reference: Projected) -> npt.NDArray[np.float32]:
-        """Return `[1, w_dim]`."""
+        """Return `[1 or num_ws, w_dim]`."""
         path, row = reference.path, reference.row
         w = self._of_npz(path) if row is None else self._of_row(path, row)
-        w_dim = self._loaded.generator.config.mapping.w_dim
-        if w.shape != (1, w_dim):
+        generator = self._loaded.generator
+        w_dim = generator.config.mapping.w_dim
+        if w.shape not in ((1, w_dim), (generator.num_ws, w_dim)):
             size = w.shape[1] if w.ndim == 2 and len(w) == 1 else list(w.shape)
             network = display_path(self._loaded.provenance.path)
             raise NoInputError(
@@ -125,7 +126,7 @@ class _Projections:
         latents = self._rows[path]
         if row >= len(latents):
             raise UsageError(f"row {row}: there are {len(latents)} rows, counted from 0", path=path)
-        w: npt.NDArray[np.float32] = latents.column("w", row, row + 1)
+        w: npt.NDArray[np.float32] = latents.column("w", row, row + 1)[0]
         return w
 
     def _compare(self, path: Path, recorded: object, known: Sequence[str], what: str) -> None:

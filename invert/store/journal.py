@@ -3,11 +3,25 @@
     with lock_output(out, shard) as lock:           # before anything heavy is imported
         done = finished_output(out)                 # an output of before; compare its manifest
         journal = begin_journal(lock, manifest)     # refuses a work folder made with other settings
-        journal.finished(name, file_sha256) or journal.save(entry) or journal.fail(name, code, reason)
+        journal.finished(name, file_sha256) or journal.keep(name, projection) or journal.fail(name, code, reason)
         journal.complete(images, shard)
         pack(lock)                                  # of `invert.hdf5.pack`
 
 Processes that a lock's holder starts use `join_journal(out)`.
+
+An image is in one of four states, told from which of its two files are there, entries/KEY.entry and failures/KEY.json:
+
+    neither        It is to be done.
+    entry          It is finished, if the entry is intact and of the same file; otherwise it is to be done.
+    failure        It has no result. It is tried again by the next run.
+    both           It is finished: the entry counts.
+
+Each change is one write of a whole file or one removal, ordered so that a run killed between two of them leaves a state
+that is true. A new result is written before the failure of before is removed: killed in between, both are there and the
+result counts. A failure removes the result of before, which is of another content of the file, before it is written:
+killed in between, neither is there and the image is done again; in the other order the stale result would count.
+The manifest is the first file to come and the last to go, so that a work folder with entries always says of which
+settings they are; `parts` says which shards have been through their images, and only then anything is packed.
 """
 
 import contextlib
@@ -21,20 +35,11 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from invert.durable import ensure_folder, exclusive_lock, write_atomic
 from invert.errors import BusyError, NoInputError, OutputError, UsageError, display_path
+from invert.store.entry import EntryError, decode, encode, encode_failure, read_failure
 from invert.store.locks import OutputLock, Shard, WorkFolder, lock_output, read_manifest
 from invert.store.manifest import Manifest
 from invert.store.names import check_name, in_shard, name_key
-from invert.store.result import (
-    Entry,
-    EntryError,
-    Failure,
-    Summary,
-    encode,
-    encode_failure,
-    entry_of,
-    read_failure,
-    summary,
-)
+from invert.store.result import Failure, Result
 
 if TYPE_CHECKING:
     from invert.projection.projector import Projection
@@ -63,10 +68,7 @@ class Counts(NamedTuple):
 
 
 class Journal:
-    """The images of one output, on their way.
-
-    An image's NAME is its path relative to the folder that the user named, or the path as named; bytes, with "/"
-    between the components.
+    """The images of one output, on their way into one file; a `invert.store.protocol.ImageStore`.
 
     Made by `begin_journal` or `join_journal`. Its methods may be called by several threads and processes at once.
 
@@ -79,11 +81,11 @@ class Journal:
         self._work = work
         self._on_warning = on_warning or (lambda _: None)
 
-    def finished(self, name: bytes, file_sha256: str) -> Summary | None:
-        """Return the entry of an image that is done, intact and of the same file; None when it is to be done."""
+    def finished(self, name: bytes, file_sha256: str) -> Result | None:
+        """Return the result of an image that is done, intact and of the same file; None when it is to be done."""
         path = self._work.entry(name_key(name))
         try:
-            found = summary(path.read_bytes(), self.manifest)
+            found = decode(path.read_bytes(), self.manifest)
         except FileNotFoundError:
             return None
         except (OSError, EntryError) as error:
@@ -92,21 +94,23 @@ class Journal:
             return None
         return found if found.name == name and found.file_sha256 == file_sha256 else None
 
-    def save(self, entry: Entry) -> Summary:
-        """Keep a finished image; what an earlier run knows of it is replaced.
+    def save(self, result: Result) -> None:
+        """Keep the result of an image; what an earlier run knows of it is replaced.
 
         Raises:
-            OutputError: It cannot be written. EntryError: It does not go with the manifest.
+            OutputError: It cannot be written.
+            EntryError: It does not go with the manifest.
         """
-        key = name_key(check_name(entry.name))
-        write_atomic(self._work.entry(key), encode(entry, self.manifest))
+        key = name_key(check_name(result.name))
+        write_atomic(self._work.entry(key), encode(result, self.manifest))
         # In this order: where both are there, the entry counts.
         self._unlink(self._work.failure(key))
-        return entry
 
-    def keep(self, name: bytes, projection: "Projection") -> None:
+    def keep(self, name: bytes, projection: "Projection") -> Result:
         """Keep a projection; see `save`."""
-        self.save(entry_of(name, projection))
+        result = Result.of(name, projection)
+        self.save(result)
+        return result
 
     def fail(self, name: bytes, code: str, reason: str) -> None:
         """Keep that an image has no result; an earlier result of it, from another file, is dropped.
@@ -115,6 +119,7 @@ class Journal:
             OutputError: It cannot be written.
         """
         key = name_key(check_name(name))
+        # In this order: a stale result beside the failure would count.
         self._unlink(self._work.entry(key))
         write_atomic(self._work.failure(key), encode_failure(Failure(name, code, reason)))
 
@@ -126,7 +131,8 @@ class Journal:
         """Forget the failures of images that are not there any more; results are never dropped.
 
         Args:
-            names: Of the images that are there. shard: Look at this share of the images only.
+            names: Names of the images that are there.
+            shard: Look at this share of the images only.
 
         Raises:
             OutputError: Something cannot be removed.
@@ -167,10 +173,11 @@ def begin_journal(
     overwrite: bool = False,
     on_warning: Callable[[str], None] | None = None,
 ) -> Journal:
-    """Begin the journal of an output, or take it up again.
+    """Begin the journal of an output, or resume it.
 
     Args:
-        lock: The output. manifest: What all its images have in common.
+        lock: The output.
+        manifest: What all its images have in common.
         overwrite: Discard what an earlier run left in the work folder. An output that exists stays until packing.
         on_warning: Called with a line for each entry that is damaged and has to be done again.
 
@@ -182,6 +189,7 @@ def begin_journal(
     work = lock.work
     if overwrite:
         _discard(lock)
+    # Shards hold the output together and may begin at once: one writes the manifest, the others compare theirs.
     with _patient_lock(work.locks / "manifest.lock", lock.out):
         before = read_manifest(work)
         if before is None:
@@ -194,7 +202,7 @@ def begin_journal(
     for folder in ("entries", "failures", "parts"):
         ensure_folder(work.path / folder)
     try:
-        # It may be given more images than those that it had been through.
+        # This run may be given more images than an earlier one had been through: it is unfinished until it says so.
         work.part(lock.shard or (1, 1)).unlink(missing_ok=True)
     except OSError as error:
         raise OutputError(f"cannot be written, {error.strerror or error}", path=work.path) from error
@@ -205,7 +213,8 @@ def join_journal(out: Path, on_warning: Callable[[str], None] | None = None) -> 
     """Return the journal of an output for a process that was started by the one which holds the lock.
 
     Raises:
-        UsageError: The work folder is damaged. NoInputError: Nothing was begun.
+        UsageError: The work folder is damaged.
+        NoInputError: Nothing was begun.
     """
     work = WorkFolder(out)
     manifest = read_manifest(work)

@@ -3,14 +3,15 @@
 import json
 import re
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Self
 
 from invert.projection.config import differing_keys, method_digest
+from invert.store.result import DISTANCE_LAYERS, VERSION, Field, Sizes
 
-__all__ = ["FORMAT", "NOISE_TYPES", "VERSION", "Manifest", "ManifestVersionError"]
+__all__ = ["FORMAT", "NOISE_TYPES", "Manifest", "ManifestVersionError"]
 
 FORMAT = "invert batch"
-VERSION = 1
 NOISE_TYPES = ("none", "float32", "float16")
 
 MAX_STEPS = 10**7
@@ -34,7 +35,8 @@ class Manifest:
     """What the images of one output have in common.
 
     Args:
-        method: `invert.projection.config.method_record`. run: `invert.projection.projector.run_record`.
+        method: `invert.projection.config.method_record`.
+        run: `invert.projection.projector.run_record`.
         network: sha256, weights_sha256 and family of the file; resolution, channels, num_ws and w_dim.
         noise: How the noise maps are kept: "none", "float32" or "float16".
         images: Whether reconstruction and target are kept.
@@ -77,20 +79,39 @@ class Manifest:
 
     @property
     def steps(self) -> int:
+        """Optimisation steps of each image."""
         return int(self.method["steps"])
 
     @property
     def side(self) -> int:
-        """Of the network's images, in pixels."""
+        """Side of the network's images, in pixels."""
         return int(self.network["resolution"])
 
     @property
     def channels(self) -> int:
+        """Channels of the network's images: 1, 3 or 4."""
         return int(self.network["channels"])
 
     @property
-    def w_dim(self) -> int:
-        return int(self.network["w_dim"])
+    def styles(self) -> int:
+        """How many styles a w has: 1, for what is optimised in W gives all layers the same."""
+        return 1
+
+    @cached_property
+    def sizes(self) -> Sizes:
+        """What the words in the shapes of `invert.store.result.FIELDS` stand for."""
+        return {
+            "styles": self.styles,
+            "w_dim": int(self.network["w_dim"]),
+            "steps": self.steps,
+            "layers": DISTANCE_LAYERS,
+            "side": self.side,
+            "channels": self.channels,
+        }
+
+    def keeps(self, field: Field) -> bool:
+        """Tell whether a field of each result is kept."""
+        return {"always": True, "noise": self.noise != "none", "images": self.images}[field.kept]
 
     def to_bytes(self) -> bytes:
         """Return the content of manifest.json."""
@@ -108,10 +129,10 @@ class Manifest:
 
     @classmethod
     def from_bytes(cls, data: bytes) -> Self:
-        """Read manifest.json.
+        """Read manifest.json, of this version or an earlier one.
 
         Raises:
-            ValueError: It is none, or damaged; `ManifestVersionError` when it is of another version.
+            ValueError: It is none, or damaged; `ManifestVersionError` when it is of a later version.
         """
         try:
             values = json.loads(data)
@@ -119,8 +140,9 @@ class Manifest:
             raise ValueError("nested too deeply") from error
         if not isinstance(values, dict) or values.get("format") != FORMAT:
             raise ValueError("no manifest")
-        if values.get("version") != VERSION:
-            raise ManifestVersionError(f"version {values.get('version')!r}")
+        version = values.get("version")
+        if type(version) is not int or not 1 <= version <= VERSION:
+            raise ManifestVersionError(f"version {version!r}")
         if set(values) != {"format", "version", "method", "method_digest", "run", "network", "noise", "images"}:
             raise ValueError("other fields")
         manifest = cls(values["method"], values["run"], values["network"], values["noise"], values["images"])

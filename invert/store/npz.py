@@ -3,27 +3,22 @@
 import io
 import json
 import lzma
-import os
 import struct
 import zipfile
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from invert.errors import NoInputError
 from invert.images.decoding import to_png_bytes
 from invert.images.opening import read_regular
-from invert.images.target import Target
 from invert.projection.config import method_digest
+from invert.store.result import FIELDS, Result
 
-if TYPE_CHECKING:  # works without torch
-    from invert.projection.projector import Projection
-
-__all__ = ["StoredProjection", "encode_arrays", "encode_images", "read_projection", "source_name"]
+__all__ = ["StoredProjection", "encode_arrays", "encode_images", "read_projection"]
 
 Record = dict[str, Any]
 
@@ -47,26 +42,23 @@ _DAMAGE = (
 )
 
 
-@dataclass(frozen=True)
-class StoredProjection:
-    """What a .npz holds. `step_loss` is the LPIPS of each step; `distance` that of the result (see `Projection`)."""
+@dataclass(frozen=True, kw_only=True, eq=False)
+class StoredProjection(Result):
+    """What an .npz of a folder holds: a result, without the images, and the records of how it was made.
 
-    w: npt.NDArray[np.float32]
-    noise: dict[str, npt.NDArray[np.float32]]
-    distance: float
-    layer_distances: npt.NDArray[np.float32]
-    step_loss: npt.NDArray[np.float32]
-    status: str
-    restart: int
-    source: str
-    file_sha256: str
-    pixel_sha256: str
+    Attributes:
+        method: `invert.projection.config.method_record`.
+        run: `invert.projection.projector.run_record`.
+    """
+
     method: Record
     run: Record
 
 
 def read_projection(path: Path) -> StoredProjection:
-    """Read a .npz that `FolderStore.save` wrote; nothing else in it is ever run, unpacked or waited for.
+    """Read an .npz that `FolderStore.keep` wrote; nothing else in it is ever run, unpacked or waited for.
+
+    Its `name` is the name of the image's file, without the folders.
 
     Raises:
         NoInputError: The file cannot be read, is damaged or holds something else.
@@ -78,38 +70,39 @@ def read_projection(path: Path) -> StoredProjection:
             method, run = json.loads(str(arrays["method"])), json.loads(str(arrays["run"]))
             if not isinstance(method, dict) or not isinstance(run, dict):
                 raise ValueError("a record is no object")
-            return StoredProjection(
-                w=arrays["w"],
-                noise={key.removeprefix("noise/"): arrays[key] for key in arrays.files if key.startswith("noise/")},
-                distance=float(arrays["distance"]),
-                layer_distances=arrays["layer_distances"],
-                step_loss=arrays["step_loss"],
-                status=str(arrays["status"]),
-                restart=int(arrays["restart"]),
-                source=arrays["source"].tobytes().decode("utf-8", "backslashreplace"),
-                file_sha256=str(arrays["file_sha256"]),
-                pixel_sha256=str(arrays["pixel_sha256"]),
-                method=method,
-                run=run,
-            )
+            return StoredProjection(method=method, run=run, **_values(arrays))
     except _DAMAGE as error:
         raise NoInputError("is no projection, or damaged", path=path, code="projection-damaged") from error
 
 
-def encode_arrays(projection: "Projection", method: Record, run: Record) -> bytes:
-    """Return the .npz of a projection; equal projections give equal bytes, for numpy writes no times."""
-    target = projection.target
-    arrays: dict[str, Any] = {
-        "w": projection.w,
-        **{f"noise/{layer}": values for layer, values in projection.noise.items()},
-        "distance": np.float64(projection.distance),
-        "layer_distances": projection.layer_distances,
-        "step_loss": projection.curve,
-        "status": np.str_(projection.status),
-        "restart": np.int64(projection.restart),
-        "source": np.frombuffer(os.fsencode(target.path.name), np.uint8),
-        "file_sha256": np.str_(target.file_sha256),
-        "pixel_sha256": np.str_(target.pixel_sha256),
+def _values(arrays: Any) -> dict[str, Any]:
+    """Return the fields that an .npz has; those that came after it was written keep their defaults."""
+    found: dict[str, Any] = {}
+    for field in FIELDS:
+        if field.npz is None:
+            continue
+        if field.kind == "maps":
+            prefix = f"{field.npz}/"
+            found[field.name] = {
+                key.removeprefix(prefix): arrays[key] for key in arrays.files if key.startswith(prefix)
+            }
+        elif field.since == 1 or field.npz in arrays:
+            found[field.name] = field.from_array(arrays[field.npz])
+    return found
+
+
+def encode_arrays(result: Result, method: Record, run: Record) -> bytes:
+    """Return the .npz of a result; equal results give equal bytes, for numpy writes no times."""
+    arrays: dict[str, Any] = {}
+    for field in FIELDS:
+        value = getattr(result, field.name)
+        if field.npz is None:
+            continue
+        if field.kind == "maps":
+            arrays |= {f"{field.npz}/{layer}": values for layer, values in value.items()}
+        else:
+            arrays[field.npz] = field.to_array(value)
+    arrays |= {
         "method": np.str_(json.dumps(method, sort_keys=True)),
         "method_digest": np.str_(method_digest(method)),
         "run": np.str_(json.dumps(run, sort_keys=True)),
@@ -119,12 +112,8 @@ def encode_arrays(projection: "Projection", method: Record, run: Record) -> byte
     return buffer.getvalue()
 
 
-def encode_images(projection: "Projection") -> bytes:
-    """Return the .png: the target, and what the network draws from the optimised w and noise on its right."""
-    return to_png_bytes(np.concatenate([projection.target.array, projection.image], axis=1))  # [H, 2 W, C]
-
-
-def source_name(target: Target) -> str:
-    """Return the name of an image's file as text; bytes that are not UTF-8 become escapes."""
-    # Surrogates are not everywhere valid JSON. The .npz has the bytes themselves.
-    return os.fsencode(target.path.name).decode("utf-8", "backslashreplace")
+def encode_images(result: Result) -> bytes:
+    """Return the .png: the target, and on its right what the network synthesises from w and noise."""
+    assert result.target is not None
+    assert result.reconstruction is not None
+    return to_png_bytes(np.concatenate([result.target, result.reconstruction], axis=1))  # [H, 2 W, C]

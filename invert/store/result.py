@@ -1,280 +1,319 @@
-"""One finished image as a file of the journal: a checksum, then its arrays as .npz.
+"""Declare what is kept of an image, once: the fields of a `Result`.
 
-The first line is `invert-entry 1 <sha256 of the rest>`: an entry that was cut off or changed is noticed and redone.
+Everything that keeps or shows results derives from `FIELDS`: the .npz of a folder (`npz=`), the entries of the journal,
+the columns of HDF5 (`column=`), the table, CSV and JSON of `invert show` (`shown=`), and the lines of a folder's index.
+
+To add a field, write one line into `Result` with the next version as `since=`: `VERSION`, which entries, manifests and
+HDF5 files carry, follows from it. Files of earlier versions stay readable; they give the field's default.
 """
 
-import base64
-import hashlib
-import io
+import dataclasses
 import json
 import re
-import zipfile
-import zlib
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from operator import attrgetter
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from invert.store.manifest import Manifest
-from invert.store.names import check_name, name_key, one_line, printable
+from invert.store.names import check_name
 
 if TYPE_CHECKING:
     from invert.projection.projector import Projection
 
-__all__ = [
-    "DISTANCE_LAYERS",
-    "LAYER_NAME",
-    "STATUSES",
-    "Entry",
-    "EntryError",
-    "Failure",
-    "Summary",
-    "decode",
-    "encode",
-    "encode_failure",
-    "entry_of",
-    "read_failure",
-    "summary",
-]
+__all__ = ["DISTANCE_LAYERS", "FIELDS", "LAYER_NAME", "VERSION", "Failure", "Field", "Result", "Sizes"]
 
 DISTANCE_LAYERS = 5
 """Both backbones of LPIPS compare at five depths."""
 
-STATUSES = ("ok", "diverged")
 LAYER_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.]{0,63}", re.ASCII)
 
-_MAGIC = b"invert-entry 1 "
-_HEADER = len(_MAGIC) + 64 + 1
 _SHA256 = re.compile(r"[0-9a-f]{64}", re.ASCII)
-_DAMAGE = (ValueError, KeyError, TypeError, EOFError, RuntimeError, OverflowError, MemoryError)
+
+Sizes = Mapping[str, int]
+"""What the words in a field's shape stand for: styles, w_dim, steps, layers, side and channels."""
+
+Shape = tuple[str | int, ...]
+Kind = Literal["bytes", "texts", "text", "number", "numbers", "array", "maps"]
 
 
-class EntryError(ValueError):
-    """A file is no entry, is damaged, or does not go with the manifest."""
+@dataclass(frozen=True, kw_only=True)
+class Field:
+    """How one field of a result is kept.
+
+    Attributes:
+        help: What it is.
+        dtype: Little-endian numpy type; or "sha256" (64 hexadecimal digits), "bytes" (of any length), "texts" (a
+            tuple of them, of any length).
+        shape: Of one image's value. A word is looked up in `Sizes`; `("map", "map")` is one square map per noise
+            layer. A shape of numbers alone is a tuple in Python, not an array.
+        earlier: Shapes of earlier versions, whose values are reshaped to that of today.
+        of: Where a `Projection` has it; by default under the field's own name.
+        npz: Key in the .npz of a folder; None where that does not have it.
+        column: Dataset in HDF5; None where that does not have it.
+        since: First version that has it.
+        kept: "always", or only where the manifest says that noise or images are kept.
+        shown: Its name in the CSV and JSON of `invert show`, one for each number that it has; `{}` counts from 1.
+        text: Format of its column in the table that `invert show` prints; empty leaves it out.
+        finite: Numbers must be finite.
+        choices: The texts that it can be; empty allows all.
+        least: The smallest number that it can be.
+        name: Of the attribute of `Result`, and of the array in an entry of the journal.
+        default: What a file of a version before `since` gives.
+    """
+
+    help: str
+    dtype: str
+    shape: Shape = ()
+    earlier: Mapping[int, Shape] = dataclasses.field(default_factory=dict)
+    of: str = ""
+    npz: str | None = None
+    column: str | None = None
+    since: int = 1
+    kept: Literal["always", "noise", "images"] = "always"
+    shown: str | tuple[str, ...] = ()
+    text: str = ""
+    finite: bool = False
+    choices: tuple[str, ...] = ()
+    least: int | None = None
+    name: str = ""
+    default: Any = None
+
+    @property
+    def kind(self) -> Kind:
+        """How Python has it: a plain value, an array, or a map of arrays."""
+        if self.dtype == "bytes" or self.dtype == "texts":
+            return "bytes" if self.dtype == "bytes" else "texts"
+        if self.shape == ("map", "map"):
+            return "maps"
+        if any(isinstance(size, str) for size in self.shape):
+            return "array"
+        if self.shape:
+            return "numbers"
+        return "text" if self.dtype == "sha256" or self.numpy_type.kind == "S" else "number"
+
+    @property
+    def is_listed(self) -> bool:
+        """Whether it is small enough for a line of an index: a number or some text about the image."""
+        return self.kind in ("number", "text", "texts")
+
+    @property
+    def numpy_type(self) -> np.dtype[Any]:
+        """Type of a fixed length in HDF5."""
+        return np.dtype("S64" if self.dtype == "sha256" else self.dtype)
+
+    def shape_of(self, sizes: Sizes, version: int | None = None) -> tuple[int, ...]:
+        """Return the shape of one image's value, in the version of a file; by default in that of today."""
+        of_version = [before for before in self.earlier if version is not None and version <= before]
+        shape = self.earlier[min(of_version)] if of_version else self.shape
+        return tuple(sizes[size] if isinstance(size, str) else size for size in shape)
+
+    def to_array(self, value: Any) -> Any:
+        """Return a value as an array of a .npz, or of an entry of the journal; not for maps."""
+        match self.kind:
+            case "bytes":
+                return np.frombuffer(value, np.uint8)
+            case "texts":
+                return np.str_(json.dumps(list(value)))
+            case "text":
+                return np.str_(value)
+            case "number":
+                return self.numpy_type.type(value)
+            case "numbers":
+                return np.array(value, self.numpy_type)
+            case _:
+                return np.asarray(value)
+
+    def from_array(self, stored: Any, sizes: Sizes | None = None) -> Any:
+        """Return a value from an array of a .npz, an entry or a row of HDF5; not for maps.
+
+        Args:
+            stored: An array or scalar; for text of HDF5 its bytes.
+            sizes: Where they are known, arrays of an earlier version get today's shape.
+
+        Raises:
+            ValueError, TypeError: It is none.
+        """
+        match self.kind:
+            case "bytes":
+                return stored if isinstance(stored, bytes) else stored.tobytes()
+            case "texts":
+                texts = json.loads(stored if isinstance(stored, bytes) else str(stored))
+                if not isinstance(texts, list) or not all(isinstance(text, str) for text in texts):
+                    raise ValueError(f"its {self.name} are no texts")
+                return tuple(texts)
+            case "text":
+                return stored.decode() if isinstance(stored, bytes) else str(stored)
+            case "number":
+                return float(stored) if self.numpy_type.kind == "f" else self.numpy_type.type(stored).item()
+            case "numbers":
+                values = tuple(stored.tolist())
+                if len(values) != self.shape[0]:
+                    raise ValueError(f"its {self.name} are not {self.shape[0]} numbers")
+                return values
+            case _:
+                for before in self.earlier if sizes is not None else ():
+                    if sizes is not None and stored.shape == self.shape_of(sizes, before):
+                        return stored.reshape(self.shape_of(sizes))
+                return stored
+
+    def missing(self, sizes: Sizes) -> Any:
+        """Return what a result of a version before `since` has in its place."""
+        if self.kind == "array" and self.default is None:
+            return np.full(self.shape_of(sizes), np.nan if self.numpy_type.kind == "f" else 0, self.numpy_type)
+        return self.default
+
+    def problem(self, value: Any, sizes: Sizes, noise: str) -> str | None:
+        """Return why a value cannot be that of an image, as a part of a sentence; None when it can.
+
+        Args:
+            value: The value.
+            sizes: Of the network and the method.
+            noise: How noise maps are kept: "float32" or "float16"; "none" allows no maps.
+        """
+        match self.kind:
+            case "bytes":
+                try:
+                    check_name(value)
+                except ValueError as error:
+                    return str(error)
+            case "text" if self.dtype == "sha256" and not _SHA256.fullmatch(value):
+                return f"its {self.name} is no sha256"
+            case "text" if self.choices and value not in self.choices:
+                return f"its {self.name} is {value!r}"
+            case "number" | "numbers":
+                numbers = value if isinstance(value, tuple) else (value,)
+                too_small = self.least is not None and min(numbers) < self.least
+                if too_small or (self.finite and not np.isfinite(numbers).all()):
+                    return f"its {self.name} is {value}"
+            case "array":
+                shape = self.shape_of(sizes)
+                if getattr(value, "dtype", None) != self.numpy_type or value.shape != shape:
+                    return f"its {self.name} is not {self.numpy_type.name} {list(shape)}"
+                if self.finite and not np.isfinite(value).all():
+                    return f"its {self.name} is not finite"
+            case "maps":
+                for layer, values in value.items():
+                    square = values.ndim == 2 and 1 <= values.shape[0] == values.shape[1] <= sizes["side"]
+                    if not LAYER_NAME.fullmatch(layer) or not square or values.dtype.name != noise:
+                        return f"its {self.name} {layer!r} is not {noise} [r, r]"
+        return None
+
+    def cells(self, values: NDArray[Any]) -> dict[str, list[Any]]:
+        """Return what `invert show` says of a column: a list, with one value for each image, under each of its names.
+
+        Args:
+            values: The column `[N]` or `[N, ...]`.
+        """
+        if not self.shown:
+            return {}
+        if self.kind == "text":
+            values = np.char.decode(values.astype(bytes), "ascii", "replace")
+        parts = values.reshape(len(values), int(np.prod(values.shape[1:]))).T
+        names = self.shown if isinstance(self.shown, tuple) else [self.shown.format(i + 1) for i in range(len(parts))]
+        return {name: part.tolist() for name, part in zip(names, parts, strict=True)}
+
+
+def _row(help: str, dtype: str, shape: Shape = (), **more: Any) -> Mapping[str, Field]:
+    """Return how a field is kept, as metadata for its declaration."""
+    return {"field": Field(help=help, dtype=dtype, shape=shape, **more)}
+
+
+Array = NDArray[Any]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Summary:
-    """A finished image without its arrays.
+class Result:
+    """What came out for one image, on its way to or from disk. Each attribute says what it is; see `FIELDS`.
 
-    Attributes:
-        name: Bytes, with "/" between the components; see `Journal`.
-        distance, status, restart: As in `invert.projection.projector.Projection`; the distance is finite.
-        file_sha256, pixel_sha256, original_size, warnings: As in `invert.images.target.Target`.
+    The order of the attributes is that of the columns of HDF5, over which a row's checksum is computed.
     """
 
-    name: bytes
-    distance: float
-    status: str
-    restart: int
-    file_sha256: str
-    pixel_sha256: str
-    original_size: tuple[int, int]
-    warnings: tuple[str, ...] = ()
+    # fmt: off
+    name: bytes = dataclasses.field(metadata=_row(
+        "Name of the image: its path below the folder that was named, or as named, with / between the components.",
+        "bytes", npz="source", column="name_bytes"))
+    warnings: tuple[str, ...] = dataclasses.field(default=(), metadata=_row(
+        "What reading the image gave rise to.", "texts", of="target.warnings", column="warnings"))
+    w: Array = dataclasses.field(metadata=_row(
+        "Latent code: one style for all layers, or one for each.", "<f4", ("styles", "w_dim"),
+        earlier={1: ("w_dim",)}, npz="w", column="w", finite=True))
+    distance: float = dataclasses.field(metadata=_row(
+        "LPIPS between the image and g(w, noise) after the last step.", "<f8",
+        npz="distance", column="distance", shown="distance", text="8.4f", finite=True))
+    layer_distances: Array = dataclasses.field(metadata=_row(
+        "The distance's share of each depth of LPIPS.", "<f4", ("layers",),
+        npz="layer_distances", column="layer_distances", shown="layer{}"))
+    curve: Array = dataclasses.field(metadata=_row(
+        "LPIPS in each step, with latent noise; NaN after a divergence.", "<f4", ("steps",),
+        npz="step_loss", column="curve"))
+    status: str = dataclasses.field(metadata=_row(
+        "ok, or diverged: a step was not finite, and this is the best state before it.", "S8",
+        npz="status", column="status", shown="status", text="<8", choices=("ok", "diverged")))
+    restart: int = dataclasses.field(metadata=_row(
+        "Which of the restarts it is, from 0.", "<i8", npz="restart", column="restart", shown="restart", least=0))
+    file_sha256: str = dataclasses.field(metadata=_row(
+        "sha256 of the image's file.", "sha256", of="target.file_sha256",
+        npz="file_sha256", column="sha256", shown="sha256"))
+    pixel_sha256: str = dataclasses.field(metadata=_row(
+        "sha256 of the image's shape and pixels after the image policy.", "sha256", of="target.pixel_sha256",
+        npz="pixel_sha256", column="pixel_sha256", shown="pixel_sha256"))
+    original_size: tuple[int, int] = dataclasses.field(default=(0, 0), metadata=_row(
+        "Width and height of the image's file, upright; 0 where it is not known.", "<i8", (2,),
+        of="target.original_size", column="original_size", shown=("width", "height"), least=1))
+    noise: Mapping[str, Array] = dataclasses.field(default_factory=dict, metadata=_row(
+        "Noise map of each layer.", "<f4", ("map", "map"), npz="noise", column="noise", kept="noise"))
+    reconstruction: Array | None = dataclasses.field(default=None, metadata=_row(
+        "g(w, noise).", "u1", ("side", "side", "channels"), of="image", column="reconstruction", kept="images"))
+    target: Array | None = dataclasses.field(default=None, metadata=_row(
+        "The image as the network sees it.", "u1", ("side", "side", "channels"),
+        of="target.array", column="target", kept="images"))
+    # fmt: on
+
+    @classmethod
+    def of(cls, name: bytes, projection: "Projection") -> Self:
+        """Return the result of a projection, with all that can be kept.
+
+        Args:
+            name: Of the image; see `Result.name`.
+            projection: What the projector found.
+        """
+        values = {
+            field.name: attrgetter(field.of or field.name)(projection) for field in FIELDS if field.name != "name"
+        }
+        return cls(name=name, **values)
+
+    def facts(self) -> dict[str, Any]:
+        """Return its numbers and texts as JSON types, for a line of an index."""
+        listed = {field.name: getattr(self, field.name) for field in FIELDS if field.is_listed}
+        return {name: list(value) if isinstance(value, tuple) else value for name, value in listed.items()}
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Entry(Summary):
-    """A finished image.
-
-    Attributes:
-        w: float32 [w_dim]. layer_distances: float32 [5]. curve: float32 [steps].
-        noise: Map [r, r] of each layer, float32, or float16 where the manifest says so.
-        reconstruction: g(w, noise) and target: the image, both uint8 [H, W, C].
-    """
-
-    w: NDArray[np.float32]
-    layer_distances: NDArray[np.float32]
-    curve: NDArray[np.float32]
-    noise: Mapping[str, NDArray[Any]] = field(default_factory=dict)
-    reconstruction: NDArray[np.uint8] | None = None
-    target: NDArray[np.uint8] | None = None
+def _declared(attribute: "dataclasses.Field[Any]") -> Field:
+    default = None if attribute.default is dataclasses.MISSING else attribute.default
+    declared: Field = attribute.metadata["field"]
+    return dataclasses.replace(declared, name=attribute.name, default=default)
 
 
-def entry_of(name: bytes, projection: "Projection") -> Entry:
-    """Return the entry of a projection, with all that can be kept."""
-    target = projection.target
-    return Entry(
-        name=name,
-        distance=projection.distance,
-        status=projection.status,
-        restart=projection.restart,
-        file_sha256=target.file_sha256,
-        pixel_sha256=target.pixel_sha256,
-        original_size=target.original_size,
-        warnings=tuple(target.warnings),
-        w=projection.w[0],
-        layer_distances=projection.layer_distances,
-        curve=projection.curve,
-        noise=projection.noise,
-        reconstruction=projection.image,
-        target=target.array,
-    )
+FIELDS: tuple[Field, ...] = tuple(map(_declared, dataclasses.fields(Result)))
+"""The fields of a result, in the order of the columns of HDF5."""
 
-
-def encode(entry: Entry, manifest: Manifest) -> bytes:
-    """Return an entry's file; equal entries give equal bytes.
-
-    Args:
-        entry: With all that could be kept; what the manifest does not keep is left out.
-
-    Raises:
-        EntryError: It does not go with the manifest.
-    """
-    noise: dict[str, NDArray[Any]] = {}
-    if manifest.noise != "none":
-        noise = {layer: np.asarray(values, manifest.noise) for layer, values in sorted(entry.noise.items())}
-    images = {"reconstruction": entry.reconstruction, "target": entry.target} if manifest.images else {}
-    arrays: dict[str, Any] = {
-        "name": np.frombuffer(entry.name, np.uint8),
-        "w": entry.w,
-        "distance": np.float64(entry.distance),
-        "layer_distances": entry.layer_distances,
-        "curve": entry.curve,
-        "status": np.str_(entry.status),
-        "restart": np.int64(entry.restart),
-        "file_sha256": np.str_(entry.file_sha256),
-        "pixel_sha256": np.str_(entry.pixel_sha256),
-        "original_size": np.array(entry.original_size, np.int64),
-        "warnings": np.str_(json.dumps(list(entry.warnings))),
-        **{f"noise/{layer}": values for layer, values in noise.items()},
-        **{key: np.asarray(values) for key, values in images.items()},
-    }
-    _check(_entry(arrays), manifest)
-    buffer = io.BytesIO()
-    np.savez(buffer, **arrays)
-    body = buffer.getvalue()
-    return _MAGIC + hashlib.sha256(body).hexdigest().encode() + b"\n" + body
-
-
-def decode(data: bytes, manifest: Manifest) -> Entry:
-    """Read an entry's file.
-
-    Raises:
-        EntryError: It is none, is damaged, or does not go with the manifest.
-    """
-    try:
-        with _open(data) as arrays:
-            entry = _entry({key: arrays[key] for key in arrays.files})
-    except (*_DAMAGE, zipfile.BadZipFile, zlib.error) as error:
-        raise EntryError("is damaged") from error
-    _check(entry, manifest)
-    return entry
-
-
-def summary(data: bytes, manifest: Manifest) -> Summary:
-    """As `decode`, without the arrays: they are held against the manifest, but not kept in memory.
-
-    Raises:
-        EntryError: It is none, is damaged, or does not go with the manifest.
-    """
-    entry = decode(data, manifest)
-    return Summary(**{part.name: getattr(entry, part.name) for part in fields(Summary)})
-
-
-def _open(data: bytes) -> Any:
-    digest = data[len(_MAGIC) : _HEADER].rstrip(b"\n").decode("ascii", "replace")
-    body = memoryview(data)[_HEADER:]
-    if not data.startswith(_MAGIC) or hashlib.sha256(body).hexdigest() != digest:
-        raise EntryError("is damaged")
-    arrays = np.load(io.BytesIO(body), allow_pickle=False)
-    if not isinstance(arrays, np.lib.npyio.NpzFile) or arrays.zip is None:
-        raise EntryError("is one array")
-    # What is stored as it is cannot unpack to more than there is.
-    if any(member.compress_type != zipfile.ZIP_STORED for member in arrays.zip.infolist()):
-        raise EntryError("is compressed")
-    return arrays
-
-
-def _facts(arrays: Mapping[str, Any]) -> dict[str, Any]:
-    width, height = arrays["original_size"].tolist()
-    warnings = json.loads(str(arrays["warnings"]))
-    if not isinstance(warnings, list) or not all(isinstance(text, str) for text in warnings):
-        raise EntryError("its warnings are no texts")
-    return {
-        "name": check_name(arrays["name"].tobytes()),
-        "distance": float(arrays["distance"]),
-        "status": str(arrays["status"]),
-        "restart": int(arrays["restart"]),
-        "file_sha256": str(arrays["file_sha256"]),
-        "pixel_sha256": str(arrays["pixel_sha256"]),
-        "original_size": (width, height),
-        "warnings": tuple(warnings),
-    }
-
-
-def _entry(arrays: Mapping[str, Any]) -> Entry:
-    return Entry(
-        **_facts(arrays),
-        w=arrays["w"],
-        layer_distances=arrays["layer_distances"],
-        curve=arrays["curve"],
-        noise={key.removeprefix("noise/"): arrays[key] for key in arrays if key.startswith("noise/")},
-        reconstruction=arrays.get("reconstruction"),
-        target=arrays.get("target"),
-    )
-
-
-def _check(entry: Entry, manifest: Manifest) -> None:
-    """Hold an entry's arrays against the manifest."""
-    if entry.status not in STATUSES or not np.isfinite(entry.distance):
-        raise EntryError(f"its status is {entry.status!r}, its distance {entry.distance}")
-    if not (_SHA256.fullmatch(entry.file_sha256) and _SHA256.fullmatch(entry.pixel_sha256)):
-        raise EntryError("its hashes are no sha256")
-    if min(entry.original_size) < 1 or entry.restart < 0:
-        raise EntryError(f"its image has {entry.original_size} pixels, its restart is {entry.restart}")
-    image = (manifest.side, manifest.side, manifest.channels)
-    expected: dict[str, tuple[Any, type[np.generic], tuple[int, ...]]] = {
-        "w": (entry.w, np.float32, (manifest.w_dim,)),
-        "layer_distances": (entry.layer_distances, np.float32, (DISTANCE_LAYERS,)),
-        "curve": (entry.curve, np.float32, (manifest.steps,)),
-    }
-    if manifest.images:
-        expected["reconstruction"] = (entry.reconstruction, np.uint8, image)
-        expected["target"] = (entry.target, np.uint8, image)
-    elif entry.reconstruction is not None or entry.target is not None:
-        raise EntryError("it has images")
-    for key, (values, kind, shape) in expected.items():
-        if getattr(values, "dtype", None) != kind or values.shape != shape:
-            raise EntryError(f"its {key} is not {np.dtype(kind).name} {list(shape)}")
-    if not np.isfinite(entry.w).all():
-        raise EntryError("its w is not finite")
-    for layer, values in entry.noise.items():
-        square = values.ndim == 2 and 1 <= values.shape[0] == values.shape[1] <= manifest.side
-        if not LAYER_NAME.fullmatch(layer) or not square or values.dtype.name != manifest.noise:
-            raise EntryError(f"its noise {layer!r} is not {manifest.noise} [r, r]")
+VERSION = max(max([field.since, *(before + 1 for before in field.earlier)]) for field in FIELDS)
+"""Version of the fields: that of the schema of HDF5, of the journal's entries and of its manifest."""
 
 
 @dataclass(frozen=True)
 class Failure:
-    """An image without a result: its name, a stable code and the reason in words."""
+    """An image without a result.
+
+    Attributes:
+        name: Of the image, as in `Result`.
+        code: Stable name of the reason.
+        reason: The reason in words.
+    """
 
     name: bytes
     code: str
     reason: str
-
-
-def encode_failure(failure: Failure) -> bytes:
-    """Return a failure's file."""
-    values = {
-        "name_b64": base64.b64encode(failure.name).decode(),
-        "name": printable(failure.name),
-        "code": one_line(failure.code),
-        "reason": one_line(failure.reason),
-    }
-    return json.dumps(values, indent=1).encode() + b"\n"
-
-
-def read_failure(path: Path) -> Failure | None:
-    """Return a failure of the journal; None when it is damaged."""
-    try:
-        values: dict[str, Any] = json.loads(path.read_bytes())
-        name = check_name(base64.b64decode(values["name_b64"], validate=True))
-        if name_key(name) == path.stem:
-            return Failure(name, one_line(str(values["code"])), one_line(str(values["reason"])))
-    except (OSError, ValueError, TypeError, KeyError, RecursionError):
-        pass
-    return None

@@ -8,11 +8,14 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from invert.attribution.attributions import Answer, Attribution
 from invert.attribution.calibration import Calibration
+from invert.attribution.candidate import Candidate
 from invert.attribution.report.page import attribution_report
-from invert.attribution.report.summary import ReportImage, ReportNetwork
 from invert.attribution.settings import CalibrationSettings
 from invert.attribution.verdict import Verdict, decide
+from invert.errors import ImageError
+from invert.images.target import Target
 from tests.attribution.calibration_case import calibration, measurement
 
 Array = npt.NDArray[np.uint8]
@@ -40,10 +43,10 @@ def calibrations(score: str = "lpips", bins: int = 1) -> tuple[Calibration, Cali
     return calibration(own=-8.0, count=count, settings=settings), calibration(own=-3.5, count=count, settings=settings)
 
 
-def networks(count: int = 2, score: str = "lpips", bins: int = 1) -> list[ReportNetwork]:
+def networks(count: int = 2, score: str = "lpips", bins: int = 1) -> list[Candidate]:
     """Return A, or A and B, with their calibrations."""
     return [
-        ReportNetwork(name, Path(f"nets/{name}.safetensors"), digit * 64, one, Path(f"nets/{name}.calibration.json"))
+        Candidate(name, Path(f"nets/{name}.safetensors"), digit * 64, one, Path(f"nets/{name}.calibration.json"))
         for name, digit, one in list(zip("AB", "ab", calibrations(score, bins), strict=True))[:count]
     ]
 
@@ -67,27 +70,30 @@ def drawn(seed: int = 0, channels: int = 3, size: int = 32) -> Array:
 
 def image(
     path: Path | str, found: Verdict | None, *, count: int = 2, seed: int = 0, channels: int = 3, size: int = 32
-) -> ReportImage:
+) -> Attribution:
     """Return an image with reconstructions that are a little off."""
-    target = drawn(seed, channels, size)
-    noise = np.random.RandomState(seed + 1).randn(count, *target.shape)
-    near = [np.clip(target + 8 * (1 + k) * noise[k], 0, 255).astype(np.uint8) for k in range(count)]
-    distances = (
-        [0.0123 + k for k in range(count)] if found is None else [f.measurement.distance for f in found.findings]
-    )
-    return ReportImage(Path(path), f"{seed:064x}", [target] * count, found, near, distances)
+    shape = drawn(seed, channels, size)
+    noise = np.random.RandomState(seed + 1).randn(count, *shape.shape)
+    answers = []
+    for k in range(count):
+        near = np.clip(shape + 8 * (1 + k) * noise[k], 0, 255).astype(np.uint8)
+        finding = None if found is None else found.findings[k]
+        measured = measurement(float(np.log(0.0123 + k))) if finding is None else finding.measurement
+        target = Target(shape, "x", Path(path), f"{seed:064x}", f"{seed:064x}", (size, size), False, (), ())
+        answers.append(Answer("AB"[k], target, near, measured, measured.distance, finding))
+    return Attribution(Path(path), tuple(answers), found)
 
 
-def images(count: int = 2, score: str = "lpips") -> list[ReportImage]:
+def images(count: int = 2, score: str = "lpips") -> list[Attribution]:
     """Return one of each of KINDS and one that could not be read."""
     made = [
         image(f"samples/{name}.png", verdict(distances[:count], score), count=count, seed=seed)
         for seed, (name, distances) in enumerate(KINDS.items())
     ]
-    return [*made, ReportImage(Path("samples/cut.png"), "", (), None, (), (), "the file is cut off")]
+    return [*made, Attribution(Path("samples/cut.png"), error=ImageError("the file is cut off"))]
 
 
-def report(some: Sequence[ReportImage], of: Sequence[ReportNetwork] | None = None, **others: Any) -> bytes:
+def report(some: Sequence[Attribution], of: Sequence[Candidate] | None = None, **others: Any) -> bytes:
     """Return the page."""
     given = {"command": COMMAND, "settings": SETTINGS, "software": SOFTWARE, **others}
     return attribution_report(networks() if of is None else of, some, **given)

@@ -26,7 +26,7 @@ def test_areas_rates_and_counts() -> None:
     count = 1600  # the standard deviation of a TPR at 1 % of them is 0.035
     own = measurements("fresh own", count, -4)
     others = {"real": measurements("fresh real", count, 0), "sibling": measurements("fresh sibling", count, -2)}
-    found = evaluate(made, own, others)
+    found = evaluate(made, {"own": own, **others})
     lpips = {one.name: one for one in found.others if one.score == "lpips"}
     for name, shift in (("real", 4), ("sibling", 2)):
         one = lpips[name]
@@ -58,10 +58,10 @@ def test_a_share_has_its_exact_interval() -> None:
 def test_diverged_images_do_not_count_and_empty_populations_are_refused() -> None:
     made = calibration()
     bad = measurement(-9, key="bad", status="diverged")
-    found = evaluate(made, [*measurements("o", 50, -4), bad], {"real": measurements("r", 50, 0)})
+    found = evaluate(made, {"own": [*measurements("o", 50, -4), bad], "real": measurements("r", 50, 0)})
     assert found.own[0].attributed.total == 50
     with pytest.raises(NoInputError, match="'real' has no usable image"):
-        evaluate(made, measurements("o", 50, -4), {"real": [bad]})
+        evaluate(made, {"own": measurements("o", 50, -4), "real": [bad]})
 
 
 def test_what_gets_no_score_does_not_count_and_each_content_counts_once() -> None:
@@ -72,10 +72,10 @@ def test_what_gets_no_score_does_not_count_and_each_content_counts_once() -> Non
     again = dataclasses.replace(fine[1], name=b"again")
     everything = [*fine, blind, small, again]
     assert usable(made, everything) == fine
-    found = evaluate(made, everything, {"real": measurements("r", 9, 0)})
+    found = evaluate(made, {"own": everything, "real": measurements("r", 9, 0)})
     assert found.left_out == {"own": 3, "real": 0}
     with pytest.raises(NoInputError, match="1 usable image, 2 are needed"):
-        evaluate(made, fine[:1], {"real": measurements("r", 9, 0)})
+        evaluate(made, {"own": fine[:1], "real": measurements("r", 9, 0)})
 
 
 def test_images_of_the_calibration_are_recognised() -> None:
@@ -85,7 +85,7 @@ def test_images_of_the_calibration_are_recognised() -> None:
 
 def test_rules_are_set_on_the_calibration_and_only_two_control_mistakes() -> None:
     made = calibration(own=-2.5)
-    found = evaluate(made, measurements("o", 300, -2.5), {"sibling": measurements("s", 2000, -1)})
+    found = evaluate(made, {"own": measurements("o", 300, -2.5), "sibling": measurements("s", 2000, -1)})
     rules = {one.rule: one for one in found.rules if one.score == "lpips"}
     assert [name for name, one in rules.items() if one.controlled] == ["Neyman-Pearson", "conformal"]
     assert rules["Neyman-Pearson"].threshold == made.threshold("lpips", 0.5)[1].value
@@ -99,7 +99,7 @@ def test_rules_are_set_on_the_calibration_and_only_two_control_mistakes() -> Non
 
 def test_a_rule_that_needs_more_images_says_how_many() -> None:
     made = calibration(count=240, settings=CalibrationSettings(score="lpips", rule="conformal"))
-    found = evaluate(made, measurements("o", 20, -4), {"real": measurements("r", 20, 0)})
+    found = evaluate(made, {"own": measurements("o", 20, -4), "real": measurements("r", 20, 0)})
     rule = found.rules[0]
     assert (rule.rule, rule.threshold, rule.needed, dict(rule.attributed)) == ("Neyman-Pearson", None, 299, {})
     assert "Neyman-Pearson, needs 299 others" in {row[1] for row in tables(found)[3].rows}
@@ -109,7 +109,7 @@ def test_matched_thresholds_promise_only_where_there_are_enough_images() -> None
     made = calibration()
     own = measurements("blurred own", 200, -3)
     others = {"many": measurements("many", 400, 0), "few": measurements("few", 100, 0)}
-    found = evaluate(made, own, others, perturbation="blur:1")
+    found = evaluate(made, {"own": own, **others}, perturbation="blur:1")
     matched = {one.population: one for one in found.matched if one.score == "lpips"}
     assert {name: one.rule for name, one in matched.items()} == {"many": "neyman-pearson", "few": "empirical"}
     negatives = {name: np.sort([one.evidence["lpips"] for one in rows]) for name, rows in others.items()}
@@ -128,7 +128,9 @@ def test_simple_images_that_are_accused_show() -> None:
         rows = [measurement(below - 0.95 + 3 * n / count, complexity=0.1 + 0.8 * n / count) for n in range(count)]
         return [dataclasses.replace(one, evidence={**one.evidence, "pixel_rmse": n}) for n, one in enumerate(rows)]
 
-    found = evaluate(made, measurements("o", 20, -4), {"easy": ramp(90), "flat": [measurement(0, key=k) for k in "ab"]})
+    found = evaluate(
+        made, {"own": measurements("o", 20, -4), "easy": ramp(90), "flat": [measurement(0, key=k) for k in "ab"]}
+    )
     easy, flat = (one for one in found.complexity if one.score == "lpips")
     assert easy.spearman == pytest.approx(1)
     assert [share.count for share in easy.terciles] == [29, 0, 0]
@@ -154,9 +156,11 @@ class _Elements(HTMLParser):
 
 def test_the_page_has_tables_and_figures_and_no_script() -> None:
     made = calibration()
-    clean = evaluate(made, measurements("o", 60, -4), {"<b>real</b>": measurements("r", 60, 0)})
+    clean = evaluate(made, {"own": measurements("o", 60, -4), "<b>real</b>": measurements("r", 60, 0)})
     blurred = evaluate(
-        made, measurements("o2", 60, -3), {"<b>real</b>": measurements("r2", 60, 0)}, perturbation="blur:1"
+        made,
+        {"own": measurements("o2", 60, -3), "<b>real</b>": measurements("r2", 60, 0)},
+        perturbation="blur:1",
     )
     page = evaluation_page(made, "A", [clean, blurred], "invert evaluate <x>").decode()
     parser = _Elements()
@@ -165,6 +169,7 @@ def test_the_page_has_tables_and_figures_and_no_script() -> None:
     assert "b" not in parser.seen
     assert parser.seen.count("table") == 2 * 5 + 2  # five of each, the perturbations side by side, and what was done
     assert "Perturbed: blur:1" in page
+    assert "blur:1: blur with a Gaussian" in page
     assert evaluation_page(made, "A", [clean, blurred], "invert evaluate <x>").decode() == page
     assert draw_roc(clean).light.startswith(b"\x89PNG")
     separation, verdicts, *_ = tables(clean)

@@ -1,6 +1,7 @@
 """The report of attributions: every verdict with its sentences, and nothing that goes in comes out as markup."""
 
 import base64
+import dataclasses
 import io
 import os
 import re
@@ -11,8 +12,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from invert.attribution.candidate import Candidate
 from invert.attribution.report import panels, summary
-from invert.attribution.report.summary import ReportImage, ReportNetwork
 from invert.attribution.verdict import Outcome, rate_sentence, ratio_sentence
 from tests.attribution.attribution_case import (
     COMMAND,
@@ -149,14 +150,14 @@ def test_each_score_has_its_place_once(score: str) -> None:
     figures = [one["alt"] for one in page.all("img") if one.get("class") == "for-light"]
     assert len(figures) == (2 if score == "lpips" else 4)
     assert page.text.count("This score decides.") == 2
-    assert page.text.count("The paper's rule, for comparison.") == (0 if score == "lpips" else 2)
+    assert page.text.count("The LPIPS rule, for comparison.") == (0 if score == "lpips" else 2)
     assert "LPIPS distance 0.0003, below the threshold" in page.text
     assert "LPIPS distance 1.0000, not below the threshold" in page.text
 
 
 def test_images_are_drawn_among_those_of_their_own_complexity() -> None:
     simple, complex_ = (verdict([-8.0], bins=2, complexity=value) for value in (0.1, 0.9))
-    places = images.draw_all_places([calibrations(bins=2)[0]], [simple, None, complex_, simple])
+    places = panels.draw_all_places([calibrations(bins=2)[0]], [simple, None, complex_, simple])
     assert [list(place) for place in places] == [[(0, "lpips")], [], [(0, "lpips")], [(0, "lpips")]]
     assert places[0] == places[3] != places[2]
 
@@ -170,7 +171,7 @@ def test_histograms_are_those_that_the_p_values_count_in(monkeypatch: pytest.Mon
 
     monkeypatch.setattr("invert.report.histograms.draw_places", look)
     found = verdict([-2.9])
-    images.draw_all_places([calibrations()[0]], [found])
+    panels.draw_all_places([calibrations()[0]], [found])
     reading = found.findings[0].lpips
     assert reading is not None
     value = np.exp(reading.score)
@@ -184,19 +185,20 @@ def test_images_of_any_channels(channels: int) -> None:
     one = image("a.png", verdict([-8.0]), count=1, channels=channels)
     page = Reader(report([one], networks(1)))
     check_allowed(page)
-    (given,) = one.targets
+    (answer,) = one.answers
+    given, reconstruction = answer.target.array, answer.reconstruction
     (target,), (made,), (map_,) = (shown(page, alt) for alt in ("The image", "What A makes", "differ"))
     if channels == 4:
         alpha = given[..., 3:] / 255
         np.testing.assert_allclose(target, given[..., :3] * alpha, atol=1)
     else:
         np.testing.assert_array_equal(target, given.squeeze())
-        np.testing.assert_array_equal(made, one.reconstructions[0].squeeze())
-    difference = np.abs(given.astype(int) - one.reconstructions[0])
+        np.testing.assert_array_equal(made, reconstruction.squeeze())
+    difference = np.abs(given.astype(int) - reconstruction)
     if channels == 4:
         difference = np.maximum(difference[..., :3], difference[..., 3:])
-    np.testing.assert_array_equal(map_, np.minimum(255, images.AMPLIFIED * difference).squeeze())
-    assert f"Difference, {images.AMPLIFIED} times" in page.text
+    np.testing.assert_array_equal(map_, np.minimum(255, panels.AMPLIFIED * difference).squeeze())
+    assert f"Difference, {panels.AMPLIFIED} times" in page.text
 
 
 def test_large_images_are_reduced() -> None:
@@ -209,21 +211,18 @@ def test_large_images_are_reduced() -> None:
 
 
 def test_networks_of_different_sizes_are_each_compared_with_what_they_were_given() -> None:
-    large, small = image("a.png", verdict([-8.0, -3.5]), size=64), image("a.png", None)
-    targets = [large.targets[0], small.targets[1]]
-    made = [large.reconstructions[0], small.reconstructions[1]]
-    both = ReportImage(Path("a.png"), "", targets, large.verdict, made, large.distances)
-    page = Reader(report([both], networks(2)))
+    large, small = image("a.png", verdict([-8.0, -3.5]), size=64), image("a.png", verdict([-8.0, -3.5]))
+    answers = (large.answers[0], small.answers[1])
+    page = Reader(report([dataclasses.replace(large, answers=answers)], networks(2)))
     assert [one.shape[0] for one in shown(page, "The image")] == [64, 32]
-    for map_, target, one in zip(shown(page, "differ"), targets, made, strict=True):
-        difference = np.abs(target.astype(int) - one)
-        np.testing.assert_array_equal(map_, np.minimum(255, images.AMPLIFIED * difference).squeeze())
+    for map_, answer in zip(shown(page, "differ"), answers, strict=True):
+        difference = np.abs(answer.target.array.astype(int) - answer.reconstruction)
+        np.testing.assert_array_equal(map_, np.minimum(255, panels.AMPLIFIED * difference).squeeze())
 
 
 def test_no_calibration_no_verdict() -> None:
-    without = [ReportNetwork("A", Path("A.pkl"), "a" * 64, None, None)]
-    one = image("a.png", None, count=1)
-    plain = ReportImage(one.path, "", one.targets, None, one.reconstructions, [0.0123], "below 0.02 (error unknown)")
+    without = [Candidate("A", Path("A.pkl"), "a" * 64)]
+    plain = dataclasses.replace(image("a.png", None, count=1), threshold_rule="below 0.02 (error unknown)")
     page = Reader(report([plain], without))
     check_allowed(page)
     assert "No verdict" in page.text
@@ -271,7 +270,7 @@ def test_a_long_command_is_whole() -> None:
 def test_hostile_names_and_values_change_nothing() -> None:
     found = verdict([-8.0, 0.0])
     plain = Reader(report([image(f"{number}.png", found) for number, _ in enumerate(HOSTILE)]))
-    bad = ReportNetwork(HOSTILE[0], Path(HOSTILE[1]), HOSTILE[2], calibrations()[0], Path(HOSTILE[3]))
+    bad = Candidate(HOSTILE[0], Path(HOSTILE[1]), HOSTILE[2], calibrations()[0], Path(HOSTILE[3]))
     values = {"settings": {f"key{n}": HOSTILE[n % 10] for n in range(5)}, "software": {HOSTILE[1]: HOSTILE[0]}}
     page = Reader(report([image(name, found) for name in HOSTILE], [bad, networks()[1]], **values))
     check_allowed(page)
@@ -285,8 +284,8 @@ def test_same_arguments_same_bytes() -> None:
 
 
 def test_with_many_images_the_rest_is_in_the_table(monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in ("report", "report_summary"):
-        monkeypatch.setattr(f"invert.attribution.{module}.MAX_IMAGES", 15)
+    for module in ("page", "summary"):
+        monkeypatch.setattr(f"invert.attribution.report.{module}.MAX_IMAGES", 15)
     found = verdict([-8.0])
     page = report([image(f"{n}.png", found, count=1) for n in range(40)], networks(1))
     reader = Reader(page)

@@ -107,11 +107,11 @@ def test_the_sentences_name_rate_confidence_and_populations() -> None:
     text = rate_sentence(made, "A")
     assert text.startswith(
         "At most 1 % of images like those of the calibration, real (320), sibling (320), are attributed to A by "
-        "mistake, with 95% confidence. Of images held out of it "
+        "mistake, with 95% confidence. Among images held out of it, "
     )
     assert "of 160 real" in text
     text = ratio_sentence(judge(made, measurement(-8), "A"), made)
-    assert "It is not the probability that A drew it." in text
+    assert "It is not the probability that A made it." in text
     assert "The largest ratio that this calibration can support is 321." in text
     grubbs = calibration(settings=CalibrationSettings(score="lpips", rule="grubbs"))
     assert "has no control of false positives" in rate_sentence(grubbs, "A")

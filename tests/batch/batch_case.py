@@ -15,7 +15,7 @@ from invert.hdf5.verification import verify
 from invert.store.journal import Journal, begin_journal
 from invert.store.locks import lock_output
 from invert.store.manifest import Manifest
-from invert.store.result import Entry, Failure
+from invert.store.result import Failure, Result
 
 SIDE, W_DIM, STEPS = 8, 8, 3
 LAYERS = {"b4.conv1": 4, "b8.conv0": 8}
@@ -48,12 +48,12 @@ def make_manifest(
     return Manifest(record, {"batch": 2, "threads": 1, "seed": 0, **(run or {})}, network, noise, images)
 
 
-def make_entry(manifest: Manifest, name: bytes, *, layers: Mapping[str, int] = LAYERS, **changes: Any) -> Entry:
+def make_entry(manifest: Manifest, name: bytes, *, layers: Mapping[str, int] = LAYERS, **changes: Any) -> Result:
     """Return a finished image whose numbers follow from its name."""
     random = np.random.default_rng(list(name))
     image = (manifest.side, manifest.side, manifest.channels)
     sha256 = hashlib.sha256(name)
-    entry = Entry(
+    entry = Result(
         name=name,
         distance=float(random.random()),
         status="ok",
@@ -62,7 +62,7 @@ def make_entry(manifest: Manifest, name: bytes, *, layers: Mapping[str, int] = L
         pixel_sha256=hashlib.sha256(sha256.digest()).hexdigest(),
         original_size=(int(random.integers(1, 99)), 7),
         warnings=("it is grey: repeated into three channels",) if sha256.digest()[0] % 2 else (),
-        w=random.standard_normal(manifest.w_dim).astype(np.float32),
+        w=random.standard_normal((1, manifest.sizes["w_dim"])).astype(np.float32),
         layer_distances=random.random(5).astype(np.float32),
         curve=random.random(manifest.steps).astype(np.float32),
         noise={layer: random.standard_normal((side, side)).astype(np.float32) for layer, side in layers.items()},
@@ -72,14 +72,14 @@ def make_entry(manifest: Manifest, name: bytes, *, layers: Mapping[str, int] = L
     return replace(entry, **changes)
 
 
-def make_entries(manifest: Manifest, count: int = 7) -> list[Entry]:
+def make_entries(manifest: Manifest, count: int = 7) -> list[Result]:
     """Return finished images in some folders, in the order of the rows."""
     names = sorted((b"%s/%02d.png" % (b"ab"[i % 2 : i % 2 + 1], i) for i in range(count)), key=lambda n: n.split(b"/"))
     return [make_entry(manifest, name) for name in names]
 
 
 def write_batch(
-    out: Path, manifest: Manifest, entries: Iterable[Entry], failures: Iterable[Failure] = FAILURES
+    out: Path, manifest: Manifest, entries: Iterable[Result], failures: Iterable[Failure] = FAILURES
 ) -> PackResult:
     """Go the whole way from finished images to the file."""
     with lock_output(out) as lock:
@@ -87,7 +87,7 @@ def write_batch(
         return pack(lock)
 
 
-def fill(journal: Journal, entries: Iterable[Entry], failures: Iterable[Failure] = ()) -> None:
+def fill(journal: Journal, entries: Iterable[Result], failures: Iterable[Failure] = ()) -> None:
     """Save images, note failures and that this was all."""
     count = 0
     for entry in entries:
@@ -106,7 +106,7 @@ def check(path: Path) -> int:
         return len(latents)
 
 
-def assert_same_entry(found: Entry, expected: Entry, manifest: Manifest) -> None:
+def assert_same_entry(found: Result, expected: Result, manifest: Manifest) -> None:
     """Hold what came back against what went in, to the bit, as far as the manifest keeps it."""
     for key in ("name", "distance", "status", "restart", "file_sha256", "pixel_sha256", "original_size", "warnings"):
         assert getattr(found, key) == getattr(expected, key), key

@@ -39,12 +39,14 @@ def replace(file: h5py.File, name: str, make: Callable[[h5py.Group, str], Any]) 
 
 def external_storage(file: h5py.File) -> None:
     secret = os.fspath(Path(file.filename).with_name("secret"))
-    replace(file, "w", lambda f, n: f.create_dataset(n, (ROWS, 8), "<f4", external=[(secret, 0, h5py.h5f.UNLIMITED)]))
+    replace(
+        file, "w", lambda f, n: f.create_dataset(n, (ROWS, 1, 8), "<f4", external=[(secret, 0, h5py.h5f.UNLIMITED)])
+    )
 
 
 def virtual(file: h5py.File) -> None:
-    layout = h5py.VirtualLayout((ROWS, 8), "<f4")
-    layout[:] = h5py.VirtualSource(Path(file.filename).with_name("other.h5"), "w", (ROWS, 8))
+    layout = h5py.VirtualLayout((ROWS, 1, 8), "<f4")
+    layout[:] = h5py.VirtualSource(Path(file.filename).with_name("other.h5"), "w", (ROWS, 1, 8))
     replace(file, "w", lambda f, n: f.create_virtual_dataset(n, layout))
 
 
@@ -80,7 +82,7 @@ def many_rows(file: h5py.File) -> None:
 
 
 def rows_that_are_not_there(file: h5py.File) -> None:
-    replace(file, "w", lambda f, n: f.create_dataset(n, (ROWS, 8), "<f4", chunks=(1, 8)))
+    replace(file, "w", lambda f, n: f.create_dataset(n, (ROWS, 1, 8), "<f4", chunks=(1, 1, 8)))
 
 
 def all_columns_of_ten_million_rows(file: h5py.File) -> None:
@@ -93,7 +95,9 @@ def all_columns_of_ten_million_rows(file: h5py.File) -> None:
 
 
 def huge_chunk(file: h5py.File) -> None:
-    replace(file, "w", lambda f, n: f.create_dataset(n, (ROWS, 8), "<f4", chunks=(1 << 25, 8), maxshape=(None, 8)))
+    replace(
+        file, "w", lambda f, n: f.create_dataset(n, (ROWS, 1, 8), "<f4", chunks=(1 << 25, 1, 8), maxshape=(None, 1, 8))
+    )
 
 
 def bomb(times: int) -> bytes:
@@ -106,21 +110,21 @@ def bomb(times: int) -> bytes:
 def bomb_in_a_chunk(file: h5py.File) -> None:
     """A chunk of 224 bytes whose stream unpacks to a gigabyte."""
     del file["w"]
-    dataset = file.create_dataset("w", (ROWS, 8), "<f4", chunks=(ROWS, 8), compression="gzip", shuffle=True)
-    dataset.id.write_direct_chunk((0, 0), bomb(64))
+    dataset = file.create_dataset("w", (ROWS, 1, 8), "<f4", chunks=(ROWS, 1, 8), compression="gzip", shuffle=True)
+    dataset.id.write_direct_chunk((0, 0, 0), bomb(64))
 
 
 def bomb_in_a_bomb(file: h5py.File) -> None:
     """Two kilobytes that deflate, applied three times, makes a gigabyte of."""
     data = zlib.compress(zlib.compress(bomb(64), 9), 9)
     plan = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
-    plan.set_chunk((ROWS, 8))
+    plan.set_chunk((ROWS, 1, 8))
     for _ in range(3):
         plan.set_deflate(9)
     del file["w"]
-    space = h5py.h5s.create_simple((ROWS, 8))
+    space = h5py.h5s.create_simple((ROWS, 1, 8))
     dataset = h5py.h5d.create(file.id, b"w", h5py.h5t.IEEE_F32LE, space, plan)
-    dataset.write_direct_chunk((0, 0), data)
+    dataset.write_direct_chunk((0, 0, 0), data)
 
 
 def other_filter(file: h5py.File) -> None:
@@ -130,7 +134,7 @@ def other_filter(file: h5py.File) -> None:
 
 def lzf(file: h5py.File) -> None:
     values = file["w"][:]
-    replace(file, "w", lambda f, n: f.create_dataset(n, data=values, chunks=(ROWS, 8), compression="lzf"))
+    replace(file, "w", lambda f, n: f.create_dataset(n, data=values, chunks=(ROWS, 1, 8), compression="lzf"))
 
 
 def of_type(name: str, dtype: Any) -> Callable[[h5py.File], None]:
@@ -217,6 +221,8 @@ HOSTILE: dict[str, Callable[[h5py.File], Any]] = {
     "empty": empty_column,
     "overlapping-names": overlapping_names,
     "endless-names": endless_names,
+    "w-of-version-1": lambda file: replace(file, "w", lambda f, n: f.create_dataset(n, (ROWS, 8), "<f4")),
+    "later-version": attribute("schema_version", np.int64(99)),
     "no-w": without("w"),
     "no-name": without("name"),
     "no-failures": without("failures"),
@@ -286,8 +292,13 @@ def failures_of_a_gigabyte(file: h5py.File) -> None:
 
 def wide_chunk(file: h5py.File) -> None:
     """One chunk for sixteen thousand rows, of which seven are there."""
-    options: dict[str, Any] = {"chunks": (1 << 14, 8), "maxshape": (None, 8), "compression": "gzip", "shuffle": True}
-    replace(file, "w", lambda f, n: f.create_dataset(n, data=np.ones((ROWS, 8), "<f4"), **options))
+    options: dict[str, Any] = {
+        "chunks": (1 << 14, 1, 8),
+        "maxshape": (None, 1, 8),
+        "compression": "gzip",
+        "shuffle": True,
+    }
+    replace(file, "w", lambda f, n: f.create_dataset(n, data=np.ones((ROWS, 1, 8), "<f4"), **options))
 
 
 @pytest.mark.parametrize(
@@ -349,8 +360,8 @@ FLIPPING_CHILD = """
 import random, resource, sys
 from pathlib import Path
 import numpy as np
-from invert.batch.reading import Latents, LatentsError
-from invert.batch.verification import verify
+from invert.hdf5.reading import Latents, LatentsError
+from invert.hdf5.verification import verify
 from invert.errors import NumericError
 
 resource.setrlimit(resource.RLIMIT_AS, (3 << 30, 3 << 30))
@@ -408,8 +419,8 @@ def test_many_flipped_bits(good: Path, tmp_path: Path) -> None:
 
 LIMITED_CHILD = """
 import re, resource, sys
-from invert.batch.reading import Latents, LatentsError
-from invert.batch.verification import verify
+from invert.hdf5.reading import Latents, LatentsError
+from invert.hdf5.verification import verify
 from tests.batch.batch_case import check
 def peak():  # not ru_maxrss: that starts at the peak of the process that forked
     return int(re.search(r"VmHWM:\\s+(\\d+)", open("/proc/self/status").read())[1])

@@ -7,6 +7,7 @@ import pytest
 
 from invert.projection.config import method_digest
 from invert.store.manifest import Manifest, ManifestVersionError
+from invert.store.result import VERSION
 from tests.batch.batch_case import make_manifest
 
 
@@ -19,7 +20,7 @@ def test_round_trip(noise: str) -> None:
     manifest = make_manifest(noise=noise, images=noise == "none", channels=1)
     assert Manifest.from_bytes(manifest.to_bytes()) == manifest
     assert manifest.digest == method_digest(manifest.method)
-    assert (manifest.steps, manifest.side, manifest.channels, manifest.w_dim) == (3, 8, 1, 8)
+    assert (manifest.steps, manifest.side, manifest.channels, manifest.sizes["w_dim"]) == (3, 8, 1, 8)
 
 
 def test_differing_keys_are_named_with_both_values() -> None:
@@ -39,7 +40,11 @@ def test_same_settings_differ_in_nothing() -> None:
     assert before.changes_to(make_manifest(size=(1, 2))) == []
 
 
-@pytest.mark.parametrize("version", [0, 2, "1", None])
+def test_version_1_is_read() -> None:
+    assert Manifest.from_bytes(changed(version=1)) == make_manifest()
+
+
+@pytest.mark.parametrize("version", [0, VERSION + 1, "1", None, True])
 def test_another_version_is_told_apart_from_damage(version: Any) -> None:
     with pytest.raises(ManifestVersionError, match="version"):
         Manifest.from_bytes(changed(version=version))

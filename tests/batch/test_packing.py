@@ -21,7 +21,7 @@ from invert.hdf5.pack import pack
 from invert.store.journal import begin_journal
 from invert.store.locks import lock_output
 from invert.store.manifest import Manifest
-from invert.store.result import Entry
+from invert.store.result import Result
 from tests.batch.batch_case import FAILURES, LAYERS, check, make_entries, make_entry, make_manifest, only, write_batch
 from tests.batch.journal_child import main
 
@@ -33,7 +33,7 @@ def out(tmp_path: Path) -> Path:
     return tmp_path / "latents.h5"
 
 
-def packed(out: Path, manifest: Manifest, entries: list[Entry], failures: Any = FAILURES) -> Path:
+def packed(out: Path, manifest: Manifest, entries: list[Result], failures: Any = FAILURES) -> Path:
     write_batch(out, manifest, entries, failures)
     return out
 
@@ -116,7 +116,7 @@ def test_plain_h5py_finds_the_documented_columns(out: Path) -> None:
         types = {}
         file.visititems(lambda name, item: types.update({name: item} if isinstance(item, h5py.Dataset) else {}))
         assert {name: (item.dtype.str, item.shape[1:]) for name, item in types.items() if item.dtype.kind != "O"} == {
-            "w": ("<f4", (8,)),
+            "w": ("<f4", (1, 8)),
             "distance": ("<f8", ()),
             "layer_distances": ("<f4", (5,)),
             "curve": ("<f4", (3,)),
@@ -160,7 +160,7 @@ def test_attributes_say_what_it_is(out: Path) -> None:
     manifest = make_manifest()
     with h5py.File(packed(out, manifest, []), "r") as file:
         found = {key: value.decode() if isinstance(value, bytes) else value for key, value in file.attrs.items()}
-    assert (found["schema"], found["schema_version"], found["noise"]) == ("invert latents", 1, "float32")
+    assert (found["schema"], found["schema_version"], found["noise"]) == ("invert latents", 2, "float32")
     assert json.loads(found["method"]) == manifest.method
     assert json.loads(found["run"]) == manifest.run
     assert json.loads(found["network"]) == manifest.network
@@ -283,7 +283,7 @@ def test_too_little_space_is_said_before_anything_is_written(out: Path, monkeypa
 def test_process_that_packs_ends_with_the_one_that_started_it(out: Path) -> None:
     with lock_output(out) as lock:
         begin_journal(lock, make_manifest())
-        command = [sys.executable, "-m", "invert.hdf5.packing", out]
+        command = [sys.executable, "-m", "invert.hdf5.pack", out]
         child = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, cwd=CHECKOUT, timeout=60)
     assert child.returncode == 1
 

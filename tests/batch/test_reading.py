@@ -1,12 +1,14 @@
 """What was packed comes back, whole or in pieces."""
 
 import json
+import os
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from invert.errors import ExitCode
+from invert.errors import ExitCode, UsageError
 from invert.hdf5.reading import Latents, LatentsError, open_latents
 from tests.batch.batch_case import FAILURES, assert_same_entry, make_entries, make_manifest, write_batch
 
@@ -30,19 +32,66 @@ def test_rows_are_what_was_saved(tmp_path: Path, noise: str, images: bool) -> No
     with open_latents(tmp_path / "x.h5") as latents:
         assert latents.manifest == manifest
         assert len(latents) == len(entries)
-        for found, expected in zip(latents.rows(), entries, strict=True):
+        for found, expected in zip(latents, entries, strict=True):
             assert_same_entry(found, expected, manifest)
 
 
 def test_any_row_and_any_range(path: Path) -> None:
     with Latents(path) as latents:
-        assert_same_entry(latents.row(5), ENTRIES[5], MANIFEST)
-        assert [entry.name for entry in latents.rows(2, 4)] == [entry.name for entry in ENTRIES[2:4]]
-        assert [entry.name for entry in latents.rows(5, 100)] == [entry.name for entry in ENTRIES[5:]]
-        assert list(latents.rows(3, 3)) == []
-        for number in (-1, len(ENTRIES)):
+        assert_same_entry(latents[5], ENTRIES[5], MANIFEST)
+        assert_same_entry(latents[-2], ENTRIES[5], MANIFEST)
+        for piece in (slice(2, 4), slice(5, 100), slice(3, 3), slice(None, None, -2), slice(5, 1, -1), slice(-3, None)):
+            rows = latents[piece]
+            assert [result.name for result in rows] == rows.names == [entry.name for entry in ENTRIES[piece]]
+            assert len(rows) == len(ENTRIES[piece])
+            np.testing.assert_array_equal(rows.column("distance"), [entry.distance for entry in ENTRIES[piece]])
+        assert_same_entry(latents[2:6][1:][0], ENTRIES[3], MANIFEST)
+        assert latents[1:].column("w", 2, 4).shape == (2, 1, 8)
+        for number in (-len(ENTRIES) - 1, len(ENTRIES)):
             with pytest.raises(IndexError):
-                latents.row(number)
+                latents[number]
+
+
+def test_without_a_with(path: Path) -> None:
+    """The file is open until it is closed, or nobody has it any more."""
+    rows = open_latents(path)[2:]
+    assert rows[0].name == ENTRIES[2].name
+    descriptors = len(os.listdir("/proc/self/fd"))
+    del rows
+    assert len(os.listdir("/proc/self/fd")) == descriptors - 1
+
+
+def test_arrays(path: Path) -> None:
+    with open_latents(path) as latents:
+        arrays = latents.to_numpy()
+        assert set(arrays) == {"name", *latents.structure.columns}
+        assert arrays["w"].shape == (7, 1, 8)
+        np.testing.assert_array_equal(arrays["w"], [entry.w for entry in ENTRIES])
+        np.testing.assert_array_equal(arrays["target"], [entry.target for entry in ENTRIES])
+        assert arrays["status"].tolist() == ["ok"] * 7
+        assert arrays["sha256"].tolist() == [entry.file_sha256 for entry in ENTRIES]
+        assert arrays["name"].tolist() == [entry.name.decode() for entry in ENTRIES]
+        some = latents[1:3].to_numpy(["w", "restart"])
+        assert list(some) == ["w", "restart"]
+        np.testing.assert_array_equal(some["restart"], [entry.restart for entry in ENTRIES[1:3]])
+        with pytest.raises(KeyError):
+            latents.to_numpy(["z"])
+
+
+def test_a_table_of_pandas(path: Path) -> None:
+    with open_latents(path) as latents:
+        frame = latents[1:4].to_pandas()
+    assert list(frame.index) == [1, 2, 3]
+    assert list(frame.columns)[:4] == ["index", "name", "distance", "status"]
+    assert list(frame.distance) == [entry.distance for entry in ENTRIES[1:4]]
+    assert list(zip(frame.width, frame.height, strict=True)) == [entry.original_size for entry in ENTRIES[1:4]]
+    np.testing.assert_allclose(frame.layer5, [entry.layer_distances[4] for entry in ENTRIES[1:4]])
+
+
+def test_no_pandas(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "pandas", None)
+    with open_latents(path) as latents, pytest.raises(UsageError, match=r"pip install 'invert\[pandas\]'"):
+        latents.to_pandas()
 
 
 def test_columns(path: Path) -> None:
@@ -86,15 +135,13 @@ def test_large_images_are_read_with_a_limit_and_are_the_same(tmp_path: Path) -> 
     entries = [make_entry(manifest, b"a"), make_entry(manifest, b"b", target=flat)]
     write_batch(tmp_path / "x.h5", manifest, entries)
     with Latents(tmp_path / "x.h5") as latents:
-        for found, expected in zip(latents.rows(), entries, strict=True):
+        for found, expected in zip(latents, entries, strict=True):
             assert_same_entry(found, expected, manifest)
 
 
 @pytest.mark.parametrize("name", ["missing.h5", "folder", "pipe", "text", "empty", "/dev/zero", "/dev/null", "n" * 300])
 @pytest.mark.timeout(20)
 def test_what_holds_no_latents(tmp_path: Path, name: str) -> None:
-    import os
-
     (tmp_path / "folder").mkdir()
     os.mkfifo(tmp_path / "pipe")
     (tmp_path / "text").write_text("no latents here")

@@ -39,7 +39,7 @@ def pack_alone(out: Path) -> tuple[float, int]:
     """Return the seconds, and the kB at most, of the process that packs."""
     start = time.perf_counter()
     child = subprocess.Popen(
-        [sys.executable, "-m", "invert.hdf5.packing", out], stdin=subprocess.PIPE, stdout=subprocess.DEVNULL
+        [sys.executable, "-m", "invert.hdf5.pack", out], stdin=subprocess.PIPE, stdout=subprocess.DEVNULL
     )
     _, status, usage = os.wait4(child.pid, 0)
     child.returncode = os.waitstatus_to_exitcode(status)

@@ -64,7 +64,7 @@ def test_a_calibration_says_what_it_is(case: Path) -> None:
     calibration = read_calibration(path)
     for score in ("lpips", "evidence"):
         (row,) = record["thresholds"][score]
-        assert row["below"] == calibration.bin_threshold(score, 0)[1].value
+        assert row["threshold"] == calibration.bin_threshold(score, 0)[1].value
         assert row["negatives"] == 10
     assert not (case / "net.calibration.json.work").exists()
 
@@ -102,7 +102,7 @@ def test_calibrations_stopped_and_taken_up_are_the_same(invert: Invert, case: Pa
     assert invert(*arguments, "--quiet").code == 2
 
 
-def test_an_earlier_calibration_is_taken_over(invert: Invert, case: Path, tmp_path: Path) -> None:
+def test_an_earlier_calibration_is_reused(invert: Invert, case: Path, tmp_path: Path) -> None:
     folder = tmp_path / "real"
     shutil.copytree(case / "real", folder)
     (folder / "000.png").rename(folder / "renamed.png")
@@ -110,7 +110,7 @@ def test_an_earlier_calibration_is_taken_over(invert: Invert, case: Path, tmp_pa
     earlier = case / "net.calibration.json"
     same = invert(*base, "--real", folder, "-o", tmp_path / "same.json", "--from", earlier)
     assert same.code == 0
-    assert "20 of 20 measurements of real are taken over" in same.err
+    assert "20 of 20 measurements of real are reused" in same.err
     assert (tmp_path / "same.json").read_bytes() == earlier.read_bytes()
     # More images cost themselves alone, and come to what all of them give without the earlier ones.
     write_images(folder / "more", 4, seed=9)
@@ -146,7 +146,7 @@ def test_verdicts_in_words(attribute: Invert, invert: Invert, case: Path, tmp_pa
     result = attribute("--network", case / "net.pkl", own, case / "real" / "000.png")
     assert result.code == 0, result.err
     lines = result.out.splitlines()
-    columns = ["verdict", "distance", "LPIPS", "rule", "evidence", "below", "p0", "p1", "ratio", "image"]
+    columns = ["verdict", "distance", "LPIPS", "rule", "score", "threshold", "p0", "p1", "ratio", "image"]
     assert lines[0].split() == columns
     assert sum("seed000" in line for line in lines) == 4
     assert any(
@@ -218,7 +218,7 @@ def test_swapped_damaged_and_later_calibrations(attribute: Invert, case: Path, t
         ("cut", content[: len(content) // 2], "is damaged"),
         ("empty", b"", "is damaged"),
         ("changed", content.replace(b'"rate": 0.3', b'"rate": 0.4'), "was changed after it was written"),
-        ("later", content.replace(b'"version": 1,', b'"version": 2,', 1), "is in version 2 of its format"),
+        ("later", content.replace(b'"version": 2,', b'"version": 3,', 1), "is in version 3 of its format"),
         ("foreign", b"{}", "is no calibration"),
         ("list", b"[1]", "is no calibration"),
     ):

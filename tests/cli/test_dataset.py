@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from invert.datasets import writer as dataset_writer
-from invert.datasets.images import open_images
+from invert.datasets.training_images import open_images
 from tests.cli.conftest import Invert
 from tests.image_factory import encode, exif, image, png_bomb
 

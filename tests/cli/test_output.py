@@ -6,7 +6,7 @@ import json
 import pytest
 
 from invert.cli.output import Output
-from invert.cli.progress import Progress
+from invert.cli.progress import ProjectionProgress
 from invert.cli.text import message
 
 
@@ -65,28 +65,47 @@ def test_bar_on_a_terminal(monkeypatch: pytest.MonkeyPatch, columns: str) -> Non
 
 
 def test_sparse_lines_elsewhere(capsys: pytest.CaptureFixture[str]) -> None:
-    progress = Progress(images=3, batch=2, steps=50, quiet=False)
+    progress = ProjectionProgress(images=3, batch=2, steps=50, quiet=False)
     for group in (0, 1):
         for _ in range(50):
             progress.step(group, [0.5])
     progress.close()
     lines = capsys.readouterr().err.splitlines()
     assert len(lines) == 10
-    assert lines[0] == "invert: progress: images 1-2 of 3, step 10 of 100, distance 0.5000"
+    assert lines[0] == "invert: progress: images 1-2 of 3, step 10 of 100, distance 0.5000, 0 min left"
     assert lines[-1] == "invert: progress: image 3 of 3, step 100 of 100, distance 0.5000"
+
+
+def test_lines_have_the_time_left(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 0.0
+    monkeypatch.setattr("time.monotonic", lambda: now)
+    with Output() as output:
+        images = output.image_progress(4)
+        batch = output.batch_progress(3)
+        batch.image(0.5, is_new=False)  # of a run before this one: it says nothing about the speed
+        now = 120.0
+        images.step()
+        batch.image(0.25, is_new=True)
+        now = 240.0
+        batch.image(None, is_new=True)
+    assert capsys.readouterr().err.splitlines() == [
+        "invert: progress: image 1 of 4, 6 min left",
+        "invert: progress: 2 of 3 images, 30 images/h, 2 min left, mean distance 0.3750",
+        "invert: progress: 3 of 3 images, 30 images/h, 0 min left, mean distance 0.3750, 1 failed",
+    ]
 
 
 def test_quiet_shows_no_progress(monkeypatch: pytest.MonkeyPatch) -> None:
     terminal = Terminal()
     monkeypatch.setattr("sys.stderr", terminal)
-    progress = Progress(images=1, batch=1, steps=1, quiet=True)
+    progress = ProjectionProgress(images=1, batch=1, steps=1, quiet=True)
     progress.step(0, [0.5])
     progress.close()
     assert terminal.getvalue() == ""
 
 
 def test_total_follows_the_images_left(capsys: pytest.CaptureFixture[str]) -> None:
-    progress = Progress(images=40, batch=8, steps=10, quiet=False)
+    progress = ProjectionProgress(images=40, batch=8, steps=10, quiet=False)
     progress.expect(1)
     for _ in range(10):
         progress.step(0, [0.5])

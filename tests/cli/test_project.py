@@ -54,14 +54,14 @@ def test_files_and_folders(project: Invert, image: Callable[..., Path], out: Pat
     result = project(one, other.parent.parent)
     assert result.code == 0, result.err
     assert result.err == ""
-    assert visible(out) == ["one.npz", "one.png", "other.npz", "other.png", "results.json"]
+    assert visible(out) == ["one.npz", "one.png", "other.npz", "other.png", "results.jsonl"]
     lines = result.out.splitlines()
     assert "2 of 2 images done, 0 of them before; 0 failed" in lines
     stored = read_projection(out / "one.npz")
     assert f"{stored.distance:.4f}  {one} -> {out / 'one.png'}" in lines
     assert stored.w.shape == (1, 24)
     assert sorted(len(values) for values in stored.noise.values()) == [4, 8, 8, 16, 16, 32, 32]
-    assert stored.step_loss.shape == (5,)
+    assert stored.curve.shape == (5,)
     assert np.isclose(stored.distance, stored.layer_distances.sum(), rtol=1e-5)
     both = pixels(out / "one.png")
     assert both.shape == (32, 64, 3)
@@ -79,7 +79,7 @@ def test_json_lines(project: Invert, image: Callable[..., Path], out: Path) -> N
     assert summary["code"] == "done"
     assert (summary["images"], summary["projected"], summary["reused"], summary["failed"]) == (2, 2, 0, 0)
     assert summary["distance"]["median"] == pytest.approx(np.median(distances))
-    assert json.loads(Path(summary["results"]).read_text())["images"][1]["distance"] == distances[1]
+    assert json.loads(Path(summary["results"]).read_text().splitlines()[2])["distance"] == distances[1]
 
 
 def test_the_same_command_skips_what_is_finished(project: Invert, image: Callable[..., Path], out: Path) -> None:
@@ -113,7 +113,7 @@ def test_overwrite_starts_afresh(project: Invert, image: Callable[..., Path], ou
     (out / "notes.txt").write_text("mine")
     result = project(two, "--noise", "fixed", "--overwrite")
     assert result.code == 0, result.err
-    assert visible(out) == ["notes.txt", "results.json", "two.npz", "two.png"]
+    assert visible(out) == ["notes.txt", "results.jsonl", "two.npz", "two.png"]
 
 
 def test_clashing_names(project: Invert, image: Callable[..., Path], out: Path) -> None:
@@ -122,7 +122,7 @@ def test_clashing_names(project: Invert, image: Callable[..., Path], out: Path) 
     names = [path.stem for path in sorted(out.glob("*.npz"))]
     assert len(names) == 2
     assert "same" in names
-    assert {read_projection(out / f"{name}.npz").source for name in names} == {"same.png"}
+    assert {read_projection(out / f"{name}.npz").name for name in names} == {b"same.png"}
     result = project(second, first, "--json")
     assert [record["code"] for record in result.records()] == ["finished-before", "finished-before", "done"]
 
@@ -132,7 +132,7 @@ def test_the_same_image_twice_is_done_once(project: Invert, image: Callable[...,
     result = project(first, second, "--json")
     assert sorted(record["code"] for record in result.records()) == ["done", "duplicate", "projected"]
     assert (result.records()[-1]["images"], result.records()[-1]["reused"]) == (2, 1)
-    assert visible(out) == ["results.json", "same.npz", "same.png"]
+    assert visible(out) == ["results.jsonl", "same.npz", "same.png"]
 
 
 def test_results_are_no_input(project: Invert, image: Callable[..., Path]) -> None:
@@ -159,9 +159,13 @@ def test_bad_images_are_skipped_and_told(project: Invert, image: Callable[..., P
     lines = result.err.splitlines()
     assert len(lines) == 3
     assert all(line.startswith("invert: error: image '") for line in lines)
-    failures = json.loads((out / "results.json").read_text())["failures"]
-    assert {failure["code"] for failure in failures} == {"image-truncated", "image-empty", "image-missing"}
-    assert visible(out) == ["good.npz", "good.png", "results.json"]
+    listed = map(json.loads, (out / "results.jsonl").read_text().splitlines())
+    assert {line["code"] for line in listed if line.get("type") == "failure"} == {
+        "image-truncated",
+        "image-empty",
+        "image-missing",
+    }
+    assert visible(out) == ["good.npz", "good.png", "results.jsonl"]
 
 
 def test_nothing_usable(project: Invert, image: Callable[..., Path], tmp_path: Path) -> None:
@@ -322,7 +326,7 @@ def test_diverging_network(
     result = invert("project", image(), "--network", path, "--out", tmp_path / "out", *QUICK, "--json")
     assert result.code == 8, result.err
     assert result.records()[-1]["diverged"] == 1
-    assert "nan" not in (tmp_path / "out" / "results.json").read_text().lower()
+    assert "nan" not in (tmp_path / "out" / "results.jsonl").read_text().lower()
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])

@@ -14,6 +14,7 @@ from generator.files.invert_format import save_network
 from generator.files.reading import LoadedNetwork, load
 from tests.cli.conftest import Invert
 from tests.golden_data import load_networks
+from tests.sheets.conftest import loaded as loaded  # a fixture
 from tests.sheets.sheet_case import write_h5, write_npz
 from tests.sheets.test_layout import places
 

@@ -85,7 +85,7 @@ def test_project_a_image(invert: Invert, converted: Path, image: Callable[..., P
     assert stored.w.shape == (1, 24)
     assert sorted(len(values) for values in stored.noise.values()) == [4, 4, 8, 8, 16, 16, 32, 32]
     assert set(stored.noise) >= {"b4.input", "b4.conv1", "b8.conv0"}
-    assert np.isfinite(stored.step_loss).all()
+    assert np.isfinite(stored.curve).all()
     assert (stored.distance, stored.w.tobytes()) == (other.distance, other.w.tobytes())
 
 

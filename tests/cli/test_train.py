@@ -139,7 +139,7 @@ def test_what_the_log_says(finished: Path) -> None:
 def test_logged_losses_are_the_trainers(train: Invert, run: Path, images: Path) -> None:
     """The first tick's means, with the penalty R1 as it enters the loss: times gamma / 2."""
     from generator.training.config import TrainConfig
-    from invert.datasets.images import open_images
+    from invert.datasets.training_images import open_images
 
     assert train("--kimg", 0.04, "--gamma", 3).code == 0
     settings = json.loads((run / "settings.json").read_text())["settings"]
@@ -175,7 +175,7 @@ def test_a_finished_run_grows(train: Invert, run: Path, finished: Path, tmp_path
     assert {name for name in before if again[name] != before[name]} <= {"log.jsonl"}
     grown = train("--kimg", 0.15)
     assert grown.code == 0
-    assert "invert: note: going on after 104 images" in grown.err
+    assert "invert: note: resuming after 104 images" in grown.err
     assert train("--kimg", 0.15, "--out", tmp_path / "at once").code == 0
     assert_same_end(run, tmp_path / "at once")
     assert newest_state(run).name == "state-000000000152.safetensors"
@@ -200,7 +200,7 @@ def test_damaged_states(train: Invert, run: Path, finished: Path, damage: str) -
     assert len(complaints) == (2 if damage == "all" else 1)
     assert str(newest) in complaints[0]
     assert "damaged" in complaints[0]
-    assert ("going on after 80 images" in result.err) is (damage != "all")
+    assert ("resuming after 80 images" in result.err) is (damage != "all")
     assert_same_end(run, finished)
 
 
@@ -263,7 +263,7 @@ def test_overwrite_begins_again(train: Invert, run: Path, finished: Path) -> Non
 def test_resume_insists_on_a_run(train: Invert, run: Path) -> None:
     result = train("--resume")
     assert result.code == 2
-    assert f"'{run}': there is no run to go on with" in one_error(result)
+    assert f"'{run}': there is no run to resume" in one_error(result)
     assert not run.exists() or visible(run) == []
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.cli.conftest import Invert
+from tests.training.test_report import blank_figures as blank_figures  # a fixture
 from tests.training.test_report import (
     record,
     snapshot,

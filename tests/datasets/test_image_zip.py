@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from invert.datasets import zip_directory
+from invert.datasets import image_zip
 from invert.datasets.image_zip import ImageZip
 from invert.errors import ImageError, NoInputError
 
@@ -185,7 +185,7 @@ def test_the_numbers_of_members_and_bytes_are_bounded(tmp_path: Path, monkeypatc
     end64 += b"PK\6\7" + struct.pack("<IQI", 0, 0, 1)
     end = b"PK\5\6" + struct.pack("<HHHHIIH", 0, 0, 0xFFFF, 0xFFFF, 0xFFFFFFFF, 0xFFFFFFFF, 0)
     assert code(tmp_path, end64 + end) == "zip-too-many"
-    monkeypatch.setattr(zip_directory, "MAX_TOTAL_BYTES", 5)
+    monkeypatch.setattr(image_zip, "MAX_TOTAL_BYTES", 5)
     assert code(tmp_path, forge({"data": b"abc"}, {"name": b"b.png", "data": b"abc"})) == "zip-too-large"
 
 

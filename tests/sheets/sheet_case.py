@@ -10,6 +10,7 @@ from generator.files.reading import LoadedNetwork
 from invert.images.target import Target
 from invert.projection.projector import Projection
 from invert.store.npz import encode_arrays
+from invert.store.result import Result
 from tests.batch.batch_case import make_entries, make_manifest, write_batch
 
 
@@ -19,7 +20,9 @@ def write_npz(path: Path, w: Any, network_sha256: str = "0" * 64) -> Path:
     target = Target(image, "a", Path("a.png"), "1" * 64, "2" * 64, (32, 32), False, (), ())
     shares, curve = np.zeros(5, np.float32), np.zeros(3, np.float32)
     projection = Projection(target, w, {"b4.conv1": image[:4, :4, 0]}, 0.1, shares, curve, image, "ok", 0)
-    path.write_bytes(encode_arrays(projection, {"network_sha256": network_sha256, "steps": 3}, {"seed": 0}))
+    path.write_bytes(
+        encode_arrays(Result.of(b"a.png", projection), {"network_sha256": network_sha256, "steps": 3}, {"seed": 0})
+    )
     return path
 
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from invert.sheets.interpolation import Strip, interpolate, slerp
+from invert.sheets.interpolation import Strip, frames_between, slerp
 from invert.sheets.sources import Source
 
 
@@ -68,7 +68,7 @@ def sources(count: int) -> list[Source]:
 
 def test_lerp_is_straight_and_its_keys_are_exact() -> None:
     first, last = sources(2)
-    frames = list(interpolate([first, last], 5, "w", lambda z: z))
+    frames = list(frames_between([first, last], 5, "w", lambda z: z))
     assert [frame.t for frame in frames] == [0, 0.25, 0.5, 0.75, 1]
     assert frames[0].ws is first.ws
     assert frames[-1].ws is last.ws
@@ -78,7 +78,7 @@ def test_lerp_is_straight_and_its_keys_are_exact() -> None:
 def test_z_is_mapped_with_its_length() -> None:
     first, last = sources(2)
     seen: list[Tensor] = []
-    frames = list(interpolate([first, last], 3, "z", lambda z: seen.append(z) or z))  # type: ignore[func-returns-value]
+    frames = list(frames_between([first, last], 3, "z", lambda z: seen.append(z) or z))  # type: ignore[func-returns-value]
     assert frames[0].ws is first.ws
     (z,) = seen
     assert (z.shape, z.dtype) == ((1, 16), torch.float32)
@@ -89,24 +89,24 @@ def test_z_is_mapped_with_its_length() -> None:
 
 def test_every_key_is_passed_once() -> None:
     one, two, three = sources(3)
-    frames = list(interpolate([one, two, three, one], 4, "w", lambda z: z))
+    frames = list(frames_between([one, two, three, one], 4, "w", lambda z: z))
     assert len(frames) == 10
     assert [frame.segment for frame in frames] == [0] * 4 + [1] * 3 + [2] * 3
     assert [frames[i].ws is key.ws for i, key in ((0, one), (3, two), (6, three), (9, one))] == [True] * 4
-    assert len(list(interpolate([one, two], 2, "w", lambda z: z))) == 2
+    assert len(list(frames_between([one, two], 2, "w", lambda z: z))) == 2
 
 
 def test_a_projection_has_no_z() -> None:
     one, two = sources(2)
     with pytest.raises(ValueError, match="no z"):
-        list(interpolate([one, Source("p", two.ws, None, 0)], 3, "z", lambda z: z))
+        list(frames_between([one, Source("p", two.ws, None, 0)], 3, "z", lambda z: z))
 
 
 @pytest.mark.parametrize(("steps", "columns"), [(2, 2), (3, 3), (11, 11), (12, 11), (61, 11)])
 def test_a_strip_shows_both_ends_of_each_segment(steps: int, columns: int) -> None:
     keys = sources(3)
     strip = Strip(2, steps)
-    frames = list(interpolate(keys, steps, "w", lambda z: z))
+    frames = list(frames_between(keys, steps, "w", lambda z: z))
     images: list[Any] = [torch.full([4, 4, 1], i, dtype=torch.uint8).numpy() for i in range(len(frames))]
     for frame, image in zip(frames, images, strict=True):
         strip.add(frame, image)

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from invert.errors import UsageError
-from invert.sheets.layout import Grid, Legend, draw_sheet, enlarge, fitting_scale, heat, hold_size, to_rgb
+from invert.images.arrays import enlarge, to_rgb
+from invert.sheets.layout import Grid, Legend, check_size, draw_sheet, fitting_scale, heat
 
 
 def image(seed: int, channels: int = 3, side: int = 8) -> Any:
@@ -80,6 +81,6 @@ def test_fitting_scale(resolution: int, scale: int) -> None:
 
 
 def test_giant_sheets_are_refused() -> None:
-    hold_size(9, 10, 1024, 1)
+    check_size(9, 10, 1024, 1)
     with pytest.raises(UsageError, match=r"100 x 10 images of 1024 px would have 1048 Mpx"):
-        hold_size(100, 10, 1024, 1)
+        check_size(100, 10, 1024, 1)

@@ -61,7 +61,7 @@ def test_rows_of_hdf5(find: Find, loaded: LoadedNetwork, warnings: list[str], tm
     assert [source.label for source in sources] == ["a.h5:2", "a.h5:3", "a.h5:0"]
     assert warnings == []
     with open_latents(path) as latents:
-        assert (sources[1].ws[0, 0].numpy() == latents.row(3).w).all()
+        assert (sources[1].ws[0, 0].numpy() == latents[3].w[0]).all()
 
 
 def test_another_network_is_said_once_a_file(

@@ -60,7 +60,7 @@ def test_other_settings_are_refused_by_name(tmp_path: Path) -> None:
 
 
 def test_nothing_to_go_on_with(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="no run to go on with"):
+    with pytest.raises(UsageError, match="no run to resume"):
         begin(tmp_path, resume=True)
     assert visible(tmp_path) == []
 
@@ -72,7 +72,7 @@ def test_folders_of_others_are_left_alone(tmp_path: Path, overwrite: bool) -> No
         begin(tmp_path, overwrite=overwrite)
     for content in ("[]", '{"format": "other", "version": 1}'):
         (tmp_path / "settings.json").write_text(content)
-        with pytest.raises(UsageError, match="not of a training run"):
+        with pytest.raises(UsageError, match="belongs to no training run"):
             begin(tmp_path, overwrite=overwrite)
         assert (tmp_path / "settings.json").read_text() == content
     assert (tmp_path / "network.safetensors").read_bytes() == b"mine"

@@ -108,9 +108,11 @@ def evaluation_page(
     """Return the evaluation as one self-contained HTML page.
 
     Args:
-        calibration: That was evaluated. network: Its name.
-        evaluations: Of clean images first, then of perturbed ones.
-        command: That made it. notes: What the reader should not miss.
+        calibration: The calibration that was evaluated.
+        network: Name of the network.
+        evaluations: Evaluation of clean images first, then those of perturbed ones.
+        command: Command that evaluated it.
+        notes: What the reader should not miss.
     """
     sections = [Section(_title(one), list(_section(calibration, one))) for one in evaluations]
     if len(evaluations) > 1:

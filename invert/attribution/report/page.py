@@ -9,12 +9,12 @@ import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from invert.attribution.attributions import Attribution
 from invert.attribution.calibration import Calibration
+from invert.attribution.candidate import Candidate
 from invert.attribution.report.panels import Places, draw_all_places, image_gallery, readings
 from invert.attribution.report.summary import (
     MAX_IMAGES,
-    ReportImage,
-    ReportNetwork,
     heading,
     lead,
     numbers,
@@ -26,21 +26,22 @@ from invert.errors import display_path
 from invert.report.page import Block, Figure, Gallery, Paragraph, Section, Table, render
 from invert.report.theme import Drawing
 
-__all__ = ["MAX_IMAGES", "ReportImage", "ReportNetwork", "attribution_report"]
+__all__ = ["attribution_report"]
 
 _MAX_LISTED = 12  # images that the list of links names
 _MAX_LINE = 1500  # characters of the command in a paragraph
 _LEGEND = (
-    "A score is lower for what is more like the network's own images; below the threshold its rule fires. The "
-    "paper's rule looks at the LPIPS distance alone, the evidence score also at what else the projection shows. p0 is "
+    "A score is lower for what is more like the network's own images; below the threshold its rule fires. The LPIPS "
+    "rule, that of the StyleGAN2 paper, looks at the distance alone, the evidence score also at what else the "
+    "projection shows. p0 is "
     "the share of others' images that measure as low: small speaks for the network. p1 is the share of the network's "
     "own that measure as high: small speaks against it."
 )
 
 
 def attribution_report(
-    networks: Sequence[ReportNetwork],
-    images: Sequence[ReportImage],
+    networks: Sequence[Candidate],
+    images: Sequence[Attribution],
     *,
     command: str,
     settings: Mapping[str, Any],
@@ -50,10 +51,12 @@ def attribution_report(
     """Return the page; the same arguments give the same bytes.
 
     Args:
-        networks, images: In the order asked.
-        command: That gives the same verdicts again, for a shell.
-        settings, software: Values by name: method and run records, versions.
-        rate: Of false attributions; default each calibration's.
+        networks: The networks, in the order asked.
+        images: What is said about each image.
+        command: Command that gives the same verdicts again, for a shell.
+        settings: Values of the method and run records, by name.
+        software: Versions by name.
+        rate: Rate of false attributions; default each calibration's.
     """
     rates = [_rate(network, len(networks), rate) for network in networks]
     shown = images[:MAX_IMAGES]
@@ -72,13 +75,13 @@ def attribution_report(
     return render(title, sections, lead=lead(images))
 
 
-def _rate(network: ReportNetwork, share: int, rate: float | None) -> str:
+def _rate(network: Candidate, share: int, rate: float | None) -> str:
     if network.calibration is None:
         return f"There is no calibration of {network.name}: what a distance is worth is not known."
     return rate_sentence(network.calibration, network.name, rate=rate, share=share)
 
 
-def _summary(networks: Sequence[ReportNetwork], images: Sequence[ReportImage], rates: Sequence[str]) -> Iterator[Block]:
+def _summary(networks: Sequence[Candidate], images: Sequence[Attribution], rates: Sequence[str]) -> Iterator[Block]:
     yield summary_table(networks, images, first=2)
     if len(images) > MAX_IMAGES:
         more = len(images) - MAX_IMAGES
@@ -86,23 +89,19 @@ def _summary(networks: Sequence[ReportNetwork], images: Sequence[ReportImage], r
     yield from map(Paragraph, (*rates, _LEGEND))
 
 
-def _image(
-    networks: Sequence[ReportNetwork], image: ReportImage, rates: Sequence[str], places: Places
-) -> Iterator[Block]:
-    if not image.targets:
-        yield Paragraph(f"Not read: {image.plain}.", notice=True)
+def _image(networks: Sequence[Candidate], image: Attribution, rates: Sequence[str], places: Places) -> Iterator[Block]:
+    if image.error is not None:
+        yield Paragraph(f"Not read: {image.reason}.", notice=True)
         return
     yield _verdict(image.verdict)
-    if image.plain:
-        yield Paragraph(f"The paper's rule with the threshold that was given: {image.plain}.")
-    answers = zip(networks, image.targets, image.reconstructions, image.distances, rates, strict=True)
-    for number, (network, target, reconstruction, distance, rate) in enumerate(answers):
-        yield image_gallery(network.name, target, reconstruction, distance)
-        if image.verdict is not None and network.calibration is not None:
-            finding = image.verdict.findings[number]
-            yield from _finding(finding, network.calibration, number, places, len(networks) > 1)
+    if image.threshold_rule:
+        yield Paragraph(f"By the threshold that was given: {image.threshold_rule}.")
+    for number, (network, answer, rate) in enumerate(zip(networks, image.answers, rates, strict=True)):
+        yield image_gallery(network.name, answer.target.array, answer.reconstruction, answer.distance)
+        if answer.finding is not None and network.calibration is not None:
+            yield from _finding(answer.finding, network.calibration, number, places, len(networks) > 1)
         yield Paragraph(rate)
-    yield Paragraph(f"sha256 of the file: {image.file_sha256}")
+    yield Paragraph(f"sha256 of the file: {image.answers[0].target.file_sha256}")
 
 
 def _verdict(verdict: Verdict | None) -> Paragraph:
@@ -132,7 +131,7 @@ def _finding(finding: Finding, calibration: Calibration, number: int, places: Pl
 def _place(finding: Finding, score: str, reading: Reading, drawing: Drawing) -> Figure:
     value, threshold, *_ = numbers(score, reading)
     what = SCORE_NAMES[score]
-    role = "This score decides" if score == finding.deciding else "The paper's rule, for comparison"
+    role = "This score decides" if score == finding.deciding else "The LPIPS rule, for comparison"
     side = "below" if reading.below else "not below"
     return Figure(
         drawing.light,
@@ -142,7 +141,7 @@ def _place(finding: Finding, score: str, reading: Reading, drawing: Drawing) -> 
     )
 
 
-def _networks(networks: Sequence[ReportNetwork]) -> Iterator[Block]:
+def _networks(networks: Sequence[Candidate]) -> Iterator[Block]:
     for network in networks:
         rows = [("file", display_path(network.path)), ("sha256", network.sha256)]
         calibration = network.calibration
@@ -170,7 +169,7 @@ def _value(value: Any) -> str:
 
 
 def _command(command: str) -> Iterator[Block]:
-    """Show the command; what is too long for a paragraph goes on in the next, as a shell takes it."""
+    """Show the command; what is too long for a paragraph continues in the next, as a shell accepts it."""
     line = ""
     for word in map(shlex.quote, shlex.split(command)):
         if line and len(line) + len(word) > _MAX_LINE:

@@ -25,11 +25,11 @@ SHOWN = 256
 
 Array = npt.NDArray[np.uint8]
 Places = dict[tuple[int, str], Drawing]
-"""Of one image, by number of the network and score."""
+"""Figures of one image, by number of the network and score."""
 
 
 def readings(finding: Finding) -> Iterator[tuple[str, Reading]]:
-    """Return the readings that a report shows, by score: that which decides, then the paper's where it is another."""
+    """Return the readings that a report shows, by score: that which decides, then that of LPIPS where it is another."""
     for score in dict.fromkeys((finding.deciding, "lpips")):
         reading = finding.lpips if score == "lpips" else finding.evidence
         if reading is not None:
@@ -37,10 +37,11 @@ def readings(finding: Finding) -> Iterator[tuple[str, Reading]]:
 
 
 def draw_all_places(calibrations: Sequence[Calibration | None], verdicts: Sequence[Verdict | None]) -> list[Places]:
-    """Draw the place of each image among the images of each network's calibration that it is held against.
+    """Plot the place of each image among the images of each network's calibration that it is compared with.
 
     Args:
-        calibrations: Of each network. verdicts: Of each image.
+        calibrations: Calibration of each network.
+        verdicts: Verdict on each image.
     """
     groups: dict[tuple[int, str, int], dict[int, histograms.Place]] = defaultdict(dict)
     for image, verdict in enumerate(verdicts):
@@ -77,9 +78,10 @@ def image_gallery(network: str, target: Array, reconstruction: Array, distance: 
     """Show an image, what a network makes of it, and where the two differ.
 
     Args:
-        network: Its name.
-        target, reconstruction: uint8 [H, W, C].
-        distance: LPIPS between them.
+        network: Name of the network.
+        target: The image, uint8 `[H, W, C]`.
+        reconstruction: What the network makes of it, uint8 `[H, W, C]`.
+        distance: LPIPS between the two.
     """
     figures = [
         _figure(target, "The image", "The image as the network is given it"),

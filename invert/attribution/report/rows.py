@@ -1,66 +1,129 @@
-"""Verdicts as lines, cells and records."""
+"""Attributions as lines of text, rows of a table and JSON records.
 
-import os
+A column has one name everywhere: the deciding `score`, the `threshold` that it is compared with, `p0`, `p1`, the
+likelihood ratio (in tables for people `ratio`), and the `LPIPS rule`: what the distance says by its own threshold.
+"""
+
 from collections.abc import Sequence
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from invert.attribution.verdict import Finding, Reading, Verdict, ratio_sentence
+from invert.attribution.attributions import Answer, Attribution
+from invert.attribution.candidate import Candidate
+from invert.attribution.verdict import Finding, Outcome, Reading, ratio_sentence
 from invert.errors import display_path
-from invert.images.target import Target
-from invert.report.spreadsheet import csv_line
 
-if TYPE_CHECKING:
-    from invert.attribution.candidate import Candidate
-
-__all__ = ["csv_row", "header", "image_record", "text_line"]
+__all__ = ["csv_cells", "csv_header", "header", "image_record", "lpips_rule", "ratio_text", "text_lines"]
 
 Record = dict[str, Any]
 
 _WIDEST = 40  # characters
+_CELLS = ("distance", "decides", "score", "threshold", "p0", "p1", "likelihood_ratio", "lpips_rule")
 
 
-def header(candidates: "Sequence[Candidate]", with_verdict: bool) -> str:
-    """Return the line above the table."""
+def lpips_rule(finding: Finding) -> str:
+    """Say what the plain distance says by the calibration's threshold."""
+    reading = finding.lpips
+    return "-" if reading is None else "below" if reading.below else "not below"
+
+
+def ratio_text(ratio: float) -> str:
+    """Return a likelihood ratio as text, without digits that mean nothing."""
+    return f"{ratio:.0f}" if ratio >= 10 else f"{ratio:.2g}"
+
+
+def header(candidates: Sequence[Candidate], with_verdict: bool) -> str:
+    """Return the line above the lines of `text_lines`."""
     if not with_verdict:
         return f"{'distance':>9}  image" if len(candidates) == 1 else "distances  image"
-    columns = f"{'evidence':>8} {'below':>7} {'p0':>7} {'p1':>6} {'ratio':>8}"
+    columns = f"{'score':>8} {'threshold':>9} {'p0':>7} {'p1':>6} {'ratio':>8}"
     return f"{'verdict':<{_width(candidates)}} {'distance':>8}  {'LPIPS rule':<10} {columns}  image"
 
 
-def text_line(
-    path: Path, verdict: Verdict | None, candidates: "Sequence[Candidate]", distances: Sequence[float], plain: str
-) -> str:
-    """Return an image's line: one for each network, where there are several."""
-    shown = display_path(path)
-    if verdict is None:
-        values = "  ".join(f"{distance:9.4f}" for distance in distances)
-        return f"{values}  {shown}{f': {plain}' if plain else ''}"
-    name = str(verdict.outcome) if len(candidates) == 1 or not verdict.networks else verdict.text.partition(":")[0]
-    if verdict.outcome == "attributed":
-        name = verdict.text
-    lines, width = [], _width(candidates)
-    for finding, distance in zip(verdict.findings, distances, strict=True):
-        where = shown if len(candidates) == 1 else f"{shown} against {finding.network}"
-        lines.append(f"{name:<{width}} {distance:8.4f}  {_cells(finding)}  {where}")
+def text_lines(found: Attribution, candidates: Sequence[Candidate]) -> list[str]:
+    """Return the lines of an image: one for each network, and what there is to say about them."""
+    shown, plain = display_path(found.path), found.threshold_rule
+    if found.verdict is None:
+        values = "  ".join(f"{answer.distance:9.4f}" for answer in found.answers)
+        return [f"{values}  {shown}{f': {plain}' if plain else ''}"]
+    width = _width(candidates)
+    name = _verdict_cell(found, len(candidates))
+    lines = []
+    for answer in found.answers:
+        where = shown if len(candidates) == 1 else f"{shown} against {answer.network}"
+        lines.append(f"{name:<{width}} {answer.distance:8.4f}  {_cells(answer)}  {where}")
         name = ""
-    reason = f"{'':<{width}} {verdict.reason}" if verdict.reason else ""
-    more = f"{'':<{width}} by --threshold: {plain}" if plain else ""
-    return "\n".join(line for line in (*lines, reason, more) if line)
+    if found.reason:
+        lines.append(f"{'':<{width}} {found.reason}")
+    if plain:
+        lines.append(f"{'':<{width}} by --threshold: {plain}")
+    return lines
 
 
-def _width(candidates: "Sequence[Candidate]") -> int:
+def _verdict_cell(found: Attribution, candidates: int) -> str:
+    if found.verdict is None:
+        return ""
+    if found.outcome is Outcome.ATTRIBUTED:
+        return found.verdict.text
+    is_plain = candidates == 1 or not found.verdict.networks
+    return str(found.outcome) if is_plain else found.verdict.text.partition(":")[0]
+
+
+def _width(candidates: Sequence[Candidate]) -> int:
     """Return the width of the column of verdicts, which hold a network's name; a very long one may stick out."""
     return max(17, *(min(len(f"attributed to {candidate.name}"), _WIDEST) for candidate in candidates))
 
 
-def _cells(finding: Finding) -> str:
-    reading, lpips = finding.reading, finding.lpips
-    rule = "-" if lpips is None else "below" if lpips.below else "not below"
+def _cells(answer: Answer) -> str:
+    finding = answer.finding
+    rule, reading = ("-", None) if finding is None else (lpips_rule(finding), finding.reading)
     if reading is None:
-        return f"{rule:<10} {'-':>8} {'-':>7} {'-':>7} {'-':>6} {'-':>8}"
-    ratio = f"{reading.ratio:.0f}" if reading.ratio >= 10 else f"{reading.ratio:.2g}"
-    return f"{rule:<10} {reading.score:8.2f} {reading.threshold:7.2f} {reading.p0:7.4f} {reading.p1:6.3f} {ratio:>8}"
+        return f"{rule:<10} {'-':>8} {'-':>9} {'-':>7} {'-':>6} {'-':>8}"
+    numbers = f"{reading.score:8.2f} {reading.threshold:9.2f} {reading.p0:7.4f} {reading.p1:6.3f}"
+    return f"{rule:<10} {numbers} {ratio_text(reading.ratio):>8}"
+
+
+def image_record(found: Attribution, candidates: Sequence[Candidate]) -> Record:
+    """Return what --json says about an image."""
+    if found.error is not None:
+        return {"type": "image", **found.error.record()}
+    target = found.answers[0].target
+    record: Record = {
+        "type": "image",
+        "code": "measured",
+        "path": found.name,
+        "file_sha256": target.file_sha256,
+        "pixel_sha256": target.pixel_sha256,
+        "warnings": list(target.warnings),
+        "distances": {answer.network: _finite(answer.distance) for answer in found.answers},
+    }
+    if found.threshold_rule:
+        record["threshold_rule"] = found.threshold_rule
+    if found.verdict is None:
+        return record
+    record |= {"code": "judged", "verdict": str(found.outcome), "networks": list(found.verdict.networks)}
+    record["reason"] = found.reason
+    record["findings"] = [
+        _finding(answer, candidate) for answer, candidate in zip(found.answers, candidates, strict=True)
+    ]
+    return record
+
+
+def _finding(answer: Answer, candidate: Candidate) -> Record:
+    finding, calibration = answer.finding, candidate.calibration
+    if finding is None or calibration is None:
+        raise TypeError("a verdict without a finding for each network")
+    return {
+        "network": finding.network,
+        "network_sha256": candidate.sha256,
+        "outcome": str(finding.outcome),
+        "reason": finding.reason,
+        "decides": finding.deciding,
+        "lpips_rule": lpips_rule(finding),
+        "lpips": _reading(finding.lpips),
+        "evidence": _reading(finding.evidence),
+        "measured": {name: _finite(value) for name, value in finding.measurement.evidence.items()},
+        "likelihood_ratio_in_words": ratio_sentence(finding, calibration),
+    }
 
 
 def _reading(reading: Reading | None) -> Record | None:
@@ -78,69 +141,29 @@ def _reading(reading: Reading | None) -> Record | None:
     }
 
 
-def image_record(
-    path: Path,
-    target: Target,
-    verdict: Verdict | None,
-    candidates: "Sequence[Candidate]",
-    distances: Sequence[float],
-    plain: str,
-) -> Record:
-    """Return what --json says of an image."""
-    record: Record = {
-        "type": "image",
-        "code": "measured",
-        "path": os.fspath(path),
-        "file_sha256": target.file_sha256,
-        "pixel_sha256": target.pixel_sha256,
-        "warnings": list(target.warnings),
-        "distances": {c.name: _finite(d) for c, d in zip(candidates, distances, strict=True)},
-    }
-    if plain:
-        record["plain"] = plain
-    if verdict is None:
-        return record
-    record |= {"code": "judged", "verdict": str(verdict.outcome), "networks": list(verdict.networks)}
-    record["reason"] = verdict.reason
-    record["findings"] = []
-    for finding, candidate in zip(verdict.findings, candidates, strict=True):
-        evidence = {name: _finite(value) for name, value in finding.measurement.evidence.items()}
-        calibration = candidate.calibration
-        record["findings"].append(
-            {
-                "network": finding.network,
-                "network_sha256": candidate.sha256,
-                "outcome": str(finding.outcome),
-                "reason": finding.reason,
-                "decides": finding.deciding,
-                "lpips": _reading(finding.lpips),
-                "evidence": _reading(finding.evidence),
-                "measured": evidence,
-                "ratio": "" if calibration is None else ratio_sentence(finding, calibration),
-            }
-        )
-    return record
-
-
 def _finite(value: float) -> float | None:
     return value if value - value == 0 else None
 
 
-def csv_row(record: Record | None, candidates: "Sequence[Candidate]") -> str:
-    """Return an image's row, or with None the header; names that a spreadsheet would compute are marked as text."""
-    fields = ["path", "verdict", "networks", "reason", "file_sha256"]
-    cells = ("distance", "decides", "score", "threshold", "p0", "p1", "likelihood_ratio", "lpips_below")
-    fields += [f"{candidate.name}: {cell}" for candidate in candidates for cell in cells]
-    if record is None:
-        return csv_line(fields)
-    path = display_path(record["path"])
-    row = [path, record.get("verdict", ""), ", ".join(record.get("networks", ())), record.get("reason", "")]
-    row.append(record["file_sha256"])
-    findings = record.get("findings", [{}] * len(candidates))
-    for candidate, finding in zip(candidates, findings, strict=True):
-        reading = finding.get(finding.get("decides", ""), None) or {}
-        lpips = finding.get("lpips") or {}
-        row += [record["distances"][candidate.name], finding.get("decides", "")]
-        row += [reading.get(key, "") for key in ("score", "threshold", "p0", "p1", "likelihood_ratio")]
-        row += [lpips.get("below", "")]
-    return csv_line(row)
+def csv_header(candidates: Sequence[Candidate]) -> list[str]:
+    """Return the names of the columns of `csv_cells`."""
+    columns = [f"{candidate.name}: {cell}" for candidate in candidates for cell in _CELLS]
+    return ["path", "verdict", "networks", "reason", "file_sha256", *columns]
+
+
+def csv_cells(found: Attribution) -> list[Any]:
+    """Return the row of an image; what is not known is empty."""
+    outcome, networks = (found.outcome or "", found.verdict.networks) if found.verdict else ("", ())
+    row = [display_path(found.path), str(outcome), ", ".join(networks), found.reason]
+    row.append(found.answers[0].target.file_sha256)
+    cells: list[Any] = [cell for answer in found.answers for cell in _csv(answer)]
+    return [*row, *cells]
+
+
+def _csv(answer: Answer) -> list[Any]:
+    finding, distance = answer.finding, _finite(answer.distance)
+    if finding is None:
+        return [distance, *[""] * (len(_CELLS) - 1)]
+    one = finding.reading
+    numbers = [""] * 5 if one is None else [one.score, one.threshold, one.p0, one.p1, one.ratio]
+    return [distance, finding.deciding, *numbers, lpips_rule(finding)]

@@ -9,9 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from invert.datasets.labelling import check_labels, unlabelled
-from invert.datasets.source import Source
-from invert.datasets.sources import open_source
+from invert.datasets.image_sources import ImageSource, check_labels, open_source, unlabelled
 from invert.datasets.uniformity import Uniformity
 from invert.errors import ImageError, NoInputError, UsageError
 
@@ -38,7 +36,13 @@ class TrainingImages:
     """
 
     def __init__(
-        self, source: Source, used: Sequence[int], resolution: int, channels: int, left_out: int, cache: _Cache | None
+        self,
+        source: ImageSource,
+        used: Sequence[int],
+        resolution: int,
+        channels: int,
+        left_out: int,
+        cache: _Cache | None,
     ) -> None:
         self.path = source.path
         self.resolution = resolution
@@ -121,7 +125,10 @@ class _Opening:
     """One look at all images of a source."""
 
     def __init__(
-        self, source: Source, on_message: Callable[[str], None] | None, on_progress: Callable[[int, int], None] | None
+        self,
+        source: ImageSource,
+        on_message: Callable[[str], None] | None,
+        on_progress: Callable[[int, int], None] | None,
     ) -> None:
         self._source = source
         self._on_message = on_message
@@ -202,7 +209,7 @@ def _planes(image: Image.Image) -> NDArray[np.uint8]:
     return array[None] if array.ndim == 2 else array.transpose(2, 0, 1)
 
 
-def _fingerprint(source: Source, used: Sequence[int], images: TrainingImages) -> str:
+def _fingerprint(source: ImageSource, used: Sequence[int], images: TrainingImages) -> str:
     head = {"format": 1, "resolution": images.resolution, "channels": images.channels, "classes": images.classes}
     digest = hashlib.sha256(json.dumps(head).encode() + b"\n")
     for index in used:

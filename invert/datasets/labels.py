@@ -1,7 +1,7 @@
-"""The dataset.json of a set of training images, as the published StyleGAN2-ADA code has it.
+"""The class of each training image: from a dataset.json, or from the folders that images lie in.
 
-`{"labels": [["00000/img00000000.png", 3], ...]}`, or `{"labels": null}`; other keys are allowed. Of those,
-`"classes"`, a list of names, is read too.
+A dataset.json is what the published StyleGAN2-ADA code writes, `{"labels": [["00000/img00000000.png", 3], ...]}`, or
+`{"labels": null}`. Other keys are allowed; one of them, `"classes"`, a list of names, is read too.
 """
 
 import json
@@ -9,10 +9,19 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from invert.errors import NoInputError, display_path
+from invert.errors import NoInputError, UsageError, display_path
 
-__all__ = ["MAX_CLASSES", "MAX_JSON_BYTES", "Labels", "encode_dataset_json", "parse_dataset_json"]
+__all__ = [
+    "DATASET_JSON",
+    "MAX_CLASSES",
+    "MAX_JSON_BYTES",
+    "Labels",
+    "encode_dataset_json",
+    "folder_labels",
+    "parse_dataset_json",
+]
 
+DATASET_JSON = "dataset.json"
 MAX_JSON_BYTES = 256 << 20
 MAX_CLASSES = 1 << 20
 """A label is an index into one-hot vectors: a larger one is a mistake, and would ask for absurd memory."""
@@ -21,7 +30,12 @@ _ADVICE = 'It should be {"labels": [["name.png", 3], ...]} or {"labels": null}.'
 
 
 class Labels(NamedTuple):
-    """Class by name of the image, relative to the root; names of the classes where they are known."""
+    """The classes of images.
+
+    Attributes:
+        of: Index of the class by name of the image, relative to the root.
+        classes: Names of the classes, or None where they are not known.
+    """
 
     of: dict[str, int]
     classes: tuple[str, ...] | None
@@ -79,9 +93,31 @@ def encode_dataset_json(names: Sequence[str], labels: Sequence[int] | None, othe
     """Return the dataset.json of these images; the same arguments give the same bytes.
 
     Args:
-        names: Of the images, relative to the root.
-        labels: Class of each, or None.
-        others: Further keys.
+        names: Names of the images, relative to the root.
+        labels: Class of each image, or None.
+        others: Further keys and their values.
     """
     pairs = None if labels is None else [[name, label] for name, label in zip(names, labels, strict=True)]
     return (json.dumps({"labels": pairs, **others}, allow_nan=False, separators=(",", ":")) + "\n").encode()
+
+
+def folder_labels(names: Sequence[str], path: Path) -> Labels:
+    """Make each direct subfolder a class, in the order of the bytes of their names.
+
+    Images that lie in the root itself get no label.
+
+    Args:
+        names: Names of the images, relative to the root.
+        path: The root, for messages.
+
+    Raises:
+        UsageError: No subfolder holds images, or absurdly many do.
+    """
+    folders = {name: name.split("/", 1)[0] for name in names if "/" in name}
+    classes = sorted(set(folders.values()), key=lambda folder: folder.encode("utf-8", "surrogateescape"))
+    if not 0 < len(classes) <= MAX_CLASSES:
+        reason = f"{len(classes)} subfolders hold images, so their names give no classes"
+        raise UsageError(reason, path=path, advice="Leave --labels folders out.")
+    index = {folder: number for number, folder in enumerate(classes)}
+    shown = tuple(folder.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace") for folder in classes)
+    return Labels({name: index[folder] for name, folder in folders.items()}, shown)

@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from invert.datasets.appearance import Appearance, appearance
+from invert.images.containers import Appearance
+from invert.images.formats import appearance
 from tests.image_factory import encode, exif, image, with_segment
 
 

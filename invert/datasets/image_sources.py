@@ -1,27 +1,94 @@
-"""The kinds of source: a folder, a zip, an IDX file."""
+"""What training images are read from: a folder of images, a zip of images, or an IDX file."""
 
 import hashlib
 import os
 from pathlib import Path
+from typing import NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from invert.datasets.appearance import HEAD_BYTES, Appearance, appearance
-from invert.datasets.dataset_json import MAX_JSON_BYTES, Labels, parse_dataset_json
 from invert.datasets.idx import is_images_name, labels_beside, read_images, read_labels
-from invert.datasets.image_zip import DATASET_JSON, ImageZip
-from invert.datasets.source import POLICY, Loaded, Source, load_bytes
-from invert.datasets.zip_directory import is_zip
+from invert.datasets.image_zip import ImageZip, is_zip
+from invert.datasets.labels import DATASET_JSON, MAX_JSON_BYTES, Labels, parse_dataset_json
 from invert.errors import ImageError, NoInputError, UnreadableError, display_path
+from invert.images.containers import Appearance
+from invert.images.decoding import ImagePolicy, decode
+from invert.images.formats import HEAD_BYTES, appearance
 from invert.images.opening import read_head, read_regular
 from invert.images.scan import scan
 
-__all__ = ["open_source"]
+__all__ = ["ImageSource", "Loaded", "check_labels", "open_source", "unlabelled"]
+
+_POLICY = ImagePolicy(min_size=1)
+"""Everything that can be brought to size is taken; padding is for images below the usual least size."""
 
 
-def open_source(path: Path, *, with_labels: bool = True, follow: bool = False) -> Source:
+class Loaded(NamedTuple):
+    """An image in memory.
+
+    Attributes:
+        image: Mode L or RGB.
+        own_channels: Channels that it had by itself, 1 or 3.
+        warnings: What was done to it that its owner may not expect.
+    """
+
+    image: Image.Image
+    own_channels: int
+    warnings: tuple[str, ...]
+
+
+class ImageSource(Protocol):
+    """Images by index.
+
+    Attributes:
+        path: What the user named.
+        names: Names of the images, relative to the root, in a fixed order.
+        skipped: What looked like an image and cannot be taken.
+        labels: What dataset.json or a file of labels says; None without labels.
+    """
+
+    path: Path
+    names: list[str]
+    skipped: list[ImageError]
+    labels: Labels | None
+
+    def where(self, index: int) -> Path:
+        """Return what messages call an image."""
+        ...
+
+    def look(self, index: int) -> Appearance | None:
+        """Return how an image looks by its header, cheaply; None where that does not tell.
+
+        Raises:
+            ImageError: It cannot be read.
+        """
+        ...
+
+    def load(self, index: int, channels: int | None) -> Loaded:
+        """Decode an image.
+
+        Args:
+            index: Which.
+            channels: 1 or 3, or None for its own number.
+
+        Raises:
+            ImageError: It cannot be used.
+            NoInputError: The whole source cannot.
+        """
+        ...
+
+    def identity(self, index: int) -> bytes:
+        """Return what changes when an image does, without reading it."""
+        ...
+
+    def close(self) -> None:
+        """Close what is open."""
+        ...
+
+
+def open_source(path: Path, *, with_labels: bool = True, follow: bool = False) -> ImageSource:
     """Open a folder of images, a zip of images, or an IDX file of images (or a folder with one of them).
 
     Args:
@@ -43,7 +110,7 @@ def open_source(path: Path, *, with_labels: bool = True, follow: bool = False) -
     raise NoInputError(reason, path=path, code="source-unrecognised")
 
 
-def _open_folder(path: Path, with_labels: bool, follow: bool) -> Source:
+def _open_folder(path: Path, with_labels: bool, follow: bool) -> ImageSource:
     source = _FolderSource(path, with_labels, follow)
     if source.names:
         return source
@@ -86,7 +153,7 @@ class _FolderSource:
 
     def load(self, index: int, channels: int | None) -> Loaded:
         try:
-            return load_bytes(self._bytes(index), channels)
+            return _decode(self._bytes(index), channels)
         except ImageError as error:
             error.path = self.where(index)
             raise
@@ -103,7 +170,7 @@ class _FolderSource:
 
     def _bytes(self, index: int) -> bytes:
         try:
-            return read_regular(self.where(index), POLICY.max_bytes)
+            return read_regular(self.where(index), _POLICY.max_bytes)
         except UnreadableError as error:
             raise ImageError.of_file(error) from error
 
@@ -134,7 +201,7 @@ class _ZipSource:
 
     def load(self, index: int, channels: int | None) -> Loaded:
         try:
-            return load_bytes(self._zip.read(self._zip.images[index]), channels)
+            return _decode(self._zip.read(self._zip.images[index]), channels)
         except ImageError as error:
             error.path = self.where(index)
             raise
@@ -182,3 +249,45 @@ class _IdxSource:
 
     def close(self) -> None:
         """Nothing is open."""
+
+
+def _decode(data: bytes, channels: int | None) -> Loaded:
+    """Decode an image file.
+
+    Args:
+        data: The whole file.
+        channels: 1 or 3, or None for its own number.
+
+    Raises:
+        ImageError: It cannot be used.
+    """
+    look = appearance(data)
+    own = 3 if look is None else look.channels
+    try:
+        decoded = decode(data, channels or own, _POLICY)
+    except ImageError as error:
+        if error.code == "image-too-large":
+            # What it advises is an option of another command.
+            error.advice = "Reduce it first."
+        raise
+    return Loaded(decoded.image, own, decoded.warnings)
+
+
+def check_labels(source: ImageSource) -> None:
+    """Raise unless at least one image has a label, where there are labels at all.
+
+    Raises:
+        NoInputError: The labels are of other images.
+    """
+    if source.labels is not None and source.names and not any(name in source.labels.of for name in source.names):
+        reason = f"none of its {len(source.names)} images has one of its {len(source.labels.of)} labels"
+        advice = "Names in dataset.json are relative to the folder or zip that it is in."
+        raise NoInputError(reason, path=source.path, advice=advice, code="labels-foreign")
+
+
+def unlabelled(source: ImageSource, index: int) -> NoInputError | None:
+    """Return the error about an image without a label, in a source whose images have labels; else None."""
+    if source.labels is None or source.names[index] in source.labels.of:
+        return None
+    reason = "it has no label, and other images have"
+    return NoInputError(reason, path=source.where(index), advice="Add it to dataset.json.", code="label-missing")

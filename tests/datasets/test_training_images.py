@@ -15,8 +15,8 @@ import pytest
 from numpy.typing import NDArray
 
 from generator.training.images import Images
-from invert.datasets.dataset_json import parse_dataset_json
-from invert.datasets.images import TrainingImages, open_images
+from invert.datasets.labels import parse_dataset_json
+from invert.datasets.training_images import TrainingImages, open_images
 from invert.errors import ImageError, InvertError, NoInputError, UnreadableError, UsageError
 from tests.image_factory import encode, image
 

@@ -1,0 +1,50 @@
+"""What a run is to do: a network, settings, and where the results go."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from invert.images.decoding import ImagePolicy
+from invert.projection.config import ProjectConfig
+from invert.store.locks import Shard
+
+if TYPE_CHECKING:
+    from generator.files.reading import LoadedNetwork
+
+__all__ = ["Job", "is_file"]
+
+_SUFFIXES = (".h5", ".hdf5")
+
+
+@dataclass(frozen=True)
+class Job:
+    """What is to be done, and where its results go.
+
+    Attributes:
+        network: The network, or its file.
+        config: Settings, as given.
+        policy: What is accepted as an image.
+        out: A folder, or an HDF5 file by its suffix; None keeps nothing.
+        noise: How an HDF5 file keeps noise maps: "none", "float32" or "float16".
+        images: Whether an HDF5 file keeps targets and reconstructions.
+        workers: Processes; several only for an HDF5 file.
+        shard: Share I of N of the images, (I, N), of an HDF5 file.
+        overwrite: Whether earlier results are discarded.
+        follow: Whether links may lead out of the folders that are searched.
+    """
+
+    network: "Path | LoadedNetwork"
+    config: ProjectConfig
+    policy: ImagePolicy = field(default_factory=ImagePolicy)
+    out: Path | None = None
+    noise: str = "none"
+    images: bool = False
+    workers: int = 1
+    shard: Shard | None = None
+    overwrite: bool = False
+    follow: bool = False
+
+
+def is_file(out: Path) -> bool:
+    """Tell whether an output is one HDF5 file rather than a folder."""
+    return out.suffix.lower() in _SUFFIXES

@@ -1,0 +1,355 @@
+"""Where the results of a run go: nowhere, to a folder, or to one HDF5 file. Each opens a store for the engine.
+
+with open_output(job, on_note, on_warning) as output:       # an HDF5 file is locked here, before anything heavy
+    store = output.begin(session, found)                    # None: an earlier run did everything
+    ...                                                     # `invert.batch.work.work` fills the store
+    output.finish(found, complete=True)
+"""
+
+import contextlib
+import io
+import os
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from invert.batch.images import Found, OnMessage
+from invert.batch.job import Job, is_file
+from invert.batch.resume import changed_images, restore
+from invert.batch.work import Done, Identity
+from invert.errors import UsageError
+from invert.hdf5.pack import PackResult, pack
+from invert.hdf5.reading import open_latents
+from invert.images.decoding import ImagePolicy
+from invert.store.entry import decode
+from invert.store.folder import FolderStore, known_images, open_folder
+from invert.store.index import INDEX, FolderEntry
+from invert.store.journal import FinishedOutput, Journal, begin_journal, finished_output
+from invert.store.locks import OutputLock, lock_output, read_manifest
+from invert.store.manifest import Manifest
+from invert.store.names import name_key
+from invert.store.npz import read_projection
+from invert.store.protocol import ImageStore
+
+if TYPE_CHECKING:
+    from invert.projection.projector import Projection
+    from invert.projection.session import Session
+
+__all__ = [
+    "FileOutput",
+    "FolderOutput",
+    "Output",
+    "Stored",
+    "open_output",
+    "pack_record",
+    "pack_told",
+]
+
+
+@dataclass(frozen=True)
+class Stored:
+    """A result of before, as far as its output keeps it.
+
+    Attributes:
+        w: float32 `[1 or styles, w_dim]`.
+        noise: Map `[r, r]` of each layer; empty where none is kept.
+        distance: LPIPS after the last step.
+        layer_distances: Its five shares `[5]`.
+        curve: LPIPS in each step `[steps]`.
+        status: "ok" or "diverged".
+        restart: Which of the restarts it is.
+        image: g(w, noise), uint8 `[H, W, C]`; None where it is not kept.
+    """
+
+    w: NDArray[np.float32]
+    noise: Mapping[str, NDArray[Any]]
+    distance: float
+    layer_distances: NDArray[np.float32]
+    curve: NDArray[np.float32]
+    status: str
+    restart: int
+    image: NDArray[np.uint8] | None
+
+
+class Output:
+    """Where the results of a run go; this one keeps nothing. Made by `open_output`.
+
+    Attributes:
+        written: Results of an earlier run, as real paths: they are no input.
+        identity: Says which images are the same; None where none is the same as another.
+        packed: The file that was made at the end.
+    """
+
+    written: frozenset[Path] = frozenset()
+    identity: Identity | None = None
+    packed: PackResult | None = None
+
+    def resumed(self) -> Mapping[str, Any] | None:
+        """Return the run record that goes on; None where a run may have another."""
+        return None
+
+    def begin(self, session: "Session", found: Found) -> ImageStore | None:
+        """Return the store for a run; None when an earlier run did everything.
+
+        Args:
+            session: With the settings of all results.
+            found: The images.
+
+        Raises:
+            UsageError: There are results of other settings.
+            BusyError: Another process has the output.
+            OutputError: It cannot be written.
+        """
+        return _Nowhere()
+
+    def finish(self, found: Found, *, complete: bool) -> None:
+        """End a run.
+
+        Args:
+            found: The images.
+            complete: Whether it went through all of them.
+
+        Raises:
+            OutputError: It cannot be written.
+        """
+
+    def gone(self, found: Found) -> int:
+        """Return how many results are of images that are not there any more."""
+        return 0
+
+    def finished_before(self) -> FinishedOutput | None:
+        """Return what an earlier run finished, when `begin` gave no store."""
+        return None
+
+    def names_before(self, found: Found) -> list[bytes]:
+        """Return which of these images an earlier run has results of, when `begin` gave no store."""
+        return []
+
+    def facts(self, done: Done) -> dict[str, Any]:
+        """Return what is to be said of a result that this output has, as JSON types."""
+        return {}
+
+    def stored(self, done: Done) -> Stored:
+        """Return a result of before.
+
+        Raises:
+            NoInputError: It cannot be read.
+        """
+        raise NotImplementedError
+
+    def summary(self) -> dict[str, Any]:
+        """Return what is to be said of the whole output, as JSON types."""
+        return {}
+
+
+class _Nowhere:
+    """A store that has nothing and keeps nothing."""
+
+    def finished(self, name: bytes, file_sha256: str) -> None:
+        return None
+
+    def has_entry(self, name: bytes) -> bool:
+        return False
+
+    def fail(self, name: bytes, code: str, reason: str) -> None:
+        return None
+
+    def keep(self, name: bytes, projection: "Projection") -> None:
+        return None
+
+
+class FolderOutput(Output):
+    """A folder of .npz and .png, with an index."""
+
+    def __init__(self, job: Job, folder: Path, held: contextlib.ExitStack) -> None:
+        self._job, self.folder, self._held = job, folder, held
+        self.written = frozenset(known_images(folder))
+        self._store: FolderStore | None = None
+
+    def begin(self, session: "Session", found: Found) -> ImageStore:
+        store = open_folder(self.folder, session.method, session.run, overwrite=self._job.overwrite)
+        self._store = self._held.enter_context(store)
+        self.identity = self._store.key
+        return self._store
+
+    def finish(self, found: Found, *, complete: bool) -> None:
+        if self._store is not None:
+            self._store.finish()
+
+    def facts(self, done: Done) -> dict[str, Any]:
+        entry = done.kept
+        if not isinstance(entry, FolderEntry):
+            return {}
+        files = {suffix: str(self.folder / f"{entry.name}.{suffix}") for suffix in ("npz", "png")}
+        return {**entry.facts, **files}
+
+    def stored(self, done: Done) -> Stored:
+        facts = self.facts(done)
+        found = read_projection(Path(facts["npz"]))
+        with open(facts["png"], "rb") as file:
+            image = _right_half(file.read())
+        values = (found.w, found.noise, found.distance, found.layer_distances, found.curve)
+        return Stored(*values, found.status, found.restart, image)
+
+    def summary(self) -> dict[str, Any]:
+        return {"results": str(self.folder / INDEX)}
+
+
+def _right_half(png: bytes) -> NDArray[np.uint8]:
+    """Return the reconstruction `[H, W, C]`, which is beside the target."""
+    from PIL import Image
+
+    with Image.open(io.BytesIO(png), formats=("PNG",)) as image:
+        both = np.asarray(image)
+    both = both if both.ndim == 3 else both[:, :, None]
+    return both[:, both.shape[1] // 2 :]
+
+
+class FileOutput(Output):
+    """One HDF5 file, by way of a journal; this process holds its lock."""
+
+    def __init__(self, job: Job, lock: OutputLock, on_note: OnMessage, on_warning: OnMessage) -> None:
+        self._job, self.lock = job, lock
+        self._on_note, self._on_warning = on_note, on_warning
+        self._journal: Journal | None = None
+        self._before = None if job.overwrite else finished_output(lock.out)
+
+    def resumed(self) -> Mapping[str, Any] | None:
+        if self._job.overwrite:
+            return None
+        manifest = read_manifest(self.lock.work) if self.lock.begun else None
+        if manifest is None and self._before is not None:
+            manifest = self._before.manifest
+        return None if manifest is None else manifest.run
+
+    def begin(self, session: "Session", found: Found) -> ImageStore | None:
+        manifest = _manifest(session, self._job)
+        self._journal = self._begin(manifest, session.policy, found)
+        if self._journal is not None and found.count is not None:
+            self._journal.drop_failures(found.names, self._job.shard)
+        return self._journal
+
+    def _begin(self, manifest: Manifest, policy: ImagePolicy, found: Found) -> Journal | None:
+        lock, before = self.lock, self._before
+        if before is None:
+            return begin_journal(lock, manifest, overwrite=self._job.overwrite, on_warning=self._on_warning)
+        changes = before.manifest.changes_to(manifest)
+        if changes and not lock.begun:
+            advice = "Use the same settings, another --out, or --overwrite to start afresh."
+            reason = f"was made with other settings ({'; '.join(changes)})"
+            raise UsageError(reason, path=lock.out, advice=advice, code="settings-differ")
+        # Of images that come one by one nobody knows before whether they have changed.
+        if not lock.begun and found.count is not None and not changed_images(lock.out, found.mine, policy):
+            return None
+        journal = begin_journal(lock, manifest, overwrite=not lock.begun, on_warning=self._on_warning)
+        if not changes:
+            restore(journal, lock.out)
+        return journal
+
+    def finish(self, found: Found, *, complete: bool) -> None:
+        if self._journal is None or not complete:
+            return
+        self._journal.drop_failures(found.names, self._job.shard)
+        self._journal.complete(len(found.names) if found.count is None else found.count, self._job.shard)
+        if self._job.shard is None and self._journal.counts().finished:
+            self.packed = pack_told(self.lock, self._on_note)
+
+    def gone(self, found: Found) -> int:
+        return 0 if self._journal is None else self._journal.gone(found.names)
+
+    def finished_before(self) -> FinishedOutput | None:
+        return self._before
+
+    def names_before(self, found: Found) -> list[bytes]:
+        with open_latents(self.lock.out) as latents:
+            known = set(latents.names)
+        return [name for name in found.names if name in known]
+
+    def stored(self, done: Done) -> Stored:
+        if self._journal is None:
+            return self._packed_result(done.name)
+        work = self.lock.work
+        entry = decode(work.entry(name_key(done.name)).read_bytes(), self._journal.manifest)
+        return _of_entry(entry)
+
+    def _packed_result(self, name: bytes) -> Stored:
+        with open_latents(self.lock.out) as latents:
+            return _of_entry(latents[latents.names.index(name)])
+
+    def summary(self) -> dict[str, Any]:
+        return {} if self.packed is None else pack_record(self.packed)
+
+
+def _of_entry(entry: Any) -> Stored:
+    values = (entry.w, entry.noise, entry.distance, entry.layer_distances, entry.curve)
+    return Stored(*values, entry.status, entry.restart, entry.reconstruction)
+
+
+def _manifest(session: "Session", job: Job) -> Manifest:
+    """Return what all images of a file have in common."""
+    provenance, settings = session.network.provenance, session.network.generator.config
+    network = {
+        "sha256": provenance.sha256,
+        "weights_sha256": provenance.weights_sha256,
+        "family": provenance.family,
+        "resolution": settings.synthesis.img_resolution,
+        "channels": settings.synthesis.img_channels,
+        "num_ws": settings.synthesis.num_ws,
+        "w_dim": settings.synthesis.w_dim,
+    }
+    return Manifest(session.method, session.run, network, job.noise, job.images)
+
+
+@contextlib.contextmanager
+def open_output(job: Job, on_note: OnMessage, on_warning: OnMessage) -> Iterator[Output]:
+    """Open where the results of a job go, for the length of the block.
+
+    An HDF5 file is locked at once, so that a second process hears of the first before it loads anything heavy.
+
+    Args:
+        job: What is to be done.
+        on_note: Called with a line on what takes long.
+        on_warning: Called with a line on what the user should know.
+
+    Raises:
+        BusyError: Another process has it.
+        UsageError: Something else is in its place.
+        OutputError: It cannot be written.
+    """
+    with contextlib.ExitStack() as held:
+        if job.out is None:
+            yield Output()
+        elif is_file(job.out):
+            lock = held.enter_context(lock_output(job.out, job.shard))
+            yield FileOutput(job, lock, on_note, on_warning)
+        else:
+            yield FolderOutput(job, job.out, held)
+
+
+def pack_told(lock: OutputLock, on_note: Callable[[str], None], *, partial: bool = False) -> PackResult:
+    """Pack an output, and say what takes long; see `invert.hdf5.pack.pack`."""
+    said: set[str] = set()
+
+    def on_progress(stage: str, done: int, total: int) -> None:
+        # Worth a line only where it takes a while.
+        if done and stage not in said:
+            said.add(stage)
+            on_note(f"packing: {stage} {total} images")
+
+    return pack(lock, partial=partial, on_progress=on_progress)
+
+
+def pack_record(packed: PackResult) -> dict[str, Any]:
+    """Return what is to be said of a packed file, as JSON types."""
+    return {
+        "out": os.fspath(packed.out),
+        "sha256": packed.sha256,
+        "size": packed.size,
+        "rows": packed.rows,
+        "failures": packed.failures,
+        "damaged": list(packed.damaged),
+    }

@@ -1,0 +1,88 @@
+"""What a projection minimises: the distance of each image, and what keeps its noise maps noise.
+
+Reference: Karras et al. 2020, appendix D.
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from generator.networks import Generator
+from invert.projection.noise import NoiseMaps
+from invert.projection.perceptual import Perceptual
+
+__all__ = ["Measurement", "Objective", "PaperObjective"]
+
+Objective = Callable[[Tensor, NoiseMaps], tuple[Tensor, Tensor]]
+"""Takes styles `[N, styles, w_dim]` and noise maps; returns each image's distance `[N]`, and what is added to it to be
+minimised `[N]`. Both are differentiable."""
+
+
+class Measurement(NamedTuple):
+    """How near N images are to their targets.
+
+    Attributes:
+        distances: `[N]`, LPIPS in float32.
+        shares: `[N, 5]`, those of its layers.
+        images: `[N, C, H, W]` in about [-1, 1].
+    """
+
+    distances: Tensor
+    shares: Tensor
+    images: Tensor
+
+
+class PaperObjective:
+    """LPIPS to stored targets plus the weighted noise regulariser.
+
+    Args:
+        generator: A frozen network.
+        perceptual: The distance.
+        targets: Images `[N, C, H, W]` in [-1, 1] to be generated again.
+        noise_weight: Factor on the regulariser; 0 leaves it out.
+        pyramid_scale: See `invert.projection.noise.autocorrelation`.
+        dtype: Type of the feature maps while optimising; distances are measured in float32 whatever it is.
+
+    Reference: Karras et al. 2020, appendix D.
+    """
+
+    def __init__(
+        self,
+        generator: Generator,
+        perceptual: Perceptual,
+        targets: Tensor,
+        noise_weight: float,
+        pyramid_scale: float,
+        dtype: torch.dtype = torch.float32,
+    ) -> None:
+        self._generator, self._perceptual, self._dtype = generator, perceptual, dtype
+        self._exact_targets = perceptual.prepare(targets)
+        self._targets = self._exact_targets
+        if dtype != torch.float32:
+            self._targets = perceptual.prepare(targets, dtype)
+        self._noise_weight, self._pyramid_scale = noise_weight, pyramid_scale
+
+    def __call__(self, styles: Tensor, noise: NoiseMaps) -> tuple[Tensor, Tensor]:
+        """Return each image's distance `[N]` and noise term `[N]`.
+
+        Args:
+            styles: `[N, styles, w_dim]`.
+            noise: Maps of N images.
+        """
+        distances, _ = self._perceptual.distance(self._synthesise(styles, noise, self._dtype), self._targets)
+        if not self._noise_weight or not noise.stacks:
+            return distances, torch.zeros_like(distances)
+        return distances, self._noise_weight * noise.autocorrelation(self._pyramid_scale)
+
+    @torch.no_grad()
+    def measure(self, styles: Tensor, noise: NoiseMaps) -> Measurement:
+        """Return how near the images of styles `[N, styles, w_dim]` and noise maps are to their targets."""
+        images = self._synthesise(styles, noise, torch.float32)
+        distances, shares = self._perceptual.distance(images, self._exact_targets)
+        return Measurement(distances, shares, images)
+
+    def _synthesise(self, styles: Tensor, noise: NoiseMaps, dtype: torch.dtype) -> Tensor:
+        image: Tensor = self._generator.synthesis(styles, noise.by_layer(), dtype=dtype)
+        return image

@@ -1,0 +1,99 @@
+"""From images to attributions, without the command line."""
+
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+import torch
+
+from generator.files.reading import load
+from invert.attribution.attributions import Attribution, attribute, read_targets
+from invert.attribution.candidate import LoadedCandidate, check_calibrations, open_candidates
+from invert.attribution.settings import CalibrationSettings
+from invert.attribution.verdict import Outcome
+from invert.batch.images import list_images
+from invert.errors import UsageError
+from invert.images.decoding import ImagePolicy
+from tests.attribution.calibration_case import calibration
+from tests.cli.batch_case import write_images
+
+GIVEN = {"steps": 2, "lpips": "alex", "preset": "paper", "device": "cpu", "seed": 0, "bank": None}
+
+
+@pytest.fixture(scope="module")
+def candidates(network: Path) -> list[LoadedCandidate]:
+    """The same network twice, without calibrations."""
+    found = [(network, load(network)), (network, load(network))]
+    return open_candidates(found, GIVEN, policy=ImagePolicy(), images=2)
+
+
+@pytest.fixture(scope="module")
+def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Four images, the second one damaged."""
+    folder = tmp_path_factory.mktemp("images")
+    write_images(folder, 4, seed=1)
+    (folder / "001.png").write_bytes(b"no image")
+    return folder
+
+
+def run(
+    candidates: Sequence[LoadedCandidate], images: Path, threshold: float | None = None, rate: float | None = None
+) -> tuple[list[Attribution], list[int]]:
+    """Return the attributions and the group of each step."""
+    steps: list[int] = []
+    read = read_targets(candidates, list_images([images]), ImagePolicy())
+    found = attribute(
+        candidates, read, batch=2, threshold=threshold, rate=rate, on_step=lambda group, _: steps.append(group)
+    )
+    return list(found), steps
+
+
+def test_each_image_is_answered_in_its_order(candidates: list[LoadedCandidate], images: Path) -> None:
+    found, steps = run(candidates, images, threshold=50)
+    assert [one.path for one in found] == [one.path for one in list_images([images])]
+    good = [one for one in found if one.error is None]
+    (bad,) = (one for one in found if one.error is not None)
+    assert bad.path.name == "001.png"
+    assert steps == [0] * 4 + [1] * 4  # two steps into each of two networks, for each group of two images
+    assert len(good) == 3
+    for one in good:
+        assert (one.outcome, one.network, one.reason, one.is_diverged) == (None, None, "", False)
+        assert [answer.network for answer in one.answers] == [f"{candidates[0].path.stem} ({n})" for n in (1, 2)]
+        first, second = one.answers
+        assert first.distance == second.distance == pytest.approx(torch.tensor(first.evidence["lpips"]).exp().item())
+        assert first.reconstruction.shape == first.target.array.shape
+        assert (first.p_values, first.ratio) == (None, None)
+        assert one.threshold_rule.startswith("below 50 for")
+    assert (bad.answers, bad.outcome) == ((), None)
+    assert bad.reason
+
+
+def test_with_calibrations_there_are_verdicts(candidates: list[LoadedCandidate], images: Path) -> None:
+    settings = CalibrationSettings(score="lpips", candidates=2)
+    made = calibration(own=-8, count=1200, settings=settings)
+    # The complexity of the images has to be among those that it was calibrated on.
+    wide = dataclasses.replace(
+        made.own.measurements[0], evidence={**made.own.measurements[0].evidence, "complexity": 9}
+    )
+    own = dataclasses.replace(made.own, measurements=(wide, *made.own.measurements[1:]))
+    calibrated = [dataclasses.replace(one, calibration=dataclasses.replace(made, own=own)) for one in candidates]
+    found, _ = run(calibrated, images)
+    for one in found:
+        if one.error is None:
+            assert one.outcome is Outcome.NONE
+            for answer in one.answers:
+                assert answer.p_values is not None
+                p0, p1 = answer.p_values
+                assert p0 > 0.01 >= p1
+                assert answer.ratio is not None
+                assert answer.ratio < 1
+    with pytest.raises(UsageError, match="cannot promise this rate to 2 candidates"):
+        run(calibrated, images, rate=0.001)
+
+
+def test_a_missing_calibration_is_said_or_refused(candidates: list[LoadedCandidate]) -> None:
+    assert "invert calibrate --network" in check_calibrations(candidates[:1], None)
+    assert check_calibrations(candidates, 0.1) == ""
+    with pytest.raises(UsageError, match="are compared by their calibrations"):
+        check_calibrations(candidates, None)

@@ -1,4 +1,7 @@
-"""Limits on settings, and how they are held: whatever a file asks for is bounded before a tensor is allocated."""
+"""Settings: how a class declares one, and the limits on those of networks.
+
+Whatever a file asks for is checked against these limits before a tensor is allocated.
+"""
 
 import dataclasses
 import math
@@ -60,17 +63,29 @@ def require(condition: bool, message: str) -> None:
 
 
 def require_size(name: str, value: int, low: int, high: int) -> None:
-    """Hold a setting to be an integer in low..high."""
+    """Check that a setting is an integer in low..high.
+
+    Raises:
+        ConfigError: It is not.
+    """
     require(isinstance(value, int) and low <= value <= high, f"{name} is {value!r}, not an integer in {low}..{high}")
 
 
 def require_finite(name: str, value: float | None) -> None:
-    """Hold a setting to be a positive number, or None."""
+    """Check that a setting is a positive number, or None.
+
+    Raises:
+        ConfigError: It is not.
+    """
     require(value is None or (math.isfinite(value) and value > 0), f"{name} is {value!r}, not a positive number")
 
 
 def check_image(config: _Images) -> None:
-    """Hold the size of the images and the widths of the feature maps."""
+    """Check the size of the images and the widths of the feature maps.
+
+    Raises:
+        ConfigError: One is out of range.
+    """
     resolution = config.img_resolution
     require_size("img_resolution", resolution, 4, MAX_RESOLUTION)
     require(resolution & (resolution - 1) == 0, f"img_resolution is {resolution}, not a power of two")
@@ -85,7 +100,16 @@ def check_image(config: _Images) -> None:
 
 
 def check_growth(growing: bool, alpha: float, resolution: int) -> None:
-    """Hold the settings of a network that grows, or was saved while it did."""
+    """Check the settings of a network that grows, or was saved while it did.
+
+    Args:
+        growing: Whether it has colour layers at every resolution.
+        alpha: How far its last layers have faded in, in [0, 1].
+        resolution: Side of its images in pixels.
+
+    Raises:
+        ConfigError: They contradict each other.
+    """
     require(isinstance(growing, bool), f"growing is {growing!r}, not true or false")
     number = isinstance(alpha, int | float) and not isinstance(alpha, bool) and 0 <= alpha <= 1
     require(number, f"alpha is {alpha!r}, not in [0, 1]")
@@ -93,14 +117,25 @@ def check_growth(growing: bool, alpha: float, resolution: int) -> None:
 
 
 def check_taps(name: str, taps: tuple[float, ...]) -> None:
-    """Hold the taps of a low-pass filter."""
+    """Check the taps of a low-pass filter.
+
+    Raises:
+        ConfigError: They are none.
+    """
     good = 1 <= len(taps) <= 16 and all(math.isfinite(tap) for tap in taps)
     require(good, f"{name} {taps!r} is not 1 to 16 finite taps")
     require(abs(sum(taps)) > 1e-6, f"{name} sums to zero")
 
 
 def widths_of(resolution: int, base: int, limit: int, channels: tuple[int, ...] | None) -> dict[int, int]:
-    """Return the channels of the feature maps at each resolution, 4 px first."""
+    """Return the channels of the feature maps at each resolution, 4 px first.
+
+    Args:
+        resolution: Side of the images in pixels.
+        base: There are min(base // r, limit) channels at resolution r.
+        limit: The upper limit in that rule.
+        channels: Channels listed one by one from 4 px upwards, in place of that rule.
+    """
     levels = [4 << i for i in range(resolution.bit_length() - 2)]
     return {r: channels[i] if channels is not None else min(base // r, limit) for i, r in enumerate(levels)}
 

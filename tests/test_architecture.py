@@ -17,6 +17,7 @@ SHIPPED = sorted([*ROOT.glob("generator/**/*.py"), *ROOT.glob("invert/**/*.py")]
 LAYERS = (
     "generator.errors",
     "generator.settings",
+    "generator.cache",
     "generator.config",
     "generator.tensors",
     "generator.ops",
@@ -119,7 +120,15 @@ def test_no_unpickling(path: Path) -> None:
 
 @pytest.mark.parametrize(
     "arguments",
-    [["--help"], ["--version"], ["project", "--help"], ["generate", "--help"], ["info", "--help"], ["convert", "-h"]],
+    [
+        ["--help"],
+        ["--version"],
+        ["project", "--help"],
+        ["generate", "--help"],
+        ["info", "--help"],
+        ["train", "--help"],
+        ["convert", "-h"],
+    ],
     ids=" ".join,
 )
 def test_help_imports_no_torch(arguments: list[str]) -> None:

@@ -1,4 +1,4 @@
-"""Operators the networks are made of; each module has one public function beside its reference."""
+"""Operators that the networks are made of: each a module, with its portable kernel and its derivatives."""
 
 from generator.ops.bias_act import bias_act, default_gain
 from generator.ops.box_conv import averaging_kernel, conv_average2d, upsample_conv2d, upsampling_kernel

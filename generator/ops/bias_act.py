@@ -62,7 +62,7 @@ def bias_act(
         x: Any shape, any floating type.
         b: Bias `[x.shape[dim]]`, or None.
         dim: The dimension the bias runs along.
-        act: One of `generator.config.ACTIVATIONS`.
+        act: One of `generator.settings.ACTIVATIONS`.
         alpha: Slope below zero of "lrelu" (default 0.2).
         gain: Positive factor after the activation (default: `default_gain(act)`).
         clamp: Limit on the result's absolute value, or None.

@@ -27,11 +27,11 @@ def upsample_conv2d(x: Tensor, kernel: Tensor) -> Tensor:
     """Repeat each pixel 2 x 2 times, then correlate with zeros around: "same" size.
 
     Args:
-        x: `[N, I, H, W]`.
+        x: Feature maps `[N, I, H, W]`.
         kernel: `upsampling_kernel(weight)` of a weight `[O, I, k, k]`, k odd.
 
     Returns:
-        `[N, O, 2 H, 2 W]`. Differentiable any number of times.
+        A tensor `[N, O, 2 H, 2 W]`. Differentiable any number of times.
     """
     return functional.conv_transpose2d(x, kernel.transpose(0, 1), stride=2, padding=kernel.shape[-1] // 2 - 1)
 
@@ -45,10 +45,10 @@ def conv_average2d(x: Tensor, kernel: Tensor) -> Tensor:
     """Correlate with zeros around ("same" size), then take the mean of each 2 x 2 pixels.
 
     Args:
-        x: `[N, I, H, W]`, H and W even.
+        x: Feature maps `[N, I, H, W]`, H and W even.
         kernel: `averaging_kernel(weight)` of a weight `[O, I, k, k]`, k odd.
 
     Returns:
-        `[N, O, H / 2, W / 2]`. Differentiable any number of times.
+        A tensor `[N, O, H / 2, W / 2]`. Differentiable any number of times.
     """
     return functional.conv2d(x, kernel, stride=2, padding=kernel.shape[-1] // 2 - 1)

@@ -38,12 +38,12 @@ def conv_tail(
     """Compute clamp(act(x * scale + noise * strength + b) * gain).
 
     Args:
-        x: `[N, C, H, W]`, any floating type, contiguous or channels-last (which is kept).
+        x: Feature maps `[N, C, H, W]`, any floating type, contiguous or channels-last (which is kept).
         scale: Factor per image and channel (demodulation), `[N, C]`, or None.
-        noise: `[N, 1, H, W]`, or `[1, 1, H, W]` shared by all images, or None.
+        noise: Noise maps `[N, 1, H, W]`, or `[1, 1, H, W]` shared by all images, or None.
         strength: Factor on the noise, one element, or None for one.
         b: Bias `[C]`, or None.
-        act: One of `generator.config.ACTIVATIONS`.
+        act: One of `generator.settings.ACTIVATIONS`.
         alpha: Slope below zero of "lrelu" (default 0.2).
         gain: Positive factor after the activation (default: `default_gain(act)`).
         clamp: Limit on the result's absolute value, or None.

@@ -31,8 +31,8 @@ class FrozenConv2d:
     devices and types, or where torch lacks the means, the ordinary convolution runs.
 
     Args:
-        weight: `[O, I, k, k]`.
-        bias: `[O]`, or None.
+        weight: Weights `[O, I, k, k]`.
+        bias: Bias `[O]`, or None.
         padding: Zeros around the input; of a transposed convolution, pixels cut off the output.
         up: 1, or the stride of a transposed convolution, which turns the kernel round.
         relu: Whether the result is max(0, y).

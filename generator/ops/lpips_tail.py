@@ -25,12 +25,12 @@ def lpips_tail(features: Tensor, target: Tensor, lin: Tensor) -> Tensor:
     """Return the mean over the pixels of sum_c lin_c (f_c / (|f| + 1e-10) - target_c)^2.
 
     Args:
-        features: `[N, C, H, W]`, any floating type, contiguous or channels-last.
+        features: Features `[N, C, H, W]`, any floating type, contiguous or channels-last.
         target: Normalised features `[N, C, H, W]`, or `[1, C, H, W]` shared by all, from `normalise_features`.
         lin: Weight of each channel, `[C]`.
 
     Returns:
-        `[N]`, float64 for float64 features, else float32. Differentiable once, in `features`; where a
+        Distances `[N]`, float64 for float64 features, else float32. Differentiable once, in `features`; where a
         feature vector is zero the length's gradient counts as zero.
 
     Raises:

@@ -17,8 +17,8 @@ def modulate(x: Tensor, styles: Tensor) -> Tensor:
     """Multiply each channel of each image by its style.
 
     Args:
-        x: `[N, C, H, W]`, any floating type, contiguous or channels-last (which is kept).
-        styles: `[N, C]`, any floating type; float32 beside half-precision activations keeps the most digits.
+        x: Feature maps `[N, C, H, W]`, any floating type, contiguous or channels-last (which is kept).
+        styles: Styles `[N, C]`, any floating type; float32 beside half-precision activations keeps the most digits.
 
     Returns:
         A tensor like `x`. Differentiable any number of times in both.

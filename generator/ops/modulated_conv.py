@@ -32,10 +32,10 @@ def demodulation_factors(weight_energy: Tensor, styles: Tensor) -> Tensor:
 
     Args:
         weight_energy: Sum over the taps of the squared weight, `[O, I]`.
-        styles: `[N, I]`.
+        styles: Styles `[N, I]`.
 
     Returns:
-        `[N, O]`.
+        A tensor `[N, O]`.
     """
     return (styles.square() @ weight_energy.t() + _EPSILON).rsqrt()
 
@@ -54,8 +54,8 @@ def filtered_conv2d(
     """Convolve with filtered up- or downsampling, without making the image with the inserted zeros.
 
     Args:
-        x: `[N, C, H, W]`.
-        weight: `[O, C // groups, kh, kw]`.
+        x: Feature maps `[N, C, H, W]`.
+        weight: Weights `[O, C // groups, kh, kw]`.
         f: Dense low-pass filter `[k, k]` from `setup_filter` (sum one), or None.
         up: Upsampling factor before the convolution.
         down: Downsampling factor after it.
@@ -64,7 +64,7 @@ def filtered_conv2d(
         flip_weight: True correlates as `conv2d` does, False convolves.
 
     Returns:
-        `[N, O, H * up // down, W * up // down]` for "same" padding. Differentiable any number of times.
+        A tensor `[N, O, H * up // down, W * up // down]` for "same" padding. Differentiable any number of times.
 
     Reference: Karras et al. 2020, appendix B (filtered up- and downsampling of the convolution layers).
     """
@@ -132,7 +132,7 @@ class FrozenFilteredConv2d:
     """`filtered_conv2d` with constant weights, upsampling or not; differentiable once.
 
     Args:
-        weight: `[O, I, k, k]`, oriented as the networks' layers have it: convolved when upsampling.
+        weight: Weights `[O, I, k, k]`, oriented as the networks' layers have it: convolved when upsampling.
         f: Dense low-pass filter from `setup_filter`.
         up: Upsampling factor.
     """
@@ -171,10 +171,11 @@ def modulated_conv2d(
     """Convolve each image with the weight scaled by its own styles and normalised again.
 
     Args:
-        x: `[N, I, H, W]`.
-        weight: `[O, I, kh, kw]`.
+        x: Feature maps `[N, I, H, W]`.
+        weight: Weights `[O, I, kh, kw]`.
         styles: One factor per image and input channel, `[N, I]`.
-        up: Upsampling factor. down: Downsampling factor.
+        up: Upsampling factor.
+        down: Downsampling factor.
         padding: Padding with respect to the upsampled image.
         resample_filter: Dense low-pass filter from `setup_filter`.
         demodulate: Divide by the expected deviation of the output (equation 3).
@@ -184,7 +185,7 @@ def modulated_conv2d(
             activations before and after one convolution); both are the same linear map.
 
     Returns:
-        `[N, O, H', W']`. Twice differentiable in all tensors.
+        A tensor `[N, O, H', W']`. Twice differentiable in all tensors.
     """
     if form == "per_sample":
         return _per_sample(x, weight, styles, up, down, padding, resample_filter, demodulate, flip_weight)

@@ -24,7 +24,7 @@ def setup_filter(taps: Sequence[float] | Tensor | None, separable: bool | None =
             where two passes cost less than one dense one.
 
     Returns:
-        `[k]` for a separable filter, else `[kh, kw]`.
+        A tensor `[k]` for a separable filter, else `[kh, kw]`.
     """
     f = torch.as_tensor([1.0] if taps is None else taps, dtype=torch.float32)
     if f.ndim == 0:
@@ -75,7 +75,7 @@ def upfirdn2d(
         gain: Factor on the result; up * up keeps the signal's size when upsampling.
 
     Returns:
-        `[N, C, (H * up_y + y0 + y1 - kh) // down_y + 1, ...]`. Differentiable any number of times in `x`.
+        A tensor `[N, C, (H * up_y + y0 + y1 - kh) // down_y + 1, ...]`. Differentiable any number of times in `x`.
 
     Raises:
         ValueError: The padded image is smaller than the filter, or a factor is below one.

@@ -23,15 +23,15 @@ __all__ = ["Draws", "RandomSource"]
 
 @dataclass(frozen=True)
 class Draws:
-    """What a batch of N images is drawn from.
+    """What a batch of N images is generated from.
 
     Attributes:
-        z: Two latents for each, `[N, 2, z_dim]`.
-        crossover: Style inputs from this one on take the second latent, `[N]`; num_ws: none does.
+        z: Two latents for each image, `[N, 2, z_dim]`.
+        crossover: First style that takes the second latent, for each image, `[N]`; num_ws: none does.
         noise: Noise maps `[N, 1, r, r]` by layer.
-        labels: `[N, c_dim]`, or None.
+        labels: One-hot labels `[N, c_dim]`, or None.
         y: Noise images for the path length `[N, C, r, r]`, or None.
-        epsilon: Uniform in [0, 1], for interpolates of real and drawn images, `[N]`, or None.
+        epsilon: Uniform numbers in [0, 1) for interpolates of real and generated images, `[N]`, or None.
     """
 
     z: Tensor
@@ -46,12 +46,13 @@ class RandomSource:
     """Draws for the images of a network.
 
     Args:
-        seed: Of the run.
-        config: Of the generator.
-        noise_sizes: Height of each noise map by layer, as `SynthesisNetwork.noise_sizes`.
+        seed: Seed of the run.
+        config: Settings of the generator.
+        noise_sizes: Height of each noise map by layer, as `SynthesisBase.noise_sizes`.
         style_mixing: Probability that an image takes its styles from two latents.
-        classes: Class of each training image; a drawn image takes one of these at random. None: no labels.
-        device: Where the numbers are drawn.
+        classes: Class of each training image, `[images]`; a generated image takes one of these at random. None: the
+            network has no labels.
+        device: Device on which the numbers are drawn.
     """
 
     def __init__(
@@ -81,9 +82,12 @@ class RandomSource:
         """Return the draws of the images at `indices` of the whole batch.
 
         Args:
-            phase, step, indices: Whose numbers.
-            path_length: Draw y too. interpolates: Draw epsilon too.
-            resolution: r of the images, of a network that grows; default that of the network.
+            phase: Name of the part of the step, such as "G" or "D"; each has numbers of its own.
+            step: Number of the step.
+            indices: Places of the images in the whole batch.
+            path_length: Whether y is drawn too.
+            interpolates: Whether epsilon is drawn too.
+            resolution: Side r of the images of a network that grows; None: that of the network.
         """
         synthesis, z_dim = self._config.synthesis, self._config.mapping.z_dim
         side = synthesis.img_resolution if resolution is None else resolution

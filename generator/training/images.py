@@ -55,8 +55,17 @@ def _permutation(size: int, seed: int, epoch: int) -> NDArray[np.int64]:
 def image_order(size: int, seed: int, first: int, count: int) -> list[int]:
     """Return which of `size` images are the `first`-th and the following `count` ones that training sees.
 
-    Each pass over the data has its own order. It depends on nothing but the arguments, so a run that is taken up
-    again goes on with the next image.
+    Each pass over the data has its own order. It depends on nothing but the arguments, so a run that is resumed goes
+    on with the next image.
+
+    Args:
+        size: Number of images in the data set.
+        seed: Seed of the run.
+        first: Number of images seen before.
+        count: Number of images that are wanted.
+
+    Returns:
+        Their indices in the data set.
     """
     return [int(_permutation(size, seed, i // size)[i % size]) for i in range(first, first + count)]
 
@@ -65,20 +74,24 @@ class RealImages:
     """What the discriminator is shown of a data set.
 
     Args:
-        config: Of the run.
+        config: Settings of the run.
         images: The data set.
-        device: Where the images are wanted.
+        device: Device on which the images are wanted.
     """
 
     def __init__(self, config: TrainConfig, images: Images, device: torch.device) -> None:
         self._config, self._images, self._device = config, images, device
 
     def read(self, first: int, batch: int, mine: Sequence[int]) -> Tensor:
-        """Return images `[n, C, R, R]`, uint8.
+        """Read images of a step.
 
         Args:
-            first: Images seen before the step. batch: Images in the step.
-            mine: Which of the step's images.
+            first: Number of images seen before the step.
+            batch: Images in the step.
+            mine: Places of the wanted images in the step.
+
+        Returns:
+            The images, uint8 `[n, C, R, R]`.
         """
         config = self._config
         order = image_order(len(self._images), config.seed, first, batch)
@@ -96,7 +109,16 @@ class RealImages:
         return images.contiguous(memory_format=torch.channels_last)
 
     def labels(self, first: int, batch: int, part: Sequence[int]) -> Tensor | None:
-        """Return the labels `[n, classes]` of images of a step, or None."""
+        """Return the labels of images of a step.
+
+        Args:
+            first: Number of images seen before the step.
+            batch: Images in the step.
+            part: Places of the wanted images in the step.
+
+        Returns:
+            One-hot labels, float32 `[n, classes]`; None for a network without labels.
+        """
         config = self._config
         if not config.classes or self._images.labels is None:
             return None

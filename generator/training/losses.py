@@ -24,12 +24,12 @@ __all__ = [
 
 
 def generator_logistic_loss(fake_logits: Tensor) -> Tensor:
-    """Return -log sigmoid(D(G(z))) of each image; logits and result `[N, 1]`."""
+    """Return -log sigmoid(D(G(z))) for each image; logits and result are `[N, 1]`."""
     return functional.softplus(-fake_logits)
 
 
 def discriminator_logistic_loss(real_logits: Tensor, fake_logits: Tensor) -> Tensor:
-    """Return -log sigmoid(D(x)) - log(1 - sigmoid(D(G(z)))) of each pair; logits and result `[N, 1]`."""
+    """Return -log sigmoid(D(x)) - log(1 - sigmoid(D(G(z)))) for each pair; logits and result are `[N, 1]`."""
     return functional.softplus(-real_logits) + functional.softplus(fake_logits)
 
 
@@ -37,11 +37,11 @@ def r1_penalty(real_logits: Tensor, real_images: Tensor) -> Tensor:
     """Return |grad D(x)|^2 of each image, differentiable; weigh it with gamma / 2.
 
     Args:
-        real_logits: `[N, 1]`, computed from `real_images`.
-        real_images: `[N, C, R, R]`, requiring gradients.
+        real_logits: Logits `[N, 1]`, computed from `real_images`.
+        real_images: Images `[N, C, R, R]` that require gradients.
 
     Returns:
-        `[N]`.
+        Penalties `[N]`.
 
     Reference: Mescheder et al. 2018, equation 9.
     """
@@ -57,12 +57,12 @@ def path_lengths(images: Tensor, ws: Tensor, y: Tensor) -> Tensor:
     ln 2 / (r^2 (ln r - ln 2)) there (appendix B), the penalties are the same.
 
     Args:
-        images: `[N, C, R, R]`, drawn from `ws`.
-        ws: Styles `[N, L, w_dim]` requiring gradients.
+        images: Images `[N, C, R, R]`, generated from `ws`.
+        ws: Styles `[N, L, w_dim]` that require gradients.
         y: Images of N(0, 1) noise, `[N, C, R, R]`.
 
     Returns:
-        `[N]`.
+        Lengths `[N]`.
     """
     height, width = images.shape[2:]
     (gradient,) = torch.autograd.grad((images * y).sum() / math.sqrt(height * width), ws, create_graph=True)
@@ -73,16 +73,24 @@ def path_length_penalty(lengths: Tensor, average: Tensor) -> Tensor:
     """Return (|J^T y| - a)^2 of each image, equation 5; `average` a is a constant.
 
     Args:
-        lengths: `[N]`.
+        lengths: Lengths `[N]`.
         average: The long-running average of the lengths, a scalar.
+
+    Returns:
+        Penalties `[N]`.
     """
     return (lengths - average).square()
 
 
 def critic_loss(real_logits: Tensor, fake_logits: Tensor, drift: float) -> Tensor:
-    """Return D(G(z)) - D(x) + drift D(x)^2 of each pair; logits and result `[N, 1]`.
+    """Return D(G(z)) - D(x) + drift D(x)^2 for each pair; logits and result are `[N, 1]`.
 
     The generator's loss is -D(G(z)). The drift term keeps the critic's output near 0, which its loss leaves open.
+
+    Args:
+        real_logits: Logits D(x), `[N, 1]`.
+        fake_logits: Logits D(G(z)), `[N, 1]`.
+        drift: Weight of the drift term.
 
     Reference: Gulrajani et al. 2017, equation 3; Karras et al. 2018, appendix A.1 (drift, with a weight of 0.001).
     """
@@ -90,10 +98,15 @@ def critic_loss(real_logits: Tensor, fake_logits: Tensor, drift: float) -> Tenso
 
 
 def interpolate(real: Tensor, fake: Tensor, epsilon: Tensor) -> Tensor:
-    """Return epsilon x + (1 - epsilon) G(z) of each pair, requiring gradients.
+    """Return epsilon x + (1 - epsilon) G(z) for each pair; the result requires gradients.
 
     Args:
-        real, fake: Images `[N, C, R, R]`. epsilon: `[N]`, drawn uniformly from [0, 1].
+        real: Images x of the data set, `[N, C, R, R]`.
+        fake: Generated images G(z), `[N, C, R, R]`.
+        epsilon: Shares `[N]`, drawn uniformly from [0, 1].
+
+    Returns:
+        Images `[N, C, R, R]`.
 
     Reference: Gulrajani et al. 2017, algorithm 1.
     """
@@ -105,11 +118,11 @@ def gradient_penalty(logits: Tensor, images: Tensor) -> Tensor:
     """Return (|grad D(x)| - 1)^2 of each image, differentiable.
 
     Args:
-        logits: `[N, 1]`, computed from `images`.
-        images: As `interpolate` returned.
+        logits: Logits `[N, 1]`, computed from `images`.
+        images: What `interpolate` returned, `[N, C, R, R]`.
 
     Returns:
-        `[N]`.
+        Penalties `[N]`.
 
     Reference: Gulrajani et al. 2017, equation 3.
     """

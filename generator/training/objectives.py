@@ -24,18 +24,19 @@ from generator.training.losses import (
     r1_penalty,
 )
 
-__all__ = ["AdversarialLoss", "DiscriminatorObjective", "GeneratorObjective", "draw_images"]
+__all__ = ["AdversarialLoss", "DiscriminatorObjective", "GeneratorObjective", "generate_images"]
 
 Statistics = dict[str, Tensor]
 
 
 @dataclass(frozen=True)
 class AdversarialLoss:
-    """Which loss the two networks play for.
+    """The loss that the two networks play for.
 
     Attributes:
         name: "logistic" or "wgan-gp".
-        penalty, drift: Weights of WGAN-GP's gradient penalty and of its drift term.
+        penalty: Weight of WGAN-GP's gradient penalty.
+        drift: Weight of WGAN-GP's drift term.
     """
 
     name: str = "logistic"
@@ -48,13 +49,20 @@ class AdversarialLoss:
         return self.name == "wgan-gp"
 
 
-def draw_images(
+def generate_images(
     generator: Generator, draws: Draws, resolution: int | None = None, alpha: float | None = None
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Return images `[N, C, r, r]`, the styles they were drawn from, and w of the first latents `[N, w_dim]`.
+    """Generate a batch of images.
 
-    The styles are those of the layers that have a part in images of a resolution, `[N, L, w_dim]`. `resolution`
-    and `alpha` are those of a network that grows.
+    Args:
+        generator: The generator.
+        draws: What the images are generated from.
+        resolution: Side r of the images of a network that grows; None: that of the network.
+        alpha: How far the layers at r have faded in, in [0, 1]; None: 1.
+
+    Returns:
+        The images `[N, C, r, r]`; the styles of the L layers that have a part in them, `[N, L, w_dim]`; and w of the
+        first latents, `[N, w_dim]`.
     """
     labels = draws.labels
     w = generator.mapping(draws.z[:, 0], labels)
@@ -87,9 +95,9 @@ class GeneratorObjective(nn.Module):
     """The generator's loss, its path length penalty, or both at once.
 
     Args:
-        generator: Trained.
-        discriminator: Only asked; not part of this module.
-        loss: What they play for.
+        generator: The network that is trained.
+        discriminator: The network that scores its images; it is not part of this module.
+        loss: The loss that they play for; None: the logistic one.
     """
 
     def __init__(
@@ -112,13 +120,17 @@ class GeneratorObjective(nn.Module):
         """Return the mean loss of a batch, and what is worth recording of it.
 
         Args:
-            draws: What the images are drawn from.
+            draws: What the images are generated from.
             average: The running average path length, a scalar.
             adversarial: Whether the adversarial loss is in it.
-            weight: Of the path length penalty; 0: it is not in it.
-            resolution, alpha: Of networks that grow.
+            weight: Weight of the path length penalty; 0: it is not in it.
+            resolution: Side of the images of networks that grow; None: that of the networks.
+            alpha: How far the layers at that resolution have faded in, in [0, 1].
+
+        Returns:
+            The loss, a scalar, and means by name, detached.
         """
-        images, ws, w = draw_images(self.generator, draws, resolution, alpha)
+        images, ws, w = generate_images(self.generator, draws, resolution, alpha)
         loss = images.new_zeros([])
         found: Statistics = {}
         if adversarial:
@@ -142,9 +154,9 @@ class DiscriminatorObjective(nn.Module):
     """The discriminator's loss, its R1 penalty, or both at once.
 
     Args:
-        discriminator: Trained.
-        generator: Only asked; not part of this module.
-        loss: What they play for.
+        discriminator: The network that is trained.
+        generator: The network that gives images; it is not part of this module.
+        loss: The loss that they play for; None: the logistic one.
     """
 
     def __init__(
@@ -167,10 +179,15 @@ class DiscriminatorObjective(nn.Module):
         """Return the mean loss of a batch, and what is worth recording of it.
 
         Args:
-            draws: What the generated images are drawn from; None: the adversarial loss is not in it.
-            real: Images of the data set, `[N, C, r, r]`. labels: Theirs, or None.
-            weight: Of |grad D|^2, gamma / 2 times the interval; 0: the penalty is not in it.
-            resolution, alpha: Of networks that grow.
+            draws: What the generated images come from; None: the adversarial loss is not in it.
+            real: Images of the data set, `[N, C, r, r]`.
+            labels: Labels of these images `[N, c_dim]`, or None.
+            weight: Weight of |grad D|^2, gamma / 2 times the interval; 0: the penalty is not in it.
+            resolution: Side of the images of networks that grow; None: that of the networks.
+            alpha: How far the layers at that resolution have faded in, in [0, 1].
+
+        Returns:
+            The loss, a scalar, and means by name, detached.
         """
         loss = real.new_zeros([])
         found: Statistics = {}
@@ -178,7 +195,7 @@ class DiscriminatorObjective(nn.Module):
         real_logits = self.discriminator(real, labels, alpha=alpha)
         if draws is not None:
             with torch.no_grad():
-                fake, _, _ = draw_images(self._generator[0], draws, resolution, alpha)
+                fake, _, _ = generate_images(self._generator[0], draws, resolution, alpha)
             fake_logits = self.discriminator(fake, draws.labels, alpha=alpha)
             if self._loss.is_wgan:
                 losses = critic_loss(real_logits, fake_logits, self._loss.drift)
@@ -202,5 +219,5 @@ class DiscriminatorObjective(nn.Module):
         if draws.epsilon is None:
             raise ValueError("the gradient penalty needs draws with epsilon")
         between = interpolate(real, fake, draws.epsilon)
-        # of a conditional network, between two classes there is none: the real image's is taken
+        # an interpolate has no class of its own: the discriminator is told that of the real image
         return gradient_penalty(self.discriminator(between, labels, alpha=alpha), between).mean()

@@ -20,10 +20,10 @@ def adam(network: nn.Module, config: TrainConfig, learning_rate: float, interval
     weights as one combined step per minibatch would, c = k / (k + 1) scales the rate and the decays' exponents.
 
     Args:
-        network: Whose parameters.
-        config: The betas and epsilon before scaling.
-        learning_rate: Before scaling.
-        interval: k; None: no separate regularisation steps, c = 1.
+        network: The network whose parameters it moves.
+        config: Settings of the run, with the betas and epsilon before scaling.
+        learning_rate: Learning rate before scaling.
+        interval: The k above; None: there are no separate regularisation steps, c = 1.
     """
     c = _scale(interval)
     return torch.optim.Adam(
@@ -36,7 +36,13 @@ def adam(network: nn.Module, config: TrainConfig, learning_rate: float, interval
 
 
 def set_learning_rate(optimiser: torch.optim.Adam, learning_rate: float, interval: int | None) -> None:
-    """Change the rate; arguments as of `adam`."""
+    """Change the learning rate.
+
+    Args:
+        optimiser: What `adam` returned.
+        learning_rate: Learning rate before scaling.
+        interval: Steps between two regularisation steps, as for `adam`.
+    """
     for group in optimiser.param_groups:
         group["lr"] = learning_rate * _scale(interval)
 
@@ -73,11 +79,14 @@ def ema_beta(half_life: float, batch: int, images: int, warmup: float | None) ->
     """Return how much of the average is kept at one step.
 
     Args:
-        half_life: In images: after so many, what was in the average counts half.
+        half_life: Images after which what was in the average counts half.
         batch: Images in this step.
         images: Images seen so far, this step included.
         warmup: The half-life is at most this share of `images`, so that the random start is soon forgotten; None: no
             warm-up.
+
+    Returns:
+        The share that is kept, in [0, 1).
     """
     if warmup is not None:
         half_life = min(half_life, images * warmup)
@@ -86,7 +95,14 @@ def ema_beta(half_life: float, batch: int, images: int, warmup: float | None) ->
 
 @torch.no_grad()
 def update_ema(average: nn.Module, weights: Mapping[str, Tensor], buffers: Mapping[str, Tensor], beta: float) -> None:
-    """Move the parameters of `average` towards `weights` by 1 - beta, and copy `buffers`; both by name."""
+    """Move a running average of a network.
+
+    Args:
+        average: The network that holds the average.
+        weights: Parameters by name; those of `average` move towards them by 1 - beta.
+        buffers: Buffers by name, which are copied.
+        beta: How much of the average is kept, in [0, 1].
+    """
     own = dict(average.named_parameters())
     torch._foreach_lerp_([own[name] for name in weights], list(weights.values()), 1 - beta)
     for name, buffer in average.named_buffers():

@@ -25,8 +25,9 @@ class World:
     """This process among those that train together.
 
     Attributes:
-        rank: 0 .. size - 1; only rank 0 writes files. size: How many processes.
-        device: Where this process computes.
+        rank: Number of this process, in 0..size - 1; only rank 0 writes files.
+        size: Number of processes.
+        device: Device on which this process computes.
     """
 
     rank: int = 0
@@ -34,7 +35,7 @@ class World:
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
 
     def wrap(self, module: nn.Module) -> nn.Module:
-        """Let gradients of a module be averaged over the processes."""
+        """Return a module whose gradients are averaged over the processes."""
         if self.size == 1:
             return module
         # Buffers are equal everywhere by construction. torch 2.15 renamed the argument.
@@ -69,7 +70,10 @@ def join_world(kind: str, timeout: timedelta = timedelta(minutes=30)) -> Iterato
 
     Args:
         kind: "cpu" (gloo) or "cuda" (nccl, one device per process).
-        timeout: How long to wait for the others before giving up.
+        timeout: Time after which a process that waits for the others gives up.
+
+    Yields:
+        This process among them.
     """
     if int(os.environ.get("WORLD_SIZE", "1")) == 1:
         yield World(device=torch.device(kind))
@@ -96,6 +100,9 @@ def micro_batches(batch: int, group_size: int | None, size: int) -> list[list[in
         group_size: Images in a group; None: there are no groups.
         size: Images in a micro-batch.
 
+    Returns:
+        The places of each micro-batch's images in the whole batch.
+
     Raises:
         ConfigError: `size` is not a whole number of groups, or not a part of the batch.
     """
@@ -113,7 +120,8 @@ def own_parts(batch: int, group_size: int | None, micro_batch: int | None, world
     """Return the micro-batches of a process, as indices in the whole batch.
 
     Args:
-        batch, group_size: As of `micro_batches`.
+        batch: Images in the whole batch.
+        group_size: Images in a group of the minibatch deviation; None: there are no groups.
         micro_batch: Images at a time; None: the process's whole share.
         world: The processes.
 

@@ -16,7 +16,7 @@ _BATCH = 32
 
 
 class _Spread:
-    """Deviation of what one layer draws, over samples and pixels together, each channel's mean taken off."""
+    """Deviation of what one layer gives, over samples and pixels together, each channel's mean taken off."""
 
     def __init__(self) -> None:
         self._count = 0
@@ -38,13 +38,16 @@ class _Spread:
 def resolution_shares(generator: Generator, samples: int = 1024, seed: int = 0) -> dict[int, float] | None:
     """Return the share of each resolution's tRGB in the sum of their deviations, 4 px first.
 
-    Measured on what each tRGB layer draws at its own resolution, its bias included, before it is enlarged; noise
-    on, no truncation, random labels. None: the network has not one tRGB per resolution ("orig" and "resnet").
+    Measured on what each tRGB layer gives at its own resolution, its bias included, before it is enlarged; noise
+    on, no truncation, random labels.
 
     Args:
-        generator: In evaluation mode.
-        samples: How many random latents.
-        seed: Of the latents and the noise.
+        generator: The generator, in evaluation mode.
+        samples: Number of random latents.
+        seed: Seed of the latents and the noise.
+
+    Returns:
+        Shares in [0, 1] by resolution; None where the network has not one tRGB per resolution ("orig" and "resnet").
     """
     synthesis, mapping = generator.synthesis, generator.config.mapping
     if synthesis.config.architecture != "skip":

@@ -20,9 +20,9 @@ _START_ITERATIONS = 15
 
 
 class SpectralNorm(nn.Module):
-    """Hold the largest singular value of a weight, seen as a matrix `[O, I * kh * kw]`, where it began.
+    """Keep the largest singular value of a weight, seen as a matrix `[O, I * kh * kw]`, where it began.
 
-    A Gaussian O x F matrix of deviation s begins at about s (sqrt(O) + sqrt(F)). Holding it there rather than at one
+    A Gaussian O x F matrix of deviation s begins at about s (sqrt(O) + sqrt(F)). Keeping it there rather than at one
     leaves the size of the signals as the equalised learning rate had it.
 
     Args:
@@ -57,7 +57,7 @@ class SpectralNorm(nn.Module):
 
 
 def add_spectral_norm(network: nn.Module) -> None:
-    """Normalise the weights of all layers of a network from now on."""
+    """Let the weights of all layers of a network be normalised from now on."""
     for layer in [module for module in network.modules() if isinstance(module, _LAYERS)]:
         parametrize.register_parametrization(layer, "weight", SpectralNorm(layer.weight))
 

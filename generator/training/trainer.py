@@ -29,10 +29,10 @@ __all__ = ["RECORDED", "Trainer", "check_fit", "new_networks"]
 
 
 def check_fit(config: TrainConfig, images: Images) -> None:
-    """Hold a data set against the settings.
+    """Check that a data set fits the settings.
 
     Raises:
-        ConfigError: They do not fit.
+        ConfigError: It does not.
     """
     wanted = (config.resolution, config.channels)
     if (images.resolution, images.channels) != wanted:
@@ -71,17 +71,22 @@ class Trainer:
     """A generator and a discriminator in training.
 
     Args:
-        config: How.
-        images: What on.
-        micro_batch: Images that one process works on at a time; None: its whole share. Saves memory and changes
-            results by rounding alone.
-        world: The processes that train together.
+        config: Settings of the run.
+        images: The data set.
+        micro_batch: Images that one process works on at a time; None: its whole share. A smaller number saves memory
+            and changes results by rounding alone.
+        world: The processes that train together; None: this one alone.
 
     Attributes:
+        config: Settings of the run.
+        data: The data set.
+        generator: The generator that is trained.
+        discriminator: The discriminator that is trained.
         average: The averaged generator (EMA), under the names of a plain network.
-        images: Images seen. step: Steps done.
+        images: Number of images seen.
+        step: Number of steps done.
         stage: What the next step trains.
-        path_length_average: The `a` of equation 5.
+        path_length_average: The `a` of equation 5, a scalar.
 
     Raises:
         ConfigError: The images, the micro-batch or the number of processes do not fit the settings.
@@ -125,7 +130,7 @@ class Trainer:
         self._enter(self._schedule.at(0))
 
     def run(self, images: int) -> Iterator[int]:
-        """Train until so many images were seen; yields that number after every step."""
+        """Train until so many images were seen, and yield the number of images seen after every step."""
         with ThreadPoolExecutor(1) as reader:
             ahead: Future[Tensor] | None = None
             while self.images < images:
@@ -135,9 +140,9 @@ class Trainer:
                 yield self.images
 
     def losses(self) -> dict[str, float | None]:
-        """Return the mean of each of `RECORDED`, with WGAN-GP of its penalty too, since `reset_losses`.
+        """Return the means since `reset_losses` by name: those of `RECORDED`, and WGAN-GP's penalty where it is used.
 
-        None where there was nothing to average.
+        A mean is None where there was nothing to average.
         """
         return {
             name: total / count if count else None
@@ -148,8 +153,8 @@ class Trainer:
         """Begin new means."""
         self._sums.zero_()
 
-    def drawing(self) -> Generator:
-        """Return a network that draws what the average draws now: the average, or the part of it that has grown."""
+    def sampler(self) -> Generator:
+        """Return a network that gives the average's images: the average itself, or the part of it that has grown."""
         if not self.config.growing:
             return self.average
         return grown_part(self.average, self.stage.resolution, self.stage.alpha)
@@ -175,7 +180,7 @@ class Trainer:
         return state
 
     def load_state(self, state: dict[str, Tensor]) -> None:
-        """Go on from what `state` returned, in a trainer with the same settings.
+        """Resume from what `state` returned, in a trainer with the same settings.
 
         Raises:
             ConfigError: It is the state of another kind of run.
@@ -305,7 +310,7 @@ class Trainer:
                 self._sums[row, 1] += 1
         if "length" in found:
             # Appendix B keeps one average per device; here all processes share it. It moves after the step, so that
-            # every micro-batch is held against the same constant.
+            # every micro-batch is compared with the same constant.
             self.path_length_average.lerp_(found["length"], 1 - config.path_length_decay)
         self.generator.mapping.update_average(found["w_mean"])
         warmup = config.ema_warmup or None

@@ -19,7 +19,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from generator.ops.native.cache import NativeError, cache_folder
+from generator.cache import CacheError, cache_folder
 from invert.attribution.calibration import Calibration, Population
 from invert.attribution.evidence import FEATURES
 from invert.attribution.measurements import Measurement
@@ -253,5 +253,5 @@ def cached_path(network_sha256: str) -> Path | None:
     """Return where the user's cache keeps the calibration of a network; None where there is no cache."""
     try:
         return cache_folder() / "calibrations" / f"{os.path.basename(network_sha256)}{SUFFIX}"
-    except NativeError:
+    except CacheError:
         return None

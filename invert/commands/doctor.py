@@ -154,11 +154,11 @@ def _torch_facts() -> dict[str, Any]:
 
 
 def _native_facts(native: "NativeStatus") -> dict[str, Any]:
+    from generator.cache import CacheError, cache_folder
     from generator.ops.native.build import kernels_hash
-    from generator.ops.native.cache import NativeError, cache_folder
 
     folder: Path | None = None
-    with contextlib.suppress(NativeError):
+    with contextlib.suppress(CacheError):
         folder = cache_folder()
     return {
         "native": {

@@ -17,8 +17,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from generator.cache import CacheError, cache_folder
 from generator.networks import Generator
-from generator.ops.native.cache import NativeError, cache_folder
 from invert.durable import ensure_folder, write_atomic
 from invert.errors import OutputError
 from invert.images.arrays import to_uint8
@@ -95,7 +95,7 @@ def load_bank(
 def _folder(weights_sha256: str, class_index: int | None) -> Path | None:
     try:
         return cache_folder() / "banks" / f"{weights_sha256}-{class_index}-v{BANK_VERSION}"
-    except NativeError:  # no home: the bank lives in memory alone
+    except CacheError:  # no home: the bank lives in memory alone
         return None
 
 

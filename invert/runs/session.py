@@ -171,7 +171,7 @@ class Session:
         name = f"network-{trainer.images:09d}.safetensors"
         if self._run is not None:
             origin = {**self._origin, "images": trainer.images}
-            content = network_bytes(trainer.drawing(), settings=origin)
+            content = network_bytes(trainer.sampler(), settings=origin)
             self._run.write(name, content)
             self._run.write(NETWORK, content)
         fakes = self._draw()
@@ -216,7 +216,7 @@ def _real_sheet(trainer: Trainer) -> "np.typing.NDArray[np.uint8]":
 @torch.inference_mode()
 def _fake_sheet(trainer: Trainer) -> "np.typing.NDArray[np.uint8]":
     """Draw the same latents with the averaged generator as far as it has grown, each with noise maps of its own."""
-    generator: Generator = trainer.drawing()
+    generator: Generator = trainer.sampler()
     config = trainer.config
     count = _sheet_side(config.resolution) ** 2
     source = RandomSource(

@@ -363,7 +363,7 @@ def test_the_last_good_snapshot_is_kept(
         (["--tick-kimg", -1], "--tick-kimg -1.0 is not in"),
         (["--snapshot-kimg", 0], "--snapshot-kimg 0.0 is not in"),
         (["--batch", 5], "a batch of 5 is not a whole number of minibatch-deviation groups of 4"),
-        (["--batch", 0], "batch is 0, not at least 1"),
+        (["--batch", 0], "batch is 0, not 1 or more"),
         (["--micro-batch", 3], "a batch of 8 cannot be cut into parts of 3"),
         (["--micro-batch", 0], "--micro-batch"),
         (["--cond"], "--cond: the data has no labels"),

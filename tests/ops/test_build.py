@@ -16,10 +16,11 @@ from typing import Any
 import pytest
 import torch
 
+from generator.cache import cache_folder
 from generator.ops._library import NAMESPACE
 from generator.ops.native import build, compile, recipes
 from generator.ops.native.build import NativeStatus, ensure, kernels_hash, status
-from generator.ops.native.cache import NativeError, cache_folder
+from generator.ops.native.cache import NativeError
 from generator.ops.native.recipes import Recipe, Unit, ninja_text
 
 ROOT = Path(__file__).parent.parent.parent

@@ -191,7 +191,7 @@ def test_what_is_saved_draws_what_the_network_draws(family: dict[str, str], imag
     trainer = trainer_of(growing(**family), images)
     stage = trainer.stage
     state = torch.get_rng_state()
-    part = trainer.drawing()
+    part = trainer.sampler()
     assert torch.equal(torch.get_rng_state(), state)
     path = tmp_path / "network.safetensors"
     path.write_bytes(network_bytes(part))

@@ -27,7 +27,7 @@ from generator.training.losses import (
     path_lengths,
     r1_penalty,
 )
-from generator.training.objectives import DiscriminatorObjective, GeneratorObjective, draw_images
+from generator.training.objectives import DiscriminatorObjective, GeneratorObjective, generate_images
 from tests.golden_data import NETWORKS, load_networks
 
 LOGITS = [-1e30, -1e4, -800.0, -30.0, -1.5, 0.0, 1e-9, 2.0, 30.0, 800.0, 1e4, 1e30]
@@ -191,7 +191,7 @@ def test_the_discriminators_objective_says_what_it_is_made_of(in_float64: Callab
     draws, real = draws_for(arrays, generator), arrays["img_noise_none"].double().requires_grad_()
     labels = arrays["c"]
     loss, found = DiscriminatorObjective(discriminator, generator)(draws, real, labels, 0.7)
-    fake = draw_images(generator, draws)[0].detach()
+    fake = generate_images(generator, draws)[0].detach()
     real_logits, fake_logits = discriminator(real, labels), discriminator(fake, labels)
     logistic = (torch.log1p(torch.exp(-real_logits)) + torch.log1p(torch.exp(fake_logits))).mean()
     (gradient,) = torch.autograd.grad(real_logits.sum(), real)
@@ -205,7 +205,7 @@ def test_the_discriminators_objective_says_what_it_is_made_of(in_float64: Callab
 def test_mixed_styles_come_from_two_latents(in_float64: Callable[..., Any]) -> None:
     arrays, generator, _ = in_float64("skip_resnet")
     draws = draws_for(arrays, generator)
-    images, ws, w = draw_images(generator, draws)
+    images, ws, w = generate_images(generator, draws)
     first, second = (generator.mapping(draws.z[:, i]) for i in (0, 1))
     torch.testing.assert_close(w, first)
     for row, place in enumerate(draws.crossover.tolist()):

@@ -13,7 +13,7 @@ from generator.stylegan2.config import SynthesisConfig
 from generator.training.config import TrainConfig
 from generator.training.draws import RandomSource
 from generator.training.images import image_order
-from generator.training.objectives import draw_images
+from generator.training.objectives import generate_images
 from generator.training.optimiser import adam, adam_state, ema_beta, load_adam_state, update_ema
 from generator.training.trainer import Trainer
 from tests.training.training_case import ArrayImages, largest_difference, parameters, tiny, train
@@ -161,7 +161,7 @@ class PlainTraining:
 
     def _draw(self, phase: str, y: bool = False) -> Any:
         draws = self.random.draw(phase, self.steps, range(self.config.batch), path_length=y)
-        return draws, *draw_images(self.generator, draws)
+        return draws, *generate_images(self.generator, draws)
 
     def _path_length(self, draws: Any, images: Tensor, ws: Tensor) -> Tensor:
         side = images.shape[2]

@@ -136,7 +136,7 @@ def test_mirroring_turns_half_of_the_images() -> None:
     assert turned[:40] != turned[40:80], "an image is not turned for ever"
     plain = trained(dataclasses.replace(config, mirror=False), 0)
     seen = seen_by_the_discriminator(plain, 3)
-    assert torch.equal(seen, images[[index for batch in plain.images.asked[:3] for index in batch]])  # type: ignore[attr-defined]
+    assert torch.equal(seen, images[[index for batch in plain.data.asked[:3] for index in batch]])  # type: ignore[attr-defined]
 
 
 def test_a_conditional_network_is_told_the_labels() -> None:

@@ -85,7 +85,24 @@ def checked_key(key: Any) -> Any:
 
 
 class Machine:
-    """The stack machine; `position` is the next byte to read, `opcode_at` that of the current opcode."""
+    """The stack machine.
+
+    Args:
+        data: The file's bytes.
+        vocabulary: What the pickle may ask for.
+        persistent: From persistent ids to values; None: the pickle may have none.
+        budget: Work that is left for the file.
+        start: Where the pickle begins.
+
+    Attributes:
+        position: The next byte to read.
+        opcode_at: Where the current opcode lies.
+        floor: Height of the stack at the last mark; what is below is out of reach.
+        marks: Height of the stack at every mark that is open.
+        asked: Names of the globals that the pickle has asked for.
+        stopped: Whether the pickle has ended.
+        result: What it holds, when it has.
+    """
 
     def __init__(
         self,

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import torch
 
-from generator.ops._library import _SCHEMAS, NAMESPACE
+from generator.ops._library import NAMESPACE, OPERATORS
 from generator.ops.native import recipes
 from generator.ops.native.cache import NOT_BUILT, Entry, NativeError, open_cache
 from generator.ops.native.compile import Toolchain, compile_library, cuda_home, find_toolchain, fingerprint
@@ -30,8 +30,11 @@ _REMEMBERED = frozenset({"no-compiler", "build-failed", "load-failed"})
 class LibraryStatus:
     """One native library.
 
-    `hash` stands for all it was made from, `path` is its file; both are None unless it is loaded. `code` (for
-    programs) and `reason` (one line) say why it is not, and are empty when it is.
+    Attributes:
+        hash: Stands for everything that it was made from; None unless it is loaded.
+        path: Its file; None unless it is loaded.
+        code: Name, for programs, of why it is not loaded; empty when it is.
+        reason: Why it is not loaded, in one line; empty when it is.
     """
 
     hash: str | None = None
@@ -49,7 +52,10 @@ class LibraryStatus:
 class NativeStatus:
     """Which kernels run in this process.
 
-    `kernels` has for each operator what runs on "cpu" and on "cuda": "native" and the instruction set, or "portable".
+    Attributes:
+        cpu: The library of the CPU kernels.
+        cuda: The library of the CUDA kernels.
+        kernels: For each operator what runs on "cpu" and on "cuda": "native" and the instruction set, or "portable".
     """
 
     cpu: LibraryStatus
@@ -76,11 +82,11 @@ def ensure(
     it has to do with the compiler, in the cache. INVERT_NATIVE=0 switches the native kernels off.
 
     Args:
-        cuda: Have the CUDA kernels, too.
-        on_message: Told, in one line each, what takes long and what went wrong.
-        timeout: Seconds to wait for another process that builds the same library.
-        build: Build what is missing; without, only load what is there.
-        retry: Try again what failed earlier; what fails now is in the result and not told.
+        cuda: Whether the CUDA kernels are wanted, too.
+        on_message: What is told, in one line each, what takes long and what went wrong.
+        timeout: How long to wait for another process that builds the same library, in seconds.
+        build: Whether what is missing is built; otherwise only what is there is loaded.
+        retry: Whether what failed earlier is tried again; what fails then is in the result and not told.
 
     Returns:
         What `status` returns.
@@ -105,7 +111,7 @@ def status() -> NativeStatus:
     return NativeStatus(
         _state.get("cpu", _NOT_WANTED),
         _state.get("cuda", _NOT_WANTED),
-        {name: {target: _kernel(name, target) for target in _TARGETS} for name in _operators()},
+        {name: {target: _kernel(name, target) for target in _TARGETS} for name in OPERATORS},
     )
 
 
@@ -195,10 +201,6 @@ def _advise(target: str, error: NativeError) -> str:
     if error.code in _REMEMBERED:
         advice += " This is not said again; 'invert doctor --build' tries anew."
     return f"native {_TARGETS[target]} kernels: {error.reason}. {advice}"
-
-
-def _operators() -> list[str]:
-    return [schema.partition("(")[0] for schema in _SCHEMAS]
 
 
 def _kernel(operator: str, target: str) -> str:

@@ -15,9 +15,10 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from generator.cache import CacheError, cache_folder
 from generator.errors import GeneratorError
 
-__all__ = ["NOT_BUILT", "Entry", "NativeError", "cache_folder", "open_cache"]
+__all__ = ["NOT_BUILT", "Entry", "NativeError", "open_cache"]
 
 NOT_BUILT = "not built yet; the first use builds them, or 'invert doctor --build'"
 _CHECKSUM_FILE = "sha256"
@@ -30,8 +31,8 @@ class NativeError(GeneratorError):
 
     Args:
         code: Stable name of the case, for programs.
-        reason: Why, one line without a final period.
-        told: An earlier run has said so already.
+        reason: Why, in one line without a final period.
+        told: Whether an earlier run has said so already.
     """
 
     def __init__(self, code: str, reason: str, *, told: bool = False) -> None:
@@ -41,38 +42,22 @@ class NativeError(GeneratorError):
         self.told = told
 
 
-def cache_folder() -> Path:
-    """Return where libraries are kept, whether or not it exists.
-
-    It is INVERT_CACHE, else `invert` in XDG_CACHE_HOME, else `.cache/invert` in the user's home.
-
-    Raises:
-        NativeError: The user has no home.
-    """
-    if named := os.environ.get("INVERT_CACHE"):
-        return Path(named).absolute()
-    base = os.environ.get("XDG_CACHE_HOME", "")
-    if os.path.isabs(base):  # relative ones count as unset, says the XDG specification
-        return Path(base) / "invert"
-    try:
-        home = Path.home()
-    except RuntimeError:
-        home = Path()
-    if not home.is_absolute():
-        raise NativeError("no-cache", "there is no home folder to keep them in; set INVERT_CACHE to a folder of yours")
-    return home / ".cache" / "invert"
-
-
 def open_cache(create: bool = True) -> Path:
     """Return the cache folder after making sure that nobody else can put a library there.
 
     Args:
-        create: Make the folder when it is missing.
+        create: Whether the folder is made where it is missing.
+
+    Returns:
+        The folder.
 
     Raises:
         NativeError: It is missing, cannot be made, belongs to somebody else, or others can write to it.
     """
-    folder = cache_folder()
+    try:
+        folder = cache_folder()
+    except CacheError as error:
+        raise NativeError("no-cache", str(error)) from error
     try:
         if create:
             folder.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -101,9 +86,9 @@ class Entry:
     """The place of one library in the cache.
 
     Args:
-        folder: From `open_cache`.
-        name: What the library is called, its hash included.
-        file_name: Of the library itself.
+        folder: What `open_cache` returned.
+        name: Name of the library, its hash included.
+        file_name: Name of the library's file.
     """
 
     def __init__(self, folder: Path, name: str, file_name: str) -> None:
@@ -122,13 +107,13 @@ class Entry:
 
     @contextlib.contextmanager
     def locked(self, timeout: float, on_wait: Callable[[], None]) -> Iterator[None]:
-        """Hold this library's lock: one process at a time builds it.
+        """Keep this library's lock: one process at a time builds it.
 
         The file means nothing, only the kernel's lock on it, which no dead process holds.
 
         Args:
-            timeout: Seconds to wait for another process.
-            on_wait: Called once when there is something to wait for.
+            timeout: How long to wait for another process, in seconds.
+            on_wait: What is called, once, where there is something to wait for.
 
         Raises:
             NativeError: Another process holds the lock for longer, or there is no locking here.

@@ -22,7 +22,14 @@ _MAX_QUOTE = 300
 
 @dataclass(frozen=True)
 class Toolchain:
-    """The programs a library is built with; `identity` changes whenever one of them might give other bytes."""
+    """The programs that a library is built with.
+
+    Attributes:
+        cxx: Words of the C++ compiler's command.
+        nvcc: The CUDA compiler, or None.
+        ninja: The ninja program.
+        identity: Changes whenever one of the compilers might give other bytes.
+    """
 
     cxx: tuple[str, ...]
     nvcc: str | None
@@ -51,7 +58,7 @@ def find_toolchain(*, cuda: bool) -> Toolchain:
     """Find the compilers.
 
     Args:
-        cuda: Find nvcc, too.
+        cuda: Whether nvcc is wanted, too.
 
     Raises:
         NativeError: One is missing or does not run, or nvcc's major version is not that of torch.
@@ -126,10 +133,10 @@ def compile_library(recipe: Recipe, toolchain: Toolchain, folder: Path, log: Pat
     """Build the library of a recipe in `folder`.
 
     Args:
-        recipe: What to build.
-        toolchain: What to build it with.
+        recipe: What is built.
+        toolchain: What it is built with.
         folder: An empty folder; the library's file is in it afterwards, and nothing else.
-        log: Where the compiler's output goes when it fails.
+        log: File that gets the compiler's output when it fails.
 
     Raises:
         NativeError: The build failed, or the disk is full.

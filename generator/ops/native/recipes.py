@@ -5,7 +5,7 @@ import importlib.util
 import platform
 import shlex
 from collections.abc import Iterable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 __all__ = [
@@ -21,16 +21,24 @@ __all__ = [
 
 # The stable ABI of torch 2.10: one library serves that version and later ones.
 _TARGET = "-DTORCH_TARGET_VERSION=0x020a000000000000"
-# Compilers may neither contract multiplications and additions nor align loops by their addresses: an element's value
-# must not depend on where in memory it lies. (errno and traps are not looked at.)
+# An element's value must not depend on where in memory it lies, nor on how many there are: a loop's vector body and the
+# scalar iterations before and after it have to round alike.
 _ARITHMETIC = (
+    # The scalar and the vector form of a loop are contracted into fused multiply-adds differently; so neither is.
+    # Kernels that want a fused multiply-add write `multiply_add`.
     "-ffp-contract=off",
+    # Square roots and roundings become instructions: nobody reads errno or the floating-point status afterwards.
     "-fno-math-errno",
     "-fno-trapping-math",
+    # Sums are vectorised where a pragma says so, and only there.
     "-fopenmp-simd",
+    # No scalar iterations in front of a loop until its pointer is aligned: which elements these are depends on the
+    # address.
     "--param=vect-max-peeling-for-alignment=0",
 )
 _COMMON = ("-std=c++17", "-O3", "-fPIC", "-fvisibility=hidden", "-Wall", "-Wextra")
+# One library holds every set, and chooses among them when it first runs (csrc/cpu/dispatch.cpp). Vectors of 512 bits
+# have to be asked for: compilers prefer 256, for the sake of processors that lower their clock for the wide ones.
 _AVX2 = ("-mavx2", "-mfma", "-mf16c")
 _AVX512 = (*_AVX2, "-mavx512f", "-mavx512bw", "-mavx512dq", "-mavx512vl", "-mprefer-vector-width=512")
 _INSTRUCTION_SETS: dict[str, tuple[str, ...]] = {"baseline": (), "avx2": _AVX2, "avx512": _AVX512}
@@ -41,23 +49,38 @@ _ARCHITECTURES = ("80", "90")
 
 @dataclass(frozen=True)
 class Unit:
-    """One call of a compiler: `source` (under `csrc`) to `object`."""
+    """One call of a compiler.
+
+    Attributes:
+        source: The source file, under `csrc`.
+        object: Name of the object file that it gives.
+        compiler: "cxx" or "nvcc".
+        flags: Flags of the compiler.
+    """
 
     source: str
     object: str
-    compiler: str  # "cxx" or "nvcc"
+    compiler: str
     flags: tuple[str, ...]
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """All that makes one library, apart from the compilers' names."""
+    """All that makes one library, apart from the compilers' names.
+
+    Attributes:
+        name: Name of the library, without the suffix.
+        units: Calls of the compilers.
+        include: Folders of headers.
+        link: Flags of the linker.
+        extra: Flags of every compiler call and of the linker, such as those of a sanitizer.
+    """
 
     name: str
     units: tuple[Unit, ...]
     include: tuple[Path, ...]
     link: tuple[str, ...]
-    extra: tuple[str, ...] = field(default=())  # for every compiler call and the link, such as a sanitizer
+    extra: tuple[str, ...] = ()
 
     @property
     def file_name(self) -> str:
@@ -71,7 +94,7 @@ class Recipe:
 
 def csrc_folder() -> Path:
     """Return the folder of the sources: inside an installed package, beside it in a checkout."""
-    package = Path(__file__).resolve().parent.parent
+    package = Path(__file__).resolve().parents[2]
     installed = package / "csrc"
     return installed if installed.is_dir() else package.parent / "csrc"
 
@@ -80,7 +103,7 @@ def torch_folder() -> Path:
     """Return where torch is installed, without importing it.
 
     Raises:
-        ModuleNotFoundError: It is not.
+        ModuleNotFoundError: It is not installed.
     """
     spec = importlib.util.find_spec("torch")
     if spec is None or spec.origin is None:
@@ -108,8 +131,8 @@ def cuda_recipe(cuda_home: Path, architectures: Iterable[str] = _ARCHITECTURES) 
     """Return how the CUDA library is built: machine code for `architectures` and, for later ones, PTX of the last.
 
     Args:
-        cuda_home: The CUDA toolkit, such as /usr/local/cuda.
-        architectures: Compute capabilities without the dot.
+        cuda_home: Folder of the CUDA toolkit.
+        architectures: Compute capabilities without the dot, such as "80".
     """
     codes = list(architectures)
     targets = [f"-gencode=arch=compute_{code},code=sm_{code}" for code in codes]
@@ -142,9 +165,9 @@ def ninja_text(recipe: Recipe, cxx: str = "c++", nvcc: str = "nvcc") -> str:
     """Return a ninja file that builds the library in the folder it is run in.
 
     Args:
-        recipe: From `cpu_recipe` or `cuda_recipe`.
-        cxx: The C++ compiler.
-        nvcc: The CUDA compiler, used where a unit asks for it.
+        recipe: What `cpu_recipe` or `cuda_recipe` returned.
+        cxx: Command of the C++ compiler.
+        nvcc: Command of the CUDA compiler, which is used where a unit asks for it.
     """
     folder = csrc_folder()
     include = " ".join(f"-isystem {_argument(path)}" for path in recipe.include)

@@ -10,6 +10,8 @@ for result in invert.project("photo.png", network, steps=300):
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from invert.version import __version__
+
 if TYPE_CHECKING:
     from invert.api import Projected, generate, load, open_latents, project
     from invert.errors import (
@@ -45,8 +47,6 @@ __all__ = [
     "open_latents",
     "project",
 ]
-
-__version__ = "0.1.0"
 
 # Where each name comes from, once it is asked for: the package itself must be imported in no time.
 _HOMES = {

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from invert.batch.images import Found, OnMessage
 from invert.batch.job import Job, is_file
-from invert.batch.resume import changed_images, restore
+from invert.batch.resume import FinishedOutput, changed_images, finished_output, restore
 from invert.batch.work import Done, Identity
 from invert.errors import UsageError
 from invert.hdf5.pack import PackResult, pack
@@ -28,7 +28,7 @@ from invert.images.decoding import ImagePolicy
 from invert.store.entry import decode
 from invert.store.folder import FolderStore, known_images, open_folder
 from invert.store.index import INDEX, FolderEntry
-from invert.store.journal import FinishedOutput, Journal, begin_journal, finished_output
+from invert.store.journal import Journal, begin_journal
 from invert.store.locks import OutputLock, lock_output, read_manifest
 from invert.store.manifest import Manifest
 from invert.store.names import name_key

@@ -1,17 +1,53 @@
 """A file that is finished, when the same command comes again: what has changed since, and how it is resumed."""
 
 import hashlib
+import os
 from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 
 from invert.batch.images import Listed, read_image
-from invert.errors import ImageError, UnreadableError
+from invert.errors import ImageError, NoInputError, UnreadableError
 from invert.hdf5.reading import open_latents
 from invert.images.decoding import ImagePolicy
 from invert.images.opening import open_regular
-from invert.store.journal import Journal
+from invert.store.journal import Journal, output_usage
+from invert.store.manifest import Manifest
 
-__all__ = ["changed_images", "restore"]
+__all__ = ["FinishedOutput", "changed_images", "finished_output", "restore"]
+
+
+@dataclass(frozen=True)
+class FinishedOutput:
+    """An output that an earlier run finished.
+
+    Attributes:
+        manifest: What all its images have in common.
+        images: How many have a result.
+        failures: How many have none.
+    """
+
+    manifest: Manifest
+    images: int
+    failures: int
+
+
+def finished_output(out: Path) -> FinishedOutput | None:
+    """Return what an output file holds, or None when there is none.
+
+    Args:
+        out: The file.
+
+    Raises:
+        UsageError: It is damaged, or was not written by this program.
+    """
+    if not os.path.lexists(out):
+        return None
+    try:
+        with open_latents(out) as latents:
+            return FinishedOutput(latents.manifest, len(latents), latents.failure_count)
+    except NoInputError as error:
+        raise output_usage(f"exists already, but {error.reason}", out, "output-foreign") from error
 
 
 def changed_images(out: Path, images: Iterable[Listed], policy: ImagePolicy) -> list[Path]:

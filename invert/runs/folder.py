@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from generator.errors import NetworkFileError
-from invert import __version__
 from invert.durable import TEMPORARY_PREFIX, ensure_folder, exclusive_lock, write_atomic
 from invert.errors import OutputError, UnreadableError, UsageError, display_path
 from invert.images.opening import open_regular, read_regular
 from invert.projection.config import differing_keys
+from invert.version import __version__
 
 if TYPE_CHECKING:
     from torch import Tensor

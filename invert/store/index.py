@@ -192,6 +192,8 @@ def _read(path: Path) -> bytes | None:
     except UnreadableError as error:
         if error.fault == "missing":
             return None
+        if error.fault in ("folder", "not-regular"):
+            raise _not_ours(path) from error
         raise OutputError(error.reason, path=path, advice=error.advice) from error
 
 

@@ -29,7 +29,6 @@ import json
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -46,12 +45,11 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Counts",
-    "FinishedOutput",
     "Journal",
     "begin_journal",
-    "finished_output",
     "join_journal",
     "open_journal",
+    "output_usage",
 ]
 
 _WAIT = 0.05  # seconds, for another shard that is writing the manifest
@@ -194,11 +192,11 @@ def begin_journal(
         before = read_manifest(work)
         if before is None:
             if not overwrite and os.path.lexists(work.target):
-                raise _output_usage("exists already", lock.out, "output-exists")
+                raise output_usage("exists already", lock.out, "output-exists")
             write_atomic(work.manifest, manifest.to_bytes())
     changes = [] if before is None else before.changes_to(manifest)
     if changes:
-        raise _output_usage(f"was begun with other settings ({'; '.join(changes)})", lock.out, "settings-differ")
+        raise output_usage(f"was begun with other settings ({'; '.join(changes)})", lock.out, "settings-differ")
     for folder in ("entries", "failures", "parts"):
         ensure_folder(work.path / folder)
     try:
@@ -248,40 +246,21 @@ def _discard(lock: OutputLock) -> None:
         raise OutputError(reason, path=lock.work.path) from error
 
 
-@dataclass(frozen=True)
-class FinishedOutput:
-    """An output that an earlier run finished."""
-
-    manifest: Manifest
-    images: int
-    failures: int
-
-
-def finished_output(out: Path) -> FinishedOutput | None:
-    """Return what the file `out` holds, or None when there is none.
-
-    Raises:
-        UsageError: It is damaged, or was not written by this program.
-    """
-    if not os.path.lexists(out):
-        return None
-    from invert.hdf5.reading import open_latents
-
-    try:
-        with open_latents(out) as latents:
-            return FinishedOutput(latents.manifest, len(latents), latents.failure_count)
-    except NoInputError as error:
-        raise _output_usage(f"exists already, but {error.reason}", out, "output-foreign") from error
-
-
-class _OutputUsageError(UsageError):
+class OutputUsageError(UsageError):
     """What is in the place of the output does not go with the command."""
 
     what = "output"
 
 
-def _output_usage(reason: str, path: Path, code: str) -> UsageError:
-    return _OutputUsageError(reason, path=path, advice=_FRESH, code=code)
+def output_usage(reason: str, path: Path, code: str) -> UsageError:
+    """Return the error for an output that does not go with the command, with what can be done.
+
+    Args:
+        reason: What is wrong with it.
+        path: The output.
+        code: Stable name of the reason.
+    """
+    return OutputUsageError(reason, path=path, advice=_FRESH, code=code)
 
 
 @contextlib.contextmanager

@@ -11,9 +11,10 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from invert.batch.resume import finished_output
 from invert.errors import BusyError, InvertError, NoInputError, UsageError
 from invert.hdf5.pack import pack
-from invert.store.journal import Journal, begin_journal, finished_output
+from invert.store.journal import Journal, begin_journal
 from invert.store.locks import OutputLock, lock_output
 from invert.store.names import in_shard
 from tests.batch.batch_case import make_entry, make_manifest

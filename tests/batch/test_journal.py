@@ -9,9 +9,10 @@ from pathlib import Path
 
 import pytest
 
+from invert.batch.resume import finished_output
 from invert.errors import ExitCode, NoInputError, OutputError, UsageError
 from invert.hdf5.pack import pack
-from invert.store.journal import Counts, Journal, begin_journal, finished_output, join_journal, open_journal
+from invert.store.journal import Counts, Journal, begin_journal, join_journal, open_journal
 from invert.store.locks import WorkFolder, lock_output, read_manifest
 from invert.store.names import in_shard, name_key
 from tests.batch.batch_case import FAILURES, check, fill, make_entries, make_entry, make_manifest, only, write_batch

@@ -1,4 +1,4 @@
-# make demo | make test | make sanitize | make test-long | make bench | make networks | make calibration |
+# make demo | make check | make test | make sanitize | make test-long | make bench | make networks | make calibration |
 # make families | make benchmark-attribution | make clean
 
 PYTHON ?= python3
@@ -28,7 +28,7 @@ KIMG_stylegan2 := 60
 CONFIG_stylegan := stylegan-small
 
 .DELETE_ON_ERROR:
-.PHONY: demo networks families calibration benchmark-attribution test sanitize test-long bench clean
+.PHONY: demo networks families calibration benchmark-attribution test check lint sanitize test-long bench clean
 
 demo: $(VENV)/.ready
 	@test -f "$(NETWORK)" || { echo "make demo: there is no file $(NETWORK)"; exit 1; }
@@ -78,11 +78,23 @@ calibration: $(VENV)/.ready-test
 benchmark-attribution: $(VENV)/.ready-test
 	$(PY) -m bench.attribution --fashion-mnist $(FASHION_MNIST) --work $(RUNS)/attribution $(BENCHMARK)
 
-test: $(VENV)/.ready-test
+# All tests but the long ones. WORKERS processes share the files among them in this order, a file to each.
+WORKERS ?= 2
+PYTEST  := OMP_NUM_THREADS=1 $(PY) -m pytest -q
+SPREAD  := -n $(WORKERS) --dist loadfile --no-loadscope-reorder
+
+test: lint
+	$(PYTEST) $(SPREAD) -m "not long and not serial"
+	$(PYTEST) -n 0 -m "serial and not long"
+
+# What to run before a commit: under three minutes on two cores.
+check: lint
+	$(PYTEST) $(SPREAD) -m "not long and not serial and not slow"
+
+lint: $(VENV)/.ready-test
 	$(PY) -m ruff check .
 	$(PY) -m ruff format --check .
 	$(PY) -m mypy
-	$(PY) -m pytest -q -m "not long"
 
 # The native kernels' tests under AddressSanitizer and UndefinedBehaviorSanitizer, and the CUDA kernels emulated.
 sanitize: $(VENV)/.ready-test

@@ -157,4 +157,4 @@ def run_unprivileged(program: str, *arguments: str) -> "subprocess.CompletedProc
         if probe.returncode:
             pytest.skip("the checkout or the Python environment is closed to other users")
         command = drop + command
-    return subprocess.run(command, capture_output=True, text=True, check=True, cwd=checkout, timeout=60)
+    return subprocess.run(command, capture_output=True, text=True, check=True, cwd=checkout, timeout=240)

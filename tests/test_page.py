@@ -113,7 +113,7 @@ def _run_chromium(page: bytes, profile: Path, *flags: str) -> Visit:
             *flags,
             f"http://127.0.0.1:{port}/page",
         ]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=60, errors="replace")
+        done = subprocess.run(command, capture_output=True, text=True, timeout=240, errors="replace")
         server.shutdown()
     assert requests.count("/page") == 1, done.stderr
     console = [line for line in done.stderr.splitlines() if "CONSOLE" in line]

@@ -63,7 +63,7 @@ def test_scan_of_nothing(tmp_path: Path) -> None:
     assert list(scan([])) == []
 
 
-@pytest.mark.timeout(10)
+@pytest.mark.timeout(60)
 def test_scan_ends_where_links_run_in_circles(tmp_path: Path) -> None:
     tree(tmp_path, "root/a/x.png", "outside/y.png")
     (tmp_path / "root/a/up").symlink_to("..")
@@ -79,7 +79,7 @@ def test_scan_ends_where_links_run_in_circles(tmp_path: Path) -> None:
     assert all(item.by_rule for item in follow if isinstance(item, ImageError))
 
 
-@pytest.mark.timeout(10)
+@pytest.mark.timeout(60)
 def test_scan_cannot_be_multiplied_by_links(tmp_path: Path) -> None:
     """Each of 30 folders links twice to the next: 2^30 ways to one image."""
     root = tmp_path / "root"
@@ -113,7 +113,7 @@ def test_links_to_files_inside_and_outside(tmp_path: Path) -> None:
     assert codes_and_names(scan([tmp_path / "root/out.png"])) == [("", "out.png")]
 
 
-@pytest.mark.timeout(5)
+@pytest.mark.timeout(60)
 def test_scan_reports_pipes_and_opens_nothing(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "x.png")
     os.mkfifo(tmp_path / "x.txt")

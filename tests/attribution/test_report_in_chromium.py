@@ -14,7 +14,7 @@ from tests.test_page import browse as browse  # a fixture
 PAPER = {"light": (255, 255, 255), "dark": (18, 22, 27)}
 IMAGE_NAME = "<img src=x onerror=alert(1)>.png"
 
-pytestmark = pytest.mark.timeout(60)
+pytestmark = pytest.mark.timeout(300)
 
 
 @pytest.fixture(scope="module")

@@ -21,7 +21,7 @@ MANIFEST = make_manifest()
 CHECKOUT = Path(__file__).parents[2]
 ROWS = 7
 
-pytestmark = pytest.mark.timeout(60)
+pytestmark = pytest.mark.timeout(300)
 
 
 @pytest.fixture(scope="module")
@@ -397,7 +397,7 @@ def flip(good: Path, path: Path, first: int, last: int) -> None:
         capture_output=True,
         text=True,
         cwd=CHECKOUT,
-        timeout=110,
+        timeout=240,
     )
     told = child.stdout.splitlines()
     assert child.returncode == 0, (told[-1:], child.stderr)

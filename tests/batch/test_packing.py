@@ -284,7 +284,7 @@ def test_process_that_packs_ends_with_the_one_that_started_it(out: Path) -> None
     with lock_output(out) as lock:
         begin_journal(lock, make_manifest())
         command = [sys.executable, "-m", "invert.hdf5.pack", out]
-        child = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, cwd=CHECKOUT, timeout=60)
+        child = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, cwd=CHECKOUT, timeout=240)
     assert child.returncode == 1
 
 

@@ -140,7 +140,7 @@ def test_large_images_are_read_with_a_limit_and_are_the_same(tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize("name", ["missing.h5", "folder", "pipe", "text", "empty", "/dev/zero", "/dev/null", "n" * 300])
-@pytest.mark.timeout(20)
+@pytest.mark.timeout(60)
 def test_what_holds_no_latents(tmp_path: Path, name: str) -> None:
     (tmp_path / "folder").mkdir()
     os.mkfifo(tmp_path / "pipe")

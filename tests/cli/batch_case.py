@@ -29,12 +29,6 @@ def command(*arguments: object) -> Sequence[str]:
     return [sys.executable, "-m", "invert", "project", *map(str, arguments)]
 
 
-def start_command(*arguments: object) -> "subprocess.Popen[str]":
-    """Start any command in a process of its own."""
-    pipes: Any = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-    return subprocess.Popen([sys.executable, "-m", "invert", *map(str, arguments)], cwd=ROOT, **pipes)
-
-
 def start(*arguments: object, **variables: str) -> "subprocess.Popen[str]":
     """Start `invert project` in a process of its own, and group of its own."""
     pipes: Any = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}

@@ -50,7 +50,7 @@ def in_a_process() -> Callable[..., Result]:
         environment = {key: value for key, value in os.environ.items() if key not in variables}
         environment |= {key: value for key, value in variables.items() if value is not None}
         command = [sys.executable, "-m", "invert", *map(str, arguments)]
-        done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=100)
+        done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=240)
         return Result(done.returncode, done.stdout, done.stderr)
 
     return run

@@ -12,7 +12,8 @@ import pytest
 from PIL import Image
 
 from invert.attribution.calibration_file import read_calibration
-from tests.cli.batch_case import start_command, write_images
+from tests import self_signal
+from tests.cli.batch_case import write_images
 from tests.cli.conftest import Invert
 
 QUICK = ("--steps", 5, "--lpips", "alex", "--bank", 40, "--batch", 4, "--threads", 1, "--workers", 1)
@@ -85,12 +86,9 @@ def test_calibrations_stopped_and_taken_up_are_the_same(invert: Invert, case: Pa
     out = tmp_path / "again.calibration.json"
     arguments = ("calibrate", "--network", case / "net.pkl", "--real", case / "real", "--other", case / "sibling")
     arguments = (*arguments, *QUICK, *LOOSE, "-o", out)
-    process = start_command(*arguments)
     population = tmp_path / "again.calibration.json.work" / "populations" / "real"
-    while process.poll() is None and len(list(population.glob("*.json"))) < 4:
-        pass
-    process.send_signal(signal.SIGKILL)
-    process.communicate(timeout=60)
+    process = self_signal.start(signal.SIGKILL, "files", population / "*.json", 4, *arguments)
+    process.communicate(timeout=240)
     assert not out.exists()
     kept = {path.name: path.stat().st_mtime_ns for path in population.iterdir()}
     assert 4 <= len(kept) < 20
@@ -328,12 +326,10 @@ def test_an_evaluation_killed_goes_on(invert: Invert, case: Path, tmp_path: Path
     arguments = ("evaluate", "--network", case / "net.pkl", "--positive", own, "--workers", 1, "--batch", 2)
     arguments = (*arguments, "--negative", f"sibling={case / 'sibling'}", "--perturb", "blur:1", "--quiet")
     assert invert(*arguments, "--out", tmp_path / "whole").code == 0
-    process = start_command(*arguments, "--out", tmp_path / "killed")
     measured = tmp_path / "killed" / "work" / "measured"
-    while process.poll() is None and len(list(measured.glob("none/sibling/*.json"))) < 2:
-        pass
-    process.send_signal(signal.SIGKILL)
-    process.communicate(timeout=60)
+    killed_at = ("files", measured / "none/sibling/*.json", 2)
+    process = self_signal.start(signal.SIGKILL, *killed_at, *arguments, "--out", tmp_path / "killed")
+    process.communicate(timeout=240)
     assert not (tmp_path / "killed" / "evaluation.json").exists()
     assert 10 <= len(list(measured.glob("none/*/*.json"))) < 28
     result = invert(*arguments, "--out", tmp_path / "killed", "--json")

@@ -11,6 +11,7 @@ from pathlib import Path
 import click
 import pytest
 
+from generator import loaders
 from invert import __version__
 from invert.cli.help import Option
 from invert.cli.main import cli, main
@@ -166,10 +167,42 @@ def test_other_endings(
     assert "bug" not in result.err
 
 
-def test_signal_handlers_are_put_back(invert: Invert, network: Path) -> None:
-    before = signal.getsignal(signal.SIGTERM)
-    assert invert("info", network).code == 0
-    assert signal.getsignal(signal.SIGTERM) is before
+def raising(monkeypatch: pytest.MonkeyPatch, number: signal.Signals) -> None:
+    """Let a signal come while a network file is read."""
+    real = loaders.inspect
+
+    def disturbed(path: Path) -> object:
+        signal.raise_signal(number)
+        return real(path)
+
+    monkeypatch.setattr(loaders, "inspect", disturbed)
+
+
+@pytest.mark.usefixtures("default_signals")
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_ends_it(
+    invert: Invert, network: Path, monkeypatch: pytest.MonkeyPatch, number: signal.Signals
+) -> None:
+    before = signal.getsignal(number)
+    raising(monkeypatch, number)
+    result = invert("info", network)
+    assert result.code == 128 + number
+    assert result.out == ""
+    assert "What was finished is kept." in result.err
+    assert signal.getsignal(number) is before
+
+
+@pytest.mark.usefixtures("default_signals")
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_that_is_ignored_stays_ignored(
+    invert: Invert, network: Path, monkeypatch: pytest.MonkeyPatch, number: signal.Signals
+) -> None:
+    """`nohup invert` goes on after the hang-up."""
+    signal.signal(number, signal.SIG_IGN)
+    raising(monkeypatch, number)
+    result = invert("info", network)
+    assert (result.code, result.err) == (0, "")
+    assert signal.getsignal(number) is signal.SIG_IGN
 
 
 def test_the_process_ends_with_the_code(in_a_process: Callable[..., Result]) -> None:
@@ -204,7 +237,7 @@ def test_odd_surroundings(
 def shell(command: str, network: Path) -> subprocess.CompletedProcess[str]:
     environment = {**os.environ, "INVERT": f"{sys.executable} -m invert", "NETWORK": str(network)}
     return subprocess.run(
-        ["bash", "-c", command], cwd=ROOT, env=environment, capture_output=True, text=True, timeout=60, check=False
+        ["bash", "-c", command], cwd=ROOT, env=environment, capture_output=True, text=True, timeout=240, check=False
     )
 
 

@@ -310,6 +310,7 @@ class TestOutput:
         assert result.code == 6
         assert "its folder does not exist" in result.err
 
+    @pytest.mark.usefixtures("default_signals")
     @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
     def test_an_interrupted_run_leaves_nothing(
         self,

@@ -3,8 +3,6 @@
 import json
 import os
 import signal
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -19,7 +17,8 @@ from generator.networks import Generator
 from invert.cli import options
 from invert.durable import exclusive_lock
 from invert.store.npz import read_projection
-from tests.cli.conftest import ROOT, Invert
+from tests import self_signal
+from tests.cli.conftest import Invert
 from tests.golden_data import load_networks
 
 QUICK = ("--steps", 5, "--lpips", "alex", "--quiet", "--threads", 1)
@@ -341,16 +340,12 @@ def test_interruption_keeps_finished_images_and_resumes(
 ) -> None:
     paths = [image(f"{i}.png") for i in range(3)]
     common = ["--network", network, "--lpips", "alex", "--batch", 1, "--threads", 1, "--json", "--steps", 30]
-    command = [sys.executable, "-m", "invert", "project", *paths, "--out", out, *common]
-    process = subprocess.Popen(list(map(str, command)), cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-    assert process.stdout is not None
-    first = json.loads(process.stdout.readline())
-    process.send_signal(number)
-    rest, messages = process.communicate(timeout=60)
+    process = self_signal.start(number, "stdout", "projected", 1, "project", *paths, "--out", out, *common)
+    found, messages = process.communicate(timeout=240)
     assert process.returncode == code
-    assert b"Traceback" not in messages
-    assert messages.splitlines()[-1].startswith(b"invert: error: ")
-    summary = json.loads(rest.splitlines()[-1])
+    assert "Traceback" not in messages
+    assert messages.splitlines()[-1].startswith("invert: error: ")
+    first, *_, summary = map(json.loads, found.splitlines())
     assert (summary["type"], summary["code"]) == ("summary", "interrupted")
     assert 1 <= summary["projected"] < 3
     kept = (out / "0.npz").read_bytes()

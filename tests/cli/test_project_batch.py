@@ -16,6 +16,7 @@ import pytest
 from PIL import Image
 
 from invert.store.locks import lock_output
+from tests import self_signal
 from tests.cli.batch_case import QUICK, entries, leftovers, start, write_images
 from tests.cli.conftest import ROOT, Invert, Result
 
@@ -102,7 +103,7 @@ def test_one_image_has_the_results_that_a_folder_of_results_has(
         assert file["distance"][0] == single["distance"]
 
 
-@pytest.mark.timeout(180)
+@pytest.mark.timeout(300)
 def test_workers_shards_and_hash_seeds_change_no_byte(
     project: Invert, invert: Invert, network: Path, images: Path, out: Path, tmp_path: Path
 ) -> None:
@@ -111,7 +112,7 @@ def test_workers_shards_and_hash_seeds_change_no_byte(
     assert project(images, *KEEP, "--out", tmp_path / "again.h5").code == 0
     assert (tmp_path / "again.h5").read_bytes() == one
     two = start(*QUICK, *KEEP, "--network", network, "--out", tmp_path / "two.h5", "--workers", 2, images, "-q")
-    _, messages = two.communicate(timeout=100)
+    _, messages = two.communicate(timeout=240)
     assert two.returncode == 0, messages
     assert (tmp_path / "two.h5").read_bytes() == one
     shards = tmp_path / "shards.h5"
@@ -127,7 +128,7 @@ def test_workers_shards_and_hash_seeds_change_no_byte(
     arguments = (*QUICK, *KEEP, "--network", network, "--out", tmp_path / "hash.h5", images, "-q")
     for seed in ("0", "1"):
         seeded = start(*arguments, "--overwrite", PYTHONHASHSEED=seed)
-        _, messages = seeded.communicate(timeout=100)
+        _, messages = seeded.communicate(timeout=240)
         assert seeded.returncode == 0, messages
         assert (tmp_path / "hash.h5").read_bytes() == one
 
@@ -258,14 +259,12 @@ def test_interrupted_and_resumed(
     workers: int,
 ) -> None:
     slow = (*QUICK, "--steps", 40, "--batch", 1, "--network", network, "--json")
-    process = start(*slow, "--out", out, "--workers", workers, images)
-    assert process.stdout is not None
-    first = json.loads(process.stdout.readline())
-    process.send_signal(number)
-    rest, messages = process.communicate(timeout=60)
+    command = ("project", *slow, "--out", out, "--workers", workers, images)
+    process = self_signal.start(number, "stdout", "projected", 1, *command)
+    found, messages = process.communicate(timeout=240)
     assert process.returncode == code, messages
     assert "Traceback" not in messages
-    summary = json.loads(rest.splitlines()[-1])
+    first, *_, summary = map(json.loads, found.splitlines())
     assert (first["code"], summary["code"]) == ("projected", "interrupted")
     assert 1 <= len(entries(out)) < 6
     assert not out.exists()
@@ -288,7 +287,7 @@ def test_a_worker_that_is_killed(network: Path, out: Path, tmp_path: Path) -> No
     workers = [one for one in children if "spawn_main" in " ".join(one.cmdline())]
     assert len(workers) == 2
     workers[0].kill()
-    _, messages = process.communicate(timeout=60)
+    _, messages = process.communicate(timeout=240)
     assert process.returncode == 1
     assert "a worker process stopped early: signal 9 ended it" in messages
     assert len(entries(out)) >= 1
@@ -387,7 +386,7 @@ def uninterrupted(project: Invert, images: Path, tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize("after", [1, 3, 5])
-@pytest.mark.timeout(100)
+@pytest.mark.timeout(300)
 def test_killed_and_resumed(
     project: Invert, network: Path, images: Path, out: Path, uninterrupted: Path, after: int
 ) -> None:
@@ -398,7 +397,7 @@ def test_killed_and_resumed(
     for _ in range(after):
         process.stdout.readline()
     process.kill()
-    process.communicate(timeout=30)
+    process.communicate(timeout=240)
     kept = {path.name: path.stat().st_mtime_ns for path in entries(out)}
     result: Result = project(images, *KEEP, "--json")
     assert result.code == 0
@@ -425,7 +424,7 @@ def test_killed_at_any_time(network: Path, images: Path, out: Path, uninterrupte
             assert out.read_bytes() == uninterrupted.read_bytes()
             out.unlink()
     last = start(*arguments)
-    last.communicate(timeout=60)
+    last.communicate(timeout=240)
     assert last.returncode == 0
     assert out.read_bytes() == uninterrupted.read_bytes()
     assert leftovers(out) == ["whole"]
@@ -447,7 +446,7 @@ def test_memory_is_flat_over_2000_images(network: Path, tmp_path: Path) -> None:
             counts.append(number)
             memory.append(watched.memory_info().rss)
             files.append(watched.num_fds())
-    process.communicate(timeout=60)
+    process.communicate(timeout=240)
     assert process.returncode == 0
     slope = float(np.polyfit(counts, memory, 1)[0])
     assert slope < 5000, f"{slope:.0f} bytes per image"

@@ -3,7 +3,6 @@
 import random
 import re
 import signal
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,8 +14,11 @@ from generator.training.state import state_from_bytes
 from generator.training.trainer import Trainer
 from invert.runs.folder import RunFolder
 from invert.runs.log import TickLog
+from tests import self_signal
 from tests.cli.conftest import Invert
-from tests.cli.train_case import SMALL, assert_same_end, images_seen, log, newest_state, start, visible, write_images
+from tests.cli.train_case import PROGRESS, SMALL, assert_same_end, log, newest_state, visible, write_images
+
+pytestmark = pytest.mark.usefixtures("default_signals")
 
 LONG = (*SMALL, "--kimg", 0.4, "--snapshot-kimg", 0.12)
 """50 steps, a tick every 5 and a snapshot every 15: time to be killed."""
@@ -58,17 +60,10 @@ def uninterrupted(tmp_path_factory: pytest.TempPathFactory, images: Path) -> Cal
 
 def interrupted_after(images: Path, run: Path, count: int, seconds: float, number: signal.Signals) -> tuple[int, str]:
     """Start LONG in a process, send it a signal some time after it has seen so many images; return how it ended."""
-    process = start("--data", images, "--out", run, *LONG)
-    assert process.stderr is not None
-    messages = ""
-    for line in process.stderr:
-        messages += line
-        if images_seen(line) >= count:
-            break
-    time.sleep(seconds)
-    process.send_signal(number)
-    rest = process.communicate(timeout=60)[1]
-    return process.returncode, messages + rest
+    command = ("train", "--data", images, "--out", run, *LONG)
+    process = self_signal.start(number, "stderr", PROGRESS, count, *command, seconds=seconds)
+    messages = process.communicate(timeout=240)[1]
+    return process.returncode, messages
 
 
 def test_killed_twice_at_random_moments(
@@ -137,6 +132,20 @@ def test_the_step_is_finished_and_saved(
     assert [one["images"] for one in log(run)] == [40]
     assert [signal.getsignal(known) for known in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)] == handlers
     assert train(*SMALL).code == 0
+    assert_same_end(run, uninterrupted(*SMALL))
+
+
+def test_ignored_signals_stay_ignored(
+    train: Invert, uninterrupted: Callable[..., Path], run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`nohup invert train` goes on after the hang-up, and one in the background when Ctrl-C is for another."""
+    numbers = (signal.SIGHUP, signal.SIGINT)
+    for number in numbers:
+        signal.signal(number, signal.SIG_IGN)
+    with monkeypatch.context() as disturbance:
+        at_step(disturbance, 7, *numbers)
+        assert train(*SMALL).code == 0
+    assert [signal.getsignal(number) for number in numbers] == [signal.SIG_IGN] * 2
     assert_same_end(run, uninterrupted(*SMALL))
 
 

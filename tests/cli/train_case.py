@@ -1,18 +1,13 @@
 """Small training runs as a user starts them."""
 
 import json
-import os
 import re
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from PIL import Image
-
-from tests.cli.conftest import ROOT
 
 SMALL = (
     *("--config", "tiny", "--device", "cpu", "--threads", 1, "--batch", 8, "--kimg", 0.1, "--tick-kimg", 0.04),
@@ -37,14 +32,6 @@ def write_images(folder: Path, count: int = 24, channels: int = 3, classes: int 
         labels = {"labels": [[name, index % classes] for index, name in enumerate(names)]}
         (folder / "dataset.json").write_text(json.dumps(labels))
     return folder
-
-
-def start(*arguments: object, **variables: str) -> "subprocess.Popen[str]":
-    """Start `invert train` in a process of its own."""
-    command = [sys.executable, "-m", "invert", "train", *map(str, arguments)]
-    environment = {**os.environ, **variables}
-    pipes: Any = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-    return subprocess.Popen(command, cwd=ROOT, env=environment, **pipes)
 
 
 def visible(folder: Path) -> list[str]:
@@ -72,7 +59,11 @@ def assert_same_end(run: Path, expected: Path) -> None:
     assert not list(run.glob(".invert-*"))
 
 
+PROGRESS = r"^invert: progress: (\d+) of"
+"""A progress line, and how many images it speaks of."""
+
+
 def images_seen(line: str) -> int:
     """Return how many images a progress line speaks of, 0 for other lines."""
-    match = re.match(r"invert: progress: (\d+) of", line)
+    match = re.match(PROGRESS, line)
     return int(match[1]) if match else 0

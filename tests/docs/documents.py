@@ -2,7 +2,7 @@
 
 A comment on the line before a block says how it is run:
 
-    <!-- slow -->            with the marker `slow` alone
+    <!-- slow -->            with the marker `long` alone
     <!-- hours -->           never; its options are checked like any other's
     <!-- needs PATH -->      where that file exists
     <!-- any numbers -->     the words of its output are compared, not the numbers

@@ -90,7 +90,7 @@ def test_quick_commands_print_what_is_shown(path: Path, shell: Shell) -> None:
     run_sessions([block for block in SESSIONS[path] if not block.marks & {"slow", "hours"}], shell)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.timeout(1800)
 @pytest.mark.parametrize("path", WITH_SESSIONS, ids=name)
 def test_all_commands_print_what_is_shown(path: Path, shell: Shell) -> None:

@@ -75,6 +75,7 @@ def write_written(folder: Path) -> None:
 def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
+        os.environ["INVERT_CACHE"] = str(folder / "cache")
         if "--written" in sys.argv:
             write_written(folder)
         results, texts = outcomes(folder)

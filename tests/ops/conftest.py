@@ -10,21 +10,26 @@ import torch
 
 from generator.ops.native import build
 from generator.ops.native.compile import cuda_home
-
-_FIXTURES = {"kernels", "native", "native_cuda"}
+from tests.conftest import NAMED_CACHE, uses_native_kernels
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     # Whichever test comes first waits for the compiler.
     for item in items:
-        if _FIXTURES & set(getattr(item, "fixturenames", ())):
+        if uses_native_kernels(item):
             item.add_marker(pytest.mark.timeout(900))
 
 
 @pytest.fixture(scope="session")
 def native_cache(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """Where the libraries under test are built: INVERT_CACHE where that is set, else a folder of this session."""
-    return os.environ.get("INVERT_CACHE") or str(tmp_path_factory.mktemp("native"))
+    """Where the libraries under test are built: INVERT_CACHE where that is set, else a folder of this session.
+
+    Workers of pytest-xdist share it: the second one waits for the first one's compiler.
+    """
+    folder = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        folder = folder.parent
+    return NAMED_CACHE or str(folder / "native")
 
 
 def _ensure(cache: str, *, cuda: bool) -> build.NativeStatus:
@@ -32,7 +37,7 @@ def _ensure(cache: str, *, cuda: bool) -> build.NativeStatus:
     with pytest.MonkeyPatch.context() as patch:
         patch.delenv("INVERT_NATIVE", raising=False)
         patch.setenv("INVERT_CACHE", cache)
-        status = build.ensure(cuda=cuda, retry=True)
+        status = build.ensure(cuda=cuda, retry=True, timeout=800)
     library = status.cuda if cuda else status.cpu
     if library.code == "no-compiler":
         pytest.skip(f"no native kernels: {library.reason}")

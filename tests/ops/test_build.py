@@ -45,8 +45,8 @@ CHILD = """
 import os, sys
 import ninja
 from pathlib import Path
-from generator.ops import _build
-from generator.ops._sources import Recipe, Unit, ninja_text
+from generator.ops.native import build
+from generator.ops.native.recipes import Recipe, Unit, ninja_text
 unit = Unit(sys.argv[1], "tiny.o", "cxx", ("-fPIC",))
 build._recipe = lambda target: Recipe(f"tiny_{target}", (unit,), (), ("-shared",))
 if "as-nobody" in sys.argv and os.geteuid() == 0:
@@ -55,7 +55,7 @@ if "as-nobody" in sys.argv and os.geteuid() == 0:
     os.setresuid(65534, 65534, 65534)
 print("ready", flush=True)
 sys.stdin.readline()
-result = build.ensure(on_message=lambda text: print("message:", text, flush=True), timeout=30)
+result = build.ensure(on_message=lambda text: print("message:", text, flush=True), timeout=240)
 print("result:", result.cpu.code or "loaded", build.kernels_hash(), flush=True)
 """
 
@@ -130,7 +130,7 @@ def children() -> Iterator[list[subprocess.Popen[str]]]:
         process.communicate()
 
 
-def wait_for(path: Path, *, gone: bool = False, seconds: float = 20) -> None:
+def wait_for(path: Path, *, gone: bool = False, seconds: float = 120) -> None:
     deadline = time.monotonic() + seconds
     while path.exists() == gone:
         assert time.monotonic() < deadline, f"{path} did not {'go' if gone else 'appear'}"
@@ -369,7 +369,7 @@ def test_read_only_home(tiny: Tiny, children: list[subprocess.Popen[str]]) -> No
     child = tiny.child("as-nobody", INVERT_CACHE="", XDG_CACHE_HOME="", HOME=str(home))
     children.append(child)
     go([child])
-    output, _ = child.communicate(timeout=30)
+    output, _ = child.communicate(timeout=240)
     assert "result: no-cache portable\n" in output
     assert output.count("message:") == 1
     assert "Permission denied" in output
@@ -409,7 +409,7 @@ def test_stale_lock_file_does_not_matter(tiny: Tiny) -> None:
     os.utime(lock, (0, 0))
     started = time.monotonic()
     assert tiny.ensure().cpu.loaded
-    assert time.monotonic() - started < 30
+    assert time.monotonic() - started < 240
 
 
 @needs_compiler
@@ -439,14 +439,14 @@ def test_killed_build(tiny: Tiny, children: list[subprocess.Popen[str]], number:
     go([child])
     wait_for(tiny.folder / "started")
     os.kill(child.pid, number)
-    assert child.wait(20) != 0
+    assert child.wait(120) != 0
     # An interrupt takes the compiler along and cleans up; a kill leaves both to the next build.
     killed = number == signal.SIGKILL
     assert len(leftovers(tiny.cache)) == killed
     if not killed:
         wait_for(Path("/proc", (tiny.folder / "started").read_text().strip()), gone=True)
     stuck.unlink()
-    assert tiny.ensure(timeout=5).cpu.loaded
+    assert tiny.ensure(timeout=120).cpu.loaded
     assert leftovers(tiny.cache) == []
 
 
@@ -455,7 +455,7 @@ def test_two_processes_build_once(tiny: Tiny, children: list[subprocess.Popen[st
     tiny.flag("slow")
     children += [tiny.child(), tiny.child()]
     go(children)
-    outputs = [child.communicate(timeout=40)[0] for child in children]
+    outputs = [child.communicate(timeout=240)[0] for child in children]
     results = {re.findall(r"result: (.*)", output)[0] for output in outputs}
     assert len(results) == 1
     assert results.pop().startswith("loaded native-")
@@ -469,7 +469,7 @@ def test_two_processes_fail_once(tiny: Tiny, children: list[subprocess.Popen[str
     tiny.source.write_text("this is not C++\n")
     children += [tiny.child(), tiny.child()]
     go(children)
-    outputs = [child.communicate(timeout=40)[0] for child in children]
+    outputs = [child.communicate(timeout=240)[0] for child in children]
     assert ["result: build-failed portable" in output for output in outputs] == [True, True]
     assert tiny.calls == 1
     assert "".join(outputs).count("tries anew") == 1

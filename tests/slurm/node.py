@@ -50,6 +50,7 @@ JobCompType=jobcomp/none
 ReturnToService=2
 KillWait=2
 SchedulerParameters=batch_sched_delay=0
+SlurmdParameters=config_overrides
 NodeName={host} NodeAddr=127.0.0.1 CPUs={processors} State=UNKNOWN
 PartitionName=main Nodes={host} Default=YES MaxTime=INFINITE State=UP
 """

@@ -12,6 +12,8 @@ from invert.store.names import in_shard, name_key
 from tests.image_factory import encode, image, save
 from tests.slurm.test_slurm import job_number, until
 
+pytestmark = pytest.mark.serial
+
 IMAGES = 16
 
 
@@ -19,7 +21,7 @@ def invert(*arguments: object) -> list[str]:
     return [sys.executable, "-m", "invert", *map(str, arguments)]
 
 
-@pytest.mark.timeout(180)
+@pytest.mark.timeout(300)
 def test_two_shards_one_of_them_killed_make_the_file_of_one_process(slurm: Path, tmp_path: Path, network: Path) -> None:
     folder = tmp_path / "images"
     folder.mkdir()
@@ -57,7 +59,7 @@ def test_two_shards_one_of_them_killed_make_the_file_of_one_process(slurm: Path,
     assert out.read_bytes() == alone.read_bytes()
 
 
-@pytest.mark.timeout(180)
+@pytest.mark.timeout(300)
 def test_the_engine_submits_follows_and_packs(slurm: Path, tmp_path: Path, network: Path) -> None:
     folder = tmp_path / "images"
     folder.mkdir()

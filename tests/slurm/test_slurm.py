@@ -15,7 +15,7 @@ import pytest
 from invert.batch.slurm import ArrayEvent, ShardError, run_array
 from invert.errors import ExitCode, OutputError, UsageError
 
-pytestmark = pytest.mark.timeout(180)
+pytestmark = [pytest.mark.timeout(300), pytest.mark.serial]
 
 STAND_IN = Path(__file__).parent / "stand_in.py"
 POLL = 0.2
@@ -64,7 +64,7 @@ def run(tmp_path: Path, slurm: Path) -> Run:
 
 
 def until(ready: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 120
     while not ready():
         assert time.monotonic() < deadline
         time.sleep(0.02)

@@ -116,7 +116,7 @@ class SynthesisBase(nn.Module):
                 `[N or 1, 1, r, r]` by name.
             batch: Number N of images.
             rng: Source of random noise, on the CPU; None: torch's global one.
-            resolution: Side of the images; layers above it need no maps. None: all layers need theirs.
+            resolution: Side of the images in pixels, above which layers need no maps; None: all layers need theirs.
 
         Returns:
             Maps `[N or 1, 1, r, r]` by name; None where there is no noise.
@@ -177,7 +177,15 @@ class DiscriminatorBase(nn.Module):
         raise NotImplementedError
 
     def check_input(self, image: Tensor, c: Tensor | None, alpha: float) -> int:
-        """Check the arguments of `forward`, and return the resolution of the images.
+        """Check the arguments of `forward`.
+
+        Args:
+            image: Images `[N, img_channels, r, r]`.
+            c: Labels `[N, c_dim]`, or None.
+            alpha: How far the layers at r have faded in, in [0, 1].
+
+        Returns:
+            The resolution r.
 
         Raises:
             ValueError: The images, the labels or alpha do not fit this network.

@@ -11,7 +11,16 @@ from itertools import pairwise
 from typing import Any, Protocol, TypeVar
 
 from generator.errors import ConfigError
-from generator.settings import ACTIVATIONS, MAX_DIM, MAX_LAYERS, is_left_out, require, require_finite, require_size
+from generator.settings import (
+    ACTIVATIONS,
+    MAX_DIM,
+    MAX_LAYERS,
+    NetworkSettings,
+    is_left_out,
+    require,
+    require_finite,
+    require_size,
+)
 
 __all__ = [
     "DiscriminatorSettings",
@@ -23,30 +32,7 @@ __all__ = [
 ]
 
 
-class _NetworkSettings(Protocol):
-    """What synthesis networks and discriminators of all families are described by."""
-
-    @property
-    def img_resolution(self) -> int: ...
-    @property
-    def img_channels(self) -> int: ...
-    @property
-    def channel_base(self) -> int: ...
-    @property
-    def channel_max(self) -> int: ...
-    @property
-    def channels(self) -> tuple[int, ...] | None: ...
-    @property
-    def architecture(self) -> str: ...
-    @property
-    def activation(self) -> str: ...
-    @property
-    def growing(self) -> bool: ...
-    @property
-    def widths(self) -> dict[int, int]: ...
-
-
-class SynthesisSettings(_NetworkSettings, Protocol):
+class SynthesisSettings(NetworkSettings, Protocol):
     """Settings of a synthesis network w -> image, of whichever family."""
 
     @property
@@ -59,7 +45,7 @@ class SynthesisSettings(_NetworkSettings, Protocol):
     def alpha(self) -> float: ...
 
 
-class DiscriminatorSettings(_NetworkSettings, Protocol):
+class DiscriminatorSettings(NetworkSettings, Protocol):
     """Settings of a discriminator image, c -> logit, of whichever family."""
 
     @property

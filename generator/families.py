@@ -76,7 +76,14 @@ class Family(Protocol):
         ...
 
     def discriminator_config(self, shapes: Shapes, hints: Hints, *, c_dim: int, selects: bool) -> DiscriminatorSettings:
-        """Return the discriminator that has these tensors."""
+        """Return the discriminator that has these tensors.
+
+        Args:
+            shapes: Shapes of its tensors by name.
+            hints: What they cannot tell.
+            c_dim: Number of classes, where shapes cannot tell it.
+            selects: Whether a label selects one of several outputs.
+        """
         ...
 
     def synthesis_shapes(self, config: Any) -> dict[str, Shape]:

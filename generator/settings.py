@@ -18,6 +18,7 @@ __all__ = [
     "MAX_DIM",
     "MAX_LAYERS",
     "MAX_RESOLUTION",
+    "NetworkSettings",
     "Setting",
     "check_growth",
     "check_image",
@@ -39,8 +40,8 @@ MAX_LAYERS = 32
 MAX_DIM = 8192
 
 
-class _Images(Protocol):
-    """What the settings of synthesis networks and discriminators have in common."""
+class NetworkSettings(Protocol):
+    """What the settings of synthesis networks and discriminators of all families have in common."""
 
     @property
     def img_resolution(self) -> int: ...
@@ -53,7 +54,13 @@ class _Images(Protocol):
     @property
     def channels(self) -> tuple[int, ...] | None: ...
     @property
-    def widths(self) -> Mapping[int, int]: ...
+    def architecture(self) -> str: ...
+    @property
+    def activation(self) -> str: ...
+    @property
+    def growing(self) -> bool: ...
+    @property
+    def widths(self) -> dict[int, int]: ...
 
 
 def require(condition: bool, message: str) -> None:
@@ -64,6 +71,12 @@ def require(condition: bool, message: str) -> None:
 
 def require_size(name: str, value: int, low: int, high: int) -> None:
     """Check that a setting is an integer in low..high.
+
+    Args:
+        name: Name of the setting, for the error.
+        value: Its value.
+        low: The least value, itself allowed.
+        high: The greatest value, itself allowed.
 
     Raises:
         ConfigError: It is not.
@@ -80,7 +93,7 @@ def require_finite(name: str, value: float | None) -> None:
     require(value is None or (math.isfinite(value) and value > 0), f"{name} is {value!r}, not a positive number")
 
 
-def check_image(config: _Images) -> None:
+def check_image(config: NetworkSettings) -> None:
     """Check the size of the images and the widths of the feature maps.
 
     Raises:

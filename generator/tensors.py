@@ -79,7 +79,17 @@ def resolutions_of(shapes: Shapes, prefix: str) -> list[int]:
 
 
 def size_of(shapes: Shapes, name: str, dimensions: int, axis: int) -> int:
-    """Return one size of a tensor that must be there."""
+    """Return one size of a tensor that must be there.
+
+    Args:
+        shapes: Shapes of the network's tensors by name.
+        name: Name of the tensor.
+        dimensions: Number of dimensions that it must have.
+        axis: The dimension whose size is wanted.
+
+    Raises:
+        NetworkFileError: It is missing, or has another number of dimensions.
+    """
     shape = shapes.get(name)
     if shape is None:
         raise NetworkFileError(f"damaged: it lacks '{name}'")

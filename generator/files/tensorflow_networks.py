@@ -109,7 +109,17 @@ def noise_name(index: int) -> str:
 
 
 def put(weights: dict[str, Weight], item: Weight, translation: Translation, architecture: str = "StyleGAN2") -> None:
-    """Add a weight under our name."""
+    """Add a weight under our name.
+
+    Args:
+        weights: The weights so far.
+        item: The weight as the file has it.
+        translation: Our name and its transform, see `Translation`.
+        architecture: What the error calls the network.
+
+    Raises:
+        NetworkFileError: Our networks do not have it, have it already, or it has an unexpected shape.
+    """
     if translation is None:
         raise NetworkFileError(f"unsupported: it holds '{escaped(item.source)}', which {architecture} does not have")
     if translation == DROPPED:
@@ -148,7 +158,16 @@ def group_size(kwargs: Mapping[str, Any]) -> tuple[int, int]:
 
 
 def number(kwargs: Mapping[str, Any], key: str, default: float | None) -> Any:
-    """Return a setting that is a number, or None."""
+    """Return a setting that is a number, or None.
+
+    Args:
+        kwargs: Settings of a network.
+        key: Name of the setting.
+        default: Its value where there is none.
+
+    Raises:
+        NetworkFileError: It is something else.
+    """
     value = kwargs.get(key, default)
     if value is not None and type(value) not in (int, float):
         raise NetworkFileError(f"unsupported: its setting '{key}' is not a number")
@@ -164,7 +183,16 @@ def word(kwargs: Mapping[str, Any], key: str) -> str:
 
 
 def taps(kwargs: Mapping[str, Any], key: str, default: tuple[float, ...]) -> tuple[float, ...]:
-    """Return the taps of a filter; None stands for one tap, which changes nothing."""
+    """Return the taps of a filter; None stands for a single tap, which changes nothing.
+
+    Args:
+        kwargs: Settings of a network.
+        key: Name of the setting.
+        default: Its value where there is none.
+
+    Raises:
+        NetworkFileError: It is no short list of numbers.
+    """
     value = kwargs.get(key, default)
     if value is None:
         return (1.0,)

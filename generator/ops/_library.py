@@ -49,7 +49,13 @@ _PORTABLE: dict[str, Callable[..., Any]] = {}
 
 
 def implement(name: str, kernel: Callable[..., Any], fake: Callable[..., Any]) -> None:
-    """Register the portable kernel of a schema and the function that tells its result's shape and layout."""
+    """Register what every operator has.
+
+    Args:
+        name: Name of the schema.
+        kernel: Its portable kernel.
+        fake: Function of the same arguments that gives an empty result of the right shape, type and layout.
+    """
     _PORTABLE[name] = kernel
     LIBRARY.impl(name, kernel, "CompositeExplicitAutograd")
     torch.library.register_fake(f"{NAMESPACE}::{name}", fake, lib=LIBRARY)

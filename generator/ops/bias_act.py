@@ -36,7 +36,20 @@ def is_piecewise_linear(act: int) -> bool:
 def activation_settings(
     act: str, alpha: float | None, gain: float | None, clamp: float | None
 ) -> tuple[int, float, float, float]:
-    """Return what the operators' schemas take: place of `act`, alpha, gain, and the clamp (negative for none)."""
+    """Return an activation's settings as the operators' schemas take them.
+
+    Args:
+        act: One of `generator.settings.ACTIVATIONS`.
+        alpha: Slope below zero of "lrelu"; None: its default.
+        gain: Positive factor after the activation; None: `default_gain(act)`.
+        clamp: Limit on the result's absolute value, or None.
+
+    Returns:
+        Place of the activation in `ACTIVATIONS`, alpha, gain, and the clamp, which is negative for none.
+
+    Raises:
+        ValueError: Unknown activation, gain not positive, or clamp negative.
+    """
     if act not in ACTIVATIONS:
         raise ValueError(f"activation {act!r} is not one of {', '.join(ACTIVATIONS)}")
     gain = default_gain(act) if gain is None else float(gain)

@@ -20,8 +20,8 @@ def setup_filter(taps: Sequence[float] | Tensor | None, separable: bool | None =
 
     Args:
         taps: One-dimensional taps `[k]`, a dense filter `[kh, kw]`, or None for the identity.
-        separable: Keep `[k]` taps one-dimensional and filter each axis by itself. Default: from 8 taps up,
-            where two passes cost less than one dense one.
+        separable: Whether `[k]` taps stay one-dimensional, to filter each axis by itself; None: from 8 taps up, where
+            two passes cost less than one dense one.
 
     Returns:
         A tensor `[k]` for a separable filter, else `[kh, kw]`.

@@ -46,7 +46,7 @@ class StyleLayer(Foldable):
 
     Args:
         config: Settings of the network.
-        in_channels: I; None: the first layer, which works on the input and has no convolution.
+        in_channels: Number I of input channels; None: the first layer, which works on the input and has no convolution.
         resolution: Height and width of the output.
         up: Whether it upsamples by two, pixels repeated, and blurs after the convolution.
     """
@@ -100,9 +100,16 @@ class StyleLayer(Foldable):
         return upfirdn2d(x, self.blur_filter, padding=[before, after, before, after])
 
     def forward(self, x: Tensor, w: Tensor, noise: Tensor | None = None) -> Tensor:
-        """Map `[N, I, H, W]` and w `[N, w_dim]` to `[N, O, resolution, resolution]`.
+        """Map feature maps and styles to feature maps.
 
-        `noise` is `[N or 1, 1, resolution, resolution]`, or None for none; each channel has a strength of its own.
+        Args:
+            x: Feature maps `[N, I, H, W]`.
+            w: Styles `[N, w_dim]`.
+            noise: Noise maps `[N or 1, 1, resolution, resolution]`, of which each channel has a strength of its own;
+                None: no noise.
+
+        Returns:
+            Feature maps `[N, O, resolution, resolution]`.
         """
         if self.weight is not None:
             x = self._convolution(x)

@@ -50,7 +50,7 @@ class RandomSource:
         config: Settings of the generator.
         noise_sizes: Height of each noise map by layer, as `SynthesisBase.noise_sizes`.
         style_mixing: Probability that an image takes its styles from two latents.
-        classes: Class of each training image, `[images]`; a generated image takes one of these at random. None: the
+        classes: Class of each training image, `[images]`, one of which a generated image takes at random; None: the
             network has no labels.
         device: Device on which the numbers are drawn.
     """

@@ -43,7 +43,14 @@ def is_used(name: str, resolution: int, alpha: float) -> bool:
 
 
 def require_used_gradients(network: nn.Module, growing: bool, resolution: int, alpha: float) -> None:
-    """Let the parameters that a stage trains have gradients, and no others; without growing, all."""
+    """Let the parameters that a stage trains have gradients, and no others.
+
+    Args:
+        network: The generator or the discriminator.
+        growing: Whether the networks grow; all parameters are trained where they do not.
+        resolution: Side of the images in pixels.
+        alpha: How far the layers at that resolution have faded in, in [0, 1].
+    """
     for name, parameter in network.named_parameters():
         parameter.requires_grad_(not growing or is_used(name, resolution, alpha))
 

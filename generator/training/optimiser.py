@@ -63,6 +63,11 @@ def adam_state(network: nn.Module, optimiser: torch.optim.Adam) -> dict[str, Ten
 def load_adam_state(network: nn.Module, optimiser: torch.optim.Adam, state: dict[str, Tensor]) -> None:
     """Set what `adam_state` returned.
 
+    Args:
+        network: The network.
+        optimiser: Its optimiser.
+        state: Moments and step counts by name.
+
     Raises:
         KeyError: It names a parameter that the network does not have.
     """

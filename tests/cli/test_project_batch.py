@@ -301,7 +301,7 @@ def test_show(invert: Invert, finished: Path) -> None:
     assert lines[1].split()[-1] == "000.png"
     assert "3 more" in lines[4]
     assert any(line.startswith("no result: bad.png: ") for line in lines)
-    assert any(line.startswith("images  6, 1 without a result") for line in lines)
+    assert any(line.startswith("images    6, 1 without a result") for line in lines)
     assert sum("#" in line for line in lines) >= 2
     *rows, failure, summary = invert("show", finished, "--json").records()
     assert [row["name"] for row in rows][-1] == "sub/005.png"

@@ -149,6 +149,7 @@ class Machine:
         return head[:length].decode("latin-1")
 
     def text(self, count: int, encoding: str) -> str:
+        """Read a text of `count` bytes, in "utf-8" or "latin-1"."""
         if count > MAX_LONG_TEXT:
             raise NetworkFileError(f"refused: a text of {count} bytes is too long")
         try:
@@ -165,14 +166,17 @@ class Machine:
         return text
 
     def push(self, value: Any) -> None:
+        """Put a value on the stack."""
         self.stack.append(value)
 
     def pop(self) -> Any:
+        """Take the topmost value above the last mark."""
         if len(self.stack) <= self.floor:
             raise NetworkFileError("damaged: the pickle takes a value that is not there")
         return self.stack.pop()
 
     def top(self) -> Any:
+        """Return the topmost value above the last mark, and leave it there."""
         if len(self.stack) <= self.floor:
             raise NetworkFileError("damaged: the pickle uses a value that is not there")
         return self.stack[-1]
@@ -188,12 +192,14 @@ class Machine:
         return items
 
     def remember(self, index: int) -> None:
+        """Note the topmost value as a memo entry."""
         # Writers number memo entries 0, 1, 2 ...; Python 2's C writer starts at 1.
         if index > len(self.memo) + 1:
             raise NetworkFileError(f"refused: memo entry {index} while only {len(self.memo)} exist")
         self.memo[index] = self.top()
 
     def recall(self, index: int) -> None:
+        """Put the value of a memo entry on the stack."""
         if index not in self.memo:
             raise NetworkFileError(f"damaged: memo entry {index} is used before it is made")
         self.stack.append(self.memo[index])

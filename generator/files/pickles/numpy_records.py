@@ -103,7 +103,16 @@ def build_dtype(record: DtypeRecord, state: object) -> None:
 
 
 def build_array(record: ArrayRecord, state: object, budget: Budget) -> None:
-    """Fill an array that `_reconstruct` announced."""
+    """Fill an array that `_reconstruct` announced.
+
+    Args:
+        record: The array.
+        state: What the pickle gives it: version, shape, type, memory order and bytes.
+        budget: Work that is left for the file.
+
+    Raises:
+        NetworkFileError: It is no state of a plain array.
+    """
     if record.dtype is not None or not isinstance(state, tuple) or len(state) != 5:
         raise NetworkFileError("refused: an array is given a state that no plain array has")
     _version, shape, dtype, fortran, data = state

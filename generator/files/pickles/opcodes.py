@@ -15,6 +15,7 @@ MAX_INTEGER_BYTES: Final = 255
 
 
 def begin(machine: Machine) -> None:
+    """Read the protocol number, with which a pickle begins."""
     version = machine.number(1)
     if machine.opcode_at != machine.start:
         raise NetworkFileError("refused: a second protocol number inside the pickle")

@@ -23,7 +23,13 @@ MAX_STACK: Final = 10_000
 
 @dataclass(frozen=True)
 class Interpretation:
-    """A pickle's value, where it ended, and the globals it asked for, in order."""
+    """What a pickle holds.
+
+    Attributes:
+        value: Its value, of plain types and records.
+        end: Where it ended.
+        globals_asked: Names of the globals that it asked for, in order.
+    """
 
     value: Any
     end: int
@@ -44,10 +50,10 @@ def interpret(
     Args:
         data: The bytes; the result refers to them.
         vocabulary: The globals that are understood.
-        persistent: Turns a persistent id into a value; without it they are refused.
-        budget: Work left, if this pickle is embedded in another.
+        persistent: From a persistent id to a value; None: such ids are refused.
+        budget: Work that is left, where this pickle is embedded in another; None: that of a new file.
         start: Where the pickle begins.
-        whole: Refuse bytes after its end.
+        whole: Whether bytes after its end are refused.
 
     Raises:
         NetworkFileError: The pickle is damaged or asks for anything that is not understood.

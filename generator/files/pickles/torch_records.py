@@ -86,6 +86,12 @@ def skip_header(data: memoryview, budget: Budget) -> int:
 def read_storages(data: memoryview, start: int, table: StorageTable, budget: Budget) -> None:
     """Read what follows the object in torch's older stream: the list of keys, then each storage's bytes.
 
+    Args:
+        data: The file's bytes.
+        start: Where the list begins.
+        table: The storages that the object names; they are filled.
+        budget: Work that is left for the file.
+
     Raises:
         NetworkFileError: Keys or sizes do not agree with the object, or bytes are missing or left over.
     """

@@ -29,7 +29,18 @@ NAME: Final = re.compile(r"[A-Za-z0-9_.+=@ -]+(?:/[A-Za-z0-9_.+=@ -]+)*")
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """What the directory says of one file of the archive; `at` is where it says so."""
+    """What the directory says of one file of the archive.
+
+    Attributes:
+        name: Name of the file.
+        at: Where the directory says so.
+        header: Where the file's own header begins.
+        size: Bytes of the file.
+        packed: Bytes that it takes in the archive.
+        method: Number of the compression, 0 for none.
+        flags: Flags of the entry.
+        checksum: CRC-32 of the file.
+    """
 
     name: str
     at: int
@@ -43,7 +54,14 @@ class Entry:
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """One file of the archive, checked to be bytes `begin` to `end`."""
+    """One file of the archive, whose place has been checked.
+
+    Attributes:
+        name: Name of the file.
+        begin: Where its bytes begin.
+        end: Where they end.
+        checksum: CRC-32 of the file.
+    """
 
     name: str
     begin: int
@@ -53,7 +71,13 @@ class Member:
 
 @dataclass(frozen=True, slots=True)
 class Directory:
-    """The archive's list of files, and where that list begins and ends."""
+    """The archive's list of files.
+
+    Attributes:
+        entries: The files.
+        begin: Where the list begins.
+        end: Where it ends.
+    """
 
     entries: tuple[Entry, ...]
     begin: int
@@ -109,7 +133,7 @@ def read_members(data: memoryview, directory: Directory) -> dict[str, Member]:
 
 
 def read_member(data: memoryview, member: Member) -> memoryview:
-    """Return a member's bytes, after checking them against their checksum.
+    """Return a member's bytes, which are checked against their checksum.
 
     Raises:
         NetworkFileError: The checksum is wrong.

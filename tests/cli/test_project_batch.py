@@ -472,7 +472,7 @@ def test_json_has_one_event_per_image(project: Invert, images: Path, out: Path) 
     result = project(images, "--json")
     *events, summary = result.records()
     assert [event["code"] for event in events] == ["projected"] * 6
-    assert summary["mean_distance"] == pytest.approx(np.mean([event["distance"] for event in events]))
+    assert summary["distance"]["mean"] == pytest.approx(np.mean([event["distance"] for event in events]))
     assert (summary["out"], summary["rows"]) == (str(out), 6)
 
 

@@ -8,13 +8,12 @@
 Every command and the functions of `invert.api` go this way, so that the same settings mean the same everywhere.
 """
 
-import contextlib
 import ctypes
 import dataclasses
 import os
 import platform
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -22,9 +21,8 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from generator.errors import GeneratorError
 from generator.ops.native.build import ensure, kernels_hash
-from invert.errors import InvertError, NetworkError, UsageError, display_path
+from invert.errors import UsageError, display_path, network_errors
 from invert.images.decoding import ImagePolicy
 from invert.projection.config import ProjectConfig, method_record, run_settings
 from invert.projection.latents import Start, start_at_centre
@@ -164,23 +162,11 @@ def load_network(path: str | os.PathLike[str], on_warning: OnMessage | None = No
     """
     from generator.files.reading import load
 
-    with _network_errors(Path(path)):
+    with network_errors(Path(path)):
         loaded = load(Path(path))
     for warning in loaded.provenance.warnings:
         (on_warning or _silent)(f"network '{display_path(path)}': {warning}")
     return loaded
-
-
-@contextlib.contextmanager
-def _network_errors(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except GeneratorError as error:
-        raise NetworkError(str(error).rstrip("."), path=path) from error
-    except InvertError:
-        raise
-    except OSError as error:
-        raise NetworkError(f"cannot be read, {error.strerror or error}", path=path) from error
 
 
 def settle(

@@ -1,8 +1,8 @@
-"""A training run from the first step to the last: begun or resumed, its ticks and snapshots, and its numbers finite."""
+"""A training run from the first step to the last: settled, begun or resumed, its ticks and snapshots."""
 
 import contextlib
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,13 +11,16 @@ import numpy as np
 import torch
 
 from generator.config import to_dict
+from generator.errors import ConfigError
 from generator.files.invert_format import network_bytes
 from generator.networks import Generator
+from generator.training.config import TrainConfig
 from generator.training.draws import RandomSource
+from generator.training.presets import Lengths, settings_with
 from generator.training.resolution_shares import resolution_shares
 from generator.training.state import state_bytes
 from generator.training.trainer import Trainer
-from invert.errors import NumericError
+from invert.errors import NumericError, UsageError
 from invert.images.arrays import contact_sheet, to_uint8
 from invert.images.decoding import to_png_bytes
 from invert.runs.folder import NETWORK, REALS, RunFolder, open_run, record_of
@@ -25,28 +28,15 @@ from invert.runs.log import TickLog
 
 if TYPE_CHECKING:
     from generator.training.images import Images
+    from generator.training.processes import World
+    from invert.datasets.training_images import TrainingImages
 
-__all__ = ["Lengths", "Session", "StepDone", "TickDone", "begin_session"]
+__all__ = ["Session", "StepDone", "TickDone", "begin_session", "config_for", "new_trainer"]
 
 # A contact sheet is about this wide, and shows at most so many images a side.
 _SHEET_PIXELS, _SHEET_SIDE = 1024, 12
 # Latents for the shares of the resolutions: 1024 where that is a matter of seconds.
 _SHARE_PIXELS = 1024 * 64 * 64
-
-
-@dataclass(frozen=True)
-class Lengths:
-    """When a run ends, and how often it reports and saves. A run that is resumed may be given other lengths.
-
-    Attributes:
-        images: Number of images after which it ends.
-        tick: Images between two records of the log.
-        snapshot: Images between two snapshots.
-    """
-
-    images: int
-    tick: int
-    snapshot: int
 
 
 @dataclass(frozen=True)
@@ -233,6 +223,67 @@ def _fake_sheet(trainer: Trainer) -> "np.typing.NDArray[np.uint8]":
         ws = generator.mapping_ws(draws.z[:, 0], draws.labels)
         images.append(to_uint8(generator.synthesis(ws, draws.noise))[0])
     return contact_sheet(images)
+
+
+def config_for(
+    images: "TrainingImages",
+    preset: str,
+    chosen: Mapping[str, Any],
+    *,
+    conditional: bool,
+    lengths: Lengths,
+    on_warning: Callable[[str], None] = lambda _: None,
+) -> TrainConfig:
+    """Return the settings of a run on these images.
+
+    Args:
+        images: The training images, which decide resolution and channels.
+        preset: Name of the preset.
+        chosen: Values of `TrainConfig` by name, which count in place of the preset's.
+        conditional: Whether the network is to know the images' labels.
+        lengths: How long the run is to train.
+        on_warning: Called with a line when the run ends before its networks have grown.
+
+    Raises:
+        UsageError: The settings do not fit together, or the images.
+    """
+    if conditional and not images.classes:
+        raise UsageError("--cond: the data has no labels", advice="Leave --cond out.")
+    wanted = chosen.get("resolution", images.resolution)
+    if wanted != images.resolution:
+        advice = f"Make them {wanted} px with `invert dataset --resolution {wanted}`."
+        raise UsageError(f"--resolution {wanted}: the images have {images.resolution} px", advice=advice)
+    settings = {
+        **settings_with(preset, chosen),
+        "resolution": images.resolution,
+        "channels": images.channels,
+        "classes": images.classes if conditional else 0,
+    }
+    try:
+        config = TrainConfig(**settings)
+    except ConfigError as error:
+        raise UsageError(str(error)) from error
+    schedule = config.growth_schedule()
+    last = schedule.at(lengths.images - 1)
+    if last.resolution < config.resolution or last.alpha < 1:
+        on_warning(
+            f"this run ends at {last.resolution} px; the networks have grown to {config.resolution} px after "
+            f"{schedule.grown_after / 1000:g} thousand images: give a larger --kimg, or --set growing_stage_kimg "
+            "and growing_fade_kimg"
+        )
+    return config
+
+
+def new_trainer(config: TrainConfig, images: "TrainingImages", *, micro_batch: int | None, world: "World") -> Trainer:
+    """Return a trainer at its first step.
+
+    Raises:
+        UsageError: The batch cannot be cut into such parts.
+    """
+    try:
+        return Trainer(config, images, micro_batch=micro_batch, world=world)
+    except ConfigError as error:
+        raise UsageError(str(error)) from error
 
 
 @contextlib.contextmanager

@@ -66,12 +66,12 @@ def test_a_run_that_ends_before_it_has_grown_says_so(train: Invert) -> None:
 
 
 def test_short_presets_grow_in_the_time_they_have() -> None:
-    short = [name for name, preset in PRESETS.items() if preset.kimg < 1000]
+    short = [name for name, preset in PRESETS.items() if preset.lengths.kimg < 1000]
     assert short == ["small", "stylegan-small", "tiny"]
     for preset in short:
         revised = {} if preset == "stylegan-small" else dict.fromkeys(ARCHITECTURES, "orig")  # skip does not grow
         settings = settings_with(preset, {**revised, "growing": True, "resolution": 32, "channels": 1})
-        stage = TrainConfig(**settings).growth_schedule().at(round(1000 * PRESETS[preset].kimg) - 1)
+        stage = TrainConfig(**settings).growth_schedule().at(PRESETS[preset].lengths.images - 1)
         assert (stage.resolution, stage.alpha) == (32, 1.0)
 
 

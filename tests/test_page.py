@@ -18,7 +18,7 @@ import pytest
 from PIL import Image
 
 from invert.images.decoding import to_png_bytes
-from invert.report.page import Block, Figure, Gallery, Paragraph, Section, Table, is_page, render
+from invert.report.page import Block, Figure, Gallery, Paragraph, Section, Table, is_page, render_page
 
 HOSTILE = "</title></style><img src=x onerror=alert(1)><script>alert(2)</script>\"'& \u202e\x00\x1b[31m\ud800"
 SVG = b'<svg xmlns="http://www.w3.org/2000/svg" width="9" height="9"><rect width="9" height="9" fill="red"/></svg>'
@@ -130,14 +130,14 @@ def browse(tmp_path_factory: pytest.TempPathFactory) -> Browse:
 
 
 def example(*blocks: Block) -> bytes:
-    return render("A page", [Section("One", blocks)])
+    return render_page("A page", [Section("One", blocks)])
 
 
 def hostile_page() -> bytes:
     figure = Figure(png(), HOSTILE, HOSTILE)
     table = Table([[HOSTILE, HOSTILE]], [HOSTILE, "b"], HOSTILE)
     blocks = [Paragraph(HOSTILE), Paragraph(HOSTILE, notice=True), table, figure, Gallery([figure])]
-    return render(HOSTILE, [Section(HOSTILE, blocks)] * 3, lead=HOSTILE)
+    return render_page(HOSTILE, [Section(HOSTILE, blocks)] * 3, lead=HOSTILE)
 
 
 def test_same_input_same_bytes() -> None:
@@ -218,8 +218,8 @@ def test_long_text_is_cut() -> None:
 
 
 def test_sections_are_linked_where_there_are_many() -> None:
-    assert not Reader(render("t", [Section("a", []), Section("b", [])])).all("a")
-    page = Reader(render("t", [Section(name, []) for name in "abc"]))
+    assert not Reader(render_page("t", [Section("a", []), Section("b", [])])).all("a")
+    page = Reader(render_page("t", [Section(name, []) for name in "abc"]))
     assert [link["href"] for link in page.all("a")] == ["#" + str(part["id"]) for part in page.all("section")]
 
 

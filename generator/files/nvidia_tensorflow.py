@@ -10,6 +10,7 @@ from generator.files import nvidia_tensorflow_stylegan
 from generator.files.pickles.records import NetworkRecord, plain
 from generator.files.state import LoadedState, Part, assemble
 from generator.files.tensorflow_networks import (
+    Variables,
     claims_of,
     components_of,
     group_size,
@@ -48,9 +49,6 @@ _PARAMETERS: Final = {
 }
 # both stored upside down for the transposed convolution that TensorFlow used
 _FLIPPED: Final = ("Conv0_up", "Skip")
-
-
-Variables = Mapping[str, Weight]
 
 
 def recognises(top: object) -> bool:

@@ -10,6 +10,7 @@ import generator.stylegan as stylegan
 from generator.errors import NetworkFileError
 from generator.files.state import LoadedState, Part, assemble
 from generator.files.tensorflow_networks import (
+    Variables,
     claims_of,
     group_size,
     mapping_name,
@@ -42,8 +43,6 @@ _PARAMETERS: Final = {
     "StyleMod/weight": ("affine.weight", "transpose"),
     "StyleMod/bias": ("affine.bias", "same"),
 }
-
-Variables = Mapping[str, Weight]
 
 
 def is_stylegan(names: Collection[str]) -> bool:

@@ -9,6 +9,7 @@ from generator.files.pickles.records import NetworkRecord
 from generator.files.weights import DROPPED, Intake, Translation, Weight, translate
 
 __all__ = [
+    "Variables",
     "claims_of",
     "components_of",
     "group_size",
@@ -24,6 +25,9 @@ __all__ = [
     "top_resolution",
     "word",
 ]
+
+Variables = Mapping[str, Weight]
+"""The variables of a network or of a part of one, by their names in TensorFlow."""
 
 MAX_COMPONENTS: Final = 16
 

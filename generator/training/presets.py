@@ -8,7 +8,7 @@ from typing import Any
 from generator.errors import ConfigError
 from generator.settings import setting, setting_of
 
-__all__ = ["PRESETS", "Lengths", "Preset", "settings_with"]
+__all__ = ["TRAINING_PRESETS", "Lengths", "TrainingPreset", "settings_with"]
 
 _KIMG: dict[str, Any] = {"minimum": 0.001, "maximum": 1e9, "metavar": "K", "unset": "the preset's"}
 
@@ -61,7 +61,7 @@ class Lengths:
 
 
 @dataclass(frozen=True)
-class Preset:
+class TrainingPreset:
     """A named set of settings.
 
     Attributes:
@@ -106,23 +106,23 @@ _SMALL = {
     "ema_half_life_kimg": 10.0,
 }
 
-PRESETS = {
+TRAINING_PRESETS = {
     # Karras et al. 2020, table 1 and appendix B; gamma 100 belongs to configuration E.
-    "stylegan2-f": Preset({}),
-    "stylegan2-e": Preset({"channel_base": 16384, "r1_gamma": 100.0}),
+    "stylegan2-f": TrainingPreset({}),
+    "stylegan2-e": TrainingPreset({"channel_base": 16384, "r1_gamma": 100.0}),
     # Rows A to D of the same table grow: StyleGAN, demodulation, lazy regularisation, path length.
-    "stylegan2-a": Preset({**_STYLEGAN, **_GROWN}),
-    "stylegan2-b": Preset({**_REVISED, "lazy": False, "path_length_weight": 0.0}),
-    "stylegan2-c": Preset({**_REVISED, "path_length_weight": 0.0}),
-    "stylegan2-d": Preset(_REVISED),
+    "stylegan2-a": TrainingPreset({**_STYLEGAN, **_GROWN}),
+    "stylegan2-b": TrainingPreset({**_REVISED, "lazy": False, "path_length_weight": 0.0}),
+    "stylegan2-c": TrainingPreset({**_REVISED, "path_length_weight": 0.0}),
+    "stylegan2-d": TrainingPreset(_REVISED),
     # Karras et al. 2019, row F of table 1 and appendix C.
-    "stylegan": Preset({**_STYLEGAN, **_GROWN}),
+    "stylegan": TrainingPreset({**_STYLEGAN, **_GROWN}),
     # What a laptop trains in an hour or two at 32 px; the networks that come with the project.
-    "small": Preset(_SMALL, Lengths(400.0, 2.0, 20.0), growth_kimg=50.0),
+    "small": TrainingPreset(_SMALL, Lengths(400.0, 2.0, 20.0), growth_kimg=50.0),
     # The same widths, batch and R1, to set beside it; `growing` is off. R1 comes in every step, as above.
-    "stylegan-small": Preset({**_SMALL, **_STYLEGAN}, Lengths(400.0, 2.0, 20.0), growth_kimg=50.0),
+    "stylegan-small": TrainingPreset({**_SMALL, **_STYLEGAN}, Lengths(400.0, 2.0, 20.0), growth_kimg=50.0),
     # To see that everything runs: seconds.
-    "tiny": Preset(
+    "tiny": TrainingPreset(
         {
             "z_dim": 32,
             "w_dim": 32,
@@ -147,10 +147,10 @@ def settings_with(name: str, chosen: Mapping[str, Any]) -> dict[str, Any]:
     of its own, goes without R1.
 
     Args:
-        name: The preset, a key of `PRESETS`.
+        name: The preset, a key of `TRAINING_PRESETS`.
         chosen: Values of `TrainConfig` by name.
     """
-    preset = PRESETS[name]
+    preset = TRAINING_PRESETS[name]
     settings = dict(preset.settings)
     if chosen.get("growing") and preset.growth_kimg is not None:
         settings |= {"growing_stage_kimg": preset.growth_kimg, "growing_fade_kimg": preset.growth_kimg}

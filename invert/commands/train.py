@@ -12,14 +12,14 @@ import click
 from generator.errors import ConfigError
 from generator.settings import setting_of
 from generator.training.config import TrainConfig, parse_setting
-from generator.training.presets import PRESETS, Lengths
+from generator.training.presets import TRAINING_PRESETS, Lengths
 from invert.cli import options
 from invert.cli.help import Command
 from invert.cli.output import Output
 from invert.errors import display_path
 
 if TYPE_CHECKING:
-    from invert.runs.session import Session
+    from invert.runs.session import TrainingSession
 
 __all__ = ["train"]
 
@@ -93,7 +93,7 @@ class _TrainCommand(Command):
     "preset",
     default="small",
     show_default=True,
-    type=click.Choice(list(PRESETS)),
+    type=click.Choice(list(TRAINING_PRESETS)),
     help="Preset of networks, losses and lengths.",
 )
 @options.option("--resume", is_flag=True, help="Insist that there is a run to resume.")
@@ -147,7 +147,7 @@ def train(
     """
     chosen = {name: value for name, value in given.items() if value is not None}
     lengths = dataclasses.replace(
-        PRESETS[preset].lengths, **{name: chosen.pop(name) for name in _LENGTHS if name in chosen}
+        TRAINING_PRESETS[preset].lengths, **{name: chosen.pop(name) for name in _LENGTHS if name in chosen}
     )
     chosen |= dict(others)
     is_first = int(os.environ.get("RANK", "0")) == 0
@@ -179,7 +179,7 @@ def train(
         _work(session, folder, lengths.images, output, graceful=world.size == 1)
 
 
-def _work(session: "Session", folder: Path, images: int, output: Output, *, graceful: bool) -> None:
+def _work(session: "TrainingSession", folder: Path, images: int, output: Output, *, graceful: bool) -> None:
     from invert.runs.folder import NETWORK
     from invert.runs.session import TickDone
     from invert.runs.signals import deferred_signals

@@ -47,8 +47,8 @@ __all__ = [
     "settle_bank",
 ]
 
-Record = dict[str, Any]
-OnMessage = Callable[[str], None]
+_Record = dict[str, Any]
+_OnMessage = Callable[[str], None]
 
 _SMALL, _LARGE = 64, 512  # px
 _BATCHES = {_SMALL: 32, _LARGE - 1: 8}
@@ -80,10 +80,10 @@ class Session:
     network: "LoadedNetwork"
     config: ProjectConfig
     policy: ImagePolicy
-    method: Record
-    run: Record
+    method: _Record
+    run: _Record
     path: Path | None = None
-    on_message: OnMessage = field(default=_silent, repr=False)
+    on_message: _OnMessage = field(default=_silent, repr=False)
 
     @property
     def batch(self) -> int:
@@ -119,8 +119,8 @@ def open_session(
     images: int | None = None,
     workers: int = 1,
     resumed: Mapping[str, Any] | None = None,
-    on_message: OnMessage | None = None,
-    on_warning: OnMessage | None = None,
+    on_message: _OnMessage | None = None,
+    on_warning: _OnMessage | None = None,
 ) -> Session:
     """Settle everything and prepare this process.
 
@@ -150,7 +150,7 @@ def open_session(
     return Session(network, config, policy, method, run_record(config), path, on_message)
 
 
-def load_network(path: str | os.PathLike[str], on_warning: OnMessage | None = None) -> "LoadedNetwork":
+def load_network(path: str | os.PathLike[str], on_warning: _OnMessage | None = None) -> "LoadedNetwork":
     """Load a network file of any known format; nothing in it is ever run.
 
     Args:
@@ -240,7 +240,7 @@ def device_kind(choice: str) -> str:
     return choice
 
 
-def run_record(config: ProjectConfig) -> Record:
+def run_record(config: ProjectConfig) -> _Record:
     """Return what makes bits comparable, as JSON types.
 
     Args:
@@ -256,7 +256,7 @@ def run_record(config: ProjectConfig) -> Record:
     }
 
 
-def prepare_process(device_type: str, threads: int | None, on_message: OnMessage) -> None:
+def prepare_process(device_type: str, threads: int | None, on_message: _OnMessage) -> None:
     """Set this process up for projections: memory, native kernels and threads.
 
     Args:
@@ -291,7 +291,7 @@ def build_projector(
     *,
     batch: int,
     device: str,
-    on_message: OnMessage | None = None,
+    on_message: _OnMessage | None = None,
 ) -> Projector:
     """Return what projects images into a network, with the start that the preset asks for.
 

@@ -10,17 +10,16 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
 from invert.images.decoding import to_png_bytes
 from invert.report.theme import DARK, LIGHT, LIMIT, Drawing, Theme, new_axes, new_panels, styled
+from invert.statistics.checks import FloatArray
 
 __all__ = ["Place", "Populations", "add_legend", "draw_panels", "draw_places", "draw_populations"]
 
-FloatArray = npt.NDArray[np.float64]
 Populations = Mapping[str, Sequence[float] | FloatArray]
 """Values by the name of their population; the first one is filled."""
 

@@ -23,7 +23,7 @@ from generator.training.trainer import Trainer
 from invert.errors import NumericError, UsageError
 from invert.images.arrays import contact_sheet, to_uint8
 from invert.images.decoding import to_png_bytes
-from invert.runs.folder import NETWORK, REALS, RunFolder, open_run, record_of
+from invert.runs.folder import NETWORK, REALS, RunFolder, open_run_folder, record_of
 from invert.runs.log import TickLog
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from generator.training.processes import World
     from invert.datasets.training_images import TrainingImages
 
-__all__ = ["Session", "StepDone", "TickDone", "begin_session", "config_for", "new_trainer"]
+__all__ = ["StepDone", "TickDone", "TrainingSession", "begin_session", "config_for", "new_trainer"]
 
 # A contact sheet is about this wide, and shows at most so many images a side.
 _SHEET_PIXELS, _SHEET_SIDE = 1024, 12
@@ -53,7 +53,7 @@ class TickDone:
     record: dict[str, Any]
 
 
-class Session:
+class TrainingSession:
     """Train, and keep the run's folder; made by `begin_session`.
 
     Args:
@@ -296,7 +296,7 @@ def begin_session(
     overwrite: bool = False,
     resume: bool = False,
     on_warning: Callable[[str], None] = lambda _: None,
-) -> Iterator[Session]:
+) -> Iterator[TrainingSession]:
     """Open a run's folder and bring the trainer into the state in which the run was left; close the log at the end.
 
     Args:
@@ -324,7 +324,7 @@ def begin_session(
     settings = to_dict(trainer.config)
     run = state = None
     if trainer.world.rank == 0:
-        run = open_run(folder, record_of(settings, about), overwrite=overwrite, resume=resume)
+        run = open_run_folder(folder, record_of(settings, about), overwrite=overwrite, resume=resume)
         state, complaints = run.newest_state()
         for line in complaints:
             on_warning(line)
@@ -336,4 +336,4 @@ def begin_session(
         log = None
         if run is not None:
             log = stack.enter_context(contextlib.closing(TickLog(folder, trainer.images)))
-        yield Session(trainer, run, log, lengths, origin)
+        yield TrainingSession(trainer, run, log, lengths, origin)

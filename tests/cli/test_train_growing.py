@@ -10,7 +10,7 @@ from PIL import Image
 
 from generator.files.reading import load
 from generator.training.config import TrainConfig
-from generator.training.presets import PRESETS, settings_with
+from generator.training.presets import TRAINING_PRESETS, settings_with
 from tests.cli.conftest import Invert
 from tests.cli.train_case import assert_same_end, log, newest_state, visible, write_images
 
@@ -66,12 +66,12 @@ def test_a_run_that_ends_before_it_has_grown_says_so(train: Invert) -> None:
 
 
 def test_short_presets_grow_in_the_time_they_have() -> None:
-    short = [name for name, preset in PRESETS.items() if preset.lengths.kimg < 1000]
+    short = [name for name, preset in TRAINING_PRESETS.items() if preset.lengths.kimg < 1000]
     assert short == ["small", "stylegan-small", "tiny"]
     for preset in short:
         revised = {} if preset == "stylegan-small" else dict.fromkeys(ARCHITECTURES, "orig")  # skip does not grow
         settings = settings_with(preset, {**revised, "growing": True, "resolution": 32, "channels": 1})
-        stage = TrainConfig(**settings).growth_schedule().at(PRESETS[preset].lengths.images - 1)
+        stage = TrainConfig(**settings).growth_schedule().at(TRAINING_PRESETS[preset].lengths.images - 1)
         assert (stage.resolution, stage.alpha) == (32, 1.0)
 
 
@@ -83,7 +83,9 @@ def test_a_batch_of_the_user_counts_at_every_resolution(invert: Invert, images: 
     assert result.code == 0, result.err
     settings = json.loads((run / "settings.json").read_bytes())["settings"]
     assert (settings["batch"], settings.get("batch_by_resolution", "")) == (4, "")
-    assert settings["learning_rate_by_resolution"] == PRESETS["stylegan"].settings["learning_rate_by_resolution"]
+    assert (
+        settings["learning_rate_by_resolution"] == TRAINING_PRESETS["stylegan"].settings["learning_rate_by_resolution"]
+    )
     assert [tick["images"] for tick in log(run)][-1] == 8
 
 

@@ -11,7 +11,7 @@ import torch
 
 from generator.training.state import state_bytes
 from invert.errors import BusyError, OutputError, UsageError
-from invert.runs.folder import RunFolder, lock_run, open_run, record_of
+from invert.runs.folder import RunFolder, lock_run, open_run_folder, record_of
 from invert.runs.log import TickLog
 
 DATA = {"path": "a", "fingerprint": "f" * 64, "images": 3}
@@ -25,7 +25,7 @@ def begin(
     folder: Path, now: dict[str, Any] | None = None, *, overwrite: bool = False, resume: bool = False
 ) -> RunFolder:
     with lock_run(folder):
-        return open_run(folder, now or record(), overwrite=overwrite, resume=resume)
+        return open_run_folder(folder, now or record(), overwrite=overwrite, resume=resume)
 
 
 def visible(folder: Path) -> list[str]:

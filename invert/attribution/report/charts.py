@@ -9,7 +9,6 @@ import io
 from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
-import numpy.typing as npt
 from matplotlib.axes import Axes
 
 from invert.attribution.calibration import Calibration
@@ -18,6 +17,7 @@ from invert.attribution.score import axis_label, shown_value
 from invert.attribution.settings import OWN, SCORES, SPLITS
 from invert.report.histograms import Populations, add_legend, draw_panels, draw_populations
 from invert.report.theme import DARK, LIGHT, Drawing, Theme, new_axes, styled
+from invert.statistics.checks import FloatArray
 from invert.statistics.intervals import roc
 
 __all__ = ["draw_distances", "draw_roc", "draw_side_by_side", "population_values", "standalone"]
@@ -26,7 +26,6 @@ _SIZE, _DPI = (5.6, 3.2), 160  # inches, dots per inch
 _LEAST = 1e-3  # where the axis of rates begins
 _DASHED = (0, (3, 2))
 
-FloatArray = npt.NDArray[np.float64]
 Draw = Callable[[Axes, Theme], None]
 
 

@@ -10,7 +10,7 @@ from invert.attribution.report.charts import draw_distances, draw_roc
 from invert.attribution.score import SCORE_NAMES
 from invert.attribution.settings import OWN, SCORES
 from invert.attribution.verdict import Outcome, rate_sentence
-from invert.report.page import Block, Figure, Gallery, Paragraph, Section, Table, render
+from invert.report.page import Block, Figure, Gallery, Paragraph, Section, Table, render_page
 from invert.report.theme import Drawing
 
 __all__ = ["evaluation_page", "overview_table", "tables"]
@@ -125,7 +125,7 @@ def evaluation_page(
     rows.append(("measured, but not counted", ", ".join(left_out) or "none"))
     remarks = [*(Paragraph(note, notice=True) for note in notes), Paragraph(rate_sentence(calibration, network))]
     sections.append(Section("What was evaluated", [*remarks, Table(rows)]))
-    return render(f"Evaluation of {network}", sections, lead="How well its images are told from others")
+    return render_page(f"Evaluation of {network}", sections, lead="How well its images are told from others")
 
 
 def _title(evaluation: Evaluation) -> str:

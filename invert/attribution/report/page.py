@@ -23,7 +23,7 @@ from invert.attribution.report.summary import (
 from invert.attribution.score import SCORE_NAMES
 from invert.attribution.verdict import Finding, Outcome, Reading, Verdict, rate_sentence, ratio_sentence
 from invert.errors import display_path
-from invert.report.page import Block, Figure, Gallery, Paragraph, Section, Table, render
+from invert.report.page import Block, Figure, Gallery, Paragraph, Section, Table, render_page
 from invert.report.theme import Drawing
 
 __all__ = ["attribution_report"]
@@ -72,7 +72,7 @@ def attribution_report(
         Section("To repeat", list(_command(command))),
     ]
     title = f"Attribution: {', '.join(network.name for network in networks)}"
-    return render(title, sections, lead=lead(images))
+    return render_page(title, sections, lead=lead(images))
 
 
 def _rate(network: Candidate, share: int, rate: float | None) -> str:

@@ -23,7 +23,7 @@ AMPLIFIED = 4
 SHOWN = 256
 """Pixels that a larger image is reduced to in a report."""
 
-Array = npt.NDArray[np.uint8]
+_Array = npt.NDArray[np.uint8]
 Places = dict[tuple[int, str], Drawing]
 """Figures of one image, by number of the network and score."""
 
@@ -74,7 +74,7 @@ def _draw_places(
     return histograms.draw_places(populations, places, x_label=axis_label(score), log=score == "lpips")
 
 
-def image_gallery(network: str, target: Array, reconstruction: Array, distance: float) -> Gallery:
+def image_gallery(network: str, target: _Array, reconstruction: _Array, distance: float) -> Gallery:
     """Show an image, what a network makes of it, and where the two differ.
 
     Args:
@@ -103,7 +103,7 @@ def _with_opacity(difference: npt.NDArray[np.int16]) -> npt.NDArray[np.int16]:
     return np.maximum(difference[..., :3], difference[..., 3:]) if difference.shape[-1] == 4 else difference
 
 
-def _figure(array: Array, alt: str, caption: str) -> Figure:
+def _figure(array: _Array, alt: str, caption: str) -> Figure:
     if array.shape[-1] == 4:
         # On black, as images for networks without opacity are laid: a light and a dark page show the same.
         opacity = array[..., 3:].astype(np.uint16)

@@ -27,7 +27,7 @@ CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shuti
 # Where Chromium asks for the time and for updates on its own account.
 BROWSERS_OWN = (".google.com", ".googleapis.com", ".gvt1.com")
 
-# Attributes that carry an address, and the only ones of those that a page may have.
+# Attributes that carry an address, and the only ones that a page may have.
 ADDRESSES = {"src", "srcset", "href", "action", "data", "poster", "background", "formaction", "ping"}
 
 
@@ -176,13 +176,13 @@ def test_policy_allows_the_own_style_and_nothing_else() -> None:
 
 def test_figures_are_inside_the_page() -> None:
     data, dark = png(shade=1), png(shade=2)
-    page = Reader(example(Figure(data, "what it shows", "caption", dark), Figure(SVG, "drawn")))
+    page = Reader(example(Figure(data, "what it shows", "caption", dark), Figure(SVG, "plotted")))
     page.check_inert()
     light, other, svg = page.all("img")
     assert light["src"] == "data:image/png;base64," + base64.b64encode(data).decode()
     assert other["src"] == "data:image/png;base64," + base64.b64encode(dark).decode()
     assert svg["src"] == "data:image/svg+xml;base64," + base64.b64encode(SVG).decode()
-    assert (light["alt"], other["alt"], svg["alt"]) == ("what it shows", "what it shows", "drawn")
+    assert (light["alt"], other["alt"], svg["alt"]) == ("what it shows", "what it shows", "plotted")
     assert "caption" in page.text
 
 

@@ -15,6 +15,7 @@ from generator.files.tensorflow_networks import (
     components_of,
     group_size,
     label_embedding,
+    mapping_hints,
     mapping_name,
     noise_name,
     number,
@@ -122,17 +123,12 @@ def _generator(parts: Mapping[str, Variables], kwargs: Mapping[str, Any]) -> Par
     resolution = top_resolution(parts["synthesis"])
     for name, item in parts["synthesis"].items():
         put(weights, item, _synthesis_name(name, resolution))
-    if kwargs.get("normalize_latents", True) is not True:
-        raise NetworkFileError("unsupported: a mapping network that does not normalise its latents")
-    beta = number(kwargs, "w_avg_beta", number(kwargs, "dlatent_avg_beta", 0.995))
     hints = Hints(
         activation=word(kwargs, "nonlinearity"),
         conv_clamp=number(kwargs, "conv_clamp", None),
         resample_filter=taps(kwargs, "resample_kernel", _FILTER),
-        mapping_activation=word(kwargs, "mapping_nonlinearity"),
-        lr_multiplier=number(kwargs, "mapping_lrmul", 0.01),
-        w_avg_beta=0.995 if beta is None else beta,
         claims=claims_of(kwargs),
+        **mapping_hints(kwargs),
     )
     return Part(weights, hints)
 

@@ -140,7 +140,7 @@ TRAINING_PRESETS = {
 
 
 def settings_with(name: str, chosen: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the settings of a preset with those that a user chose in their place.
+    """Return the settings of a preset, replaced where a user chose others.
 
     A batch or a learning rate that was chosen counts at every resolution, so the preset's own ones by resolution give
     way to it; a short preset that is told to grow has stages that it has the time for; and WGAN-GP, which has a penalty

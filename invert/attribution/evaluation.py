@@ -156,7 +156,7 @@ def scores_of(calibration: Calibration, score: str, found: Sequence[Measurement]
 
 
 def usable(calibration: Calibration, found: Sequence[Measurement]) -> list[Measurement]:
-    """Return the images that count: those that get a score, each content once."""
+    """Return the images that count: all with a score, each content once."""
     kept: dict[str, Measurement] = {}
     for one in found:
         if one.status == "ok" and not one.upsampled and np.isfinite([calibration.score(s, one) for s in SCORES]).all():

@@ -246,7 +246,7 @@ class MeasuringPreparation(Preparation):
 def measure_population(
     preparation: MeasuringPreparation, images: Sequence[Listed], workers: int, on_event: Callable[[Event], None]
 ) -> tuple[list[Measurement], int]:
-    """Measure images, those that are measured already excepted.
+    """Measure images, except those measured already.
 
     Args:
         preparation: `out` is the folder of the population in a work folder.

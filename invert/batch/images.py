@@ -65,7 +65,7 @@ class Found:
     """The images of a run, and those of them that are this process's share.
 
     Attributes:
-        names: The names of all images; where they come one by one, of those that have come so far.
+        names: The names of all images; where they come one by one, of all so far.
         mine: The images of this share.
         count: How many these are; None where nobody knows yet.
     """
@@ -96,7 +96,7 @@ def list_found(
     on_note: OnMessage,
     on_warning: OnMessage,
 ) -> Found:
-    """List the images of a run; those that a rule leaves out are said, not counted.
+    """List the images of a run; images that a rule leaves out are said, not counted.
 
     Args:
         paths: Files and folders that the user named.

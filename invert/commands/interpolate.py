@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from generator.files.reading import LoadedNetwork
-    from invert.sheets.interpolation import Frame, LatentSpace
+    from invert.sheets.interpolation import Frame, PathSpace
     from invert.sheets.sources import Source
 
 __all__ = ["interpolate"]
@@ -89,7 +89,7 @@ def interpolate(
     last: Reference | None,
     keys: tuple[Reference, ...] | None,
     steps: int,
-    space: "LatentSpace | None",
+    space: "PathSpace | None",
     psi: float,
     cutoff: int | None,
     class_index: int | None,
@@ -158,7 +158,7 @@ def _keys(first: Reference | None, last: Reference | None, keys: tuple[Reference
     return keys
 
 
-def _space(given: "LatentSpace | None", keys: Sequence[Reference]) -> "LatentSpace":
+def _space(given: "PathSpace | None", keys: Sequence[Reference]) -> "PathSpace":
     projection = next((key for key in keys if isinstance(key, ProjectedLatent)), None)
     if given == "z" and projection is not None:
         reason = "--space z: a projection is found in W and has no z"
@@ -203,7 +203,7 @@ def _video(
 
 
 def _frames(
-    sources: "Sequence[Source]", steps: int, space: "LatentSpace", loaded: "LoadedNetwork", class_index: int | None
+    sources: "Sequence[Source]", steps: int, space: "PathSpace", loaded: "LoadedNetwork", class_index: int | None
 ) -> "Iterator[Frame]":
     import torch
 

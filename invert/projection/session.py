@@ -101,7 +101,7 @@ class Session:
         return self.network.generator.config.synthesis.img_channels
 
     def projector(self) -> Projector:
-        """Return what projects images; it is put together once, and its bank of samples is drawn then."""
+        """Return what projects images; it is put together once, and its bank of samples is generated then."""
         return self._projector
 
     @cached_property
@@ -131,7 +131,7 @@ def open_session(
         images: How many there are, None where nobody knows.
         workers: Processes that will share the work.
         resumed: Run record of an output that is resumed.
-        on_message: Called with a line while something takes long: kernels are built, samples are drawn.
+        on_message: Called with a line while something takes long: kernels are built, samples are generated.
         on_warning: Called with a line for each thing that a user of the network should know.
 
     Raises:
@@ -300,7 +300,7 @@ def build_projector(
         config: Settings; see `settle_bank`.
         batch: See `Projector`.
         device: See `Projector`.
-        on_message: Called with a line while samples to start from have to be drawn.
+        on_message: Called with a line while samples to start from have to be generated.
 
     Raises:
         UsageError: See `Projector`.
@@ -311,7 +311,7 @@ def build_projector(
     if config.starts_from_bank:
         samples = config.bank or bank_size(generator.config.synthesis.img_resolution)
         weights = network.provenance.weights_sha256
-        # Before the network is frozen, as it is for the images that a user draws with it.
+        # Before the network is frozen, as it is for the images that a user generates with it.
         bank = load_bank(generator, weights, samples, class_index=config.class_index, on_message=on_message)
         start = BankStart(bank, generator, perceptual)
     return Projector(generator, perceptual, config, batch=batch, device=device, start=start)

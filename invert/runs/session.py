@@ -99,7 +99,7 @@ class TrainingSession:
         lengths, trainer = self._lengths, self.trainer
         if self._run is not None and trainer.images == 0:
             self._run.write(REALS, to_png_bytes(_real_sheet(trainer)))
-            self._draw()
+            self._write_fakes()
         before = trainer.images
         for images in trainer.run(lengths.images):
             is_last = images >= lengths.images
@@ -164,13 +164,13 @@ class TrainingSession:
             content = network_bytes(trainer.sampler(), settings=origin)
             self._run.write(name, content)
             self._run.write(NETWORK, content)
-        fakes = self._draw()
+        fakes = self._write_fakes()
         pixels = trainer.config.resolution**2
         shares = resolution_shares(trainer.average, samples=min(1024, max(16, _SHARE_PIXELS // pixels)))
         named = None if shares is None else {str(r): share for r, share in shares.items()}
         return {"resolution_shares": named, "fakes": fakes, "network": name}
 
-    def _draw(self) -> str:
+    def _write_fakes(self) -> str:
         name = f"fakes-{self.trainer.images:09d}.png"
         if self._run is not None:
             self._run.write(name, to_png_bytes(_fake_sheet(self.trainer)))
@@ -205,7 +205,7 @@ def _real_sheet(trainer: Trainer) -> "np.typing.NDArray[np.uint8]":
 
 @torch.inference_mode()
 def _fake_sheet(trainer: Trainer) -> "np.typing.NDArray[np.uint8]":
-    """Draw the same latents with the averaged generator as far as it has grown, each with noise maps of its own."""
+    """Synthesise the same latents with the averaged generator as far as it has grown, each with noise of its own."""
     generator: Generator = trainer.sampler()
     config = trainer.config
     count = _sheet_side(config.resolution) ** 2

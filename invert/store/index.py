@@ -6,8 +6,9 @@ The first line has the format, the settings and the run record. Then there is on
     failure  an image that could not be used, with a code and the reason;
     run      a command that began later: failures before this line are those of earlier commands.
 
-Of several lines for one image the last one counts. A last line that was torn by a crash is left out. Version 1 was one
-JSON object, results.json, that was written anew for each image; it is read, and converted when the folder is resumed.
+Where one image has several lines, the last one counts. A last line that was torn by a crash is left out. Version 1 was
+one JSON object, results.json, that was written anew for each image; it is read, and converted when the folder is
+resumed.
 """
 
 import contextlib

@@ -76,7 +76,7 @@ def read_projection(path: Path) -> StoredProjection:
 
 
 def _values(arrays: Any) -> dict[str, Any]:
-    """Return the fields that an .npz has; those that came after it was written keep their defaults."""
+    """Return the fields that an .npz has; later fields than it keep their defaults."""
     found: dict[str, Any] = {}
     for field in FIELDS:
         if field.npz is None:

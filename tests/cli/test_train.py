@@ -24,19 +24,11 @@ from generator.training.trainer import Trainer
 from invert.durable import exclusive_lock
 from tests.cli.conftest import ROOT, Invert, Result
 from tests.cli.train_case import SMALL, assert_same_end, images_seen, log, newest_state, visible, write_images
+from tests.cli.train_case import images as images  # a fixture
+from tests.cli.train_case import run as run  # a fixture
 
 SHORT = (*SMALL, "--kimg", 0.016)
 """Two steps."""
-
-
-@pytest.fixture(scope="module")
-def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_images(tmp_path_factory.mktemp("data") / "images")
-
-
-@pytest.fixture
-def run(tmp_path: Path) -> Path:
-    return tmp_path / "run"
 
 
 @pytest.fixture
@@ -107,9 +99,9 @@ def test_what_a_run_leaves(train: Invert, invert: Invert, run: Path, finished: P
     assert settings["data"]["images"] == 24
 
     assert invert("info", run / "network.safetensors").code == 0
-    drawn = invert("generate", "--network", run / "network.safetensors", "--seeds", "0-1", "--out", tmp_path / "drawn")
-    assert drawn.code == 0, drawn.err
-    assert size_and_mode(tmp_path / "drawn" / "seed0000.png") == ((16, 16), "RGB")
+    made = invert("generate", "--network", run / "network.safetensors", "--seeds", "0-1", "--out", tmp_path / "made")
+    assert made.code == 0, made.err
+    assert size_and_mode(tmp_path / "made" / "seed0000.png") == ((16, 16), "RGB")
     origin = load(run / "network.safetensors").provenance.settings
     assert origin["images"] == 104
     assert origin["training"] == settings["settings"]
@@ -433,13 +425,13 @@ def test_conditional_and_grey_networks(invert: Invert, run: Path, tmp_path: Path
     assert load(network).generator.config.mapping.c_dim == 4
     common = ("generate", "--network", network, "--seeds", "0", "--out")
     assert invert(*common, tmp_path / "none").code == 2
-    drawn = []
+    generated = []
     for index in (0, 3):
         assert invert(*common, tmp_path / str(index), "--class", index).code == 0
         path = tmp_path / str(index) / "seed0000.png"
         assert size_and_mode(path) == ((16, 16), mode)
-        drawn.append(path.read_bytes())
-    assert drawn[0] != drawn[1]
+        generated.append(path.read_bytes())
+    assert generated[0] != generated[1]
     # without --cond the labels are of no use
     assert invert("train", "--data", data, "--out", tmp_path / "plain", *SHORT, "--quiet").code == 0
     assert load(tmp_path / "plain" / "network.safetensors").generator.config.mapping.c_dim == 0

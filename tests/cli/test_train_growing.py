@@ -12,7 +12,9 @@ from generator.files.reading import load
 from generator.training.config import TrainConfig
 from generator.training.presets import TRAINING_PRESETS, settings_with
 from tests.cli.conftest import Invert
-from tests.cli.train_case import assert_same_end, log, newest_state, visible, write_images
+from tests.cli.train_case import assert_same_end, log, newest_state, visible
+from tests.cli.train_case import images as images  # a fixture
+from tests.cli.train_case import run as run  # a fixture
 
 GROWN = (
     *(
@@ -35,16 +37,6 @@ GROWN = (
 """16 images of 8 px in batches of 8, then a fade to 16 px over 32 in batches of 4; a snapshot in its middle."""
 
 ARCHITECTURES = ("generator_architecture", "discriminator_architecture")
-
-
-@pytest.fixture(scope="module")
-def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_images(tmp_path_factory.mktemp("data") / "images")
-
-
-@pytest.fixture
-def run(tmp_path: Path) -> Path:
-    return tmp_path / "run"
 
 
 @pytest.fixture
@@ -111,8 +103,8 @@ def test_a_run_that_grows(train: Invert, invert: Invert, run: Path, tmp_path: Pa
     assert "stylegan" in about.out
     for network in (middle, run / "network.safetensors"):
         out = tmp_path / network.stem
-        drawn = invert("generate", "--network", network, "--seeds", "0", "--out", out)
-        assert drawn.code == 0, drawn.err
+        generated = invert("generate", "--network", network, "--seeds", "0", "--out", out)
+        assert generated.code == 0, generated.err
         assert side_of(out / "seed0000.png") == 16
 
     report = invert("train-report", run)
@@ -129,7 +121,7 @@ def test_a_snapshot_before_the_last_resolution_is_smaller(train: Invert, invert:
     assert (synthesis.img_resolution, synthesis.alpha, synthesis.num_ws) == (8, 1.0, 4)
 
 
-def test_stopped_inside_a_fade_and_taken_up_again(train: Invert, run: Path, images: Path, invert: Invert) -> None:
+def test_stopped_inside_a_fade_and_resumed(train: Invert, run: Path, images: Path, invert: Invert) -> None:
     """Killed after the snapshot in the middle of the fade: what came later is lost, and done again."""
     assert train("--quiet").code == 0
     expected = run.rename(run.with_name("expected"))

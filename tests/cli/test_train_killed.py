@@ -1,4 +1,4 @@
-"""Training runs that were killed or stopped, and taken up again by the same command."""
+"""Training runs that were killed or stopped, and resumed by the same command."""
 
 import random
 import re
@@ -16,20 +16,12 @@ from generator.training.trainer import Trainer
 from invert.runs.folder import RunFolder
 from invert.runs.log import TickLog
 from tests.cli.conftest import Invert
-from tests.cli.train_case import SMALL, assert_same_end, images_seen, log, newest_state, start, visible, write_images
+from tests.cli.train_case import SMALL, assert_same_end, images_seen, log, newest_state, start, visible
+from tests.cli.train_case import images as images  # a fixture
+from tests.cli.train_case import run as run  # a fixture
 
 LONG = (*SMALL, "--kimg", 0.4, "--snapshot-kimg", 0.12)
 """50 steps, a tick every 5 and a snapshot every 15: time to be killed."""
-
-
-@pytest.fixture(scope="module")
-def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_images(tmp_path_factory.mktemp("data") / "images")
-
-
-@pytest.fixture
-def run(tmp_path: Path) -> Path:
-    return tmp_path / "run"
 
 
 @pytest.fixture

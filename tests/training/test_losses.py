@@ -142,7 +142,7 @@ def draws_for(arrays: Any, generator: Generator, seed: int = 0) -> Draws:
 
 
 def check_slope(network: nn.Module, loss: Callable[[], Tensor], step: float = 1e-7) -> None:
-    """Hold the gradient by all parameters against central differences along random directions.
+    """Compare the gradient by all parameters with central differences along random directions.
 
     The step is so small because the gradients of penalties jump where a leaky ReLU turns.
     """

@@ -248,7 +248,7 @@ def test_a_log_that_cannot_be_read_or_written(tmp_path: Path) -> None:
 
 
 def test_events_follow_the_log(tmp_path: Path) -> None:
-    """TensorBoard shows what the log says, also after a run was taken up again further back."""
+    """TensorBoard shows what the log says, also after a run was resumed further back."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of that library
         pytest.importorskip("torch.utils.tensorboard")

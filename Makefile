@@ -5,13 +5,13 @@ PYTHON ?= python3
 VENV   := .venv
 PY     := $(VENV)/bin/python
 
-# What `make demo` does: the first DEMO_PICTURES pictures of each kind of DEMO_KINDS.
+# What `make demo` does: the first DEMO_IMAGES images of each kind of DEMO_KINDS.
 NETWORK       ?= data/networks/A.safetensors
 DEMO_KINDS    ?= real A B
-DEMO_PICTURES ?= 12
+DEMO_IMAGES   ?= 12
 DEMO_REPORT   ?= projections/attribution.html
 
-# What `make networks` does: NAME_OF_NETWORK: seed, and thousands of pictures that training sees.
+# What `make networks` does: NAME_OF_NETWORK: seed, and thousands of images that training sees.
 FASHION_MNIST ?= /usr/share/datasets/fashion-mnist
 RUNS          ?= runs
 SEED_A := 1
@@ -20,7 +20,7 @@ SEED_C := 3
 KIMG_A := 640
 KIMG_B := 640
 KIMG_C := 60
-# StyleGAN and StyleGAN2, with the same widths, seed and pictures.
+# StyleGAN and StyleGAN2, with the same widths, seed and images.
 SEED_stylegan  := 1
 SEED_stylegan2 := 1
 KIMG_stylegan  := 60
@@ -34,10 +34,10 @@ demo: $(VENV)/.ready
 	@test -f "$(NETWORK)" || { echo "make demo: there is no file $(NETWORK)"; exit 1; }
 	@mkdir -p $(dir $(DEMO_REPORT))
 	@$(PY) -m invert attribute --network "$(NETWORK)" --report $(DEMO_REPORT) --overwrite \
-	  $(foreach kind,$(DEMO_KINDS),$(wordlist 1,$(DEMO_PICTURES),$(sort $(wildcard data/samples/$(kind)/*.png))))
+	  $(foreach kind,$(DEMO_KINDS),$(wordlist 1,$(DEMO_IMAGES),$(sort $(wildcard data/samples/$(kind)/*.png))))
 
 # The project's own networks, from Fashion-MNIST (Debian package dataset-fashion-mnist): `make -j2 networks` trains two
-# side by side, one thread each, in an hour and a half to two. A run that was stopped is taken up where it was.
+# side by side, one thread each, in an hour and a half to two. A run that was stopped is resumed.
 networks: $(RUNS)/A/.done $(RUNS)/B/.done $(RUNS)/C/.done
 	cp $(RUNS)/A/network.safetensors data/networks/A.safetensors
 	cp $(RUNS)/B/network.safetensors data/networks/B.safetensors
@@ -69,7 +69,7 @@ $(RUNS)/fashion32.zip: $(VENV)/.ready
 	mkdir -p $(RUNS)
 	$(PY) -m invert dataset $(FASHION_MNIST)/train-images-idx3-ubyte.gz $@ --resolution 32 --pad --overwrite
 
-# The calibration of network A, and the tables of bench/attribution.md. Both go on where they were stopped.
+# The calibration of network A, and the tables of bench/attribution.md. Both resume where they were stopped.
 calibration: $(VENV)/.ready-test
 	$(PY) -m bench.populations $(RUNS)/populations --fashion-mnist $(FASHION_MNIST)
 	$(PY) -m invert calibrate --network data/networks/A.safetensors --real $(RUNS)/populations/calibration/real \
@@ -106,7 +106,7 @@ test-long: $(VENV)/.ready-test
 bench: $(VENV)/.ready
 	$(PY) -m bench
 
-# The stamps are written last, so that an installation that was cut off is taken up again.
+# The stamps are written last, so that an installation that was cut off is made anew.
 $(VENV)/.ready: pyproject.toml setup.cfg
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
 	  || { echo "make: $(PYTHON) is missing or older than 3.11; name one: make PYTHON=python3.12"; exit 1; }

@@ -5,9 +5,12 @@ A comment on the line before a block says how it is run:
     <!-- slow -->            with the marker `long` alone
     <!-- hours -->           never; its options are checked like any other's
     <!-- needs PATH -->      where that file exists
+    <!-- imports NAME -->    where that Python module is installed
     <!-- any numbers -->     the words of its output are compared, not the numbers
 """
 
+import importlib.util
+import os
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -18,7 +21,7 @@ DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs
 
 _FENCE = re.compile(r"```(\w*)")
 _MARKS = re.compile(r"<!-- (.+) -->")
-_KNOWN_MARKS = re.compile(r"slow|hours|any numbers|needs \S+")
+_KNOWN_MARKS = re.compile(r"slow|hours|any numbers|(needs|imports) \S+")
 _NUMBER = re.compile(r"([^\d+-]*)([+-]?\d(?:[\d,]*\d)?(?:\.\d+)?(?:e[+-]?\d+)?)(.*)")
 _TIMES = {"s", "ms", "min", "minutes", "h", "img/s"}
 _TOLERANCE = 0.05
@@ -36,7 +39,7 @@ class Block:
 
     @property
     def place(self) -> str:
-        return f"{self.document.relative_to(ROOT)}:{self.line}"
+        return f"{os.path.relpath(self.document, ROOT)}:{self.line}"
 
     @property
     def is_session(self) -> bool:
@@ -44,8 +47,11 @@ class Block:
         return self.language in ("", "console") and any(line.startswith("$ ") for line in self.lines)
 
     @property
-    def needs(self) -> list[Path]:
-        return [Path(mark.removeprefix("needs ")) for mark in self.marks if mark.startswith("needs ")]
+    def can_run(self) -> bool:
+        """Whether what it needs is here."""
+        needed = [mark.removeprefix("needs ") for mark in self.marks if mark.startswith("needs ")]
+        imported = [mark.removeprefix("imports ") for mark in self.marks if mark.startswith("imports ")]
+        return all(map(os.path.exists, needed)) and all(map(importlib.util.find_spec, imported))
 
 
 @dataclass(frozen=True)

@@ -84,10 +84,11 @@ def run_sessions(found: list[Block], shell: Shell) -> None:
     assert not problems, "\n".join(problems)
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("path", WITH_SESSIONS, ids=name)
 def test_quick_commands_print_what_is_shown(path: Path, shell: Shell) -> None:
-    run_sessions([block for block in SESSIONS[path] if not block.marks & {"slow", "hours"}], shell)
+    run_sessions([block for block in SESSIONS[path] if block.can_run and not block.marks & {"slow", "hours"}], shell)
 
 
 @pytest.mark.long
@@ -95,7 +96,7 @@ def test_quick_commands_print_what_is_shown(path: Path, shell: Shell) -> None:
 @pytest.mark.parametrize("path", WITH_SESSIONS, ids=name)
 def test_all_commands_print_what_is_shown(path: Path, shell: Shell) -> None:
     found = [block for block in SESSIONS[path] if "hours" not in block.marks]
-    here = [block for block in found if all(needed.exists() for needed in block.needs)]
+    here = [block for block in found if block.can_run]
     if not any("slow" in block.marks for block in here):
         pytest.skip("it has no slow command that can run here; the quick ones are tested by themselves")
     run_sessions(here, shell)

@@ -339,8 +339,9 @@ def test_interruption_keeps_finished_images_and_resumes(
     code: int,
 ) -> None:
     paths = [image(f"{i}.png") for i in range(3)]
-    common = ["--network", network, "--lpips", "alex", "--batch", 1, "--threads", 1, "--json", "--steps", 30]
-    process = self_signal.start(number, "stdout", "projected", 1, "project", *paths, "--out", out, *common)
+    common = ["--network", network, "--lpips", "alex", "--batch", 1, "--threads", 1, "--json", "--steps", 15]
+    command = ("project", *paths, "--out", out, *common)
+    process = self_signal.start(number, "stdout", "projected", 1, *command, seconds=0.03)
     found, messages = process.communicate(timeout=240)
     assert process.returncode == code
     assert "Traceback" not in messages
@@ -352,7 +353,7 @@ def test_interruption_keeps_finished_images_and_resumes(
     assert first["npz"] == str(out / "0.npz")
     assert not list(out.glob(".invert-*"))
 
-    same = ("--batch", 1, "--json", "--steps", 30)
+    same = ("--batch", 1, "--json", "--steps", 15)
     resumed = project(*paths, *same)
     assert resumed.code == 0
     assert resumed.records()[-1]["reused"] == summary["projected"]

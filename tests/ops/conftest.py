@@ -21,15 +21,15 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest.fixture(scope="session")
-def native_cache(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """Where the libraries under test are built: INVERT_CACHE where that is set, else a folder of this session.
+def native_cache(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """Where the libraries under test are built: INVERT_CACHE where that is set, else pytest's own cache.
 
-    Workers of pytest-xdist share it: the second one waits for the first one's compiler.
+    Both outlive the session, and workers of pytest-xdist share them: the second one waits for the first one's compiler.
     """
-    folder = tmp_path_factory.getbasetemp()
-    if "PYTEST_XDIST_WORKER" in os.environ:
-        folder = folder.parent
-    return NAMED_CACHE or str(folder / "native")
+    kept: pytest.Cache | None = getattr(request.config, "cache", None)
+    folder = kept.mkdir("native") if kept else tmp_path_factory.mktemp("native")
+    folder.chmod(0o700)  # a library is loaded only from where nobody else can write
+    return NAMED_CACHE or str(folder)
 
 
 def _ensure(cache: str, *, cuda: bool) -> build.NativeStatus:

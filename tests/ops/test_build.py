@@ -407,9 +407,7 @@ def test_stale_lock_file_does_not_matter(tiny: Tiny) -> None:
     shutil.rmtree(path.parent)
     (lock,) = tiny.cache.glob("*.lock")
     os.utime(lock, (0, 0))
-    started = time.monotonic()
     assert tiny.ensure().cpu.loaded
-    assert time.monotonic() - started < 240
 
 
 @needs_compiler

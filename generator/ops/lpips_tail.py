@@ -66,9 +66,12 @@ def _forward(features: Tensor, target: Tensor, lin: Tensor) -> Tensor:
 def _backward(dy: Tensor, features: Tensor, target: Tensor, lin: Tensor) -> Tensor:
     difference, length, inverse = _difference(features, target)
     pixels = features.shape[2] * features.shape[3]
+    # e is the gradient by the normalised features f / (|f| + 1e-10). That by f has two parts: e scaled as f was, less
+    # what changes the length alone, which lies along f.
     e = difference * (lin[:, None, None] * 2) * (dy / max(pixels, 1))[:, None, None, None]
     # d inverse / d f_c = -inverse^2 f_c / length
     projected = (e * features).sum(1, keepdim=True) * inverse.square() / length
+    # a length of zero has no derivative, and 0 / 0 would spread as NaN
     projected = torch.where(length > 0, projected, torch.zeros_like(projected))
     return keep_layout((e * inverse - projected * features).to(features.dtype), features)
 

@@ -68,6 +68,8 @@ def filtered_conv2d(
 
     Reference: Karras et al. 2020, appendix B (filtered up- and downsampling of the convolution layers).
     """
+    # What the filter and the zeros of upsampling need is padded here, so that `padding` alone decides whether the size
+    # stays; where it cannot be halved there is one more in front.
     taps = 1 if f is None else f.shape[-1]
     x0 = x1 = padding
     if up > 1:
@@ -84,13 +86,13 @@ def filtered_conv2d(
     if kernel == 1 and down > 1 and up == 1:  # filter fewer channels' worth of pixels first
         x = upfirdn2d(x, f, down=down, padding=[x0, x1, x0, x1])
         return functional.conv2d(x, weight, groups=groups)
-    if kernel == 1 and up > 1:
+    if kernel == 1 and up > 1:  # convolve before there are more pixels; the two commute, as both are linear
         x = functional.conv2d(x, weight, groups=groups)
         return upfirdn2d(x, f, up=up, down=down, padding=[x0, x1, x0, x1], gain=up**2)
     if down > 1 and up == 1:
         x = upfirdn2d(x, f, padding=[x0, x1, x0, x1])
         return functional.conv2d(x, weight, stride=down, groups=groups)
-    if x0 == x1 and x0 >= 0:
+    if x0 == x1 and x0 >= 0:  # what conv2d can pad by itself
         return functional.conv2d(x, weight, padding=x0, groups=groups)
     return functional.conv2d(upfirdn2d(x, None, padding=[x0, x1, x0, x1]), weight, groups=groups)
 
@@ -123,6 +125,8 @@ def _up_conv2d(
 
 def _after_transposed(kernel: int, up: int, padding: tuple[int, int]) -> tuple[int, tuple[int, int]]:
     """Return what the transposed convolution crops, and how the filter after it pads."""
+    # A transposed convolution pads by kernel - 1 in front and by kernel - up behind. What is too much on both sides it
+    # crops itself, at no cost; the filter pads or crops the rest.
     x0, x1 = padding[0] - (kernel - 1), padding[1] - (kernel - up)
     crop = max(min(-x0, -x1), 0)
     return crop, (x0 + crop, x1 + crop)
@@ -202,6 +206,8 @@ def modulated_conv2d(
     )
     if not demodulate:
         return y
+    # Scaling inputs and outputs instead of weights: sum over i, k of (s_i w_oik) x_i = sum w_oik (s_i x_i), and the sum
+    # under the root of equation 3 is sum over i of s_i^2 times the energy of w_oi.
     if weight_energy is None:
         weight_energy = weight.square().sum([2, 3])
     return y * demodulation_factors(weight_energy, styles)[:, :, None, None].to(x.dtype)
@@ -223,6 +229,7 @@ def _per_sample(
     weights = weight[None] * styles[:, None, :, None, None]  # [N, O, I, kh, kw], equation 1
     if demodulate:
         weights = weights * (weights.square().sum([2, 3, 4], keepdim=True) + _EPSILON).rsqrt()  # equation 3
+    # the images become the groups of one convolution, each with weights of its own
     y = filtered_conv2d(
         x.reshape(1, n * i, h, w),
         weights.reshape(n * o, i, kh, kw).to(x.dtype),

@@ -168,7 +168,9 @@ def _backward(ctx: Any, dy: Tensor) -> tuple[Any, ...]:
     up_x, up_y, down_x, down_y, x0, _, y0, _, flip, gain = ctx.settings
     (h, w), (out_h, out_w) = ctx.size, ctx.output_size
     kh, kw = f.shape
+    # Turned round, a filter of k taps reaches k - 1 before each sample: of that x0 were padding, which has no gradient.
     pad_x0, pad_y0 = kw - x0 - 1, kh - y0 - 1
+    # Behind goes what gives dx the size of x, also where downsampling had left a remainder of samples unused.
     pad_x1 = w * up_x - out_w * down_x + x0 - up_x + 1
     pad_y1 = h * up_y - out_h * down_y + y0 - up_y + 1
     dx = torch.ops.invert.upfirdn2d(dy, f, down_x, down_y, up_x, up_y, pad_x0, pad_x1, pad_y0, pad_y1, not flip, gain)

@@ -38,6 +38,7 @@ def is_used(name: str, resolution: int, alpha: float) -> bool:
         return True
     at, rest = int(found[1]), found[2]
     if rest.startswith(_COLOUR_LAYERS):
+        # while layers fade in, the image of half the side is blended in, through its own colour layer
         return at == resolution or (alpha < 1 and at == resolution // 2)
     return at <= resolution
 
@@ -75,6 +76,7 @@ def blend_reals(images: Tensor, resolution: int, alpha: float) -> Tensor:
         images = functional.avg_pool2d(images, images.shape[-1] // resolution)
     if alpha == 1:
         return images
+    # halved and enlarged as the networks do it, so that no detail tells a real image that generated ones lack yet
     coarse = functional.interpolate(functional.avg_pool2d(images, 2), scale_factor=2)
     return torch.lerp(coarse, images, alpha)
 

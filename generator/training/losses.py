@@ -45,6 +45,7 @@ def r1_penalty(real_logits: Tensor, real_images: Tensor) -> Tensor:
 
     Reference: Mescheder et al. 2018, equation 9.
     """
+    # One backward pass for all: each logit depends on its own image, so the gradient of the sum is that of each.
     (gradient,) = torch.autograd.grad(real_logits.sum(), real_images, create_graph=True)
     return gradient.square().sum(dim=[1, 2, 3])
 
@@ -64,6 +65,8 @@ def path_lengths(images: Tensor, ws: Tensor, y: Tensor) -> Tensor:
     Returns:
         Lengths `[N]`.
     """
+    # J^T y is the gradient of <image, y> by w: a vector-Jacobian product, without the Jacobian itself. The minibatch is
+    # summed, as each image depends on its own styles alone.
     height, width = images.shape[2:]
     (gradient,) = torch.autograd.grad((images * y).sum() / math.sqrt(height * width), ws, create_graph=True)
     return gradient.square().sum(dim=2).mean(dim=1).sqrt()

@@ -225,9 +225,11 @@ class Trainer:
         update_spectral_norm(self.generator)
         found: dict[str, Tensor] = {}
 
+        # the generator's gradient passes through the discriminator, whose own weights need none
         self.discriminator.requires_grad_(False)
         path_due = bool(config.path_length_weight) and self.step % config.path_length_interval == 0
         if config.lazy:
+            # A penalty that counts in one step of k is k times as heavy there: its mean over the steps is the same.
             found |= self._train_generator("G", True, 0.0)
             if path_due:
                 weight = config.path_length_weight * config.path_length_interval

@@ -104,6 +104,8 @@ def run_workers(count: int, prepare: Callable[[], Work], images: Iterable[Listed
     try:
         running = list(workers)
         while running:
+            # A worker that wants an image says so on its pipe of tasks; what happened comes on the other one. Images
+            # are sent only when they are asked for, so that none waits in a worker that is slow.
             ready = wait([connection for worker in running for connection in (worker.tasks, worker.events)])
             for worker in list(running):
                 if worker.events in ready:
@@ -113,7 +115,7 @@ def run_workers(count: int, prepare: Callable[[], Work], images: Iterable[Listed
                         continue
                     yield found
                 if worker.tasks in ready:
-                    _hand_out(worker, list(islice(stream, 1)))
+                    _hand_out(worker, list(islice(stream, 1)))  # an empty list: there are no more
     finally:
         for worker in workers:
             worker.process.terminate()

@@ -159,14 +159,17 @@ class BankStart:
 
     def __call__(self, statistics: LatentStatistics, targets: Tensor, restart: int) -> Tensor:
         """Return w `[N, 1, w_dim]` for targets `[N, C, H, W]`; no image's depends on another's."""
+        # one by one: sums over a larger batch round otherwise, and could choose another start
         found = [self._nearest(target[None], restart) for target in targets]
         return torch.stack(found)[:, None].to(statistics.centre)
 
     @torch.no_grad()
     def _nearest(self, target: Tensor, restart: int) -> Tensor:
+        # LPIPS of thousands of samples would take longer than the projection; by pixels they are compared in no time.
         rows = self._bank.nearest(thumbnail(target)[0].astype(np.float32), FINALISTS)
         w = torch.from_numpy(self._bank.w[rows]).to(target.device)  # [16, w_dim]
         images = self._generator.synthesis(self._generator.broadcast(w), "const")
         features = [feature.expand(len(w), -1, -1, -1) for feature in self._perceptual.prepare(target)]
         distances, _ = self._perceptual.distance(images, features)
+        # stable: among equals the earlier sample, wherever this runs
         return w[torch.argsort(distances, stable=True)[restart % len(w)]]

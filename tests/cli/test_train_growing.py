@@ -166,7 +166,7 @@ def test_ablations_reach_the_settings(train: Invert, run: Path, name: str) -> No
         (["--no-styles"], "a constant input without styles gives one image whatever w is"),
         (["--no-demodulation"], "demodulate is False, which a 'stylegan' generator does not have"),
         (["--loss", "wgan-gp", "--gamma", 1], "r1_gamma is 1.0, but WGAN-GP has a penalty of its own"),
-        (["--mixing", 2], "style_mixing is 2.0, not in [0, 1]"),
+        (["--mixing", 2], "'--mixing': 2.0 is not in [0, 1]"),
         (["--generator", "skip"], "'skip' networks do not grow"),
         (["--spectral-norm", "gd"], "spectral_norm is 'gd'"),
         (["--micro-batch", 8], "a batch of 4 cannot be cut into parts of 8"),

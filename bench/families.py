@@ -1,4 +1,4 @@
-"""Training runs side by side: what each has cost and what it draws, as a table and an image.
+"""Training runs side by side: what each has cost and what it generates, as a table and an image.
 
     python -m bench.families runs/stylegan runs/stylegan2 --real fashion32-test.zip --out docs/families.png
 
@@ -25,7 +25,7 @@ SCALE = 2
 
 
 def grid(network: Path) -> NDArray[np.uint8]:
-    """Return the images of the first seeds, drawn as `invert generate` does, without truncation."""
+    """Return the images of the first seeds, as `invert generate` gives them, without truncation."""
     generator = load(network).generator.eval()
     ws = [generator.mapping_ws(seed_latent(seed, generator.config.mapping.z_dim)) for seed in SEEDS]
     images = [draw_image(generator, w, "const", seed) for w, seed in zip(ws, SEEDS, strict=True)]

@@ -43,7 +43,7 @@ CASES: dict[str, tuple[SynthesisSettings, tuple[int, ...]]] = {  # with the batc
 
 
 def network(synthesis: SynthesisSettings) -> Generator:
-    """Return an untrained network; what it draws does not change what it costs."""
+    """Return an untrained network; what it generates does not change what it costs."""
     torch.manual_seed(0)
     return Generator(GeneratorConfig(MappingConfig(), synthesis)).requires_grad_(False)
 

@@ -1,4 +1,4 @@
-"""Draw what projections look like and how far they stay: pairs of image and reconstruction, and histograms.
+"""Show what projections look like and how far they stay: pairs of image and reconstruction, and histograms.
 
     python -m bench.reconstructions real=projections/real generated=projections/generated --out figure.png
 

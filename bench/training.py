@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from bench.side_by_side import measure_apart, prepare_kernels
 from generator.stylegan2.layers import ModulatedConv2d, ToRGB
 from generator.training.config import TrainConfig
-from generator.training.presets import PRESETS
+from generator.training.presets import TRAINING_PRESETS
 from generator.training.trainer import Trainer
 from invert.projection.session import keep_freed_memory
 
@@ -52,7 +52,7 @@ class Noise:
 def images_per_second(case: str, way: str) -> float:
     """Train one case for its steps and return the speed, the first steps left out."""
     resolution, channels, preset, changes, micro_batch, steps = CASES[case]
-    settings = {**PRESETS[preset].settings, **changes, "resolution": resolution, "channels": channels}
+    settings = {**TRAINING_PRESETS[preset].settings, **changes, "resolution": resolution, "channels": channels}
     trainer = Trainer(TrainConfig(**settings), Noise(resolution, channels), micro_batch=micro_batch)
     if way == "plain":
         trainer.memory_format = torch.contiguous_format

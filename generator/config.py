@@ -149,7 +149,7 @@ class GeneratorConfig:
         )
 
 
-T = TypeVar("T")
+_T = TypeVar("_T")
 
 
 def to_dict(config: Any) -> dict[str, Any]:
@@ -161,7 +161,7 @@ def to_dict(config: Any) -> dict[str, Any]:
     }
 
 
-def from_dict(cls: Callable[..., T], values: Any) -> T:
+def from_dict(cls: Callable[..., _T], values: Any) -> _T:
     """Build a flat settings dataclass from what `to_dict` gave and JSON carried.
 
     Args:

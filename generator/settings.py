@@ -18,6 +18,7 @@ __all__ = [
     "MAX_DIM",
     "MAX_LAYERS",
     "MAX_RESOLUTION",
+    "Flag",
     "NetworkSettings",
     "Setting",
     "check_growth",
@@ -157,6 +158,19 @@ _KEY = "setting"
 
 
 @dataclass(frozen=True)
+class Flag:
+    """What it means to name a setting's command-line option where that takes no value, such as "--no-noise".
+
+    Attributes:
+        value: Value that the setting then has.
+        help: What naming the option does, as one full sentence.
+    """
+
+    value: Any
+    help: str
+
+
+@dataclass(frozen=True)
 class Setting:
     """What a configuration class declares about one of its fields, next to the field's name, type and default.
 
@@ -168,6 +182,7 @@ class Setting:
         above: A bound that the value has to exceed.
         below: A bound that the value has to stay under.
         option: Name of its command-line option, such as "--steps"; None where it has no option of its own.
+        flag: What naming that option means; None where it takes a value.
         group: Heading under which `--help` lists it.
         later: Whether files leave it out while it has its default, see `setting`.
         others: Whatever else the program that declares the setting wants to know about it.
@@ -180,6 +195,7 @@ class Setting:
     above: float | None = None
     below: float | None = None
     option: str | None = None
+    flag: Flag | None = None
     group: str | None = None
     later: bool = False
     others: Mapping[str, Any] = dataclasses.field(default_factory=dict)
@@ -222,6 +238,7 @@ def setting(
     above: float | None = None,
     below: float | None = None,
     option: str | None = None,
+    flag: Flag | None = None,
     group: str | None = None,
     later: bool = False,
     **others: Any,
@@ -237,6 +254,7 @@ def setting(
         above: A bound that the value has to exceed.
         below: A bound that the value has to stay under.
         option: Name of its command-line option, such as "--steps".
+        flag: What naming that option means, where it takes no value.
         group: Heading under which `--help` lists it.
         later: Whether files leave the setting out while it has its default. Settings that are added to a class
             of which files exist are declared so: a network or a run that does not use the setting is then
@@ -246,13 +264,20 @@ def setting(
     Returns:
         A `dataclasses.field`, typed Any so that it may stand for a field of any type.
     """
-    allowed = None if choices is None else tuple(choices)
-    return dataclasses.field(
-        default=default,
-        metadata={
-            _KEY: Setting(help, allowed, minimum, maximum, above, below, option, group, later, MappingProxyType(others))
-        },
+    declared = Setting(
+        help,
+        None if choices is None else tuple(choices),
+        minimum,
+        maximum,
+        above,
+        below,
+        option,
+        flag,
+        group,
+        later,
+        MappingProxyType(others),
     )
+    return dataclasses.field(default=default, metadata={_KEY: declared})
 
 
 def setting_of(field: "dataclasses.Field[Any]") -> Setting:

@@ -3,10 +3,13 @@
 A message is one line, `<what> '<path>': <why>. <what to do>`, safe to write to a terminal.
 """
 
+import contextlib
 from collections.abc import Iterator
 from enum import IntEnum
 from os import PathLike, fsdecode
 from typing import Any, Literal
+
+from generator.errors import GeneratorError
 
 __all__ = [
     "BusyError",
@@ -22,6 +25,7 @@ __all__ = [
     "UnreadableError",
     "UsageError",
     "display_path",
+    "network_errors",
 ]
 
 MAX_DISPLAY = 200
@@ -256,3 +260,20 @@ def _fill(pieces: list[str], room: int) -> list[str]:
             break
         taken.append(piece)
     return taken
+
+
+@contextlib.contextmanager
+def network_errors(path: "PathLike[str]") -> Iterator[None]:
+    """Name the network file in every error about its content.
+
+    Raises:
+        NetworkError: What happened inside was an error of `generator` or of the operating system.
+    """
+    try:
+        yield
+    except GeneratorError as error:
+        raise NetworkError(str(error).rstrip("."), path=path) from error
+    except InvertError:
+        raise
+    except OSError as error:
+        raise NetworkError(f"cannot be read, {error.strerror or error}", path=path) from error

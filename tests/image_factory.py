@@ -17,7 +17,7 @@ from PIL import Image
 
 from invert.errors import ImageCode, ImageError
 from invert.images.decoding import ImagePolicy
-from invert.images.target import Target, read
+from invert.images.target import Target, read_target
 
 MAGIC = b"\x89PNG\r\n\x1a\n"
 
@@ -130,7 +130,7 @@ def save(folder: Path, data: bytes, name: str = "x.png") -> Path:
 
 
 def read_bytes(folder: Path, data: bytes, channels: int = 3, resolution: int = 16, **policy: Any) -> Target:
-    return read(save(folder, data), resolution, channels, ImagePolicy(**policy))
+    return read_target(save(folder, data), resolution, channels, ImagePolicy(**policy))
 
 
 def refusal(folder: Path, data: bytes, **policy: Any) -> ImageError:

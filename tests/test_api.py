@@ -258,11 +258,11 @@ def test_a_generated_image_can_be_projected_at_once(network: Path) -> None:
 
 
 def test_the_loop_itself(folder: Path, network: Path) -> None:
-    from invert.images.target import read
+    from invert.images.target import read_target
     from invert.projection.perceptual import Perceptual
 
     loaded = invert.load(network)
     config = invert.ProjectConfig(steps=3, lpips="alex")
     projector = invert.Projector(loaded.generator, Perceptual("alex"), config, batch=2)
-    events = list(projector.run([read(folder / "0.png", 32, 3)]))
+    events = list(projector.run([read_target(folder / "0.png", 32, 3)]))
     assert len(events) == 4

@@ -12,7 +12,7 @@ from PIL import Image
 
 from invert.errors import ImageError
 from invert.images.decoding import ImagePolicy
-from invert.images.target import read, target_of
+from invert.images.target import read_target, target_of
 from tests.image_factory import encode, exif, image, save
 
 
@@ -21,7 +21,7 @@ from tests.image_factory import encode, exif, image, save
 @pytest.mark.parametrize("size", [(16, 16), (20, 31), (9, 12)])
 def test_an_array_gives_what_its_file_gives(tmp_path: Path, channels: int, own: int, size: tuple[int, int]) -> None:
     source = image(*size, own)
-    from_file = read(save(tmp_path, encode(source)), 16, channels)
+    from_file = read_target(save(tmp_path, encode(source)), 16, channels)
     with Image.open(io.BytesIO(encode(source))) as opened:
         for given in (source, Image.fromarray(source), opened):
             found = target_of(given, 16, channels, name="x.png")
@@ -89,7 +89,7 @@ def test_a_damaged_file_that_pillow_opened() -> None:
 
 def test_orientation_that_an_image_still_carries_is_applied(tmp_path: Path) -> None:
     data = encode(image(16, 16), "JPEG", exif=b"Exif\0\0" + exif(6))
-    from_file = read(save(tmp_path, data), 16, 3)
+    from_file = read_target(save(tmp_path, data), 16, 3)
     with Image.open(io.BytesIO(data)) as opened:
         found = target_of(opened, 16, 3)
     np.testing.assert_array_equal(found.array, from_file.array)

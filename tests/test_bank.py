@@ -36,7 +36,7 @@ def test_a_larger_bank_begins_with_a_smaller_one(generator: Generator, cache: Pa
     np.testing.assert_array_equal(large.w[:100], small.w)
     np.testing.assert_array_equal(large.thumbnails[:100], small.thumbnails)
     assert [path.name for path in sorted(cache.glob("*/*"))] == ["0000.npz", "0001.npz"]
-    assert messages == ["drawing samples 501 to 1000 of 700 to start from"]
+    assert messages == ["generating samples 501 to 1000 of 700 to start from"]
     assert len(np.unique(large.w, axis=0)) == 700
 
 

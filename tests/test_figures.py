@@ -11,13 +11,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from invert.report.curves import Curve, draw_curves, draw_shares
-from invert.report.theme import Drawing
+from invert.report.curves import Curve, plot_curves, plot_shares
+from invert.report.theme import Plot
 
 
-def curves(*values: Sequence[float], log: bool = False) -> Drawing:
+def curves(*values: Sequence[float], log: bool = False) -> Plot:
     named = [Curve(f"curve {i}", range(1, len(y) + 1), y) for i, y in enumerate(values)]
-    return draw_curves(named, x_label="kimg", y_label="loss", log=log)
+    return plot_curves(named, x_label="kimg", y_label="loss", log=log)
 
 
 def pixels(png: bytes) -> "np.typing.NDArray[np.uint8]":
@@ -34,11 +34,11 @@ def test_same_numbers_same_bytes_whatever_the_users_settings() -> None:
 
 
 def test_light_and_dark_are_transparent_with_ink_that_is_seen() -> None:
-    for drawing in (
+    for plot in (
         curves([1, 2, 3]),
-        draw_shares([1, 2], {"a": [0.5, 0.2], "b": [0.5, 0.8]}, x_label="x", y_label="y"),
+        plot_shares([1, 2], {"a": [0.5, 0.2], "b": [0.5, 0.8]}, x_label="x", y_label="y"),
     ):
-        light, dark = pixels(drawing.light), pixels(drawing.dark)
+        light, dark = pixels(plot.light), pixels(plot.dark)
         assert light.shape == dark.shape
         assert light[0, 0, 3] == dark[0, 0, 3] == 0
         left = np.s_[:, : light.shape[1] // 10]  # labels only
@@ -73,8 +73,8 @@ def test_a_wide_range_becomes_logarithmic() -> None:
 
 
 def test_shares_fill_the_whole() -> None:
-    drawing = draw_shares([0, 5, 9], {"4 px": [1, 0.5, 0], "8 px": [0, 0.5, 1]}, x_label="kimg", y_label="share")
-    middle = pixels(drawing.light)[:, 600]
+    plot = plot_shares([0, 5, 9], {"4 px": [1, 0.5, 0], "8 px": [0, 0.5, 1]}, x_label="kimg", y_label="share")
+    middle = pixels(plot.light)[:, 600]
     coloured = np.flatnonzero((middle[:, 3] == 255) & (np.ptp(middle[:, :3].astype(int), axis=1) > 40))
     # One column without a gap, of two colours.
     assert len(coloured) > 300

@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from invert.errors import ExitCode, ImageCode, ImageError
-from invert.images.decoding import ImagePolicy, decode
-from invert.images.target import read
+from invert.images.decoding import ImagePolicy, decode_image
+from invert.images.target import read_target
 from tests import image_factory as factory
 from tests.image_factory import chunk, encode, exif, image, png, read_bytes, refusal, save
 
@@ -82,10 +82,10 @@ def complete_files() -> dict[str, bytes]:
 @pytest.mark.parametrize("kind", complete_files())
 def test_a_file_cut_off_anywhere_is_refused(kind: str) -> None:
     data = complete_files()[kind]
-    assert decode(data, 3).size == (64, 64)
+    assert decode_image(data, 3).size == (64, 64)
     for length in {1, *range(0, len(data), 37), *range(len(data) - 40, len(data))}:
         with pytest.raises(ImageError) as caught:
-            decode(data[:length], 3)
+            decode_image(data[:length], 3)
         if length > len(data) // 10:
             assert caught.value.code == "image-truncated", length
             assert "cut off" in str(caught.value)
@@ -102,7 +102,7 @@ def test_damaged_png_is_noticed_wherever_the_damage_is() -> None:
         broken = bytearray(data)
         broken[position] ^= 0x10
         with pytest.raises(ImageError) as caught:
-            decode(bytes(broken), 3)
+            decode_image(bytes(broken), 3)
         assert caught.value.code in ("image-damaged", "image-truncated")
 
 
@@ -118,7 +118,7 @@ def test_flipped_bits_decode_or_are_refused(kind: str) -> None:
 
 def decode_or_refuse(data: bytes, channels: int = 3) -> None:
     try:
-        decoded = decode(data, channels, ImagePolicy(max_pixels=1_000_000))
+        decoded = decode_image(data, channels, ImagePolicy(max_pixels=1_000_000))
     except ImageError as error:
         code, reason = error.code, error.reason
     else:
@@ -228,12 +228,12 @@ def test_size_limit_on_files(tmp_path: Path) -> None:
 
 BOMB_CHILD = """
 import pathlib, re, sys, time
-from invert.images.target import read
+from invert.images.target import read_target
 from invert.errors import ImageError
 for path in sys.argv[1:]:
     started = time.process_time()
     try:
-        read(path, 16, 3)
+        read_target(path, 16, 3)
         result = "read"
     except ImageError as error:
         result = error.code
@@ -292,12 +292,12 @@ def test_threads_read_alike_and_leave_no_trace(tmp_path: Path) -> None:
     path = save(
         tmp_path, factory.with_segment(encode(image(64, 64), "JPEG"), 0xE1, b"Exif\0\0" + b"II*\0\x08\0\0\0\xff")
     )
-    expected = read(path, 16, 3).pixel_sha256
+    expected = read_target(path, 16, 3).pixel_sha256
     filters, limit = list(warnings.filters), Image.MAX_IMAGE_PIXELS
     found: list[str] = []
 
     def work() -> None:
-        found.extend(read(path, 16, 3).pixel_sha256 for _ in range(20))
+        found.extend(read_target(path, 16, 3).pixel_sha256 for _ in range(20))
 
     threads = [threading.Thread(target=work) for _ in range(4)]
     for thread in threads:

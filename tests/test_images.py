@@ -13,9 +13,9 @@ import pytest
 from PIL import Image
 
 from invert.errors import ImageError
-from invert.images.decoding import ImagePolicy, decode, to_png_bytes
+from invert.images.decoding import ImagePolicy, decode_image, to_png_bytes
 from invert.images.scan import scan
-from invert.images.target import pixel_sha256, read, safe_name
+from invert.images.target import pixel_sha256, read_target, safe_name
 from tests.image_factory import encode, image, read_bytes, run_unprivileged, save
 
 # Values
@@ -47,7 +47,7 @@ def test_reading_needs_no_torch(tmp_path: Path) -> None:
     path = save(tmp_path, encode(image()))
     program = (
         "import sys, invert.images.target, invert.durable\n"
-        "invert.images.target.read(sys.argv[1], 16, 3)\n"
+        "invert.images.target.read_target(sys.argv[1], 16, 3)\n"
         "print('torch' in sys.modules)"
     )
     result = subprocess.run([sys.executable, "-c", program, path], capture_output=True, text=True, check=True)
@@ -105,10 +105,10 @@ def test_targets_cannot_be_changed_by_accident(tmp_path: Path) -> None:
 
 def test_wrong_extension_is_read_by_content_with_a_note(tmp_path: Path) -> None:
     source = image()
-    target = read(save(tmp_path, encode(source), "x.jpg"), 16, 3)
+    target = read_target(save(tmp_path, encode(source), "x.jpg"), 16, 3)
     np.testing.assert_array_equal(target.array, source)
     assert target.notes == ("it is called .jpg but is PNG",)
-    assert read(save(tmp_path, encode(source), "x.download"), 16, 3).notes == ()
+    assert read_target(save(tmp_path, encode(source), "x.download"), 16, 3).notes == ()
 
 
 @pytest.mark.parametrize("kind", ["fifo", "socket", "/dev/zero", "/dev/null", "folder"])
@@ -124,7 +124,7 @@ def test_special_files_are_refused_at_once(tmp_path: Path, kind: str, monkeypatc
     elif kind == "folder":
         path.mkdir()
     with pytest.raises(ImageError) as caught:
-        read(path, 16, 3)
+        read_target(path, 16, 3)
     listener.close()
     assert caught.value.code == "image-not-regular"
 
@@ -141,7 +141,7 @@ def test_pipe_that_replaces_a_file_at_the_last_moment(tmp_path: Path, monkeypatc
 
     monkeypatch.setattr(os, "open", swap)
     with pytest.raises(ImageError) as caught:
-        read(path, 16, 3)
+        read_target(path, 16, 3)
     assert caught.value.code == "image-not-regular"
 
 
@@ -154,14 +154,14 @@ def test_missing_dangling_and_changing_files(tmp_path: Path, monkeypatch: pytest
         ("loop.png", "image-unreadable"),
     ):
         with pytest.raises(ImageError) as caught:
-            read(tmp_path / name, 16, 3)
+            read_target(tmp_path / name, 16, 3)
         assert caught.value.code == code
     path = save(tmp_path, encode(image()))
     found = list(scan([tmp_path]))
     assert path in found
     path.unlink()
     with pytest.raises(ImageError) as caught:
-        read(path, 16, 3)
+        read_target(path, 16, 3)
     assert caught.value.code == "image-missing"
 
 
@@ -178,7 +178,7 @@ def test_file_that_grows_while_it_is_read(tmp_path: Path, monkeypatch: pytest.Mo
 
     monkeypatch.setattr(os, "fstat", fstat)
     with pytest.raises(ImageError) as caught:
-        read(path, 16, 3)
+        read_target(path, 16, 3)
     assert caught.value.code == "image-changed"
 
 
@@ -193,14 +193,14 @@ def test_hash_shows_that_a_file_changed_since(tmp_path: Path) -> None:
 NOBODY_CHILD = """
 import sys
 from invert.images.scan import scan
-from invert.images.target import read
+from invert.images.target import read_target
 from invert.errors import ImageError
 for item in scan([sys.argv[1]]):
     if isinstance(item, ImageError):
         print(item.code)
         continue
     try:
-        read(item, 16, 3)
+        read_target(item, 16, 3)
         print("read")
     except ImageError as error:
         print(error.code, error)
@@ -259,7 +259,7 @@ def test_names_of_all_kinds_are_read_and_keep_their_bytes(tmp_path: Path) -> Non
     assert [os.fsencode(path.name) for path in found if isinstance(path, Path)] == sorted(visible)
     for path in found:
         assert isinstance(path, Path)
-        target = read(path, 16, 3)
+        target = read_target(path, 16, 3)
         assert target.path == path
         assert target.name.isprintable()
         assert target.name.encode()
@@ -309,7 +309,7 @@ def test_policy_is_validated(wrong: dict[str, object]) -> None:
 
 def test_channels_are_validated() -> None:
     with pytest.raises(ValueError, match="channels is 2"):
-        decode(encode(image()), 2)
+        decode_image(encode(image()), 2)
 
 
 @pytest.mark.parametrize("channels", [1, 3, 4])

@@ -18,7 +18,7 @@ import pytest
 from PIL import Image
 
 from invert.images.decoding import to_png_bytes
-from invert.report.page import Block, Figure, Gallery, Paragraph, Section, Table, is_page, render
+from invert.report.page import Block, Figure, Gallery, Paragraph, Section, Table, is_page, render_page
 
 HOSTILE = "</title></style><img src=x onerror=alert(1)><script>alert(2)</script>\"'& \u202e\x00\x1b[31m\ud800"
 SVG = b'<svg xmlns="http://www.w3.org/2000/svg" width="9" height="9"><rect width="9" height="9" fill="red"/></svg>'
@@ -27,7 +27,7 @@ CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shuti
 # Where Chromium asks for the time and for updates on its own account.
 BROWSERS_OWN = (".google.com", ".googleapis.com", ".gvt1.com")
 
-# Attributes that carry an address, and the only ones of those that a page may have.
+# Attributes that carry an address, and the only ones that a page may have.
 ADDRESSES = {"src", "srcset", "href", "action", "data", "poster", "background", "formaction", "ping"}
 
 
@@ -130,14 +130,14 @@ def browse(tmp_path_factory: pytest.TempPathFactory) -> Browse:
 
 
 def example(*blocks: Block) -> bytes:
-    return render("A page", [Section("One", blocks)])
+    return render_page("A page", [Section("One", blocks)])
 
 
 def hostile_page() -> bytes:
     figure = Figure(png(), HOSTILE, HOSTILE)
     table = Table([[HOSTILE, HOSTILE]], [HOSTILE, "b"], HOSTILE)
     blocks = [Paragraph(HOSTILE), Paragraph(HOSTILE, notice=True), table, figure, Gallery([figure])]
-    return render(HOSTILE, [Section(HOSTILE, blocks)] * 3, lead=HOSTILE)
+    return render_page(HOSTILE, [Section(HOSTILE, blocks)] * 3, lead=HOSTILE)
 
 
 def test_same_input_same_bytes() -> None:
@@ -176,13 +176,13 @@ def test_policy_allows_the_own_style_and_nothing_else() -> None:
 
 def test_figures_are_inside_the_page() -> None:
     data, dark = png(shade=1), png(shade=2)
-    page = Reader(example(Figure(data, "what it shows", "caption", dark), Figure(SVG, "drawn")))
+    page = Reader(example(Figure(data, "what it shows", "caption", dark), Figure(SVG, "plotted")))
     page.check_inert()
     light, other, svg = page.all("img")
     assert light["src"] == "data:image/png;base64," + base64.b64encode(data).decode()
     assert other["src"] == "data:image/png;base64," + base64.b64encode(dark).decode()
     assert svg["src"] == "data:image/svg+xml;base64," + base64.b64encode(SVG).decode()
-    assert (light["alt"], other["alt"], svg["alt"]) == ("what it shows", "what it shows", "drawn")
+    assert (light["alt"], other["alt"], svg["alt"]) == ("what it shows", "what it shows", "plotted")
     assert "caption" in page.text
 
 
@@ -218,8 +218,8 @@ def test_long_text_is_cut() -> None:
 
 
 def test_sections_are_linked_where_there_are_many() -> None:
-    assert not Reader(render("t", [Section("a", []), Section("b", [])])).all("a")
-    page = Reader(render("t", [Section(name, []) for name in "abc"]))
+    assert not Reader(render_page("t", [Section("a", []), Section("b", [])])).all("a")
+    page = Reader(render_page("t", [Section(name, []) for name in "abc"]))
     assert [link["href"] for link in page.all("a")] == ["#" + str(part["id"]) for part in page.all("section")]
 
 

@@ -224,15 +224,15 @@ def test_global_random_state_is_neither_used_nor_changed(alex: Perceptual) -> No
 
 
 def test_a_generated_image_comes_back(alex: Perceptual) -> None:
-    """The whole loop lowers the distance of an image that the network drew from a latent near the centre."""
+    """The whole loop lowers the distance of an image that the network generated from a latent near the centre."""
     generator = tiny()
     with torch.no_grad():
         image = generator(torch.randn([1, 4], generator=torch.Generator().manual_seed(5)))
     array = (image[0].permute(1, 2, 0) * 127.5 + 128).clamp(0, 255).to(torch.uint8).numpy()
-    drawn = target(0)
-    object.__setattr__(drawn, "array", array)
-    start = project(generator, alex, [drawn], 1, steps=0)[0]
-    end = project(generator, alex, [drawn], 1, steps=120)[0]
+    own = target(0)
+    object.__setattr__(own, "array", array)
+    start = project(generator, alex, [own], 1, steps=0)[0]
+    end = project(generator, alex, [own], 1, steps=120)[0]
     assert start.curve.shape == (0,)
     assert np.array_equal(start.w[0], latent_statistics(generator).centre.numpy())
     assert end.distance < start.distance / 3

@@ -7,7 +7,7 @@ import pytest
 
 from invert.errors import ImageError
 from invert.images.scan import scan
-from invert.images.target import read
+from invert.images.target import read_target
 from tests.image_factory import encode, image, save
 
 
@@ -187,6 +187,6 @@ def test_same_content_and_same_name_are_both_kept(tmp_path: Path) -> None:
     for folder in "ab":
         (tmp_path / folder).mkdir()
         save(tmp_path / folder, data)
-    first, second = (read(path, 16, 3) for path in scan([tmp_path]) if isinstance(path, Path))
+    first, second = (read_target(path, 16, 3) for path in scan([tmp_path]) if isinstance(path, Path))
     assert first.path != second.path
     assert (first.name, first.file_sha256, first.pixel_sha256) == (second.name, second.file_sha256, second.pixel_sha256)

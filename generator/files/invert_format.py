@@ -26,18 +26,16 @@ if TYPE_CHECKING:
 
 __all__ = [
     "FAMILY",
-    "FORMAT",
     "METADATA_KEY",
-    "VERSION",
     "network_bytes",
     "read",
     "save_loaded",
     "save_network",
 ]
 
-FORMAT: Final = "invert-network"
+_FORMAT: Final = "invert-network"
 FAMILY: Final = "invert"
-VERSION: Final = 1
+_VERSION: Final = 1
 METADATA_KEY: Final = "invert"  # one entry only: the library does not keep the order of several
 MAX_HEADER: Final = 1 << 22
 
@@ -55,8 +53,8 @@ def read(data: memoryview) -> LoadedState:
         first = ", ".join(escaped(name)[:60] for name in sorted(header)[:3]) or "none"
         raise NetworkFileError(f"this is a safetensors file of another model (its first tensors: {first})")
     about = _json(text.encode(), 8)
-    if about.get("format") != FORMAT or about.get("version") != VERSION:
-        raise NetworkFileError(f"unsupported: it is not version {VERSION} of the format '{FORMAT}'; update invert")
+    if about.get("format") != _FORMAT or about.get("version") != _VERSION:
+        raise NetworkFileError(f"unsupported: it is not version {_VERSION} of the format '{_FORMAT}'; update invert")
     weights = _weights(data, header, begin)
     parts = {prefix: _part(weights, prefix) for prefix in ("G.", "D.")}
     if len(parts["G."]) + len(parts["D."]) != len(weights):
@@ -163,8 +161,8 @@ def network_bytes(
     from safetensors.torch import save
 
     about = {
-        "format": FORMAT,
-        "version": VERSION,
+        "format": _FORMAT,
+        "version": _VERSION,
         "generator": to_dict(generator.config),
         "discriminator": None if discriminator is None else to_dict(discriminator.config),
         "family": family,

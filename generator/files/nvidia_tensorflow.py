@@ -10,10 +10,12 @@ from generator.files import nvidia_tensorflow_stylegan
 from generator.files.pickles.records import NetworkRecord, plain
 from generator.files.state import LoadedState, Part, assemble
 from generator.files.tensorflow_networks import (
+    Variables,
     claims_of,
     components_of,
     group_size,
     label_embedding,
+    mapping_hints,
     mapping_name,
     noise_name,
     number,
@@ -48,9 +50,6 @@ _PARAMETERS: Final = {
 }
 # both stored upside down for the transposed convolution that TensorFlow used
 _FLIPPED: Final = ("Conv0_up", "Skip")
-
-
-Variables = Mapping[str, Weight]
 
 
 def recognises(top: object) -> bool:
@@ -124,17 +123,12 @@ def _generator(parts: Mapping[str, Variables], kwargs: Mapping[str, Any]) -> Par
     resolution = top_resolution(parts["synthesis"])
     for name, item in parts["synthesis"].items():
         put(weights, item, _synthesis_name(name, resolution))
-    if kwargs.get("normalize_latents", True) is not True:
-        raise NetworkFileError("unsupported: a mapping network that does not normalise its latents")
-    beta = number(kwargs, "w_avg_beta", number(kwargs, "dlatent_avg_beta", 0.995))
     hints = Hints(
         activation=word(kwargs, "nonlinearity"),
         conv_clamp=number(kwargs, "conv_clamp", None),
         resample_filter=taps(kwargs, "resample_kernel", _FILTER),
-        mapping_activation=word(kwargs, "mapping_nonlinearity"),
-        lr_multiplier=number(kwargs, "mapping_lrmul", 0.01),
-        w_avg_beta=0.995 if beta is None else beta,
         claims=claims_of(kwargs),
+        **mapping_hints(kwargs),
     )
     return Part(weights, hints)
 

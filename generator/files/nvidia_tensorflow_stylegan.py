@@ -10,10 +10,11 @@ import generator.stylegan as stylegan
 from generator.errors import NetworkFileError
 from generator.files.state import LoadedState, Part, assemble
 from generator.files.tensorflow_networks import (
+    Variables,
     claims_of,
     group_size,
+    mapping_hints,
     mapping_name,
-    number,
     put,
     taps,
     top_resolution,
@@ -42,8 +43,6 @@ _PARAMETERS: Final = {
     "StyleMod/weight": ("affine.weight", "transpose"),
     "StyleMod/bias": ("affine.bias", "same"),
 }
-
-Variables = Mapping[str, Weight]
 
 
 def is_stylegan(names: Collection[str]) -> bool:
@@ -91,17 +90,7 @@ def _generator(parts: Mapping[str, Variables], kwargs: Mapping[str, Any]) -> Par
     resolution, fused_from = top_resolution(parts["synthesis"]), _fused_from(kwargs)
     for name, item in parts["synthesis"].items():
         put(weights, item, _synthesis_name(name, resolution, fused_from), _NAME)
-    if kwargs.get("normalize_latents", True) is not True:
-        raise NetworkFileError("unsupported: a mapping network that does not normalise its latents")
-    beta = number(kwargs, "dlatent_avg_beta", 0.995)
-    hints = _hints(
-        kwargs,
-        normalisation=_normalisation(kwargs),
-        mapping_activation=word(kwargs, "mapping_nonlinearity"),
-        lr_multiplier=number(kwargs, "mapping_lrmul", 0.01),
-        w_avg_beta=0.995 if beta is None else beta,
-        claims=_claims(kwargs),
-    )
+    hints = _hints(kwargs, normalisation=_normalisation(kwargs), claims=_claims(kwargs), **mapping_hints(kwargs))
     return Part(weights, hints)
 
 

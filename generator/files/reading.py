@@ -19,7 +19,7 @@ from generator.files.pickles.records import Array, ModuleRecord, NetworkRecord, 
 from generator.files.pickles.vocabularies import NVIDIA
 from generator.files.sniff import HEAD, sniff
 from generator.files.state import LoadedNetwork, LoadedState, Provenance
-from generator.files.weights import digest
+from generator.files.weights import state_digest
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -188,7 +188,7 @@ def load(path: str | os.PathLike[str]) -> LoadedNetwork:
     generator = build_generator(state)
     weights = found.weights_sha256
     if "mapping.w_avg" not in state.generator_state:
-        weights = digest({name: value.numpy() for name, value in generator.state_dict().items()})
+        weights = state_digest({name: value.numpy() for name, value in generator.state_dict().items()})
     provenance = Provenance(
         path=found.path,
         sha256=found.sha256,

@@ -5,11 +5,9 @@ from typing import Final
 
 from generator.errors import NetworkFileError
 
-__all__ = ["HEAD", "Kind", "sniff"]
+__all__ = ["HEAD", "sniff"]
 
 HEAD: Final = 4096  # bytes that are looked at
-
-Kind = str  # "safetensors", "pickle", "torch zip" or "torch stream"
 
 _TORCH_MAGIC: Final = b"\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19."
 _DOWNLOAD: Final = "download the network itself again"
@@ -39,8 +37,8 @@ _OTHERS: Final = (
 )
 
 
-def sniff(head: bytes, size: int) -> Kind:
-    """Return the kind of a file that may hold a network.
+def sniff(head: bytes, size: int) -> str:
+    """Return the kind of a file that may hold a network: "safetensors", "pickle", "torch zip" or "torch stream".
 
     Args:
         head: Its first `HEAD` bytes.

@@ -12,7 +12,7 @@ from generator.config import DiscriminatorSettings, GeneratorConfig
 from generator.errors import NetworkFileError
 from generator.families import Family, family_of
 from generator.files.pickles.records import Array
-from generator.files.weights import Weight, check_shapes, digest, resample_taps, shapes_of, to_float32
+from generator.files.weights import Weight, check_shapes, resample_taps, shapes_of, state_digest, to_float32
 from generator.tensors import Hints, Shape, mapping_shapes, shown
 
 if TYPE_CHECKING:
@@ -61,7 +61,7 @@ class LoadedState:
 
     def weights_sha256(self) -> str:
         """Return the hash of the generator's weights: the same for every kind of file that holds them."""
-        return digest(self.generator_state)
+        return state_digest(self.generator_state)
 
 
 @dataclass(frozen=True)

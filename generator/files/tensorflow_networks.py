@@ -9,10 +9,12 @@ from generator.files.pickles.records import NetworkRecord
 from generator.files.weights import DROPPED, Intake, Translation, Weight, translate
 
 __all__ = [
+    "Variables",
     "claims_of",
     "components_of",
     "group_size",
     "label_embedding",
+    "mapping_hints",
     "mapping_name",
     "noise_name",
     "number",
@@ -25,9 +27,12 @@ __all__ = [
     "word",
 ]
 
+Variables = Mapping[str, Weight]
+"""The variables of a network or of a part of one, by their names in TensorFlow."""
+
 MAX_COMPONENTS: Final = 16
 
-# their setting -> ours, for those that the tensors must agree with
+# their setting -> ours, for the settings that the tensors must agree with
 _CLAIMS: Final = {
     "architecture": "architecture",
     "dlatent_size": "w_dim",
@@ -86,6 +91,22 @@ def own_variables(network: Mapping[Any, Any], intake: Intake) -> dict[str, Weigh
             raise NetworkFileError(f"damaged: it holds '{escaped(pair[0])}' twice")
         weights[pair[0]] = intake.weight(pair[1], pair[0])
     return weights
+
+
+def mapping_hints(kwargs: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what a network's settings say about its mapping network and no tensor tells, by the names of `Hints`.
+
+    Raises:
+        NetworkFileError: It does not normalise its latents.
+    """
+    if kwargs.get("normalize_latents", True) is not True:
+        raise NetworkFileError("unsupported: a mapping network that does not normalise its latents")
+    beta = number(kwargs, "w_avg_beta", number(kwargs, "dlatent_avg_beta", 0.995))
+    return {
+        "mapping_activation": word(kwargs, "mapping_nonlinearity"),
+        "lr_multiplier": number(kwargs, "mapping_lrmul", 0.01),
+        "w_avg_beta": 0.995 if beta is None else beta,
+    }
 
 
 def mapping_name(name: str) -> Translation:

@@ -18,9 +18,9 @@ __all__ = [
     "Translation",
     "Weight",
     "check_shapes",
-    "digest",
     "resample_taps",
     "shapes_of",
+    "state_digest",
     "to_float32",
     "translate",
 ]
@@ -215,7 +215,7 @@ def _row(name: str, kernel: Array) -> Array:
     return taps
 
 
-def digest(state: Mapping[str, Array]) -> str:
+def state_digest(state: Mapping[str, Array]) -> str:
     """Return the SHA-256 of names, shapes and little-endian float32 values: the same whatever file they came in."""
     sha256 = hashlib.sha256()
     for name in sorted(state):

@@ -11,30 +11,44 @@ from typing import Any
 from generator.config import DiscriminatorSettings, GeneratorConfig, MappingConfig
 from generator.errors import ConfigError
 from generator.families import ARCHITECTURES, family_trained_as, refuse_foreign_settings
-from generator.settings import setting, setting_of
+from generator.settings import Flag, setting, setting_of
 from generator.training.schedule import GrowthSchedule, parse_by_resolution
 
 __all__ = ["TrainConfig", "parse_setting"]
+
+
+_IMAGES, _NETWORKS, _LOSSES, _COMPUTATION = "Images", "Networks", "Losses", "Computation"
 
 
 @dataclass(frozen=True)
 class TrainConfig:
     """How a network is trained. Resuming a run needs the same values; defaults are StyleGAN2's configuration F.
 
-    Each field says in its `help` what it is; `generator.settings.setting_of` gives it.
+    Each field says in its `help` what it is; `generator.settings.setting_of` gives it. The order of the fields is that
+    of the keys in every file of a run, and of the options in `--help`.
 
     Raises:
         ConfigError: A setting is out of range, or two contradict each other.
     """
 
     resolution: int = setting(
-        1024, help="Side of the images in pixels, a power of two; the data must have it.", option="--resolution"
+        1024,
+        help="Side of the images in pixels, a power of two; the data must have it.",
+        option="--resolution",
+        group=_IMAGES,
+        metavar="R",
     )
     channels: int = setting(3, choices=(1, 3), help="Channels of the images, 1 (grey) or 3 (RGB).")
-    classes: int = setting(0, minimum=0, help="Number of labels of a conditional network, 0 for a network without.")
+    classes: int = setting(
+        0,
+        minimum=0,
+        help="Number of labels of a conditional network, 0 for a network without.",
+    )
     z_dim: int = setting(512, help="Width of the latent z.")
     w_dim: int = setting(512, help="Width of the intermediate latent w.")
-    mapping_layers: int = setting(8, help="Number of layers of the mapping network.", option="--mapping-layers")
+    mapping_layers: int = setting(
+        8, help="Number of layers of the mapping network.", option="--mapping-layers", group=_NETWORKS, metavar="N"
+    )
     mapping_lr_multiplier: float = setting(
         0.01, above=0.0, help="Learning rate of the mapping network relative to the other layers."
     )
@@ -45,35 +59,71 @@ class TrainConfig:
     discriminator_channel_base: int = setting(0, help="The discriminator's channel_base; 0 takes the generator's.")
     discriminator_channel_max: int = setting(0, help="The discriminator's channel_max; 0 takes the generator's.")
     generator_architecture: str = setting(
-        "skip", choices=ARCHITECTURES, help="Architecture of the generator.", option="--generator"
+        "skip", choices=ARCHITECTURES, help="Architecture of the generator.", option="--generator", group=_NETWORKS
     )
     discriminator_architecture: str = setting(
-        "resnet", choices=ARCHITECTURES, help="Architecture of the discriminator.", option="--discriminator"
+        "resnet",
+        choices=ARCHITECTURES,
+        help="Architecture of the discriminator.",
+        option="--discriminator",
+        group=_NETWORKS,
     )
-    demodulate: bool = setting(True, help="Whether StyleGAN2's layers demodulate their weights.")
-    use_noise: bool = setting(True, help="Whether the layers of the generator have noise inputs.")
+    demodulate: bool = setting(
+        True,
+        help="Whether StyleGAN2's layers demodulate their weights.",
+        option="--no-demodulation",
+        flag=Flag(False, "Do not demodulate the weights."),
+        group=_NETWORKS,
+    )
+    use_noise: bool = setting(
+        True,
+        help="Whether the layers of the generator have noise inputs.",
+        option="--no-noise",
+        flag=Flag(False, "Leave out the noise inputs."),
+        group=_NETWORKS,
+    )
     spectral_norm: str = setting(
         "none",
         choices=("none", "d", "g", "gd"),
         help="Networks whose weights are normalised spectrally: discriminator (d), generator (g) or both.",
         option="--spectral-norm",
+        group=_NETWORKS,
     )
     mbstd_group_size: int = setting(4, minimum=1, help="Images in a group of the minibatch deviation.")
     mbstd_channels: int = setting(1, help="Feature maps that the minibatch deviation appends; 0 leaves it out.")
     conv_clamp: float = setting(
         0.0, minimum=0.0, help="Limit on the absolute values of StyleGAN2's feature maps; 0 for no limit."
     )
-    batch: int = setting(32, minimum=1, help="Images per step, over all processes and micro-batches.", option="--batch")
+    batch: int = setting(
+        32,
+        minimum=1,
+        help="Images per step, over all processes and micro-batches.",
+        option="--batch",
+        group=_COMPUTATION,
+        metavar="N",
+    )
     learning_rate: float = setting(0.002, above=0.0, help="Learning rate of the generator.")
     discriminator_learning_rate: float = setting(0.002, above=0.0, help="Learning rate of the discriminator.")
     adam_beta1: float = setting(0.0, minimum=0.0, below=1.0, help="How much of its mean gradient Adam keeps.")
     adam_beta2: float = setting(0.99, minimum=0.0, below=1.0, help="How much of its mean squared gradient Adam keeps.")
     adam_epsilon: float = setting(1e-8, minimum=0.0, help="What Adam adds to its denominator.")
     r1_gamma: float = setting(
-        10.0, minimum=0.0, help="Weight of R1, which belongs to the logistic loss; 0 turns it off.", option="--gamma"
+        10.0,
+        minimum=0.0,
+        help="Weight of R1, which belongs to the logistic loss; 0 turns it off.",
+        option="--gamma",
+        group=_LOSSES,
+        metavar="X",
     )
     r1_interval: int = setting(16, minimum=1, help="Number of steps from one application of R1 to the next.")
-    path_length_weight: float = setting(2.0, minimum=0.0, help="Weight of the path length regulariser; 0 turns it off.")
+    path_length_weight: float = setting(
+        2.0,
+        minimum=0.0,
+        help="Weight of the path length regulariser; 0 turns it off.",
+        option="--no-path-length",
+        flag=Flag(0.0, "Leave out the path length regularisation."),
+        group=_LOSSES,
+    )
     path_length_interval: int = setting(
         8, minimum=1, help="Number of steps from one application of the path length regulariser to the next."
     )
@@ -81,7 +131,11 @@ class TrainConfig:
         0.99, minimum=0.0, below=1.0, help="How much of the average path length is kept at each application."
     )
     lazy: bool = setting(
-        True, help="Whether the regularisers are applied at their intervals, or at every step together with the loss."
+        True,
+        help="Whether the regularisers are applied at their intervals, or at every step together with the loss.",
+        option="--no-lazy",
+        flag=Flag(False, "Regularise at every step."),
+        group=_LOSSES,
     )
     style_mixing: float = setting(
         0.9,
@@ -89,6 +143,8 @@ class TrainConfig:
         maximum=1.0,
         help="Probability that an image takes its styles from two latents.",
         option="--mixing",
+        group=_LOSSES,
+        metavar="P",
     )
     ema_half_life_kimg: float = setting(
         10.0, above=0.0, help="Thousands of images after which the averaged generator has forgotten half."
@@ -99,34 +155,56 @@ class TrainConfig:
     w_avg_beta: float = setting(
         0.995, minimum=0.0, below=1.0, help="How much of the running mean w is kept at each step."
     )
-    mirror: bool = setting(False, help="Whether each image is shown mirrored half of the time.")
-    seed: int = setting(0, minimum=0, help="Seed of everything random.", option="--seed")
+    mirror: bool = setting(
+        False,
+        help="Whether each image is shown mirrored half of the time.",
+        option="--mirror",
+        flag=Flag(True, "Mirror half of the images."),
+        group=_IMAGES,
+    )
+    seed: int = setting(0, minimum=0, help="Seed of everything random.", option="--seed", metavar="N")
     # Runs that began before there were the following have none of them in their settings.
     loss: str = setting(
         "logistic",
         choices=("logistic", "wgan-gp"),
         help="Loss of both networks; wgan-gp has a gradient penalty of its own in place of R1.",
         option="--loss",
+        group=_LOSSES,
         later=True,
     )
     gradient_penalty: float = setting(10.0, minimum=0.0, help="Weight of WGAN-GP's gradient penalty.", later=True)
     drift: float = setting(0.001, minimum=0.0, help="Weight of WGAN-GP's drift term.", later=True)
     synthesis_input: str = setting(
-        "constant", help="Input of a StyleGAN generator: constant, or latent (the traditional input).", later=True
+        "constant",
+        help="Input of a StyleGAN generator: constant, or latent (the traditional input).",
+        option="--latent-input",
+        flag=Flag("latent", "StyleGAN: the traditional latent input in place of a learned constant."),
+        group=_NETWORKS,
+        later=True,
     )
     use_styles: bool = setting(
-        True, help="Whether w sets scale and bias in each layer of a StyleGAN generator.", later=True
+        True,
+        help="Whether w sets scale and bias in each layer of a StyleGAN generator.",
+        option="--no-styles",
+        flag=Flag(False, "StyleGAN: w at the input alone; needs --latent-input."),
+        group=_NETWORKS,
+        later=True,
     )
     normalisation: str = setting(
         "instance",
         choices=("instance", "pixel", "none"),
         help="How a StyleGAN generator normalises its feature maps.",
         option="--normalisation",
+        group=_NETWORKS,
         later=True,
     )
     blur: bool = setting(True, help="Whether StyleGAN's networks blur where they up- and downsample.", later=True)
     growing: bool = setting(
-        False, help="Whether the networks grow progressively, which orig and stylegan can.", later=True
+        False,
+        help="Whether the networks grow progressively, which orig and stylegan can.",
+        option="--growing/--no-growing",
+        group=_NETWORKS,
+        later=True,
     )
     growing_start: int = setting(8, help="Resolution that networks which grow begin with.", later=True)
     growing_stage_kimg: float = setting(

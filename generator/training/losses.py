@@ -16,10 +16,10 @@ __all__ = [
     "discriminator_logistic_loss",
     "generator_logistic_loss",
     "gradient_penalty",
-    "interpolate",
     "path_length_penalty",
     "path_lengths",
     "r1_penalty",
+    "random_interpolates",
 ]
 
 
@@ -97,7 +97,7 @@ def critic_loss(real_logits: Tensor, fake_logits: Tensor, drift: float) -> Tenso
     return fake_logits - real_logits + drift * real_logits.square()
 
 
-def interpolate(real: Tensor, fake: Tensor, epsilon: Tensor) -> Tensor:
+def random_interpolates(real: Tensor, fake: Tensor, epsilon: Tensor) -> Tensor:
     """Return epsilon x + (1 - epsilon) G(z) for each pair; the result requires gradients.
 
     Args:
@@ -119,7 +119,7 @@ def gradient_penalty(logits: Tensor, images: Tensor) -> Tensor:
 
     Args:
         logits: Logits `[N, 1]`, computed from `images`.
-        images: What `interpolate` returned, `[N, C, R, R]`.
+        images: What `random_interpolates` returned, `[N, C, R, R]`.
 
     Returns:
         Penalties `[N]`.

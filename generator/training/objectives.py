@@ -18,10 +18,10 @@ from generator.training.losses import (
     discriminator_logistic_loss,
     generator_logistic_loss,
     gradient_penalty,
-    interpolate,
     path_length_penalty,
     path_lengths,
     r1_penalty,
+    random_interpolates,
 )
 
 __all__ = ["AdversarialLoss", "DiscriminatorObjective", "GeneratorObjective", "generate_images"]
@@ -218,6 +218,6 @@ class DiscriminatorObjective(nn.Module):
     ) -> Tensor:
         if draws.epsilon is None:
             raise ValueError("the gradient penalty needs draws with epsilon")
-        between = interpolate(real, fake, draws.epsilon)
+        between = random_interpolates(real, fake, draws.epsilon)
         # an interpolate has no class of its own: the discriminator is told that of the real image
         return gradient_penalty(self.discriminator(between, labels, alpha=alpha), between).mean()

@@ -1,29 +1,78 @@
-"""Named sets of settings, and how long each of them trains."""
+"""Named sets of settings, and how long each of them trains. Nothing here imports torch."""
 
+import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-__all__ = ["PRESETS", "Preset", "settings_with"]
+from generator.errors import ConfigError
+from generator.settings import setting, setting_of
+
+__all__ = ["TRAINING_PRESETS", "Lengths", "TrainingPreset", "settings_with"]
+
+_KIMG: dict[str, Any] = {"minimum": 0.001, "maximum": 1e9, "metavar": "K", "unset": "the preset's"}
 
 
 @dataclass(frozen=True)
-class Preset:
+class Lengths:
+    """When a run ends, and how often it reports and saves. A run that is resumed may be given other lengths.
+
+    Raises:
+        ConfigError: A length is out of range.
+    """
+
+    kimg: float = setting(25_000.0, help="Train until 1000 K images were seen.", option="--kimg", **_KIMG)
+    tick_kimg: float = setting(
+        4.0,
+        help="Thousands of images between two records of the log.",
+        option="--tick-kimg",
+        group="Computation",
+        **_KIMG,
+    )
+    snapshot_kimg: float = setting(
+        200.0,
+        help="Thousands of images between two snapshots.",
+        option="--snapshot-kimg",
+        group="Computation",
+        **_KIMG,
+    )
+
+    def __post_init__(self) -> None:
+        for field in dataclasses.fields(self):
+            value = getattr(self, field.name)
+            wanted = setting_of(field).wanted(value)
+            if wanted is not None:
+                raise ConfigError(f"{field.name} is {value!r}, not {wanted}")
+
+    @property
+    def images(self) -> int:
+        """Number of images after which the run ends."""
+        return round(self.kimg * 1000)
+
+    @property
+    def tick(self) -> int:
+        """Number of images between two records of the log."""
+        return round(self.tick_kimg * 1000)
+
+    @property
+    def snapshot(self) -> int:
+        """Number of images between two snapshots."""
+        return round(self.snapshot_kimg * 1000)
+
+
+@dataclass(frozen=True)
+class TrainingPreset:
     """A named set of settings.
 
     Attributes:
         settings: Values of `TrainConfig` that differ from its defaults.
-        kimg: Thousands of images that a run sees.
-        tick_kimg: Thousands of images between two records of the log.
-        snapshot_kimg: Thousands of images between two snapshots.
+        lengths: How long a run trains, and how often it reports and saves.
         growth_kimg: Thousands of images of a stage, and of a fade, where the networks are told to grow; None: what
             the settings say.
     """
 
     settings: Mapping[str, Any]
-    kimg: float = 25_000.0
-    tick_kimg: float = 4.0
-    snapshot_kimg: float = 200.0
+    lengths: Lengths = Lengths()
     growth_kimg: float | None = None
 
 
@@ -57,23 +106,23 @@ _SMALL = {
     "ema_half_life_kimg": 10.0,
 }
 
-PRESETS = {
+TRAINING_PRESETS = {
     # Karras et al. 2020, table 1 and appendix B; gamma 100 belongs to configuration E.
-    "stylegan2-f": Preset({}),
-    "stylegan2-e": Preset({"channel_base": 16384, "r1_gamma": 100.0}),
+    "stylegan2-f": TrainingPreset({}),
+    "stylegan2-e": TrainingPreset({"channel_base": 16384, "r1_gamma": 100.0}),
     # Rows A to D of the same table grow: StyleGAN, demodulation, lazy regularisation, path length.
-    "stylegan2-a": Preset({**_STYLEGAN, **_GROWN}),
-    "stylegan2-b": Preset({**_REVISED, "lazy": False, "path_length_weight": 0.0}),
-    "stylegan2-c": Preset({**_REVISED, "path_length_weight": 0.0}),
-    "stylegan2-d": Preset(_REVISED),
+    "stylegan2-a": TrainingPreset({**_STYLEGAN, **_GROWN}),
+    "stylegan2-b": TrainingPreset({**_REVISED, "lazy": False, "path_length_weight": 0.0}),
+    "stylegan2-c": TrainingPreset({**_REVISED, "path_length_weight": 0.0}),
+    "stylegan2-d": TrainingPreset(_REVISED),
     # Karras et al. 2019, row F of table 1 and appendix C.
-    "stylegan": Preset({**_STYLEGAN, **_GROWN}),
+    "stylegan": TrainingPreset({**_STYLEGAN, **_GROWN}),
     # What a laptop trains in an hour or two at 32 px; the networks that come with the project.
-    "small": Preset(_SMALL, kimg=400.0, tick_kimg=2.0, snapshot_kimg=20.0, growth_kimg=50.0),
+    "small": TrainingPreset(_SMALL, Lengths(400.0, 2.0, 20.0), growth_kimg=50.0),
     # The same widths, batch and R1, to set beside it; `growing` is off. R1 comes in every step, as above.
-    "stylegan-small": Preset({**_SMALL, **_STYLEGAN}, kimg=400.0, tick_kimg=2.0, snapshot_kimg=20.0, growth_kimg=50.0),
+    "stylegan-small": TrainingPreset({**_SMALL, **_STYLEGAN}, Lengths(400.0, 2.0, 20.0), growth_kimg=50.0),
     # To see that everything runs: seconds.
-    "tiny": Preset(
+    "tiny": TrainingPreset(
         {
             "z_dim": 32,
             "w_dim": 32,
@@ -84,28 +133,29 @@ PRESETS = {
             "r1_gamma": 1.0,
             "ema_half_life_kimg": 1.0,
         },
-        kimg=10.0,
-        tick_kimg=0.5,
-        snapshot_kimg=2.0,
+        Lengths(10.0, 0.5, 2.0),
         growth_kimg=1.0,
     ),
 }
 
 
 def settings_with(name: str, chosen: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the settings of a preset with those that a user chose in their place.
+    """Return the settings of a preset, replaced where a user chose others.
 
     A batch or a learning rate that was chosen counts at every resolution, so the preset's own ones by resolution give
-    way to it; and a short preset that is told to grow has stages that it has the time for.
+    way to it; a short preset that is told to grow has stages that it has the time for; and WGAN-GP, which has a penalty
+    of its own, goes without R1.
 
     Args:
-        name: The preset, a key of `PRESETS`.
+        name: The preset, a key of `TRAINING_PRESETS`.
         chosen: Values of `TrainConfig` by name.
     """
-    preset = PRESETS[name]
+    preset = TRAINING_PRESETS[name]
     settings = dict(preset.settings)
     if chosen.get("growing") and preset.growth_kimg is not None:
         settings |= {"growing_stage_kimg": preset.growth_kimg, "growing_fade_kimg": preset.growth_kimg}
+    if chosen.get("loss") == "wgan-gp":
+        settings["r1_gamma"] = 0.0
     if "batch" in chosen:
         settings["batch_by_resolution"] = ""
     if "learning_rate" in chosen or "discriminator_learning_rate" in chosen:

@@ -1,4 +1,4 @@
-"""The processes that train together: one, or those that torchrun started."""
+"""The processes that train together: one, or several started by torchrun."""
 
 import inspect
 import os
@@ -22,7 +22,7 @@ __all__ = ["World", "join_world", "micro_batches", "own_parts"]
 
 @dataclass(frozen=True)
 class World:
-    """This process among those that train together.
+    """This process among all that train together.
 
     Attributes:
         rank: Number of this process, in 0..size - 1; only rank 0 writes files.

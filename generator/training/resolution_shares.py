@@ -56,8 +56,8 @@ def resolution_shares(generator: Generator, samples: int = 1024, seed: int = 0) 
     rng = torch.Generator().manual_seed(seed)
     spreads = {r: _Spread() for r in synthesis.config.widths}
 
-    def note(spread: _Spread, _module: nn.Module, _inputs: object, drawn: Tensor) -> None:
-        spread.add(drawn)
+    def note(spread: _Spread, _module: nn.Module, _inputs: object, image: Tensor) -> None:
+        spread.add(image)
 
     handles = [
         synthesis.get_submodule(f"b{r}.torgb").register_forward_hook(partial(note, spread))

@@ -72,6 +72,11 @@ class GrowthSchedule:
         """Return the images of a step at a resolution."""
         return self.batches.get(resolution, self.batch)
 
+    @property
+    def grown_after(self) -> int:
+        """After how many images the network has its whole resolution, faded in."""
+        return (len(self.resolutions) - 1) * (self.stage_images + self.fade_images)
+
     def at(self, images: int) -> Stage:
         """Return the stage of the step that begins when so many images were seen."""
         period = self.stage_images + self.fade_images

@@ -16,15 +16,15 @@ from generator.errors import NetworkFileError
 
 __all__ = ["state_bytes", "state_from_bytes"]
 
-FORMAT: Final = "invert-training-state"
-VERSION: Final = 1
+_FORMAT: Final = "invert-training-state"
+_VERSION: Final = 1
 _KEY: Final = "invert"
 
 
 def state_bytes(tensors: dict[str, Tensor]) -> bytes:
     """Return the content of a state file; the same tensors always give the same bytes."""
     plain = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
-    about = {"format": FORMAT, "version": VERSION, "sha256": _digest(plain)}
+    about = {"format": _FORMAT, "version": _VERSION, "sha256": _digest(plain)}
     return save(plain, {_KEY: json.dumps(about, sort_keys=True)})
 
 
@@ -44,8 +44,8 @@ def state_from_bytes(content: bytes) -> dict[str, Tensor]:
         tensors = load(content)
     except (ValueError, KeyError, TypeError, RecursionError, SafetensorError) as error:
         raise NetworkFileError(f"damaged: it is not a whole training state ({error})") from error
-    if about.get("format") != FORMAT or about.get("version") != VERSION:
-        raise NetworkFileError(f"unsupported: it is not version {VERSION} of the format '{FORMAT}'; update invert")
+    if about.get("format") != _FORMAT or about.get("version") != _VERSION:
+        raise NetworkFileError(f"unsupported: it is not version {_VERSION} of the format '{_FORMAT}'; update invert")
     if about.get("sha256") != _digest(tensors):
         raise NetworkFileError("damaged: its checksum does not match")
     return tensors

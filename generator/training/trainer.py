@@ -25,10 +25,10 @@ from generator.training.processes import World, own_parts
 from generator.training.schedule import Stage
 from generator.training.spectral import add_spectral_norm, plain_buffers, plain_weights, update_spectral_norm
 
-__all__ = ["RECORDED", "Trainer", "check_fit", "new_networks"]
+__all__ = ["RECORDED", "Trainer", "check_images", "new_networks"]
 
 
-def check_fit(config: TrainConfig, images: Images) -> None:
+def check_images(config: TrainConfig, images: Images) -> None:
     """Check that a data set fits the settings.
 
     Raises:
@@ -95,7 +95,7 @@ class Trainer:
     def __init__(
         self, config: TrainConfig, images: Images, *, micro_batch: int | None = None, world: World | None = None
     ) -> None:
-        check_fit(config, images)
+        check_images(config, images)
         self.config, self.data = config, images
         self.world = world or World()
         self.device = self.world.device

@@ -14,7 +14,6 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from invert.attribution.measurements import Measurement
 from invert.attribution.score import EvidenceScore, lpips_score
@@ -22,6 +21,7 @@ from invert.attribution.settings import SPLITS, CalibrationSettings
 from invert.errors import UsageError
 from invert.projection.config import method_digest
 from invert.statistics.bins import Bins
+from invert.statistics.checks import FloatArray
 from invert.statistics.likelihood import LikelihoodRatio
 from invert.statistics.thresholds import (
     Threshold,
@@ -41,8 +41,6 @@ __all__ = [
     "required_images",
     "split_of",
 ]
-
-FloatArray = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)

@@ -39,9 +39,9 @@ __all__ = [
     "read_calibration",
 ]
 
-FORMAT = "invert calibration"
-VERSION = 2
-SUFFIX = ".calibration.json"
+_FORMAT = "invert calibration"
+_VERSION = 2
+_SUFFIX = ".calibration.json"
 
 _LINES = {1: "pictures", 2: "images"}
 """Key of the measurements of a population in each version of the format that can be read."""
@@ -49,7 +49,7 @@ _LINES = {1: "pictures", 2: "images"}
 _MAX_BYTES = 256 << 20
 _HASH = "content_sha256"
 
-Record = dict[str, Any]
+_Record = dict[str, Any]
 
 
 class CalibrationError(NoInputError):
@@ -61,9 +61,9 @@ class CalibrationError(NoInputError):
 
 def encode_calibration(calibration: Calibration) -> bytes:
     """Return a calibration's file; equal calibrations give equal bytes."""
-    record: Record = {
-        "format": FORMAT,
-        "version": VERSION,
+    record: _Record = {
+        "format": _FORMAT,
+        "version": _VERSION,
         "invert": calibration.tool,
         "network": dict(calibration.network),
         "settings": dataclasses.asdict(calibration.settings),
@@ -85,10 +85,10 @@ def _digest(record: Mapping[str, Any]) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def _thresholds(calibration: Calibration) -> Record:
+def _thresholds(calibration: Calibration) -> _Record:
     """Return the thresholds of each bin, for people to read."""
     edges = [None, *calibration.bins.edges]
-    found: Record = {}
+    found: _Record = {}
     for score in SCORES:
         found[score] = []
         for index, edge in enumerate(edges):
@@ -98,12 +98,12 @@ def _thresholds(calibration: Calibration) -> Record:
     return found
 
 
-def held_out(calibration: Calibration) -> Record:
+def held_out(calibration: Calibration) -> _Record:
     """Return what the thresholds do on images that had no part in setting them, by score and population.
 
     Each is a record of how many are `attributed`, `of` how many, with the exact 95 % interval `low` to `high`.
     """
-    found: Record = {}
+    found: _Record = {}
     for score in SCORES:
         found[score] = {}
         for population in (calibration.own, *calibration.others):
@@ -113,7 +113,7 @@ def held_out(calibration: Calibration) -> Record:
     return found
 
 
-def _population(population: Population) -> Record:
+def _population(population: Population) -> _Record:
     # One line per image: json's own indentation would give each number a line.
     lines = []
     for one in population.measurements:
@@ -126,7 +126,7 @@ def _population(population: Population) -> Record:
         "count": len(lines),
         "left_out": population.left_out,
         "sha256": population.sha256,
-        _LINES[VERSION]: lines,
+        _LINES[_VERSION]: lines,
     }
 
 
@@ -140,7 +140,7 @@ def decode_calibration(data: bytes) -> Calibration:
         record = json.loads(data)
     except RecursionError as error:
         raise ValueError("is nested too deeply") from error
-    if not isinstance(record, dict) or record.get("format") != FORMAT:
+    if not isinstance(record, dict) or record.get("format") != _FORMAT:
         raise ValueError("is no calibration")
     version = record.get("version")
     if type(version) is not int or version not in _LINES:
@@ -238,20 +238,20 @@ def find_calibration(
 
 def _places(network_path: Path, network_sha256: str) -> list[Path]:
     """Return where the calibration of a network is looked for, in this order."""
-    paths = [network_path.with_suffix(SUFFIX), network_path.with_name(network_path.name + SUFFIX)]
+    paths = [network_path.with_suffix(_SUFFIX), network_path.with_name(network_path.name + _SUFFIX)]
     cached = cached_path(network_sha256)
     if cached is not None:
         paths.append(cached)
     package = Path(__file__).resolve().parent.parent
     for data in (package / "data" / "networks", package.parent / "data" / "networks"):
         if data.is_dir():
-            paths += sorted(path for path in data.iterdir() if path.name.endswith(SUFFIX))
+            paths += sorted(path for path in data.iterdir() if path.name.endswith(_SUFFIX))
     return paths
 
 
 def cached_path(network_sha256: str) -> Path | None:
     """Return where the user's cache keeps the calibration of a network; None where there is no cache."""
     try:
-        return cache_folder() / "calibrations" / f"{os.path.basename(network_sha256)}{SUFFIX}"
+        return cache_folder() / "calibrations" / f"{os.path.basename(network_sha256)}{_SUFFIX}"
     except CacheError:
         return None

@@ -26,14 +26,15 @@ from invert.attribution.settings import OWN, SCORES
 from invert.attribution.verdict import Outcome, judge
 from invert.errors import NoInputError
 from invert.statistics.bins import Bins
+from invert.statistics.checks import FloatArray
 from invert.statistics.intervals import auc, auc_bootstrap, auc_interval, tpr_at_fpr
 from invert.statistics.likelihood import cllr, cllr_min
 
 __all__ = [
     "CLEAN",
     "RATES",
+    "EvaluatedPopulation",
     "Evaluation",
-    "Population",
     "Share",
     "attributed",
     "evaluate",
@@ -42,7 +43,6 @@ __all__ = [
     "usable",
 ]
 
-FloatArray = npt.NDArray[np.float64]
 
 RATES = (0.01, 0.05)
 
@@ -53,7 +53,7 @@ _LEAST = 2  # images of a population: with fewer there is no interval
 
 
 @dataclass(frozen=True)
-class Population:
+class EvaluatedPopulation:
     """What came out for images of one origin under one score.
 
     Attributes:
@@ -118,8 +118,8 @@ class Evaluation:
     """
 
     perturbation: str
-    own: tuple[Population, ...]
-    others: tuple[Population, ...]
+    own: tuple[EvaluatedPopulation, ...]
+    others: tuple[EvaluatedPopulation, ...]
     verdicts: Mapping[str, Mapping[str, int]]
     promised: float
     rules: tuple[RuleResult, ...] = ()
@@ -156,7 +156,7 @@ def scores_of(calibration: Calibration, score: str, found: Sequence[Measurement]
 
 
 def usable(calibration: Calibration, found: Sequence[Measurement]) -> list[Measurement]:
-    """Return the images that count: those that get a score, each content once."""
+    """Return the images that count: all with a score, each content once."""
     kept: dict[str, Measurement] = {}
     for one in found:
         if one.status == "ok" and not one.upsampled and np.isfinite([calibration.score(s, one) for s in SCORES]).all():
@@ -230,7 +230,7 @@ def _under(calibration: Calibration, score: str, groups: Mapping[str, Sequence[M
     counts = {name: Share(int(found.sum()), len(found)) for name, found in below.items()}
     return Evaluation(
         "",
-        (Population(OWN, score, scores[OWN], counts[OWN]),),
+        (EvaluatedPopulation(OWN, score, scores[OWN], counts[OWN]),),
         tuple(_against(calibration, score, scores[OWN], name, scores[name], counts[name]) for name in names),
         {},
         calibration.settings.rate,
@@ -242,13 +242,13 @@ def _under(calibration: Calibration, score: str, groups: Mapping[str, Sequence[M
 
 def _against(
     calibration: Calibration, score: str, positives: FloatArray, name: str, negatives: FloatArray, counted: Share
-) -> Population:
+) -> EvaluatedPopulation:
     low, high = auc_interval(positives, negatives)
     points = [tpr_at_fpr(positives, negatives, rate) for rate in RATES]
     models = calibration.likelihood(score)
     ratios = [np.min([model.ratio(values) for model in models], axis=0) for values in (positives, negatives)]
     bootstrap = auc_bootstrap(positives, negatives)
-    return Population(
+    return EvaluatedPopulation(
         name,
         score,
         negatives,

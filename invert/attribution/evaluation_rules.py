@@ -13,6 +13,7 @@ from scipy import stats
 
 from invert.attribution.calibration import Calibration
 from invert.statistics.bins import Bins
+from invert.statistics.checks import FloatArray
 from invert.statistics.intervals import clopper_pearson, tpr_at_fpr
 from invert.statistics.thresholds import (
     Threshold,
@@ -37,8 +38,7 @@ __all__ = [
     "match_threshold",
 ]
 
-FloatArray = npt.NDArray[np.float64]
-Record = dict[str, Any]
+_Record = dict[str, Any]
 
 TERCILES = ("simplest third", "middle third", "most complex third")
 
@@ -92,7 +92,7 @@ class RuleResult:
     attributed: Mapping[str, Share]
     needed: int = 0
 
-    def to_record(self) -> Record:
+    def to_record(self) -> _Record:
         """Return it as JSON types."""
         return {
             "rule": self.rule,
@@ -155,7 +155,7 @@ class ComplexityCheck:
     spearman: float | None
     terciles: tuple[Share, ...]
 
-    def to_record(self) -> Record:
+    def to_record(self) -> _Record:
         """Return it as JSON types."""
         terciles = [share.to_record() for share in self.terciles]
         return {
@@ -212,7 +212,7 @@ class MatchedThreshold:
     threshold: float
     found: Share
 
-    def to_record(self) -> Record:
+    def to_record(self) -> _Record:
         """Return it as JSON types."""
         return {**vars(self), "found": self.found.to_record()}
 

@@ -18,12 +18,12 @@ from invert.projection.latents import sample_w
 from invert.projection.noise import autocorrelation
 from invert.projection.perceptual import MINIMUM_SIZE, Perceptual
 from invert.projection.projector import Projection
+from invert.statistics.checks import FloatArray
 
 __all__ = ["EVIDENCE_VERSION", "FEATURES", "EvidenceMeter", "Feature", "LatentSpace"]
 
 EVIDENCE_VERSION = 1  # raised when the same projection would give other numbers
 
-FloatArray = npt.NDArray[np.float64]
 
 _FLOOR = 1e-9
 _DIGITS = 6

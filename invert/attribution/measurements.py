@@ -43,8 +43,8 @@ __all__ = [
     "read_measurement",
 ]
 
-Record = dict[str, Any]
-FORMAT = "invert measurements"
+_Record = dict[str, Any]
+_FORMAT = "invert measurements"
 
 
 @dataclass(frozen=True)
@@ -77,7 +77,7 @@ class Measurement:
         """Complexity of the image; see `invert.attribution.complexity`."""
         return self.evidence["complexity"]
 
-    def to_record(self) -> Record:
+    def to_record(self) -> _Record:
         """Return it as JSON types; what could not be measured is null."""
         evidence = {name: value if math.isfinite(value) else None for name, value in self.evidence.items()}
         return {
@@ -117,7 +117,7 @@ def _number(value: Any) -> float:
     return float(value)
 
 
-def attribution_method(method: Mapping[str, Any]) -> Record:
+def attribution_method(method: Mapping[str, Any]) -> _Record:
     """Return the method record of measurements: that of the projection, and how the evidence is read off it."""
     return {**method, "evidence_version": EVIDENCE_VERSION}
 
@@ -182,7 +182,7 @@ class MeasurementStore(ImageStore):
         self._kept[found.name] = found
 
 
-def _with_checksum(record: Record) -> bytes:
+def _with_checksum(record: _Record) -> bytes:
     text = json.dumps(record, sort_keys=True, allow_nan=False)
     return f"{hashlib.sha256(text.encode()).hexdigest()} {text}\n".encode()
 
@@ -200,7 +200,7 @@ def read_measurement(folder: Path, name: bytes) -> Measurement | None:
     return found if found.name == name else None
 
 
-def begin_measurements(work: Path, method: Record, run: Record) -> None:
+def begin_measurements(work: Path, method: _Record, run: _Record) -> None:
     """Begin a work folder, or resume one with the same settings; the caller holds its lock.
 
     Raises:
@@ -208,7 +208,7 @@ def begin_measurements(work: Path, method: Record, run: Record) -> None:
         OutputError: It cannot be written.
     """
     path = work / "settings.json"
-    settings = {"format": FORMAT, "method": method, "method_digest": method_digest(method), "run": run}
+    settings = {"format": _FORMAT, "method": method, "method_digest": method_digest(method), "run": run}
     try:
         before = json.loads(path.read_bytes())
         differing = differing_keys(dict(before["method"]), method) + differing_keys(dict(before["run"]), run)
@@ -246,7 +246,7 @@ class MeasuringPreparation(Preparation):
 def measure_population(
     preparation: MeasuringPreparation, images: Sequence[Listed], workers: int, on_event: Callable[[Event], None]
 ) -> tuple[list[Measurement], int]:
-    """Measure images, those that are measured already excepted.
+    """Measure images, except those measured already.
 
     Args:
         preparation: `out` is the folder of the population in a work folder.

@@ -17,7 +17,7 @@ from invert.errors import UsageError
 
 __all__ = ["KINDS", "Kind", "Perturbation", "apply", "parse_perturbations"]
 
-Array = npt.NDArray[np.uint8]
+_Array = npt.NDArray[np.uint8]
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class Kind:
     """
 
     help: str
-    function: Callable[[Array, float, int], Array]
+    function: Callable[[_Array, float, int], _Array]
     low: float | None = None
     high: float | None = None
     colour_only: bool = False
@@ -86,7 +86,7 @@ def _parse(piece: str) -> list[tuple[str, float]]:
     return found
 
 
-def apply(array: Array, perturbation: Perturbation, key: str = "") -> Array:
+def apply(array: _Array, perturbation: Perturbation, key: str = "") -> _Array:
     """Return a perturbed image.
 
     Args:
@@ -108,43 +108,43 @@ def apply(array: Array, perturbation: Perturbation, key: str = "") -> Array:
     return kind.function(array, perturbation.value, seed)
 
 
-def _jpeg(array: Array, quality: float, _: int) -> Array:
+def _jpeg(array: _Array, quality: float, _: int) -> _Array:
     buffer = io.BytesIO()
     _image(array).save(buffer, "JPEG", quality=round(quality))
     return _array(Image.open(buffer), array)
 
 
-def _resize(array: Array, factor: float, _: int) -> Array:
+def _resize(array: _Array, factor: float, _: int) -> _Array:
     height, width = array.shape[:2]
     small = (max(1, round(width * factor)), max(1, round(height * factor)))
     image = _image(array).resize(small, Image.Resampling.LANCZOS)
     return _array(image.resize((width, height), Image.Resampling.LANCZOS), array)
 
 
-def _blur(array: Array, sigma: float, _: int) -> Array:
+def _blur(array: _Array, sigma: float, _: int) -> _Array:
     return _round(ndimage.gaussian_filter(array.astype(np.float64), (sigma, sigma, 0), mode="nearest"))
 
 
-def _noise(array: Array, sigma: float, seed: int) -> Array:
+def _noise(array: _Array, sigma: float, seed: int) -> _Array:
     return _round(array + sigma * np.random.Generator(np.random.PCG64(seed)).standard_normal(array.shape))
 
 
-def _crop(array: Array, share: float, _: int) -> Array:
+def _crop(array: _Array, share: float, _: int) -> _Array:
     height, width = array.shape[:2]
     box = (width * share, height * share, width * (1 - share), height * (1 - share))
     return _array(_image(array).resize((width, height), Image.Resampling.LANCZOS, box=box), array)
 
 
-def _shift(array: Array, right: float, _: int) -> Array:
+def _shift(array: _Array, right: float, _: int) -> _Array:
     columns = np.clip(np.arange(array.shape[1]) - round(right), 0, array.shape[1] - 1)
     return np.ascontiguousarray(array[:, columns])
 
 
-def _gamma(array: Array, exponent: float, _: int) -> Array:
+def _gamma(array: _Array, exponent: float, _: int) -> _Array:
     return _round(255 * (array / 255) ** exponent)
 
 
-def _flip(array: Array, _: float, __: int) -> Array:
+def _flip(array: _Array, _: float, __: int) -> _Array:
     return np.ascontiguousarray(array[:, ::-1])
 
 
@@ -161,13 +161,13 @@ KINDS = {
 """All kinds by name; a new kind is a function and one row here."""
 
 
-def _image(array: Array) -> Image.Image:
+def _image(array: _Array) -> Image.Image:
     return Image.fromarray(array[:, :, 0] if array.shape[2] == 1 else array)
 
 
-def _array(image: Image.Image, like: Array) -> Array:
+def _array(image: Image.Image, like: _Array) -> _Array:
     return np.asarray(image, np.uint8).reshape(like.shape)
 
 
-def _round(values: npt.NDArray[np.float64]) -> Array:
+def _round(values: npt.NDArray[np.float64]) -> _Array:
     return np.clip(np.rint(values), 0, 255).astype(np.uint8)

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from typing import Any, Self
 
 import numpy as np
-import numpy.typing as npt
 
 from invert.attribution.evidence import FEATURES
 
@@ -15,7 +14,6 @@ __all__ = ["SCORE_NAMES", "EvidenceScore", "axis_label", "lpips_score", "shown_v
 SCORE_NAMES = {"lpips": "LPIPS distance", "evidence": "evidence score"}
 """What people call each of `invert.attribution.settings.SCORES`."""
 
-FloatArray = npt.NDArray[np.float64]
 Evidence = Mapping[str, float]
 
 _INVERSE_PENALTY = 1.0  # on the weights of features of variance one

@@ -65,7 +65,7 @@ def _is_tensor(item: Any) -> bool:
 
 
 class _Numbered:
-    """Images from memory are called by their number; those that PIL read from a file, by that file."""
+    """Images from memory are called by their number; what PIL read from a file, by that file."""
 
     def __init__(self, follow: bool) -> None:
         self._follow = follow

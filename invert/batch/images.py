@@ -15,12 +15,12 @@ from typing import TypeVar
 from invert.errors import ImageError, NoInputError
 from invert.images.decoding import ImagePolicy
 from invert.images.scan import scan
-from invert.images.target import ImageLike, Target, read, target_of
+from invert.images.target import ImageLike, Target, read_target, target_of
 from invert.store.names import in_shard
 
 __all__ = ["Found", "Listed", "ahead", "list_found", "list_images", "read_image"]
 
-T = TypeVar("T")
+_T = TypeVar("_T")
 
 OnMessage = Callable[[str], None]
 
@@ -65,7 +65,7 @@ class Found:
     """The images of a run, and those of them that are this process's share.
 
     Attributes:
-        names: The names of all images; where they come one by one, of those that have come so far.
+        names: The names of all images; where they come one by one, of all so far.
         mine: The images of this share.
         count: How many these are; None where nobody knows yet.
     """
@@ -96,7 +96,7 @@ def list_found(
     on_note: OnMessage,
     on_warning: OnMessage,
 ) -> Found:
-    """List the images of a run; those that a rule leaves out are said, not counted.
+    """List the images of a run; images that a rule leaves out are said, not counted.
 
     Args:
         paths: Files and folders that the user named.
@@ -143,7 +143,7 @@ def read_image(listed: Listed, resolution: int, channels: int, policy: ImagePoli
     try:
         if listed.image is not None:
             return target_of(listed.image, resolution, channels, name=os.fspath(listed.path), policy=policy)
-        return read(listed.path, resolution, channels, policy)
+        return read_target(listed.path, resolution, channels, policy)
     except ImageError as error:
         return error
 
@@ -155,12 +155,12 @@ class _End:
         self.error = error
 
 
-def ahead(items: Iterable[T], depth: int) -> Iterator[T]:
+def ahead(items: Iterable[_T], depth: int) -> Iterator[_T]:
     """Yield the items, up to `depth` of them made ahead of time by a thread of their own."""
-    box: queue.Queue[T | _End] = queue.Queue(depth)
+    box: queue.Queue[_T | _End] = queue.Queue(depth)
     stopped = threading.Event()
 
-    def put(item: T | _End) -> bool:
+    def put(item: _T | _End) -> bool:
         while not stopped.is_set():
             try:
                 box.put(item, timeout=0.1)

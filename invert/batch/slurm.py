@@ -57,7 +57,7 @@ class ArrayEvent:
         shard: From 1.
         state: SLURM's word, as PENDING, RUNNING, COMPLETED, TIMEOUT; MISSING when SLURM knows the job no more.
         attempt: From 1; an event with the next number means that the shard was submitted again.
-        exit_code: Of the command, negative for a signal; None while it runs, or when it could not tell.
+        exit_code: Exit code of the command, negative for a signal; None while it runs, or when it could not tell.
         log: What the command writes to its stdout and stderr.
     """
 

@@ -168,7 +168,7 @@ def work(
     Args:
         projector: With the settings of the store.
         store: Where results go.
-        images: In any order; those that are finished are not done again.
+        images: In any order; finished ones are not done again.
         policy: What is accepted as an image.
         depth: How many images are read ahead; default two batches.
         identity: Says which images are the same; by default none is the same as another.

@@ -15,7 +15,7 @@ class Option(click.Option):
     """An option that `--help` lists under a heading.
 
     Args:
-        group: The heading; without one the option is among those that come first.
+        group: The heading; an option without one is among the first.
     """
 
     def __init__(self, *args: Any, group: str = "", **kwargs: Any) -> None:

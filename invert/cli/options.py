@@ -1,20 +1,18 @@
 """Options that several commands share, each of them once, and what their values stand for."""
 
-import contextlib
 import dataclasses
 import math
 import re
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from generator.errors import GeneratorError
 from generator.settings import Setting, setting_of
 from invert.cli.help import OUTPUT, Command, Option
 from invert.cli.output import Output
-from invert.errors import InvertError, NetworkError, UsageError, display_path
+from invert.errors import UsageError
 from invert.projection.config import PRESET_SETTINGS, PRESETS, ProjectConfig, option_of, value_type
 from invert.store.locks import MAX_SHARDS
 
@@ -40,7 +38,6 @@ __all__ = [
     "load_network",
     "max_pixels",
     "network",
-    "network_errors",
     "network_or_default",
     "noise_inputs",
     "option",
@@ -86,6 +83,7 @@ def settings(
     without: Collection[str] = (),
     defaults: Mapping[str, Any] | None = None,
     group: str | None = None,
+    environment: bool = True,
 ) -> Callable[[F], F]:
     """Return a decorator that adds the options of a class of settings, in the order of its fields.
 
@@ -95,10 +93,11 @@ def settings(
         without: The fields to leave out.
         defaults: What the command has as default in place of the field's; `Unset` for None.
         group: Heading of all these options in place of that of each field.
+        environment: Whether options that are not given take their values from environment variables.
     """
     fields = [field for field in dataclasses.fields(kind) if only is None or field.name in only]
     options = [
-        _setting_option(field, (defaults or {}).get(field.name, _default(field)), group)
+        _setting_option(field, (defaults or {}).get(field.name, _default(field)), group, environment)
         for field in fields
         if field.name not in without
     ]
@@ -111,18 +110,36 @@ def settings(
     return decorate
 
 
-def _setting_option(field: "dataclasses.Field[Any]", default: Any, group: str | None) -> Callable[[F], F]:
+def _setting_option(
+    field: "dataclasses.Field[Any]", default: Any, group: str | None, environment: bool
+) -> Callable[[F], F]:
     declared, name = setting_of(field), option_of(field)
+    heading = (declared.group or "") if group is None else group
+    if (flag := declared.flag) is not None:
+        value = flag.value
+        return option(
+            name,
+            field.name,
+            is_flag=True,
+            callback=lambda _context, _option, given: value if given else None,
+            help=flag.help,
+            group=heading,
+        )
     shown = f"{default:g}" if isinstance(default, float) else default
+    kind: click.ParamType[Any] = _Ranged(value_type(field), declared)
+    if declared.choices:
+        kind = click.Choice(declared.choices)
+    elif "/" in name:
+        kind = click.BOOL
     return option(
         name,
         field.name,
         default=None if isinstance(default, Unset) else default,
-        type=click.Choice(declared.choices) if declared.choices else _Ranged(value_type(field), declared),
+        type=kind,
         metavar=declared.others.get("metavar"),
         help=declared.help if default is None else f"{declared.help}  [default: {shown}]",
-        envvar=f"INVERT_{name.lstrip('-').replace('-', '_').upper()}",
-        group=(declared.group or "") if group is None else group,
+        envvar=f"INVERT_{name.lstrip('-').replace('-', '_').upper()}" if environment else None,
+        group=heading,
     )
 
 
@@ -253,32 +270,15 @@ class _Seeds(click.ParamType[tuple[int, ...]]):
 SEEDS = _Seeds()
 
 
-@contextlib.contextmanager
-def network_errors(path: Path) -> Iterator[None]:
-    """Name the network file in every error about its content."""
-    try:
-        yield
-    except GeneratorError as error:
-        raise NetworkError(str(error).rstrip("."), path=path) from error
-    except InvertError:
-        raise
-    except OSError as error:
-        raise NetworkError(f"cannot be read, {error.strerror or error}", path=path) from error
-
-
 def load_network(path: Path, output: Output) -> "LoadedNetwork":
     """Load a network file, and say what a user should know about it.
 
     Raises:
         NetworkError: It is unsafe, unsupported, damaged, or cannot be read.
     """
-    with network_errors(path):
-        from generator.files.reading import load
+    from invert.projection import session
 
-        loaded = load(path)
-    for warning in loaded.provenance.warnings:
-        output.warning(f"network '{display_path(path)}': {warning}")
-    return loaded
+    return session.load_network(path, output.warning)
 
 
 def network_or_default(path: Path | None, output: Output) -> Path:
@@ -333,13 +333,9 @@ def device_kind(choice: str) -> str:
     Raises:
         UsageError: CUDA was asked for and cannot be used.
     """
-    import torch
+    from invert.projection import session
 
-    if choice == "cuda" and not torch.cuda.is_available():
-        raise UsageError("--device cuda: this machine has no CUDA device that PyTorch can use", advice="Use cpu.")
-    if choice == "auto":
-        return "cuda" if torch.cuda.is_available() else "cpu"
-    return choice
+    return session.device_kind(choice)
 
 
 def check_cutoff(generator: "Generator", cutoff: int | None) -> None:
@@ -358,9 +354,6 @@ def check_class(c_dim: int, index: int | None, *, required: bool) -> None:
     Raises:
         UsageError: The network has no such class, has none at all, or needs one.
     """
-    if index is not None and c_dim == 0:
-        raise UsageError("--class was given, but the network has no classes", advice="Leave --class out.")
-    if index is not None and index >= c_dim:
-        raise UsageError(f"--class {index} is not one of the network's {c_dim} classes, 0 to {c_dim - 1}")
-    if index is None and required and c_dim > 0:
-        raise UsageError(f"the network has {c_dim} classes", advice=f"Choose one with --class 0 to {c_dim - 1}.")
+    from invert.projection import latents
+
+    latents.check_class(index, c_dim, required=required)

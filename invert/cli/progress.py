@@ -56,7 +56,7 @@ class Bar:
         """Say how many are done.
 
         Args:
-            done: How many, with those that were done before.
+            done: How many, with all that were done before.
             line: What is said of it where there is no terminal.
             title: What stands before the bar.
             beside: What stands behind the bar.

@@ -28,7 +28,7 @@ __all__ = [
     "LATENTS",
     "check_outputs",
     "find",
-    "load_network",
+    "load_for_sheet",
     "out",
     "scale",
     "scale_for",
@@ -101,7 +101,7 @@ def check_outputs(paths: Sequence[Path], suffix: str, overwrite: bool) -> None:
             raise UsageError("exists already", path=path, advice="Add --overwrite, or choose another name.")
 
 
-def load_network(path: Path, cutoff: int | None, output: Output) -> "LoadedNetwork":
+def load_for_sheet(path: Path, cutoff: int | None, output: Output) -> "LoadedNetwork":
     """Load a network in evaluation mode, and validate the truncation against it.
 
     Raises:

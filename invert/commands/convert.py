@@ -8,7 +8,7 @@ import click
 from invert.cli import options
 from invert.cli.output import Output
 from invert.durable import write_atomic
-from invert.errors import UsageError, display_path
+from invert.errors import UsageError, display_path, network_errors
 
 __all__ = ["convert"]
 
@@ -33,7 +33,7 @@ def convert(source: Path, destination: Path, overwrite: bool, as_json: bool) -> 
         raise UsageError("does not end in .safetensors", path=destination, advice="Name OUT.safetensors.")
     if destination.exists() and not overwrite:
         raise UsageError("exists already", path=destination, advice="Add --overwrite, or choose another name.")
-    with options.network_errors(source):
+    with network_errors(source):
         from generator.files.invert_format import network_bytes
         from generator.files.reading import load
 

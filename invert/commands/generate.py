@@ -52,7 +52,7 @@ def generate(
     if existing is not None and not overwrite:
         raise UsageError("exists already", path=existing, advice="Add --overwrite, or choose another --out.")
     output = Output(as_json=as_json)
-    drawn = api.generate(
+    generated = api.generate(
         network_path,
         seeds,
         truncation_psi=psi,
@@ -63,7 +63,7 @@ def generate(
 
     ensure_folder(out)
     images = []
-    for seed, image in zip(seeds, drawn, strict=True):
+    for seed, image in zip(seeds, generated, strict=True):
         write_atomic(paths[seed], to_png_bytes(image))
         output.result({"type": "image", "code": "generated", "seed": seed, "path": str(paths[seed])})
         if grid:

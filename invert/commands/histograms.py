@@ -46,7 +46,7 @@ def histograms(paths: tuple[Path, ...], score: str, out: Path, overwrite: bool, 
         raise UsageError(f"{len(paths)} calibrations are more than {_MOST}", advice="Plot them in several images.")
     with Output(as_json=as_json, quiet=quiet) as output:
         from invert.attribution.calibration_file import read_calibration
-        from invert.attribution.report.charts import draw_side_by_side, population_values
+        from invert.attribution.report.charts import plot_side_by_side, population_values
         from invert.projection.config import differing_keys
         from invert.statistics.intervals import auc
 
@@ -59,14 +59,14 @@ def histograms(paths: tuple[Path, ...], score: str, out: Path, overwrite: bool, 
             if differing:
                 output.warning(f"'{display_path(path)}' is of another method ({'; '.join(differing)})")
         lines, found = [], []
-        drawn = [(name, population_values(calibration, score)) for name, calibration in calibrations]
-        for name, populations in drawn:
+        panels = [(name, population_values(calibration, score)) for name, calibration in calibrations]
+        for name, populations in panels:
             own = populations[OWN]
             areas = {key: auc(own, values) for key, values in populations.items() if key != OWN}
             found.append({"name": name, "own": len(own), "auc": areas})
             shown = ", ".join(f"{area:.3f} against {len(populations[key])} of {key}" for key, area in areas.items())
             lines.append(f"{name}: {len(own)} of its own; AUC {shown}")
         ensure_folder(out.parent)
-        write_atomic(out, draw_side_by_side(drawn, score))
+        write_atomic(out, plot_side_by_side(panels, score))
         record = {"type": "summary", "code": "done", "out": str(out), "score": score, "calibrations": found}
         output.result(record, *lines, f"plotted in {display_path(out)}")

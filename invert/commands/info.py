@@ -9,7 +9,7 @@ import click
 from generator.config import to_dict
 from invert.cli import options
 from invert.cli.output import Output
-from invert.errors import display_path
+from invert.errors import display_path, network_errors
 
 if TYPE_CHECKING:
     from generator.files.reading import Inspection
@@ -33,7 +33,7 @@ def info(file: Path, as_json: bool) -> None:
 
     Nothing in the file is run, whatever it asks for.
     """
-    with options.network_errors(file):
+    with network_errors(file):
         from generator.files.reading import inspect
 
         found = inspect(file)

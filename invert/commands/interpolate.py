@@ -11,14 +11,14 @@ from invert.cli import options, sheets
 from invert.cli.output import Output
 from invert.durable import atomic_file, ensure_folder
 from invert.errors import UsageError, display_path
-from invert.sheets.references import Projected, Reference
+from invert.sheets.references import ProjectedLatent, Reference
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
     from generator.files.reading import LoadedNetwork
-    from invert.sheets.interpolation import Frame, Space
+    from invert.sheets.interpolation import Frame, PathSpace
     from invert.sheets.sources import Source
 
 __all__ = ["interpolate"]
@@ -89,7 +89,7 @@ def interpolate(
     last: Reference | None,
     keys: tuple[Reference, ...] | None,
     steps: int,
-    space: "Space | None",
+    space: "PathSpace | None",
     psi: float,
     cutoff: int | None,
     class_index: int | None,
@@ -115,7 +115,7 @@ def interpolate(
     count = (len(passed) - 1) * (steps - 1) + 1
     names = _frame_names(out, folder, video, count, overwrite)
     with Output(as_json=as_json, quiet=quiet) as output:
-        loaded = sheets.load_network(network_path, cutoff, output)
+        loaded = sheets.load_for_sheet(network_path, cutoff, output)
         scale = sheets.scale_for(loaded.generator, scale)
         side = loaded.generator.config.synthesis.img_resolution
 
@@ -158,8 +158,8 @@ def _keys(first: Reference | None, last: Reference | None, keys: tuple[Reference
     return keys
 
 
-def _space(given: "Space | None", keys: Sequence[Reference]) -> "Space":
-    projection = next((key for key in keys if isinstance(key, Projected)), None)
+def _space(given: "PathSpace | None", keys: Sequence[Reference]) -> "PathSpace":
+    projection = next((key for key in keys if isinstance(key, ProjectedLatent)), None)
     if given == "z" and projection is not None:
         reason = "--space z: a projection is found in W and has no z"
         raise UsageError(reason, path=projection.path, advice="Use --space w.")
@@ -203,7 +203,7 @@ def _video(
 
 
 def _frames(
-    sources: "Sequence[Source]", steps: int, space: "Space", loaded: "LoadedNetwork", class_index: int | None
+    sources: "Sequence[Source]", steps: int, space: "PathSpace", loaded: "LoadedNetwork", class_index: int | None
 ) -> "Iterator[Frame]":
     import torch
 

@@ -60,7 +60,7 @@ def mix(
     """
     sheets.check_outputs([out], ".png", overwrite)
     with Output(as_json=as_json, quiet=quiet) as output:
-        loaded = sheets.load_network(network_path, cutoff, output)
+        loaded = sheets.load_for_sheet(network_path, cutoff, output)
         generator = loaded.generator
         far = next((style for style in styles if style >= generator.num_ws), None)
         if far is not None:

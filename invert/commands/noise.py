@@ -79,7 +79,7 @@ def noise(
     """
     sheets.check_outputs([out], ".png", overwrite)
     with Output(as_json=as_json, quiet=quiet) as output:
-        loaded = sheets.load_network(network_path, cutoff, output)
+        loaded = sheets.load_for_sheet(network_path, cutoff, output)
         generator = loaded.generator
         (source,) = sheets.find([latent], loaded, class_index, output)
 

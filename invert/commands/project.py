@@ -1,4 +1,4 @@
-"""`invert project`: find the latent code and noise that make a network draw given images again."""
+"""`invert project`: find the latent code and noise that make a network generate given images again."""
 
 import contextlib
 import dataclasses

@@ -91,7 +91,7 @@ def _images(
     kind = options.device_kind(device)
     prepare_process(kind, int(manifest.run["threads"]) if kind == "cpu" else None, output.note)
     renderer = Renderer(loaded.generator, batch=int(manifest.run["batch"]), noise=manifest.method["noise"], device=kind)
-    return renderer.draw(_latents(latents, rows))
+    return renderer.synthesise(_latents(latents, rows))
 
 
 def _latents(latents: "Latents", rows: tuple[int, ...]) -> Iterator["Latent"]:

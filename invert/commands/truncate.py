@@ -83,7 +83,7 @@ def truncate(
     """
     sheets.check_outputs([out], ".png", overwrite)
     with Output(as_json=as_json, quiet=quiet) as output:
-        loaded = sheets.load_network(network_path, cutoff, output)
+        loaded = sheets.load_for_sheet(network_path, cutoff, output)
         generator = loaded.generator
         sources = sheets.find(seeds, loaded, class_index, output)
 

@@ -19,9 +19,9 @@ from numpy.typing import NDArray
 from invert.errors import NoInputError
 from invert.images.opening import open_regular, unreadable
 
-__all__ = ["MAX_BYTES", "is_images_name", "labels_beside", "read_images", "read_labels"]
+__all__ = ["is_images_name", "labels_beside", "read_images", "read_labels"]
 
-MAX_BYTES = 8 << 30
+_MAX_BYTES = 8 << 30
 """Largest content that is read: a hundred times the largest data set in this format."""
 
 _IMAGES, _LABELS = 0x803, 0x801
@@ -134,8 +134,8 @@ def _check_magic(stream: BinaryIO, path: Path, expected: int) -> None:
 
 def _content(stream: BinaryIO, size: int, path: Path) -> NDArray[np.uint8]:
     """Read exactly `size` bytes, after which the file must end."""
-    if size > MAX_BYTES:
-        reason = f"its header promises {size} bytes, over the limit of {MAX_BYTES}"
+    if size > _MAX_BYTES:
+        reason = f"its header promises {size} bytes, over the limit of {_MAX_BYTES}"
         raise NoInputError(reason, path=path, code="idx-too-large")
     try:
         # Pages that nothing is written to take no memory, so a header that lies costs none.

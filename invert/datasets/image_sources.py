@@ -14,7 +14,7 @@ from invert.datasets.image_zip import ImageZip, is_zip
 from invert.datasets.labels import DATASET_JSON, MAX_JSON_BYTES, Labels, parse_dataset_json
 from invert.errors import ImageError, NoInputError, UnreadableError, display_path
 from invert.images.containers import Appearance
-from invert.images.decoding import ImagePolicy, decode
+from invert.images.decoding import ImagePolicy, decode_image
 from invert.images.formats import HEAD_BYTES, appearance
 from invert.images.opening import read_head, read_regular
 from invert.images.scan import scan
@@ -264,7 +264,7 @@ def _decode(data: bytes, channels: int | None) -> Loaded:
     look = appearance(data)
     own = 3 if look is None else look.channels
     try:
-        decoded = decode(data, channels or own, _POLICY)
+        decoded = decode_image(data, channels or own, _POLICY)
     except ImageError as error:
         if error.code == "image-too-large":
             # What it advises is an option of another command.

@@ -17,11 +17,11 @@ from invert.hdf5.schema import ATTRIBUTES, FAILURE_TEXTS, FLAT, SCHEMA, Column, 
 from invert.store.manifest import Manifest
 from invert.store.result import LAYER_NAME, VERSION
 
-__all__ = ["SMALL_CHUNK", "Structure", "StructureError", "import_h5py", "inspect"]
+__all__ = ["SMALL_CHUNK", "Structure", "StructureError", "import_h5py", "inspect_structure"]
 
 MAX_ROWS = 10**7
-MAX_LAYERS = 64
-MAX_TEXT = 1 << 14
+_MAX_LAYERS = 64
+_MAX_TEXT = 1 << 14
 MAX_FLAT = 1 << 28
 MAX_WHOLE = 1 << 30
 MAX_CHUNK = 1 << 28
@@ -67,7 +67,7 @@ def import_h5py() -> Any:
     return h5py
 
 
-def inspect(file: Any, size: int) -> Structure:
+def inspect_structure(file: Any, size: int) -> Structure:
     """Return what a file says of itself, after comparing all of its structure with the schema of its version.
 
     Args:
@@ -133,7 +133,7 @@ class _Inspection:
 
     def children(self, group: Any) -> set[str]:
         """Return what is in a group, all of it by hard links."""
-        if len(group) > 2 * MAX_LAYERS:
+        if len(group) > 2 * _MAX_LAYERS:
             raise StructureError("it holds other things")
         for name in group:
             if not isinstance(group.get(name, getlink=True), self._h5py.HardLink):
@@ -164,7 +164,7 @@ class _Inspection:
             if not LAYER_NAME.fullmatch(name) or shape is None or len(shape) != 3:
                 raise StructureError("its noise maps are of another shape")
             found[name] = int(shape[2])
-        if not found or len(found) > MAX_LAYERS:
+        if not found or len(found) > _MAX_LAYERS:
             raise StructureError(f"it has noise maps of {len(found)} layers")
         return found
 
@@ -217,7 +217,7 @@ class _Inspection:
         kind = dataset.get_type()
         if dtype is None:
             is_text = kind.get_class() == h5py.h5t.STRING and not kind.is_variable_str()
-            fits = is_text and kind.get_size() <= MAX_TEXT and kind.get_cset() == h5py.h5t.CSET_UTF8
+            fits = is_text and kind.get_size() <= _MAX_TEXT and kind.get_cset() == h5py.h5t.CSET_UTF8
         else:
             fits = kind.equal(h5py.h5t.py_create(dtype, logical=True))
         if not fits or dataset.shape != shape:

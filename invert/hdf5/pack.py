@@ -1,6 +1,6 @@
 """Pack the journal of a batch into its HDF5 file, whole or not at all.
 
-The packing itself is done by a process of its own, `main` below, for the HDF5 library ends the whole process when the
+The packing itself is done by a process of its own, `_main` below, for the HDF5 library ends the whole process when the
 disk is full. What that process writes is the work folder's half-written file and nothing else; `pack`, which started
 it, puts the file in place. It reports in JSON Lines to descriptor 1, and ends when its standard input is closed: with
 the process that started it.
@@ -28,7 +28,7 @@ from invert.hdf5.writing import Contents, OnProgress, collect, write
 from invert.store.locks import OutputLock, WorkFolder, read_manifest
 from invert.store.names import one_line
 
-__all__ = ["PackResult", "main", "pack"]
+__all__ = ["PackResult", "pack"]
 
 Report = Callable[..., None]
 
@@ -190,7 +190,7 @@ def _environment() -> dict[str, str]:
     return variables | {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
 
 
-def main() -> None:
+def _main() -> None:
     """Be the process that packs: `python -m invert.hdf5.pack OUT [--partial]`."""
     # Ctrl-C reaches all processes of the terminal; who started this one decides.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -266,4 +266,4 @@ def _read_back(path: Path, contents: Contents, on_progress: OnProgress) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    _main()

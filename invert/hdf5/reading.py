@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from invert.errors import NoInputError, UnreadableError, UsageError
-from invert.hdf5.inspection import SMALL_CHUNK, StructureError, import_h5py, inspect
+from invert.hdf5.inspection import SMALL_CHUNK, StructureError, import_h5py, inspect_structure
 from invert.hdf5.schema import FAILURE_TEXTS, FLAT
 from invert.images.opening import open_regular
 from invert.store.manifest import Manifest
@@ -199,7 +199,7 @@ class Latents(Rows):
             h5py = import_h5py()
             self._file = h5py.File(os.fsencode(self.path), "r", locking=False)
             try:
-                self.structure = inspect(self._file, size)
+                self.structure = inspect_structure(self._file, size)
             except BaseException:
                 self._file.close()
                 raise

@@ -12,7 +12,7 @@ from invert.errors import ImageError
 from invert.images.containers import Container, orientation
 from invert.images.formats import FORMATS, ImageFormat, parse
 
-__all__ = ["CHANNELS", "Decoded", "ImagePolicy", "decode", "fit", "in_channels", "to_png_bytes"]
+__all__ = ["CHANNELS", "Decoded", "ImagePolicy", "decode_image", "fit", "in_channels", "to_png_bytes"]
 
 CHANNELS = (1, 3, 4)
 POLICY_VERSION = 1
@@ -103,7 +103,7 @@ class _Remarks:
     notes: list[str] = field(default_factory=list)
 
 
-def decode(data: bytes, channels: int, policy: ImagePolicy | None = None) -> Decoded:
+def decode_image(data: bytes, channels: int, policy: ImagePolicy | None = None) -> Decoded:
     """Decode an image file.
 
     Args:
@@ -142,7 +142,7 @@ def decode(data: bytes, channels: int, policy: ImagePolicy | None = None) -> Dec
 
 
 def in_channels(image: Image.Image, channels: int, policy: ImagePolicy | None = None) -> Decoded:
-    """Bring an image that is in memory to the channels asked for, as `decode` does with an image file.
+    """Bring an image that is in memory to the channels asked for, as `decode_image` does with an image file.
 
     Args:
         image: Any mode that Pillow reads from an image file. An EXIF orientation that it still carries is applied.

@@ -148,7 +148,7 @@ def appearance(head: bytes) -> Appearance | None:
         head: The file, or its first `HEAD_BYTES`.
 
     Returns:
-        None where the header does not tell: `invert.images.decoding.decode` then says why the file is no image.
+        None where the header does not tell: `invert.images.decoding.decode_image` then says why the file is no image.
     """
     kind = _format_of(head)
     with contextlib.suppress(struct.error, IndexError):

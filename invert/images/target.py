@@ -14,14 +14,14 @@ from numpy.typing import NDArray
 
 from invert.errors import ImageError, UnreadableError
 from invert.images.arrays import ImageLike, to_pil
-from invert.images.decoding import Decoded, ImagePolicy, decode, fit, in_channels
+from invert.images.decoding import Decoded, ImagePolicy, decode_image, fit, in_channels
 from invert.images.formats import format_named
 from invert.images.opening import read_regular
 
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["ImageLike", "Target", "pixel_sha256", "read", "safe_name", "target_of"]
+__all__ = ["ImageLike", "Target", "pixel_sha256", "read_target", "safe_name", "target_of"]
 
 MAX_NAME_BYTES = 160
 
@@ -61,7 +61,9 @@ class Target:
         return torch.from_numpy(np.ascontiguousarray(scaled.transpose(2, 0, 1)[None]))  # [1, C, H, W]
 
 
-def read(path: str | os.PathLike[str], resolution: int, channels: int, policy: ImagePolicy | None = None) -> Target:
+def read_target(
+    path: str | os.PathLike[str], resolution: int, channels: int, policy: ImagePolicy | None = None
+) -> Target:
     """Read an image file for a network.
 
     Args:
@@ -77,7 +79,7 @@ def read(path: str | os.PathLike[str], resolution: int, channels: int, policy: I
     policy = policy or ImagePolicy()
     try:
         data = read_regular(path, policy.max_bytes)
-        decoded = decode(data, channels, policy)
+        decoded = decode_image(data, channels, policy)
     except UnreadableError as error:
         raise ImageError.of_file(error) from error
     except ImageError as error:

@@ -313,8 +313,8 @@ def arguments_of(config: ProjectConfig, unlike: ProjectConfig | None = None) -> 
     """Return the command-line arguments that give these settings.
 
     Args:
-        config: The settings; those that are None are left out.
-        unlike: With other settings, only those that differ from them are named.
+        config: The settings; None is left out.
+        unlike: With other settings, only the settings that differ are named.
 
     Returns:
         Options and their values, such as ["--steps", "50"].

@@ -13,14 +13,14 @@ from generator.networks import Generator
 from invert.projection.noise import NoiseMaps
 from invert.projection.perceptual import Perceptual
 
-__all__ = ["Measurement", "Objective", "PaperObjective"]
+__all__ = ["Comparison", "Objective", "PaperObjective"]
 
 Objective = Callable[[Tensor, NoiseMaps], tuple[Tensor, Tensor]]
 """Takes styles `[N, styles, w_dim]` and noise maps; returns each image's distance `[N]`, and what is added to it to be
 minimised `[N]`. Both are differentiable."""
 
 
-class Measurement(NamedTuple):
+class Comparison(NamedTuple):
     """How near N images are to their targets.
 
     Attributes:
@@ -77,11 +77,11 @@ class PaperObjective:
         return distances, self._noise_weight * noise.autocorrelation(self._pyramid_scale)
 
     @torch.no_grad()
-    def measure(self, styles: Tensor, noise: NoiseMaps) -> Measurement:
+    def measure(self, styles: Tensor, noise: NoiseMaps) -> Comparison:
         """Return how near the images of styles `[N, styles, w_dim]` and noise maps are to their targets."""
         images = self._synthesise(styles, noise, torch.float32)
         distances, shares = self._perceptual.distance(images, self._exact_targets)
-        return Measurement(distances, shares, images)
+        return Comparison(distances, shares, images)
 
     def _synthesise(self, styles: Tensor, noise: NoiseMaps, dtype: torch.dtype) -> Tensor:
         image: Tensor = self._generator.synthesis(styles, noise.by_layer(), dtype=dtype)

@@ -200,7 +200,7 @@ def optimiser_of(preset: Constants, steps: int) -> Optimiser:
 
     Args:
         preset: The constants.
-        steps: Of an optimisation, from 0.
+        steps: Number of steps of an optimisation, from 0.
     """
     schedule = Schedule(
         max(steps, 1),

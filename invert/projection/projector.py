@@ -20,14 +20,14 @@ from invert.images.target import Target
 from invert.projection.config import ProjectConfig
 from invert.projection.latents import LatentStatistics, Start, check_class, latent_statistics, start_at_centre
 from invert.projection.noise import NoiseMaps
-from invert.projection.objective import Measurement, PaperObjective
+from invert.projection.objective import Comparison, PaperObjective
 from invert.projection.optimisers import Optimisation, Problem, optimiser_of
 from invert.projection.perceptual import MINIMUM_SIZE, Perceptual
 from invert.projection.space import W
 
 __all__ = ["Projection", "Projector", "StepRecord", "check_fit", "random_stream", "start_noise"]
 
-FloatArray = npt.NDArray[np.float32]
+_FloatArray = npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True)
@@ -68,11 +68,11 @@ class Projection:
     """
 
     target: Target
-    w: FloatArray
-    noise: dict[str, FloatArray]
+    w: _FloatArray
+    noise: dict[str, _FloatArray]
     distance: float
-    layer_distances: FloatArray
-    curve: FloatArray
+    layer_distances: _FloatArray
+    curve: _FloatArray
     image: npt.NDArray[np.uint8]
     status: str
     restart: int
@@ -214,8 +214,8 @@ def _collect(
     members: Sequence[Target],
     optimisation: Optimisation,
     noise: NoiseMaps,
-    measured: Measurement,
-    curve: FloatArray,
+    measured: Comparison,
+    curve: _FloatArray,
     restart: int,
 ) -> list[Projection]:
     distances, shares, images = measured

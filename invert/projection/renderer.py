@@ -54,7 +54,7 @@ class Renderer:
         self._generator = generator.to(self.device).to(memory_format=torch.channels_last)
         freeze(self._generator)
 
-    def draw(self, latents: Iterable[Latent]) -> Iterator[npt.NDArray[np.uint8]]:
+    def synthesise(self, latents: Iterable[Latent]) -> Iterator[npt.NDArray[np.uint8]]:
         """Yield an image `[H, W, C]` for each latent.
 
         Raises:
@@ -62,10 +62,10 @@ class Renderer:
         """
         stream = iter(latents)
         while group := list(itertools.islice(stream, self.batch)):
-            yield from self._draw(group)
+            yield from self._synthesise(group)
 
     @torch.no_grad()
-    def _draw(self, group: list[Latent]) -> list[npt.NDArray[np.uint8]]:
+    def _synthesise(self, group: list[Latent]) -> list[npt.NDArray[np.uint8]]:
         padded = [*group, *[group[-1]] * (self.batch - len(group))]
         w = torch.from_numpy(np.stack([latent.w for latent in padded])).to(self.device)  # [N, 1 or num_ws, w_dim]
         streams = [random_stream(latent.seed, latent.pixel_sha256, latent.restart) for latent in padded]

@@ -8,13 +8,12 @@
 Every command and the functions of `invert.api` go this way, so that the same settings mean the same everywhere.
 """
 
-import contextlib
 import ctypes
 import dataclasses
 import os
 import platform
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -22,9 +21,8 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from generator.errors import GeneratorError
 from generator.ops.native.build import ensure, kernels_hash
-from invert.errors import InvertError, NetworkError, UsageError, display_path
+from invert.errors import UsageError, display_path, network_errors
 from invert.images.decoding import ImagePolicy
 from invert.projection.config import ProjectConfig, method_record, run_settings
 from invert.projection.latents import Start, start_at_centre
@@ -49,8 +47,8 @@ __all__ = [
     "settle_bank",
 ]
 
-Record = dict[str, Any]
-OnMessage = Callable[[str], None]
+_Record = dict[str, Any]
+_OnMessage = Callable[[str], None]
 
 _SMALL, _LARGE = 64, 512  # px
 _BATCHES = {_SMALL: 32, _LARGE - 1: 8}
@@ -82,10 +80,10 @@ class Session:
     network: "LoadedNetwork"
     config: ProjectConfig
     policy: ImagePolicy
-    method: Record
-    run: Record
+    method: _Record
+    run: _Record
     path: Path | None = None
-    on_message: OnMessage = field(default=_silent, repr=False)
+    on_message: _OnMessage = field(default=_silent, repr=False)
 
     @property
     def batch(self) -> int:
@@ -103,7 +101,7 @@ class Session:
         return self.network.generator.config.synthesis.img_channels
 
     def projector(self) -> Projector:
-        """Return what projects images; it is put together once, and its bank of samples is drawn then."""
+        """Return what projects images; it is put together once, and its bank of samples is generated then."""
         return self._projector
 
     @cached_property
@@ -121,8 +119,8 @@ def open_session(
     images: int | None = None,
     workers: int = 1,
     resumed: Mapping[str, Any] | None = None,
-    on_message: OnMessage | None = None,
-    on_warning: OnMessage | None = None,
+    on_message: _OnMessage | None = None,
+    on_warning: _OnMessage | None = None,
 ) -> Session:
     """Settle everything and prepare this process.
 
@@ -133,7 +131,7 @@ def open_session(
         images: How many there are, None where nobody knows.
         workers: Processes that will share the work.
         resumed: Run record of an output that is resumed.
-        on_message: Called with a line while something takes long: kernels are built, samples are drawn.
+        on_message: Called with a line while something takes long: kernels are built, samples are generated.
         on_warning: Called with a line for each thing that a user of the network should know.
 
     Raises:
@@ -152,7 +150,7 @@ def open_session(
     return Session(network, config, policy, method, run_record(config), path, on_message)
 
 
-def load_network(path: str | os.PathLike[str], on_warning: OnMessage | None = None) -> "LoadedNetwork":
+def load_network(path: str | os.PathLike[str], on_warning: _OnMessage | None = None) -> "LoadedNetwork":
     """Load a network file of any known format; nothing in it is ever run.
 
     Args:
@@ -164,23 +162,11 @@ def load_network(path: str | os.PathLike[str], on_warning: OnMessage | None = No
     """
     from generator.files.reading import load
 
-    with _network_errors(Path(path)):
+    with network_errors(Path(path)):
         loaded = load(Path(path))
     for warning in loaded.provenance.warnings:
         (on_warning or _silent)(f"network '{display_path(path)}': {warning}")
     return loaded
-
-
-@contextlib.contextmanager
-def _network_errors(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except GeneratorError as error:
-        raise NetworkError(str(error).rstrip("."), path=path) from error
-    except InvertError:
-        raise
-    except OSError as error:
-        raise NetworkError(f"cannot be read, {error.strerror or error}", path=path) from error
 
 
 def settle(
@@ -254,7 +240,7 @@ def device_kind(choice: str) -> str:
     return choice
 
 
-def run_record(config: ProjectConfig) -> Record:
+def run_record(config: ProjectConfig) -> _Record:
     """Return what makes bits comparable, as JSON types.
 
     Args:
@@ -270,7 +256,7 @@ def run_record(config: ProjectConfig) -> Record:
     }
 
 
-def prepare_process(device_type: str, threads: int | None, on_message: OnMessage) -> None:
+def prepare_process(device_type: str, threads: int | None, on_message: _OnMessage) -> None:
     """Set this process up for projections: memory, native kernels and threads.
 
     Args:
@@ -305,7 +291,7 @@ def build_projector(
     *,
     batch: int,
     device: str,
-    on_message: OnMessage | None = None,
+    on_message: _OnMessage | None = None,
 ) -> Projector:
     """Return what projects images into a network, with the start that the preset asks for.
 
@@ -314,7 +300,7 @@ def build_projector(
         config: Settings; see `settle_bank`.
         batch: See `Projector`.
         device: See `Projector`.
-        on_message: Called with a line while samples to start from have to be drawn.
+        on_message: Called with a line while samples to start from have to be generated.
 
     Raises:
         UsageError: See `Projector`.
@@ -325,7 +311,7 @@ def build_projector(
     if config.starts_from_bank:
         samples = config.bank or bank_size(generator.config.synthesis.img_resolution)
         weights = network.provenance.weights_sha256
-        # Before the network is frozen, as it is for the images that a user draws with it.
+        # Before the network is frozen, as it is for the images that a user generates with it.
         bank = load_bank(generator, weights, samples, class_index=config.class_index, on_message=on_message)
         start = BankStart(bank, generator, perceptual)
     return Projector(generator, perceptual, config, batch=batch, device=device, start=start)

@@ -47,7 +47,7 @@ class Space(ABC):
 
         Args:
             parameters: From `start`.
-            deviations: Of the noise, in deviations of W; at zero nothing is drawn.
+            deviations: Standard deviation of the noise, in deviations of W; at zero nothing is drawn.
             streams: One random stream per image.
         """
         w = self.w(parameters)

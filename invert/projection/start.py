@@ -29,9 +29,9 @@ from invert.projection.perceptual import Perceptual
 __all__ = ["BankStart", "SampleBank", "bank_size", "load_bank", "thumbnail"]
 
 _PIECE = 500  # samples per file of the cache
-_DRAWN = 20  # samples drawn at once; divides _PIECE
+_AT_ONCE = 20  # samples synthesised at once; divides _PIECE
 _THUMBNAIL = 64  # px at most
-_SEED = 7_000_000  # of piece 0; far from the seeds that people draw with, for a bank must not hold the exam
+_SEED = 7_000_000  # of piece 0; far from the seeds that people use, for a bank must not hold the exam
 _SIZES = {64: 4000, 128: 2000, 256: 1000}
 
 
@@ -53,7 +53,7 @@ class SampleBank:
 
 
 def bank_size(resolution: int) -> int:
-    """Return how many samples a bank has unless the user says: as many as two slow cores draw in some two minutes."""
+    """Return how many samples a bank has unless the user says: what two slow cores synthesise in two minutes."""
     return next((size for side, size in _SIZES.items() if resolution <= side), _PIECE)
 
 
@@ -65,14 +65,14 @@ def load_bank(
     class_index: int | None = None,
     on_message: Callable[[str], None] | None = None,
 ) -> SampleBank:
-    """Return a bank from the user's cache; what is missing there is drawn, piece by piece, and kept.
+    """Return a bank from the user's cache; what is missing there is generated, piece by piece, and kept.
 
     Args:
         generator: The network, in evaluation mode.
         weights_sha256: Names it in the cache.
         samples: How many, at least 1.
         class_index: As in `invert.projection.latents.latent_statistics`.
-        on_message: Called with a line when much has to be drawn.
+        on_message: Called with a line when much has to be generated.
     """
     folder = _folder(weights_sha256, class_index)
     pieces = []
@@ -82,9 +82,9 @@ def load_bank(
         if piece is None:
             if on_message is not None and samples > _PIECE:
                 on_message(
-                    f"drawing samples {number * _PIECE + 1} to {(number + 1) * _PIECE} of {samples} to start from"
+                    f"generating samples {number * _PIECE + 1} to {(number + 1) * _PIECE} of {samples} to start from"
                 )
-            piece = _draw_piece(generator, number, class_index)
+            piece = _generate_piece(generator, number, class_index)
             if path is not None:
                 _keep(path, piece)
         pieces.append(piece)
@@ -123,15 +123,15 @@ def _keep(path: Path, piece: SampleBank) -> None:
         return  # a read-only home costs time, nothing else
 
 
-def _draw_piece(generator: Generator, number: int, class_index: int | None) -> SampleBank:
+def _generate_piece(generator: Generator, number: int, class_index: int | None) -> SampleBank:
     w = sample_w(generator, _PIECE, seed=_SEED + number, class_index=class_index)
-    thumbnails = [thumbnail(images) for images in _draw(generator, w)]
+    thumbnails = [thumbnail(images) for images in _synthesise(generator, w)]
     return SampleBank(w.cpu().numpy(), np.concatenate(thumbnails))
 
 
 @torch.no_grad()
-def _draw(generator: Generator, w: Tensor) -> Iterator[Tensor]:
-    for piece in torch.split(w, _DRAWN):
+def _synthesise(generator: Generator, w: Tensor) -> Iterator[Tensor]:
+    for piece in torch.split(w, _AT_ONCE):
         yield generator.synthesis(generator.broadcast(piece), "const")
 
 

@@ -13,9 +13,9 @@ import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
-from invert.report.theme import DARK, LIGHT, LIMIT, Drawing, Theme, new_axes, styled
+from invert.report.theme import DARK, LIGHT, LIMIT, Plot, Theme, new_axes, styled
 
-__all__ = ["Curve", "Drawing", "draw_curves", "draw_shares"]
+__all__ = ["Curve", "Plot", "plot_curves", "plot_shares"]
 
 _SIZE = (5.2, 2.9)  # inches
 _DPI = 220
@@ -25,19 +25,19 @@ _DECADES = 30.0  # a range of more than this factor gets a logarithmic axis, whe
 
 @dataclass(frozen=True)
 class Curve:
-    """Values over training; those that are not finite leave a gap."""
+    """Values over training; values that are not finite leave a gap."""
 
     label: str
     x: Sequence[float]
     y: Sequence[float]
 
 
-_Draw = Callable[[Axes, Theme], None]
+_Plotting = Callable[[Axes, Theme], None]
 
 
-def draw_curves(
+def plot_curves(
     curves: Sequence[Curve], *, x_label: str, y_label: str, log: bool = False, level: float | None = None
-) -> Drawing:
+) -> Plot:
     """Plot values over training.
 
     Args:
@@ -48,7 +48,7 @@ def draw_curves(
         level: Height of a thin horizontal line; None for no line.
     """
 
-    def draw(axes: Axes, theme: Theme) -> None:
+    def plot(axes: Axes, theme: Theme) -> None:
         for curve, colour in zip(curves, theme.curves * len(curves), strict=False):
             dots = "o" if len(curve.x) < _DOTS else ""
             y = [value if abs(value) < LIMIT else math.nan for value in curve.y]
@@ -62,10 +62,10 @@ def draw_curves(
         if len(curves) > 1:
             axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=len(curves), borderaxespad=0.2)
 
-    return _both(draw, x_label, max((x for curve in curves for x in curve.x), default=0))
+    return _both(plot, x_label, max((x for curve in curves for x in curve.x), default=0))
 
 
-def draw_shares(x: Sequence[float], shares: Mapping[str, Sequence[float]], *, x_label: str, y_label: str) -> Drawing:
+def plot_shares(x: Sequence[float], shares: Mapping[str, Sequence[float]], *, x_label: str, y_label: str) -> Plot:
     """Plot shares of a whole over training as stacked areas in percent.
 
     Args:
@@ -75,7 +75,7 @@ def draw_shares(x: Sequence[float], shares: Mapping[str, Sequence[float]], *, x_
         y_label: Label of the vertical axis.
     """
 
-    def draw(axes: Axes, theme: Theme) -> None:
+    def plot(axes: Axes, theme: Theme) -> None:
         low, high = theme.ramp
         steps = max(1, len(shares) - 1)
         colours = [matplotlib.colormaps["viridis"](low + (high - low) * i / steps) for i in range(len(shares))]
@@ -88,25 +88,25 @@ def draw_shares(x: Sequence[float], shares: Mapping[str, Sequence[float]], *, x_
         # In the order of the areas, the highest first.
         axes.legend(areas[::-1], list(shares)[::-1], loc="center left", bbox_to_anchor=(1.0, 0.5), handlelength=1.0)
 
-    return _both(draw, x_label, max(x))
+    return _both(plot, x_label, max(x))
 
 
 def _is_wide(values: Sequence[float]) -> bool:
-    drawn = [value for value in values if abs(value) < LIMIT]
-    if not drawn or min(drawn) < 0:
+    shown = [value for value in values if abs(value) < LIMIT]
+    if not shown or min(shown) < 0:
         return False
-    positive = [value for value in drawn if value > 0]
+    positive = [value for value in shown if value > 0]
     return bool(positive) and max(positive) / min(positive) > _DECADES
 
 
-def _both(draw: _Draw, x_label: str, end: float) -> Drawing:
-    return Drawing(_png(draw, LIGHT, x_label, end), _png(draw, DARK, x_label, end))
+def _both(plot: _Plotting, x_label: str, end: float) -> Plot:
+    return Plot(_png(plot, LIGHT, x_label, end), _png(plot, DARK, x_label, end))
 
 
-def _png(draw: _Draw, theme: Theme, x_label: str, end: float) -> bytes:
+def _png(plot: _Plotting, theme: Theme, x_label: str, end: float) -> bytes:
     with styled(theme):
         figure, axes = new_axes(_SIZE, _DPI)
-        draw(axes, theme)
+        plot(axes, theme)
         if end > 0:
             axes.set_xlim(0, end)
         axes.xaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 2.5, 5, 10]))

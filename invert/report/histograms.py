@@ -10,17 +10,16 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
 from invert.images.decoding import to_png_bytes
-from invert.report.theme import DARK, LIGHT, LIMIT, Drawing, Theme, new_axes, new_panels, styled
+from invert.report.theme import DARK, LIGHT, LIMIT, Plot, Theme, new_axes, new_panels, styled
+from invert.statistics.checks import FloatArray
 
-__all__ = ["Place", "Populations", "add_legend", "draw_panels", "draw_places", "draw_populations"]
+__all__ = ["Place", "Populations", "add_legend", "plot_panels", "plot_places", "plot_populations"]
 
-FloatArray = npt.NDArray[np.float64]
 Populations = Mapping[str, Sequence[float] | FloatArray]
 """Values by the name of their population; the first one is filled."""
 
@@ -44,7 +43,7 @@ class Place:
     threshold: float
 
 
-def draw_populations(
+def plot_populations(
     axes: Axes,
     theme: Theme,
     populations: Populations,
@@ -63,12 +62,12 @@ def draw_populations(
         x_label: Label of the values' axis.
         log: Whether that axis is logarithmic; then values of zero or less are left out.
         marked: Values that the axis has to reach too.
-        edges: Edges of the bins; default those that fit these values.
+        edges: Edges of the bins; by default edges that fit these values.
     """
-    known = [(f"{len(values)} {_ascii(name)}", _drawable(values, log)) for name, values in populations.items()]
+    known = [(f"{len(values)} {_ascii(name)}", _plottable(values, log)) for name, values in populations.items()]
     if edges is None:
         edges = _edges([values for _, values in known], log)
-    _scale(axes, np.concatenate([edges, _drawable(marked, log)]), log)
+    _scale(axes, np.concatenate([edges, _plottable(marked, log)]), log)
     for number, (label, values) in enumerate(known):
         colour = theme.curves[number % len(theme.curves)]
         share = 100 * np.histogram(values, edges)[0] / max(1, len(values))
@@ -89,7 +88,7 @@ def add_legend(axes: Axes) -> None:
         text.set_parse_math(False)  # names are names
 
 
-def draw_places(populations: Populations, places: Sequence[Place], *, x_label: str, log: bool = False) -> list[Drawing]:
+def plot_places(populations: Populations, places: Sequence[Place], *, x_label: str, log: bool = False) -> list[Plot]:
     """Plot histograms of populations, and in each figure one value's place among them, as PNG.
 
     Args:
@@ -103,14 +102,14 @@ def draw_places(populations: Populations, places: Sequence[Place], *, x_label: s
     """
     marked = [value for place in places for value in (place.value, place.threshold)]
 
-    def draw(axes: Axes, theme: Theme) -> None:
-        draw_populations(axes, theme, populations, x_label=x_label, log=log, marked=marked)
+    def plot(axes: Axes, theme: Theme) -> None:
+        plot_populations(axes, theme, populations, x_label=x_label, log=log, marked=marked)
 
-    light, dark = (list(_draw_all(draw, places, theme)) for theme in (LIGHT, DARK))
-    return [Drawing(*pair) for pair in zip(light, dark, strict=True)]
+    light, dark = (list(_plot_all(plot, places, theme)) for theme in (LIGHT, DARK))
+    return [Plot(*pair) for pair in zip(light, dark, strict=True)]
 
 
-def draw_panels(panels: Sequence[tuple[str, Populations]], *, x_label: str, log: bool = False) -> bytes:
+def plot_panels(panels: Sequence[tuple[str, Populations]], *, x_label: str, log: bool = False) -> bytes:
     """Plot the histograms of several sets of populations side by side on the same axes, as PNG on white.
 
     Args:
@@ -118,11 +117,11 @@ def draw_panels(panels: Sequence[tuple[str, Populations]], *, x_label: str, log:
         x_label: Label of the values' axis.
         log: Whether that axis is logarithmic.
     """
-    edges = _edges([_drawable(values, log) for _, one in panels for values in one.values()], log)
+    edges = _edges([_plottable(values, log) for _, one in panels for values in one.values()], log)
     with styled(LIGHT):
         figure, all_axes = new_panels(_PANEL_SIZE, _PANEL_DPI, len(panels))
         for axes, (title, populations) in zip(all_axes, panels, strict=True):
-            draw_populations(axes, LIGHT, populations, x_label=x_label, log=log, edges=edges)
+            plot_populations(axes, LIGHT, populations, x_label=x_label, log=log, edges=edges)
             axes.label_outer(remove_inner_ticks=False)
             add_legend(axes)
             axes.set_title(title, loc="left", pad=24, fontsize=10, parse_math=False)
@@ -131,7 +130,7 @@ def draw_panels(panels: Sequence[tuple[str, Populations]], *, x_label: str, log:
     return stream.getvalue()
 
 
-def _drawable(values: Sequence[float] | FloatArray, log: bool) -> FloatArray:
+def _plottable(values: Sequence[float] | FloatArray, log: bool) -> FloatArray:
     array = np.asarray(values, np.float64)
     array = array[np.abs(array) < LIMIT]
     return array[array > 1 / LIMIT] if log else array
@@ -143,11 +142,11 @@ def _ascii(name: str) -> str:
     return visible if len(visible) <= _LABEL else f"{visible[: _LABEL - 3]}..."
 
 
-def _draw_all(draw: Callable[[Axes, Theme], None], places: Sequence[Place], theme: Theme) -> Iterator[bytes]:
+def _plot_all(plot: Callable[[Axes, Theme], None], places: Sequence[Place], theme: Theme) -> Iterator[bytes]:
     """Plot what all places share once, and upon it each place's two lines."""
     with styled(theme):
         figure, axes = new_axes(_SIZE, _DPI)
-        draw(axes, theme)
+        plot(axes, theme)
         lines = _lines(axes, theme)
         add_legend(axes)
         canvas: Any = figure.canvas  # its methods have no types

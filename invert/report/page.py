@@ -14,9 +14,9 @@ from itertools import chain, repeat
 
 from invert.report.style import STYLE
 
-__all__ = ["Block", "Figure", "Gallery", "Paragraph", "Section", "Table", "is_page", "render"]
+__all__ = ["Block", "Figure", "Gallery", "Paragraph", "Section", "Table", "is_page", "render_page"]
 
-MAX_TEXT = 2000
+_MAX_TEXT = 2000
 """Characters of one text; what is longer loses its end, and says so."""
 
 _PNG = b"\x89PNG\r\n\x1a\n"
@@ -107,7 +107,7 @@ class Section:
     listed: bool = True
 
 
-def render(title: str, sections: Sequence[Section], *, lead: str = "") -> bytes:
+def render_page(title: str, sections: Sequence[Section], *, lead: str = "") -> bytes:
     """Return a whole page; the same arguments give the same bytes.
 
     Args:
@@ -137,7 +137,7 @@ def render(title: str, sections: Sequence[Section], *, lead: str = "") -> bytes:
 
 
 def is_page(head: bytes) -> bool:
-    """Tell from the first bytes of a file (1024 are enough) whether `render` made it."""
+    """Tell from the first bytes of a file (1024 are enough) whether `render_page` made it."""
     return _GENERATOR.encode() in head[:1024] and head.startswith(_HEAD[:15].encode())
 
 
@@ -236,7 +236,7 @@ def _text(text: str) -> str:
 
     What cannot be seen (control characters, lone surrogates, marks that reorder text) is written as a backslash escape.
     """
-    if len(text) > MAX_TEXT:
-        text = f"{text[:MAX_TEXT]} ... ({len(text) - MAX_TEXT} more characters)"
+    if len(text) > _MAX_TEXT:
+        text = f"{text[:_MAX_TEXT]} ... ({len(text) - _MAX_TEXT} more characters)"
     visible = "".join(c if c.isprintable() else " " if c == "\n" else f"\\u{ord(c):04x}" for c in text)
     return html.escape(visible, quote=True)

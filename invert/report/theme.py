@@ -10,14 +10,14 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-__all__ = ["DARK", "LIGHT", "LIMIT", "Drawing", "Theme", "new_axes", "new_panels", "styled"]
+__all__ = ["DARK", "LIGHT", "LIMIT", "Plot", "Theme", "new_axes", "new_panels", "styled"]
 
 LIMIT = 1e30
 """Beyond it, matplotlib's own arithmetic on axes overflows."""
 
 
 @dataclass(frozen=True)
-class Drawing:
+class Plot:
     """One figure as PNG on a transparent ground, with ink for a light and for a dark page."""
 
     light: bytes

@@ -87,7 +87,7 @@ def _curves(
     log: bool = False,
     level: float | None = None,
 ) -> Figure | None:
-    from invert.report.curves import Curve, draw_curves
+    from invert.report.curves import Curve, plot_curves
 
     curves, words = [], []
     for name, label in names.items():
@@ -98,13 +98,13 @@ def _curves(
             words.append(f"{label} from {points[0][1]:.3g} to {points[-1][1]:.3g}")
     if not curves:
         return None
-    drawing = draw_curves(curves, x_label=_KIMG, y_label=y_label, log=log, level=level)
-    return Figure(drawing.light, f"{caption} Curves over training: {'; '.join(words)}.", caption, drawing.dark)
+    plot = plot_curves(curves, x_label=_KIMG, y_label=y_label, log=log, level=level)
+    return Figure(plot.light, f"{caption} Curves over training: {'; '.join(words)}.", caption, plot.dark)
 
 
 def share_blocks(snapshots: Sequence[Tick]) -> Iterator[Block]:
     """Show how much each resolution's tRGB adds to what the generator synthesises."""
-    from invert.report.curves import draw_shares
+    from invert.report.curves import plot_shares
 
     points = [(tick, tick.shares) for tick in snapshots if tick.shares is not None]
     if not points:
@@ -119,9 +119,9 @@ def share_blocks(snapshots: Sequence[Tick]) -> Iterator[Block]:
     if len(points) > 1:
         rows = {f"{r} px": [shares.get(r, 0.0) for _, shares in points] for r in resolutions}
         x = [tick.images / 1000 for tick, _ in points]
-        drawing = draw_shares(x, rows, x_label=_KIMG, y_label="share of the deviation")
+        plot = plot_shares(x, rows, x_label=_KIMG, y_label="share of the deviation")
         alt = "Stacked areas over training, one per resolution; the table has their ends."
-        yield Figure(drawing.light, alt, "Share of each resolution over training.", drawing.dark)
+        yield Figure(plot.light, alt, "Share of each resolution over training.", plot.dark)
     ends = [points[0], points[-1]][-len(points) :]
     header = ["resolution", *(f"{kimg(tick)} kimg" for tick, _ in ends)]
     cells = [[f"{r} px", *(f"{100 * shares.get(r, 0.0):.1f} %" for _, shares in ends)] for r in resolutions]

@@ -18,22 +18,22 @@ from invert.version import __version__
 if TYPE_CHECKING:
     from torch import Tensor
 
-__all__ = ["NETWORK", "REALS", "SETTINGS", "RunFolder", "lock_run", "open_run", "record_of"]
+__all__ = ["NETWORK", "REALS", "SETTINGS", "RunFolder", "lock_run", "open_run_folder", "record_of"]
 
 SETTINGS = "settings.json"
 NETWORK = "network.safetensors"
 REALS = "reals.png"
-FORMAT = "invert-training"
-VERSION = 1
+RUN_FORMAT = "invert-training"
+RUN_VERSION = 1
 MAX_SETTINGS = 1 << 20
 _LOCK = ".lock"
 _STATES_KEPT = 2
 _FOREIGN = "run-foreign"
 
-Record = dict[str, Any]
+_Record = dict[str, Any]
 
 
-def record_of(settings: Record, data: Record) -> Record:
+def record_of(settings: _Record, data: _Record) -> _Record:
     """Return what settings.json holds.
 
     Args:
@@ -43,8 +43,8 @@ def record_of(settings: Record, data: Record) -> Record:
     import torch
 
     return {
-        "format": FORMAT,
-        "version": VERSION,
+        "format": RUN_FORMAT,
+        "version": RUN_VERSION,
         "settings": settings,
         "data": data,
         "software": {"invert": __version__, "torch": torch.__version__, "python": platform.python_version()},
@@ -108,7 +108,7 @@ def lock_run(folder: Path) -> Iterator[None]:
         yield
 
 
-def open_run(folder: Path, record: Record, *, overwrite: bool, resume: bool) -> RunFolder:
+def open_run_folder(folder: Path, record: _Record, *, overwrite: bool, resume: bool) -> RunFolder:
     """Begin a run, or resume the one that is there.
 
     Args:
@@ -149,7 +149,7 @@ def _listing(folder: Path) -> list[str]:
         raise OutputError(error.strerror or str(error), path=folder) from error
 
 
-def _read(path: Path) -> Record | None:
+def _read(path: Path) -> _Record | None:
     try:
         record = json.loads(read_regular(path, MAX_SETTINGS))
     except (UnreadableError, ValueError, RecursionError) as error:
@@ -158,9 +158,9 @@ def _read(path: Path) -> Record | None:
         reason = error.reason if isinstance(error, UnreadableError) else f"is damaged ({error})"
         advice = "Choose another --out, or begin again with --overwrite."
         raise UsageError(reason, path=path, advice=advice) from error
-    if not isinstance(record, dict) or record.get("format") != FORMAT:
+    if not isinstance(record, dict) or record.get("format") != RUN_FORMAT:
         raise UsageError("belongs to no training run", path=path, advice="Choose another --out.", code=_FOREIGN)
-    if record.get("version") != VERSION:
+    if record.get("version") != RUN_VERSION:
         advice = "Choose another --out, or begin again with --overwrite."
         raise UsageError("belongs to a training run of another version", path=path, advice=advice)
     return record
@@ -175,8 +175,8 @@ def _require_ours(path: Path) -> None:
             raise
 
 
-def _require_same(before: Record, now: Record, path: Path) -> None:
-    def tied(record: Record) -> Record:
+def _require_same(before: _Record, now: _Record, path: Path) -> None:
+    def tied(record: _Record) -> _Record:
         data = record.get("data")
         known = isinstance(data, Mapping)
         return {"settings": record.get("settings"), "data": data.get("fingerprint") if known else None}  # type: ignore[union-attr]

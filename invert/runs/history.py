@@ -11,15 +11,15 @@ from pathlib import Path
 from typing import Any
 
 from invert.errors import NoInputError, UnreadableError
-from invert.images.decoding import ImagePolicy, decode
+from invert.images.decoding import ImagePolicy, decode_image
 from invert.images.opening import open_regular, read_regular
-from invert.runs.folder import FORMAT, MAX_SETTINGS, SETTINGS, VERSION
+from invert.runs.folder import MAX_SETTINGS, RUN_FORMAT, RUN_VERSION, SETTINGS
 from invert.runs.log import LOG
 
 __all__ = ["Tick", "TrainingHistory", "has_file", "read_grid", "read_history"]
 
 MAX_LOG = 100_000_000
-MAX_LINE = 1 << 16
+_MAX_LINE = 1 << 16
 MAX_IMAGE = 16 << 20
 MAX_TICKS = 20_000
 """Where there are more, every second one of the older is left out, again and again."""
@@ -124,7 +124,7 @@ def read_grid(folder: Path, name: str) -> bytes:
     if _PLAIN_NAME.fullmatch(name) is None:
         raise NoInputError("is not a plain file name", path=name, code="run-name")
     data = read_regular(folder / name, MAX_IMAGE, follow=False)
-    decode(data, 3, _PNG_ONLY)
+    decode_image(data, 3, _PNG_ONLY)
     return data
 
 
@@ -157,10 +157,10 @@ def _read_settings(folder: Path) -> dict[str, Any]:
         raise
     except (ValueError, RecursionError) as error:
         raise NoInputError("is damaged", path=path, code="run-settings") from error
-    if not isinstance(record, dict) or record.get("format") != FORMAT:
+    if not isinstance(record, dict) or record.get("format") != RUN_FORMAT:
         raise NoInputError("belongs to no training run", path=path, code="run-settings")
-    if record.get("version") != VERSION:
-        reason = f"is in another version of its format than {VERSION}, which this program reads"
+    if record.get("version") != RUN_VERSION:
+        reason = f"is in another version of its format than {RUN_VERSION}, which this program reads"
         raise NoInputError(reason, path=path, code="run-version")
     for name in ("settings", "data", "software"):
         if not isinstance(record.setdefault(name, {}), dict):
@@ -180,7 +180,7 @@ def _read_log(folder: Path) -> Iterator[Tick]:
         number = 0
         # Bounded by the size that the file had when it was opened, for a run may go on writing to it.
         left = os.fstat(file.fileno()).st_size
-        while left > 0 and (line := file.readline(min(left, MAX_LINE + 1))):
+        while left > 0 and (line := file.readline(min(left, _MAX_LINE + 1))):
             left -= len(line)
             number += 1
             try:
@@ -195,7 +195,7 @@ def _read_log(folder: Path) -> Iterator[Tick]:
 
 
 def _tick(line: bytes) -> Tick:
-    if len(line) > MAX_LINE:
+    if len(line) > _MAX_LINE:
         raise ValueError("the line is too long")
     record = json.loads(line)
     images, fakes, shares = record["images"], record.get("fakes"), record.get("resolution_shares")

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from invert.errors import InvertError, display_path
-from invert.report.page import Block, Figure, Gallery, Paragraph, Section, Table, render
+from invert.report.page import Block, Figure, Gallery, Paragraph, Section, Table, render_page
 from invert.runs.charts import growth_blocks, kimg, loss_blocks, score_blocks, share_blocks
 from invert.runs.folder import REALS
 from invert.runs.history import Tick, TrainingHistory, has_file, read_grid, read_history
@@ -77,7 +77,7 @@ def training_report(folder: Path) -> TrainingReport:
     if growth:
         sections.insert(2, Section("Growth", growth))
     title = f"Training run: {display_path(folder.resolve().name)}"
-    page = render(title, sections, lead=_lead(history))
+    page = render_page(title, sections, lead=_lead(history))
     return TrainingReport(page, history, images.grids, tuple(images.missing))
 
 

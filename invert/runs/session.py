@@ -1,8 +1,8 @@
-"""A training run from the first step to the last: begun or resumed, its ticks and snapshots, and its numbers finite."""
+"""A training run from the first step to the last: settled, begun or resumed, its ticks and snapshots."""
 
 import contextlib
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,42 +11,32 @@ import numpy as np
 import torch
 
 from generator.config import to_dict
+from generator.errors import ConfigError
 from generator.files.invert_format import network_bytes
 from generator.networks import Generator
+from generator.training.config import TrainConfig
 from generator.training.draws import RandomSource
+from generator.training.presets import Lengths, settings_with
 from generator.training.resolution_shares import resolution_shares
 from generator.training.state import state_bytes
 from generator.training.trainer import Trainer
-from invert.errors import NumericError
+from invert.errors import NumericError, UsageError
 from invert.images.arrays import contact_sheet, to_uint8
 from invert.images.decoding import to_png_bytes
-from invert.runs.folder import NETWORK, REALS, RunFolder, open_run, record_of
+from invert.runs.folder import NETWORK, REALS, RunFolder, open_run_folder, record_of
 from invert.runs.log import TickLog
 
 if TYPE_CHECKING:
     from generator.training.images import Images
+    from generator.training.processes import World
+    from invert.datasets.training_images import TrainingImages
 
-__all__ = ["Lengths", "Session", "StepDone", "TickDone", "begin_session"]
+__all__ = ["StepDone", "TickDone", "TrainingSession", "begin_session", "config_for", "new_trainer"]
 
 # A contact sheet is about this wide, and shows at most so many images a side.
 _SHEET_PIXELS, _SHEET_SIDE = 1024, 12
 # Latents for the shares of the resolutions: 1024 where that is a matter of seconds.
 _SHARE_PIXELS = 1024 * 64 * 64
-
-
-@dataclass(frozen=True)
-class Lengths:
-    """When a run ends, and how often it reports and saves. A run that is resumed may be given other lengths.
-
-    Attributes:
-        images: Number of images after which it ends.
-        tick: Images between two records of the log.
-        snapshot: Images between two snapshots.
-    """
-
-    images: int
-    tick: int
-    snapshot: int
 
 
 @dataclass(frozen=True)
@@ -63,7 +53,7 @@ class TickDone:
     record: dict[str, Any]
 
 
-class Session:
+class TrainingSession:
     """Train, and keep the run's folder; made by `begin_session`.
 
     Args:
@@ -109,7 +99,7 @@ class Session:
         lengths, trainer = self._lengths, self.trainer
         if self._run is not None and trainer.images == 0:
             self._run.write(REALS, to_png_bytes(_real_sheet(trainer)))
-            self._draw()
+            self._write_fakes()
         before = trainer.images
         for images in trainer.run(lengths.images):
             is_last = images >= lengths.images
@@ -174,13 +164,13 @@ class Session:
             content = network_bytes(trainer.sampler(), settings=origin)
             self._run.write(name, content)
             self._run.write(NETWORK, content)
-        fakes = self._draw()
+        fakes = self._write_fakes()
         pixels = trainer.config.resolution**2
         shares = resolution_shares(trainer.average, samples=min(1024, max(16, _SHARE_PIXELS // pixels)))
         named = None if shares is None else {str(r): share for r, share in shares.items()}
         return {"resolution_shares": named, "fakes": fakes, "network": name}
 
-    def _draw(self) -> str:
+    def _write_fakes(self) -> str:
         name = f"fakes-{self.trainer.images:09d}.png"
         if self._run is not None:
             self._run.write(name, to_png_bytes(_fake_sheet(self.trainer)))
@@ -215,7 +205,7 @@ def _real_sheet(trainer: Trainer) -> "np.typing.NDArray[np.uint8]":
 
 @torch.inference_mode()
 def _fake_sheet(trainer: Trainer) -> "np.typing.NDArray[np.uint8]":
-    """Draw the same latents with the averaged generator as far as it has grown, each with noise maps of its own."""
+    """Synthesise the same latents with the averaged generator as far as it has grown, each with noise of its own."""
     generator: Generator = trainer.sampler()
     config = trainer.config
     count = _sheet_side(config.resolution) ** 2
@@ -235,6 +225,67 @@ def _fake_sheet(trainer: Trainer) -> "np.typing.NDArray[np.uint8]":
     return contact_sheet(images)
 
 
+def config_for(
+    images: "TrainingImages",
+    preset: str,
+    chosen: Mapping[str, Any],
+    *,
+    conditional: bool,
+    lengths: Lengths,
+    on_warning: Callable[[str], None] = lambda _: None,
+) -> TrainConfig:
+    """Return the settings of a run on these images.
+
+    Args:
+        images: The training images, which decide resolution and channels.
+        preset: Name of the preset.
+        chosen: Values of `TrainConfig` by name, which count in place of the preset's.
+        conditional: Whether the network is to know the images' labels.
+        lengths: How long the run is to train.
+        on_warning: Called with a line when the run ends before its networks have grown.
+
+    Raises:
+        UsageError: The settings do not fit together, or the images.
+    """
+    if conditional and not images.classes:
+        raise UsageError("--cond: the data has no labels", advice="Leave --cond out.")
+    wanted = chosen.get("resolution", images.resolution)
+    if wanted != images.resolution:
+        advice = f"Make them {wanted} px with `invert dataset --resolution {wanted}`."
+        raise UsageError(f"--resolution {wanted}: the images have {images.resolution} px", advice=advice)
+    settings = {
+        **settings_with(preset, chosen),
+        "resolution": images.resolution,
+        "channels": images.channels,
+        "classes": images.classes if conditional else 0,
+    }
+    try:
+        config = TrainConfig(**settings)
+    except ConfigError as error:
+        raise UsageError(str(error)) from error
+    schedule = config.growth_schedule()
+    last = schedule.at(lengths.images - 1)
+    if last.resolution < config.resolution or last.alpha < 1:
+        on_warning(
+            f"this run ends at {last.resolution} px; the networks have grown to {config.resolution} px after "
+            f"{schedule.grown_after / 1000:g} thousand images: give a larger --kimg, or --set growing_stage_kimg "
+            "and growing_fade_kimg"
+        )
+    return config
+
+
+def new_trainer(config: TrainConfig, images: "TrainingImages", *, micro_batch: int | None, world: "World") -> Trainer:
+    """Return a trainer at its first step.
+
+    Raises:
+        UsageError: The batch cannot be cut into such parts.
+    """
+    try:
+        return Trainer(config, images, micro_batch=micro_batch, world=world)
+    except ConfigError as error:
+        raise UsageError(str(error)) from error
+
+
 @contextlib.contextmanager
 def begin_session(
     trainer: Trainer,
@@ -245,7 +296,7 @@ def begin_session(
     overwrite: bool = False,
     resume: bool = False,
     on_warning: Callable[[str], None] = lambda _: None,
-) -> Iterator[Session]:
+) -> Iterator[TrainingSession]:
     """Open a run's folder and bring the trainer into the state in which the run was left; close the log at the end.
 
     Args:
@@ -273,7 +324,7 @@ def begin_session(
     settings = to_dict(trainer.config)
     run = state = None
     if trainer.world.rank == 0:
-        run = open_run(folder, record_of(settings, about), overwrite=overwrite, resume=resume)
+        run = open_run_folder(folder, record_of(settings, about), overwrite=overwrite, resume=resume)
         state, complaints = run.newest_state()
         for line in complaints:
             on_warning(line)
@@ -285,4 +336,4 @@ def begin_session(
         log = None
         if run is not None:
             log = stack.enter_context(contextlib.closing(TickLog(folder, trainer.images)))
-        yield Session(trainer, run, log, lengths, origin)
+        yield TrainingSession(trainer, run, log, lengths, origin)

@@ -16,9 +16,9 @@ from torch import Tensor
 from invert.sheets.layout import Grid, check_size
 from invert.sheets.sources import Source
 
-__all__ = ["Frame", "Space", "Strip", "frames_between", "slerp"]
+__all__ = ["Frame", "PathSpace", "Strip", "frames_between", "slerp"]
 
-Space = Literal["z", "w"]
+PathSpace = Literal["z", "w"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,7 +68,7 @@ def slerp(a: Tensor, b: Tensor, t: float) -> Tensor:
 
 
 def frames_between(
-    keys: Sequence[Source], steps: int, space: Space, to_ws: Callable[[Tensor], Tensor]
+    keys: Sequence[Source], steps: int, space: PathSpace, to_ws: Callable[[Tensor], Tensor]
 ) -> Iterator[Frame]:
     """Yield the frames of the way through all keys, each key once, with its own styles to the bit.
 
@@ -135,7 +135,7 @@ class Strip:
         if frame.step == self._last and frame.segment + 1 < len(self._rows):
             self._rows[frame.segment + 1].append(image)
 
-    def grid(self, labels: Sequence[str], space: Space) -> Grid:
+    def grid(self, labels: Sequence[str], space: PathSpace) -> Grid:
         """Return the table, once all frames were added.
 
         Args:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from invert.errors import display_path
 
-__all__ = ["GRAMMAR", "Projected", "Reference", "Seed", "parse_references"]
+__all__ = ["GRAMMAR", "ProjectedLatent", "Reference", "Seed", "parse_references"]
 
 GRAMMAR = "seeds (5, 7-9) and projections (photo.npz, latents.h5:3), with commas between them"
 
@@ -35,7 +35,7 @@ class Seed:
 
 
 @dataclass(frozen=True)
-class Projected:
+class ProjectedLatent:
     """A w that `invert project` found.
 
     Attributes:
@@ -53,7 +53,7 @@ class Projected:
         return name if self.row is None else f"{name}:{self.row}"
 
 
-Reference = Seed | Projected
+Reference = Seed | ProjectedLatent
 
 
 def parse_references(text: str) -> tuple[Reference, ...]:
@@ -82,9 +82,9 @@ def _references(piece: str, room: int) -> Iterator[Reference]:
         yield from map(Seed, numbers)
     elif piece.lower().endswith(".npz"):
         _range(piece, "0", None, room)
-        yield Projected(Path(piece))
+        yield ProjectedLatent(Path(piece))
     elif match := _ROWS.fullmatch(piece):
-        yield from (Projected(Path(match[1]), row) for row in _range(piece, match[2], match[3], room))
+        yield from (ProjectedLatent(Path(match[1]), row) for row in _range(piece, match[2], match[3], room))
     elif piece.lower().endswith(_HDF5):
         raise ValueError(f"'{display_path(piece)}' has many latents: name a row, such as {display_path(piece)}:0")
     else:

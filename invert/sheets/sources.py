@@ -16,7 +16,7 @@ from torch import Tensor
 
 from invert.errors import NoInputError, UsageError, display_path
 from invert.projection.latents import class_label, seed_latent
-from invert.sheets.references import Projected, Reference, Seed
+from invert.sheets.references import ProjectedLatent, Reference, Seed
 from invert.store.npz import read_projection
 
 if TYPE_CHECKING:
@@ -85,7 +85,7 @@ class _Projections:
         self._rows: dict[Path, Latents] = {}
         self._files: dict[Path, npt.NDArray[np.float32]] = {}
 
-    def w(self, reference: Projected) -> npt.NDArray[np.float32]:
+    def w(self, reference: ProjectedLatent) -> npt.NDArray[np.float32]:
         """Return `[1 or num_ws, w_dim]`."""
         path, row = reference.path, reference.row
         w = self._of_npz(path) if row is None else self._of_row(path, row)

@@ -42,7 +42,8 @@ class LikelihoodRatio:
     Args:
         intercept: Natural logarithm of the ratio at score 0.
         slope: Zero or less: the ratio never rises with the score.
-        positives, negatives: How many scores it was fitted on.
+        positives: Number of positive scores that it was fitted on.
+        negatives: Number of negative scores that it was fitted on.
     """
 
     intercept: float

@@ -38,7 +38,7 @@ __all__ = ["FolderStore", "known_images", "open_folder"]
 _LOCK = ".lock"
 _SUFFIXES = (".npz", ".png")
 
-Record = dict[str, Any]
+_Record = dict[str, Any]
 
 
 class FolderStore:
@@ -48,12 +48,12 @@ class FolderStore:
         folder: Where it is.
     """
 
-    def __init__(self, folder: Path, index: Index, run: Record) -> None:
+    def __init__(self, folder: Path, index: Index, run: _Record) -> None:
         self.folder = folder
         self._index, self._run = index, run
         self._taken = {_folded(entry.name) for entry in index.entries.values()}
         self._images = {entry.image for entry in index.entries.values()}
-        self._failures: dict[str, Record] = {}
+        self._failures: dict[str, _Record] = {}
 
     def key(self, name: bytes, file_sha256: str) -> Key:
         """Return what an image is known by: two of the same key are one image, which is done once."""
@@ -126,7 +126,7 @@ class FolderStore:
             failures = [{"type": "failure", **failure} for failure in self._failures.values()]
             self._write({"type": "run", "run": self._run}, *failures)
 
-    def _write(self, *lines: Record) -> None:
+    def _write(self, *lines: _Record) -> None:
         """Add lines to the index, which is made when it is not there."""
         index, path = self._index, self.folder / INDEX
         data = encode_lines(lines)
@@ -168,7 +168,7 @@ class FolderStore:
 
 
 @contextlib.contextmanager
-def open_folder(folder: Path, method: Record, run: Record, *, overwrite: bool = False) -> Iterator[FolderStore]:
+def open_folder(folder: Path, method: _Record, run: _Record, *, overwrite: bool = False) -> Iterator[FolderStore]:
     """Take a folder for this process, to put projections of one method into it.
 
     Args:
@@ -192,7 +192,7 @@ def open_folder(folder: Path, method: Record, run: Record, *, overwrite: bool = 
         store.finish()
 
 
-def _index(folder: Path, method: Record, run: Record, overwrite: bool) -> Index:
+def _index(folder: Path, method: _Record, run: _Record, overwrite: bool) -> Index:
     """Return the index to go on with: that of the folder, converted where it is of an earlier version, or a new one."""
     before = read_index(folder)
     if before is None:
@@ -211,7 +211,7 @@ def _index(folder: Path, method: Record, run: Record, overwrite: bool) -> Index:
     return index
 
 
-def _require_same_settings(folder: Path, before: Index, method: Record, run: Record) -> None:
+def _require_same_settings(folder: Path, before: Index, method: _Record, run: _Record) -> None:
     # The seed is a matter of the run record, yet two seeds in one folder are never what was meant.
     changes = differing_keys(before.method, method)
     changes += differing_keys({"seed": before.runs[0].get("seed")}, {"seed": run.get("seed")})

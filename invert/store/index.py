@@ -6,8 +6,9 @@ The first line has the format, the settings and the run record. Then there is on
     failure  an image that could not be used, with a code and the reason;
     run      a command that began later: failures before this line are those of earlier commands.
 
-Of several lines for one image the last one counts. A last line that was torn by a crash is left out. Version 1 was one
-JSON object, results.json, that was written anew for each image; it is read, and converted when the folder is resumed.
+Where one image has several lines, the last one counts. A last line that was torn by a crash is left out. Version 1 was
+one JSON object, results.json, that was written anew for each image; it is read, and converted when the folder is
+resumed.
 """
 
 import contextlib
@@ -26,12 +27,12 @@ __all__ = ["INDEX", "FolderEntry", "FolderError", "Index", "drop_earlier_index",
 
 INDEX = "results.jsonl"
 EARLIER_INDEX = "results.json"
-FORMAT = "invert projections"
-VERSION = 2
+_FORMAT = "invert projections"
+_VERSION = 2
 
 _MAX_INDEX = 1 << 30
 
-Record = dict[str, Any]
+_Record = dict[str, Any]
 Key = tuple[str, str]
 
 
@@ -70,7 +71,7 @@ class FolderEntry:
         """ "ok" or "diverged"."""
         return str(self.facts["status"])
 
-    def to_line(self) -> Record:
+    def to_line(self) -> _Record:
         """Return its line in the index."""
         names = {"type": "image", "name": self.name, "image": self.image, "source": self.source}
         return {**names, "npz_sha256": self.npz_sha256, "run": self.run, **self.facts}
@@ -82,7 +83,7 @@ class FolderEntry:
         Raises:
             ValueError, TypeError, KeyError: It is none.
         """
-        facts: Record = {}
+        facts: _Record = {}
         for one in FIELDS:
             if not one.is_listed:
                 continue
@@ -116,11 +117,11 @@ class Index:
         size: How many bytes of results.jsonl hold whole lines; 0 before there is a file.
     """
 
-    method: Record
-    runs: list[Record]
+    method: _Record
+    runs: list[_Record]
     entries: dict[Key, FolderEntry] = field(default_factory=dict)
-    failures: dict[str, Record] = field(default_factory=dict)
-    version: int = VERSION
+    failures: dict[str, _Record] = field(default_factory=dict)
+    version: int = _VERSION
     size: int = 0
 
     def hear(self, line: Mapping[str, Any]) -> None:
@@ -146,8 +147,8 @@ class Index:
     def to_bytes(self) -> bytes:
         """Return the whole of a new results.jsonl that says the same."""
         header = {
-            "format": FORMAT,
-            "version": VERSION,
+            "format": _FORMAT,
+            "version": _VERSION,
             "method_digest": method_digest(self.method),
             "method": self.method,
             "run": self.runs[0],
@@ -201,7 +202,7 @@ def _guarded(path: Path, read: Callable[[bytes], Index], data: bytes) -> Index:
     try:
         return read(data)
     except _VersionError as error:
-        reason = f"is in version {error} of its format, this program writes {VERSION}"
+        reason = f"is in version {error} of its format, this program writes {_VERSION}"
         raise FolderError(reason, path=path, advice="Choose another --out.", code="results-version") from error
     except (TypeError, KeyError, ValueError, AttributeError, RecursionError) as error:
         raise _not_ours(path) from error
@@ -210,7 +211,7 @@ def _guarded(path: Path, read: Callable[[bytes], Index], data: bytes) -> Index:
 def _of_lines(data: bytes) -> Index:
     whole = data[: data.rfind(b"\n") + 1]
     header, *lines = [json.loads(line) for line in whole.split(b"\n")[:-1]]
-    _check_header(header, VERSION)
+    _check_header(header, _VERSION)
     index = Index(dict(header["method"]), [dict(header["run"])], size=len(whole))
     for line in lines:
         index.hear(line)
@@ -235,7 +236,7 @@ class _VersionError(ValueError):
 
 
 def _check_header(values: Any, version: int) -> None:
-    if values["format"] != FORMAT:
+    if values["format"] != _FORMAT:
         raise ValueError("it is something else")
     if values["version"] != version:
         raise _VersionError(values["version"])

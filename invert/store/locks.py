@@ -28,7 +28,7 @@ __all__ = ["MAX_SHARDS", "OutputLock", "Shard", "WorkFolder", "lock_output", "re
 
 Shard = tuple[int, int]
 
-SUFFIX = ".work"
+_SUFFIX = ".work"
 MAX_SHARDS = 100_000
 _MAX_MANIFEST = 1 << 20
 
@@ -56,7 +56,7 @@ class WorkFolder:
     def __init__(self, out: Path) -> None:
         self.out = out
         self.target = destination(out)
-        self.path = self.target.with_name(self.target.name + SUFFIX)
+        self.path = self.target.with_name(self.target.name + _SUFFIX)
         self.manifest = self.path / "manifest.json"
         self.packed = self.path / "packed.json"
         self.packing = self.path / f"{TEMPORARY_PREFIX}packing.tmp"

@@ -9,9 +9,9 @@ from typing import Any, Self
 from invert.projection.config import differing_keys, method_digest
 from invert.store.result import DISTANCE_LAYERS, VERSION, Field, Sizes
 
-__all__ = ["FORMAT", "NOISE_TYPES", "Manifest", "ManifestVersionError"]
+__all__ = ["NOISE_TYPES", "Manifest", "ManifestVersionError"]
 
-FORMAT = "invert batch"
+_FORMAT = "invert batch"
 NOISE_TYPES = ("none", "float32", "float16")
 
 MAX_STEPS = 10**7
@@ -20,7 +20,7 @@ MAX_FAMILY = 100
 MAX_RECORD = 1 << 15
 """An attribute of HDF5 has 64 kB at most."""
 
-Record = dict[str, Any]
+_Record = dict[str, Any]
 
 _SHA256 = re.compile(r"[0-9a-f]{64}", re.ASCII)
 _LIMITS = {"resolution": 1 << 14, "channels": 4, "num_ws": 1 << 10, "w_dim": MAX_SIZE}
@@ -45,9 +45,9 @@ class Manifest:
         ValueError: Something is missing, of the wrong type or out of range.
     """
 
-    method: Record
-    run: Record
-    network: Record
+    method: _Record
+    run: _Record
+    network: _Record
     noise: str = "float32"
     images: bool = True
 
@@ -116,7 +116,7 @@ class Manifest:
     def to_bytes(self) -> bytes:
         """Return the content of manifest.json."""
         values = {
-            "format": FORMAT,
+            "format": _FORMAT,
             "version": VERSION,
             "method": self.method,
             "method_digest": self.digest,
@@ -138,7 +138,7 @@ class Manifest:
             values = json.loads(data)
         except RecursionError as error:
             raise ValueError("nested too deeply") from error
-        if not isinstance(values, dict) or values.get("format") != FORMAT:
+        if not isinstance(values, dict) or values.get("format") != _FORMAT:
             raise ValueError("no manifest")
         version = values.get("version")
         if type(version) is not int or not 1 <= version <= VERSION:

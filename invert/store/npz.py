@@ -20,7 +20,7 @@ from invert.store.result import FIELDS, Result
 
 __all__ = ["StoredProjection", "encode_arrays", "encode_images", "read_projection"]
 
-Record = dict[str, Any]
+_Record = dict[str, Any]
 
 MAX_BYTES = 1 << 30
 """A projection at 4096 px, the largest size there is, has less than a quarter of it, nearly all of it noise maps."""
@@ -51,8 +51,8 @@ class StoredProjection(Result):
         run: `invert.projection.projector.run_record`.
     """
 
-    method: Record
-    run: Record
+    method: _Record
+    run: _Record
 
 
 def read_projection(path: Path) -> StoredProjection:
@@ -76,7 +76,7 @@ def read_projection(path: Path) -> StoredProjection:
 
 
 def _values(arrays: Any) -> dict[str, Any]:
-    """Return the fields that an .npz has; those that came after it was written keep their defaults."""
+    """Return the fields that an .npz has; later fields than it keep their defaults."""
     found: dict[str, Any] = {}
     for field in FIELDS:
         if field.npz is None:
@@ -91,7 +91,7 @@ def _values(arrays: Any) -> dict[str, Any]:
     return found
 
 
-def encode_arrays(result: Result, method: Record, run: Record) -> bytes:
+def encode_arrays(result: Result, method: _Record, run: _Record) -> bytes:
     """Return the .npz of a result; equal results give equal bytes, for numpy writes no times."""
     arrays: dict[str, Any] = {}
     for field in FIELDS:

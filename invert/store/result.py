@@ -35,8 +35,8 @@ _SHA256 = re.compile(r"[0-9a-f]{64}", re.ASCII)
 Sizes = Mapping[str, int]
 """What the words in a field's shape stand for: styles, w_dim, steps, layers, side and channels."""
 
-Shape = tuple[str | int, ...]
-Kind = Literal["bytes", "texts", "text", "number", "numbers", "array", "maps"]
+_Shape = tuple[str | int, ...]
+_Kind = Literal["bytes", "texts", "text", "number", "numbers", "array", "maps"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,8 +66,8 @@ class Field:
 
     help: str
     dtype: str
-    shape: Shape = ()
-    earlier: Mapping[int, Shape] = dataclasses.field(default_factory=dict)
+    shape: _Shape = ()
+    earlier: Mapping[int, _Shape] = dataclasses.field(default_factory=dict)
     of: str = ""
     npz: str | None = None
     column: str | None = None
@@ -82,7 +82,7 @@ class Field:
     default: Any = None
 
     @property
-    def kind(self) -> Kind:
+    def kind(self) -> _Kind:
         """How Python has it: a plain value, an array, or a map of arrays."""
         if self.dtype == "bytes" or self.dtype == "texts":
             return "bytes" if self.dtype == "bytes" else "texts"
@@ -216,12 +216,12 @@ class Field:
         return {name: part.tolist() for name, part in zip(names, parts, strict=True)}
 
 
-def _row(help: str, dtype: str, shape: Shape = (), **more: Any) -> Mapping[str, Field]:
+def _row(help: str, dtype: str, shape: _Shape = (), **more: Any) -> Mapping[str, Field]:
     """Return how a field is kept, as metadata for its declaration."""
     return {"field": Field(help=help, dtype=dtype, shape=shape, **more)}
 
 
-Array = NDArray[Any]
+_Array = NDArray[Any]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -237,16 +237,16 @@ class Result:
         "bytes", npz="source", column="name_bytes"))
     warnings: tuple[str, ...] = dataclasses.field(default=(), metadata=_row(
         "What reading the image gave rise to.", "texts", of="target.warnings", column="warnings"))
-    w: Array = dataclasses.field(metadata=_row(
+    w: _Array = dataclasses.field(metadata=_row(
         "Latent code: one style for all layers, or one for each.", "<f4", ("styles", "w_dim"),
         earlier={1: ("w_dim",)}, npz="w", column="w", finite=True))
     distance: float = dataclasses.field(metadata=_row(
         "LPIPS between the image and g(w, noise) after the last step.", "<f8",
         npz="distance", column="distance", shown="distance", text="8.4f", finite=True))
-    layer_distances: Array = dataclasses.field(metadata=_row(
+    layer_distances: _Array = dataclasses.field(metadata=_row(
         "The distance's share of each depth of LPIPS.", "<f4", ("layers",),
         npz="layer_distances", column="layer_distances", shown="layer{}"))
-    curve: Array = dataclasses.field(metadata=_row(
+    curve: _Array = dataclasses.field(metadata=_row(
         "LPIPS in each step, with latent noise; NaN after a divergence.", "<f4", ("steps",),
         npz="step_loss", column="curve"))
     status: str = dataclasses.field(metadata=_row(
@@ -263,17 +263,17 @@ class Result:
     original_size: tuple[int, int] = dataclasses.field(default=(0, 0), metadata=_row(
         "Width and height of the image's file, upright; 0 where it is not known.", "<i8", (2,),
         of="target.original_size", column="original_size", shown=("width", "height"), least=1))
-    noise: Mapping[str, Array] = dataclasses.field(default_factory=dict, metadata=_row(
+    noise: Mapping[str, _Array] = dataclasses.field(default_factory=dict, metadata=_row(
         "Noise map of each layer.", "<f4", ("map", "map"), npz="noise", column="noise", kept="noise"))
-    reconstruction: Array | None = dataclasses.field(default=None, metadata=_row(
+    reconstruction: _Array | None = dataclasses.field(default=None, metadata=_row(
         "g(w, noise).", "u1", ("side", "side", "channels"), of="image", column="reconstruction", kept="images"))
-    target: Array | None = dataclasses.field(default=None, metadata=_row(
+    target: _Array | None = dataclasses.field(default=None, metadata=_row(
         "The image as the network sees it.", "u1", ("side", "side", "channels"),
         of="target.array", column="target", kept="images"))
     # fmt: on
 
     @property
-    def image(self) -> Array | None:
+    def image(self) -> _Array | None:
         """The reconstruction, under the name that it has in a `Projection`."""
         return self.reconstruction
 

@@ -58,8 +58,8 @@ def verdict(distances: Sequence[float], score: str = "lpips", bins: int = 1, **v
     return decide(calibrations(score, bins)[:count], measured, list("AB")[:count])
 
 
-def drawn(seed: int = 0, channels: int = 3, size: int = 32) -> Array:
-    """Draw a garment of sorts; with four channels, on a transparent ground."""
+def garment(seed: int = 0, channels: int = 3, size: int = 32) -> Array:
+    """Return a garment of sorts; with four channels, on a transparent ground."""
     random = np.random.RandomState(seed)
     y, x = np.mgrid[-1 : 1 : size * 1j, -1 : 1 : size * 1j]
     a, b = random.uniform(0.4, 0.9, 2)
@@ -72,7 +72,7 @@ def image(
     path: Path | str, found: Verdict | None, *, count: int = 2, seed: int = 0, channels: int = 3, size: int = 32
 ) -> Attribution:
     """Return an image with reconstructions that are a little off."""
-    shape = drawn(seed, channels, size)
+    shape = garment(seed, channels, size)
     noise = np.random.RandomState(seed + 1).randn(count, *shape.shape)
     answers = []
     for k in range(count):

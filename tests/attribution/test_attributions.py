@@ -72,7 +72,7 @@ def test_each_image_is_answered_in_its_order(candidates: list[LoadedCandidate], 
 def test_with_calibrations_there_are_verdicts(candidates: list[LoadedCandidate], images: Path) -> None:
     settings = CalibrationSettings(score="lpips", candidates=2)
     made = calibration(own=-8, count=1200, settings=settings)
-    # The complexity of the images has to be among those that it was calibrated on.
+    # The complexity of the images has to be one that it was calibrated on.
     wide = dataclasses.replace(
         made.own.measurements[0], evidence={**made.own.measurements[0].evidence, "complexity": 9}
     )

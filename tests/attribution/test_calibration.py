@@ -89,7 +89,7 @@ def test_the_promise_is_kept_on_fresh_images() -> None:
 
 
 def test_bins_have_thresholds_of_their_own() -> None:
-    """Simple images measure low whoever drew them: one threshold for all would be set by them."""
+    """Simple images measure low whatever they come from: one threshold for all would be set by them."""
     found = []
     for one in measurements("real", 1400, 0, spread=0.2):
         found.append(

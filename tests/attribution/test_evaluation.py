@@ -13,7 +13,7 @@ from scipy.stats import norm
 from invert.attribution.evaluation import attributed, evaluate, known, usable
 from invert.attribution.evaluation_rules import Share
 from invert.attribution.measurements import Measurement
-from invert.attribution.report.charts import draw_roc, standalone
+from invert.attribution.report.charts import plot_roc, standalone
 from invert.attribution.report.evaluation import evaluation_page, overview_table, tables
 from invert.attribution.settings import CalibrationSettings
 from invert.errors import NoInputError
@@ -171,7 +171,7 @@ def test_the_page_has_tables_and_figures_and_no_script() -> None:
     assert "Perturbed: blur:1" in page
     assert "blur:1: blur with a Gaussian" in page
     assert evaluation_page(made, "A", [clean, blurred], "invert evaluate <x>").decode() == page
-    assert draw_roc(clean).light.startswith(b"\x89PNG")
+    assert plot_roc(clean).light.startswith(b"\x89PNG")
     separation, verdicts, *_ = tables(clean)
     assert [row[1] for row in separation.rows] == ["<b>real</b>", "own images, rightly"] * 2
     assert [row[0] for row in verdicts.rows] == ["own", "<b>real</b>"]

@@ -157,7 +157,7 @@ def test_each_score_has_its_place_once(score: str) -> None:
 
 def test_images_are_drawn_among_those_of_their_own_complexity() -> None:
     simple, complex_ = (verdict([-8.0], bins=2, complexity=value) for value in (0.1, 0.9))
-    places = panels.draw_all_places([calibrations(bins=2)[0]], [simple, None, complex_, simple])
+    places = panels.plot_all_places([calibrations(bins=2)[0]], [simple, None, complex_, simple])
     assert [list(place) for place in places] == [[(0, "lpips")], [], [(0, "lpips")], [(0, "lpips")]]
     assert places[0] == places[3] != places[2]
 
@@ -169,9 +169,9 @@ def test_histograms_are_those_that_the_p_values_count_in(monkeypatch: pytest.Mon
         seen.update(populations)
         return [None for _ in places]
 
-    monkeypatch.setattr("invert.report.histograms.draw_places", look)
+    monkeypatch.setattr("invert.report.histograms.plot_places", look)
     found = verdict([-2.9])
-    panels.draw_all_places([calibrations()[0]], [found])
+    panels.plot_all_places([calibrations()[0]], [found])
     reading = found.findings[0].lpips
     assert reading is not None
     value = np.exp(reading.score)

@@ -23,8 +23,8 @@ def test_samples_have_stored_and_random_noise_in_turn(tmp_path: Path, network: P
         ws = generator.mapping_ws(seed_latent(seed, generator.config.mapping.z_dim))
         images = {noise: draw_image(generator, ws, noise, seed) for noise in ("const", "random")}
         assert not np.array_equal(images["const"], images["random"])
-        drawn = np.asarray(Image.open(path)).reshape(images["const"].shape)
-        assert np.array_equal(drawn, images["random" if number % 2 else "const"])
+        generated = np.asarray(Image.open(path)).reshape(images["const"].shape)
+        assert np.array_equal(generated, images["random" if number % 2 else "const"])
 
 
 def test_samples_that_are_there_are_left_alone(tmp_path: Path, network: Path) -> None:
@@ -45,5 +45,5 @@ def test_each_class_is_drawn_with_both_kinds_of_noise(tmp_path: Path) -> None:
     for number, path in enumerate(draw_samples(generator, tmp_path, 4)):
         seed = FIRST_SEED + number
         ws = generator.mapping_ws(seed_latent(seed, 8), class_label(number // 2, 2))
-        drawn = np.asarray(Image.open(path)).reshape(8, 8, 3)
-        assert np.array_equal(drawn, draw_image(generator, ws, "random" if number % 2 else "const", seed))
+        generated = np.asarray(Image.open(path)).reshape(8, 8, 3)
+        assert np.array_equal(generated, draw_image(generator, ws, "random" if number % 2 else "const", seed))

@@ -107,7 +107,7 @@ def check(path: Path) -> int:
 
 
 def assert_same_entry(found: Result, expected: Result, manifest: Manifest) -> None:
-    """Hold what came back against what went in, to the bit, as far as the manifest keeps it."""
+    """Compare what came back with what went in, to the bit, as far as the manifest keeps it."""
     for key in ("name", "distance", "status", "restart", "file_sha256", "pixel_sha256", "original_size", "warnings"):
         assert getattr(found, key) == getattr(expected, key), key
     arrays = {"w": expected.w, "layer_distances": expected.layer_distances, "curve": expected.curve}

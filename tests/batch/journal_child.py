@@ -1,6 +1,6 @@
 """A run of `invert project` without the network: `python -m tests.batch.journal_child OUT COUNT [options]`.
 
-It locks the output, takes up its journal, saves what is not finished and packs, and ends with the exit codes of
+It locks the output, opens its journal, saves what is not finished and packs, and ends with the exit codes of
 `invert`. To be killed, disturbed and started again.
 """
 

@@ -357,6 +357,6 @@ def test_interruption_keeps_finished_images_and_resumes(
     assert resumed.code == 0
     assert resumed.records()[-1]["reused"] == summary["projected"]
     assert (out / "0.npz").read_bytes() == kept
-    # What was interrupted and taken up again equals, to the last bit, what never was.
+    # What was interrupted and resumed equals, to the last bit, what never was.
     assert project(*paths, *same, "--out", tmp_path / "whole").code == 0
     assert contents(tmp_path / "whole") == contents(out)

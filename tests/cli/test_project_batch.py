@@ -342,14 +342,14 @@ def test_verify(invert: Invert, finished: Path, tmp_path: Path) -> None:
 
 
 def test_render_draws_the_same_images(invert: Invert, network: Path, finished: Path, tmp_path: Path) -> None:
-    result = invert("render", finished, "--network", network, "--index", "1-4", "--out", tmp_path / "drawn")
+    result = invert("render", finished, "--network", network, "--index", "1-4", "--out", tmp_path / "rendered")
     assert result.code == 0, result.err
-    drawn = sorted((tmp_path / "drawn").iterdir())
-    assert [path.name for path in drawn] == ["000001-001.png", "000002-003.png", "000003-004.png", "000004-002.png"]
+    rendered = sorted((tmp_path / "rendered").iterdir())
+    assert [path.name for path in rendered] == ["000001-001.png", "000002-003.png", "000003-004.png", "000004-002.png"]
     with h5py.File(finished) as file:
-        for row, path in enumerate(drawn, 1):
+        for row, path in enumerate(rendered, 1):
             np.testing.assert_array_equal(pixels(path), file["reconstruction"][row])
-    again = invert("render", finished, "--network", network, "--index", "1", "--out", tmp_path / "drawn")
+    again = invert("render", finished, "--network", network, "--index", "1", "--out", tmp_path / "rendered")
     assert again.code == 2
     assert "exists already" in again.err
 
@@ -359,21 +359,21 @@ def test_render_from_less(invert: Invert, network: Path, finished: Path, tmp_pat
         expected = file["reconstruction"][:].astype(int)
     half = rewritten(finished, tmp_path / "half.h5", save_noise="float16")
     assert invert("render", half, "--network", network, "--out", tmp_path / "half", "-q").code == 0
-    drawn = np.stack([pixels(path) for path in sorted((tmp_path / "half").iterdir())]).astype(int)
-    assert np.abs(drawn - expected).max() <= 1
+    rendered = np.stack([pixels(path) for path in sorted((tmp_path / "half").iterdir())]).astype(int)
+    assert np.abs(rendered - expected).max() <= 1
     bare = rewritten(finished, tmp_path / "bare.h5")
     result = invert("render", bare, "--network", network, "--out", tmp_path / "bare")
     assert result.code == 0
-    assert "no noise maps were kept: w is drawn with fresh noise" in result.err
-    drawn = np.stack([pixels(path) for path in sorted((tmp_path / "bare").iterdir())]).astype(int)
-    assert 1 < np.abs(drawn - expected).mean() < 60
+    assert "no noise maps were kept: w is synthesised with fresh noise" in result.err
+    rendered = np.stack([pixels(path) for path in sorted((tmp_path / "bare").iterdir())]).astype(int)
+    assert 1 < np.abs(rendered - expected).mean() < 60
 
 
 def test_render_with_another_network(invert: Invert, finished: Path, tmp_path: Path) -> None:
-    result = invert("render", finished, "--out", tmp_path / "drawn", "-q")
+    result = invert("render", finished, "--out", tmp_path / "rendered", "-q")
     assert result.code == 4
     assert "is not the one of these latents" in result.err
-    result = invert("render", finished, "--index", "6", "--out", tmp_path / "drawn")
+    result = invert("render", finished, "--index", "6", "--out", tmp_path / "rendered")
     assert result.code == 2
 
 
@@ -472,7 +472,7 @@ def test_json_has_one_event_per_image(project: Invert, images: Path, out: Path) 
     result = project(images, "--json")
     *events, summary = result.records()
     assert [event["code"] for event in events] == ["projected"] * 6
-    assert summary["mean_distance"] == pytest.approx(np.mean([event["distance"] for event in events]))
+    assert summary["distance"]["mean"] == pytest.approx(np.mean([event["distance"] for event in events]))
     assert (summary["out"], summary["rows"]) == (str(out), 6)
 
 

@@ -26,7 +26,7 @@ COMMANDS: dict[str, tuple[object, ...]] = {
 }
 LATENT_OPTION = {"mix": "--rows", "truncate": "--seeds", "noise": "--seed", "interpolate": "--from"}
 
-Draw = Callable[..., Any]
+Synthesise = Callable[..., Any]
 
 
 def pixels(path: Path) -> Any:
@@ -46,16 +46,16 @@ def sheet(invert: Invert, network: Path, tmp_path: Path) -> Invert:
 
 
 @pytest.fixture
-def generated(invert: Invert, network: Path, tmp_path: Path) -> Draw:
+def generated(invert: Invert, network: Path, tmp_path: Path) -> Synthesise:
     """Return the image of `invert generate`."""
 
-    def draw(seed: int, *arguments: object) -> Any:
+    def synthesise(seed: int, *arguments: object) -> Any:
         out = tmp_path / "generated"
         found = invert("generate", "--network", network, "--seeds", seed, "--out", out, "--overwrite", *arguments)
         assert found.code == 0, found.err
         return pixels(out / f"seed{seed:04d}.png")
 
-    return draw
+    return synthesise
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -132,18 +132,18 @@ def test_projections_that_do_not_fit(sheet: Invert, loaded: LoadedNetwork, tmp_p
     assert "d.npz': found in another network (sha256 777777777777...)" in result.err
 
 
-def test_mixed_images_lie_between_their_sources(sheet: Invert, generated: Draw, tmp_path: Path) -> None:
+def test_mixed_images_lie_between_their_sources(sheet: Invert, generated: Synthesise, tmp_path: Path) -> None:
     assert sheet("mix").code == 0
-    drawn = pixels(tmp_path / "sheet.png")
-    left = [places(drawn, generated(seed)) for seed in (0, 1)]
-    top = [places(drawn, generated(seed)) for seed in (2, 3, 4)]
+    found = pixels(tmp_path / "sheet.png")
+    left = [places(found, generated(seed)) for seed in (0, 1)]
+    top = [places(found, generated(seed)) for seed in (2, 3, 4)]
     assert [len(place) for place in left + top] == [1] * 5
     assert sheet("mix", "--styles", "0-7", "--overwrite").code == 0
-    drawn = pixels(tmp_path / "sheet.png")
+    found = pixels(tmp_path / "sheet.png")
     for (column, *_), seed in zip(top, (2, 3, 4), strict=True):
         # The source above, and once more in each row.
-        assert {x for _, x in places(drawn, generated(seed))} == {column[1]}
-        assert len(places(drawn, generated(seed))) == 3
+        assert {x for _, x in places(found, generated(seed))} == {column[1]}
+        assert len(places(found, generated(seed))) == 3
 
 
 def test_styles_that_are_not_there(sheet: Invert, loaded: LoadedNetwork) -> None:
@@ -154,12 +154,12 @@ def test_styles_that_are_not_there(sheet: Invert, loaded: LoadedNetwork) -> None
     assert sheet("mix", "--styles", "x").code == 2
 
 
-def test_truncations_are_those_of_generate(sheet: Invert, generated: Draw, tmp_path: Path) -> None:
+def test_truncations_are_those_of_generate(sheet: Invert, generated: Synthesise, tmp_path: Path) -> None:
     assert sheet("truncate", "--psi", "-0.5,0.7,1,0").code == 0
-    drawn = pixels(tmp_path / "sheet.png")
+    found = pixels(tmp_path / "sheet.png")
     for psi in (-0.5, 0.7, 1):
-        assert len(places(drawn, generated(1, "--psi", psi))) == 1
-    assert len(places(drawn, generated(1, "--psi", 0))) == 2  # the mean, of both
+        assert len(places(found, generated(1, "--psi", psi))) == 1
+    assert len(places(found, generated(1, "--psi", 0))) == 2  # the mean, of both
     assert sheet("truncate", "--psi", "0", "--cutoff", 3, "--overwrite").code == 0
     assert len(places(pixels(tmp_path / "sheet.png"), generated(1, "--psi", 0, "--cutoff", 3))) == 1
 
@@ -178,12 +178,12 @@ def test_cutoff_beyond_the_network(sheet: Invert) -> None:
     assert sheet("mix", "--psi", "nan").code == 2
 
 
-def test_realisations_are_those_of_generate(sheet: Invert, generated: Draw, tmp_path: Path) -> None:
+def test_realisations_are_those_of_generate(sheet: Invert, generated: Synthesise, tmp_path: Path) -> None:
     assert sheet("noise", "--seed", 0, "--shown", 1, "--json").code == 0
-    drawn = pixels(tmp_path / "sheet.png")
+    found = pixels(tmp_path / "sheet.png")
     # The realisation, and the same as the one with noise in all inputs.
-    assert len(places(drawn, generated(0, "--noise", "random"))) == 2
-    assert len(places(drawn, generated(0, "--noise", "none"))) == 1
+    assert len(places(found, generated(0, "--noise", "random"))) == 2
+    assert len(places(found, generated(0, "--noise", "none"))) == 1
 
 
 def test_noise_in_numbers(sheet: Invert, loaded: LoadedNetwork) -> None:
@@ -205,7 +205,7 @@ def test_one_latent_for_noise(sheet: Invert) -> None:
     assert "is 2 latents, one is asked for" in result.err
 
 
-def test_frames_and_strip(sheet: Invert, generated: Draw, tmp_path: Path) -> None:
+def test_frames_and_strip(sheet: Invert, generated: Synthesise, tmp_path: Path) -> None:
     result = sheet("interpolate", "--frames", tmp_path / "frames", "--json")
     assert result.code == 0, result.err
     *events, summary = result.records()
@@ -216,8 +216,8 @@ def test_frames_and_strip(sheet: Invert, generated: Draw, tmp_path: Path) -> Non
     frames = [pixels(name) for name in names]
     assert (frames[0] == generated(0)).all()
     assert (frames[-1] == generated(5)).all()
-    drawn = pixels(tmp_path / "sheet.png")
-    assert [len(places(drawn, frame)) for frame in frames] == [1] * 4
+    found = pixels(tmp_path / "sheet.png")
+    assert [len(places(found, frame)) for frame in frames] == [1] * 4
     result = sheet("interpolate", "--frames", tmp_path / "frames", "--out", tmp_path / "other.png")
     assert result.code == 2
     assert "frame00000.png': exists already" in result.err
@@ -285,9 +285,9 @@ def test_video(sheet: Invert, tmp_path: Path) -> None:
         frames = [frame.to_ndarray(format="rgb24") for frame in container.decode(stream)]
     assert [frame.shape for frame in frames] == [(128, 128, 3)] * 4
     for i, frame in enumerate(frames):
-        drawn = pixels(tmp_path / "frames" / f"frame{i:05d}.png").repeat(4, axis=0).repeat(4, axis=1)
+        found = pixels(tmp_path / "frames" / f"frame{i:05d}.png").repeat(4, axis=0).repeat(4, axis=1)
         # Colours are coded at half the resolution, and lossily; what matters is that it is this image.
-        assert np.abs(frame.mean(axis=2) - drawn.mean(axis=2)).mean() < 8
+        assert np.abs(frame.mean(axis=2) - found.mean(axis=2)).mean() < 8
     assert sheet("interpolate", "--out", tmp_path / "b.png", *arguments[:2]).code == 2
     assert "does not end in .mp4" in sheet("interpolate", "--out", tmp_path / "b.png", "--video", "a.avi").err
 

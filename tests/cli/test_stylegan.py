@@ -103,8 +103,8 @@ def test_project_a_folder_and_render_it(
     for name, network in (("a", STYLEGAN), ("b", converted)):
         result = invert("render", out, "--network", network, "--out", tmp_path / name)
         assert result.code == 0, result.err
-        drawn = np.stack([pixels(path) for path in sorted((tmp_path / name).glob("*.png"))])
-        np.testing.assert_array_equal(drawn, found)
+        generated = np.stack([pixels(path) for path in sorted((tmp_path / name).glob("*.png"))])
+        np.testing.assert_array_equal(generated, found)
 
 
 def test_a_network_without_styles_is_projected_too(invert: Invert, image: Callable[..., Path], tmp_path: Path) -> None:

@@ -23,19 +23,11 @@ from generator.training.trainer import Trainer
 from invert.durable import exclusive_lock
 from tests.cli.conftest import ROOT, Invert, Result
 from tests.cli.train_case import SMALL, assert_same_end, images_seen, log, newest_state, visible, write_images
+from tests.cli.train_case import images as images  # a fixture
+from tests.cli.train_case import run as run  # a fixture
 
 SHORT = (*SMALL, "--kimg", 0.016)
 """Two steps."""
-
-
-@pytest.fixture(scope="module")
-def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_images(tmp_path_factory.mktemp("data") / "images")
-
-
-@pytest.fixture
-def run(tmp_path: Path) -> Path:
-    return tmp_path / "run"
 
 
 @pytest.fixture
@@ -106,9 +98,9 @@ def test_what_a_run_leaves(train: Invert, invert: Invert, run: Path, finished: P
     assert settings["data"]["images"] == 24
 
     assert invert("info", run / "network.safetensors").code == 0
-    drawn = invert("generate", "--network", run / "network.safetensors", "--seeds", "0-1", "--out", tmp_path / "drawn")
-    assert drawn.code == 0, drawn.err
-    assert size_and_mode(tmp_path / "drawn" / "seed0000.png") == ((16, 16), "RGB")
+    made = invert("generate", "--network", run / "network.safetensors", "--seeds", "0-1", "--out", tmp_path / "made")
+    assert made.code == 0, made.err
+    assert size_and_mode(tmp_path / "made" / "seed0000.png") == ((16, 16), "RGB")
     origin = load(run / "network.safetensors").provenance.settings
     assert origin["images"] == 104
     assert origin["training"] == settings["settings"]
@@ -354,18 +346,18 @@ def test_the_last_good_snapshot_is_kept(
         (["--set", "lazy=maybe"], "'maybe' is not true or false"),
         (["--set", "adam_beta2=1"], "adam_beta2 is 1.0, not in [0, 1)"),
         (["--set", "mbstd_channels=5"], "mbstd_channels"),
-        (["--kimg", 0], "--kimg 0.0 is not in"),
-        (["--kimg", "nan"], "--kimg nan is not in"),
-        (["--tick-kimg", -1], "--tick-kimg -1.0 is not in"),
-        (["--snapshot-kimg", 0], "--snapshot-kimg 0.0 is not in"),
+        (["--kimg", 0], "'--kimg': 0.0 is not in [0.001, 1e+09]"),
+        (["--kimg", "nan"], "'--kimg': nan is not in [0.001, 1e+09]"),
+        (["--tick-kimg", -1], "'--tick-kimg': -1.0 is not in"),
+        (["--snapshot-kimg", 0], "'--snapshot-kimg': 0.0 is not in"),
         (["--batch", 5], "a batch of 5 is not a whole number of minibatch-deviation groups of 4"),
-        (["--batch", 0], "batch is 0, not 1 or more"),
+        (["--batch", 0], "'--batch': 0 is not 1 or more"),
         (["--micro-batch", 3], "a batch of 8 cannot be cut into parts of 3"),
         (["--micro-batch", 0], "--micro-batch"),
         (["--cond"], "--cond: the data has no labels"),
         (["--resolution", 32], "--resolution 32: the images have 16 px"),
-        (["--seed", -1], "seed is -1"),
-        (["--gamma", -1], "r1_gamma is -1.0"),
+        (["--seed", -1], "'--seed': -1 is not 0 or more"),
+        (["--gamma", -1], "'--gamma': -1.0 is not 0 or more"),
         (["--generator", "unet"], "--generator"),
         (["--spectral-norm", "x"], "--spectral-norm"),
         (["--config", "huge"], "--config"),
@@ -429,13 +421,13 @@ def test_conditional_and_grey_networks(invert: Invert, run: Path, tmp_path: Path
     assert load(network).generator.config.mapping.c_dim == 4
     common = ("generate", "--network", network, "--seeds", "0", "--out")
     assert invert(*common, tmp_path / "none").code == 2
-    drawn = []
+    generated = []
     for index in (0, 3):
         assert invert(*common, tmp_path / str(index), "--class", index).code == 0
         path = tmp_path / str(index) / "seed0000.png"
         assert size_and_mode(path) == ((16, 16), mode)
-        drawn.append(path.read_bytes())
-    assert drawn[0] != drawn[1]
+        generated.append(path.read_bytes())
+    assert generated[0] != generated[1]
     # without --cond the labels are of no use
     assert invert("train", "--data", data, "--out", tmp_path / "plain", *SHORT, "--quiet").code == 0
     assert load(tmp_path / "plain" / "network.safetensors").generator.config.mapping.c_dim == 0

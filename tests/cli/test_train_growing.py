@@ -10,9 +10,11 @@ from PIL import Image
 
 from generator.files.reading import load
 from generator.training.config import TrainConfig
-from generator.training.presets import PRESETS, settings_with
+from generator.training.presets import TRAINING_PRESETS, settings_with
 from tests.cli.conftest import Invert
-from tests.cli.train_case import assert_same_end, log, newest_state, visible, write_images
+from tests.cli.train_case import assert_same_end, log, newest_state, visible
+from tests.cli.train_case import images as images  # a fixture
+from tests.cli.train_case import run as run  # a fixture
 
 GROWN = (
     *(
@@ -37,16 +39,6 @@ GROWN = (
 ARCHITECTURES = ("generator_architecture", "discriminator_architecture")
 
 
-@pytest.fixture(scope="module")
-def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_images(tmp_path_factory.mktemp("data") / "images")
-
-
-@pytest.fixture
-def run(tmp_path: Path) -> Path:
-    return tmp_path / "run"
-
-
 @pytest.fixture
 def train(invert: Invert, images: Path, run: Path) -> Invert:
     """Run `invert train` through a fade into tmp_path/run; later options win."""
@@ -66,12 +58,12 @@ def test_a_run_that_ends_before_it_has_grown_says_so(train: Invert) -> None:
 
 
 def test_short_presets_grow_in_the_time_they_have() -> None:
-    short = [name for name, preset in PRESETS.items() if preset.kimg < 1000]
+    short = [name for name, preset in TRAINING_PRESETS.items() if preset.lengths.kimg < 1000]
     assert short == ["small", "stylegan-small", "tiny"]
     for preset in short:
         revised = {} if preset == "stylegan-small" else dict.fromkeys(ARCHITECTURES, "orig")  # skip does not grow
         settings = settings_with(preset, {**revised, "growing": True, "resolution": 32, "channels": 1})
-        stage = TrainConfig(**settings).growth_schedule().at(round(1000 * PRESETS[preset].kimg) - 1)
+        stage = TrainConfig(**settings).growth_schedule().at(TRAINING_PRESETS[preset].lengths.images - 1)
         assert (stage.resolution, stage.alpha) == (32, 1.0)
 
 
@@ -83,7 +75,9 @@ def test_a_batch_of_the_user_counts_at_every_resolution(invert: Invert, images: 
     assert result.code == 0, result.err
     settings = json.loads((run / "settings.json").read_bytes())["settings"]
     assert (settings["batch"], settings.get("batch_by_resolution", "")) == (4, "")
-    assert settings["learning_rate_by_resolution"] == PRESETS["stylegan"].settings["learning_rate_by_resolution"]
+    assert (
+        settings["learning_rate_by_resolution"] == TRAINING_PRESETS["stylegan"].settings["learning_rate_by_resolution"]
+    )
     assert [tick["images"] for tick in log(run)][-1] == 8
 
 
@@ -109,8 +103,8 @@ def test_a_run_that_grows(train: Invert, invert: Invert, run: Path, tmp_path: Pa
     assert "stylegan" in about.out
     for network in (middle, run / "network.safetensors"):
         out = tmp_path / network.stem
-        drawn = invert("generate", "--network", network, "--seeds", "0", "--out", out)
-        assert drawn.code == 0, drawn.err
+        generated = invert("generate", "--network", network, "--seeds", "0", "--out", out)
+        assert generated.code == 0, generated.err
         assert side_of(out / "seed0000.png") == 16
 
     report = invert("train-report", run)
@@ -127,7 +121,7 @@ def test_a_snapshot_before_the_last_resolution_is_smaller(train: Invert, invert:
     assert (synthesis.img_resolution, synthesis.alpha, synthesis.num_ws) == (8, 1.0, 4)
 
 
-def test_stopped_inside_a_fade_and_taken_up_again(train: Invert, run: Path, images: Path, invert: Invert) -> None:
+def test_stopped_inside_a_fade_and_resumed(train: Invert, run: Path, images: Path, invert: Invert) -> None:
     """Killed after the snapshot in the middle of the fade: what came later is lost, and done again."""
     assert train("--quiet").code == 0
     expected = run.rename(run.with_name("expected"))

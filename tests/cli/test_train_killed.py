@@ -1,4 +1,4 @@
-"""Training runs that were killed or stopped, and taken up again by the same command."""
+"""Training runs that were killed or stopped, and resumed by the same command."""
 
 import random
 import re
@@ -16,22 +16,14 @@ from invert.runs.folder import RunFolder
 from invert.runs.log import TickLog
 from tests import self_signal
 from tests.cli.conftest import Invert
-from tests.cli.train_case import PROGRESS, SMALL, assert_same_end, log, newest_state, visible, write_images
+from tests.cli.train_case import PROGRESS, SMALL, assert_same_end, log, newest_state, visible
+from tests.cli.train_case import images as images  # a fixture
+from tests.cli.train_case import run as run  # a fixture
 
 pytestmark = pytest.mark.usefixtures("default_signals")
 
 LONG = (*SMALL, "--kimg", 0.4, "--snapshot-kimg", 0.12)
 """50 steps, a tick every 5 and a snapshot every 15: time to be killed."""
-
-
-@pytest.fixture(scope="module")
-def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_images(tmp_path_factory.mktemp("data") / "images")
-
-
-@pytest.fixture
-def run(tmp_path: Path) -> Path:
-    return tmp_path / "run"
 
 
 @pytest.fixture

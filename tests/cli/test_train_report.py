@@ -18,7 +18,7 @@ from tests.training.test_report import (
 
 @pytest.fixture
 def real_figures() -> None:
-    """Ask for this to have curves drawn."""
+    """Ask for this to have curves plotted."""
 
 
 @pytest.fixture

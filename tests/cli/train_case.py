@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 from PIL import Image
 
 SMALL = (
@@ -32,6 +33,18 @@ def write_images(folder: Path, count: int = 24, channels: int = 3, classes: int 
         labels = {"labels": [[name, index % classes] for index, name in enumerate(names)]}
         (folder / "dataset.json").write_text(json.dumps(labels))
     return folder
+
+
+@pytest.fixture(scope="module")
+def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of 24 images."""
+    return write_images(tmp_path_factory.mktemp("data") / "images")
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Path:
+    """The folder that a run gets."""
+    return tmp_path / "run"
 
 
 def visible(folder: Path) -> list[str]:

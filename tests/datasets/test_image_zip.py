@@ -1,4 +1,4 @@
-"""Zips of images: ordinary ones from several writers, and those that only a trap looks like."""
+"""Zips of images: ordinary ones from several writers, and zips that only a trap looks like."""
 
 import contextlib
 import io

@@ -31,7 +31,7 @@ def name(path: Path) -> str:
 
 @pytest.fixture(scope="session")
 def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A cache that the documents share, so that the samples of a network are drawn once."""
+    """A cache that the documents share, so that the samples of a network are generated once."""
     folder = tmp_path_factory.mktemp("cache") / "invert"
     folder.mkdir(mode=0o700)
     return folder

@@ -42,8 +42,9 @@ def stylegan(
 
     Args:
         change: Changes the variables first.
-        version: Of the TensorFlow networks. 2 leaves out a list of components that is empty.
-        kwargs, d_kwargs: Settings to add.
+        version: Version of the TensorFlow networks. 2 leaves out a list of components that is empty.
+        kwargs: Settings of the generator to add.
+        d_kwargs: Settings of the discriminator to add.
         bare: Leave the list out in another version too.
     """
     parts, g, d = golden_parts()

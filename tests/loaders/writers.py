@@ -122,7 +122,7 @@ def ada(
 
     Args:
         name: The golden network.
-        protocol: Of the pickle.
+        protocol: Protocol of the pickle.
         change: Changes the arrays of G and D first.
         tensor: How a tensor is written, given its name.
         kwargs: Constructor arguments of the generator to add.
@@ -239,11 +239,12 @@ def tf(
 
     Args:
         name: The golden network.
-        version: Of the TensorFlow networks.
+        version: Version of the TensorFlow networks.
         change: Changes the arrays of G and D, under our names, first.
         rename: Changes the variables of the synthesis network and the discriminator last.
-        kwargs, d_kwargs: Settings to add.
-        protocol: Of the pickle.
+        kwargs: Settings of the generator to add.
+        d_kwargs: Settings of the discriminator to add.
+        protocol: Protocol of the pickle.
     """
     generator, discriminator, _, config = golden(name)
     if change is not None:

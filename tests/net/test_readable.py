@@ -83,7 +83,7 @@ def test_projections_are_taken_over(written: Path) -> None:
 
 
 def test_projections_are_latents(tmp_path: Path) -> None:
-    """A projection of the folder and a row of the HDF5 file of the same image are drawn alike."""
+    """A projection of the folder and a row of the HDF5 file of the same image are generated alike."""
     ends = {}
     rows = sorted(net.EIGHT)
     for name, latent in (
@@ -169,7 +169,7 @@ def test_report_of_a_training_run(written: Path) -> None:
 
 def test_the_network_of_a_training_run(written: Path) -> None:
     network = written / "run" / "network.safetensors"
-    records = net.invert("generate", "--network", network, "--seeds", "1,2", "--out", written / "drawn")
-    images = [pixels(path) for path in sorted((written / "drawn").glob("*.png"))]
+    records = net.invert("generate", "--network", network, "--seeds", "1,2", "--out", written / "generated")
+    images = [pixels(path) for path in sorted((written / "generated").glob("*.png"))]
     assert len(records) >= 2
     assert [image.shape for image in images] == [(16, 16, 3)] * 2

@@ -71,7 +71,7 @@ class Case:
 
 
 def compare(name: str, *arguments: Any, tolerance: float = 1.0) -> None:
-    """Hold what the loaded kernel gives against the portable kernel, run in float64 on the same numbers."""
+    """Compare what the loaded kernel gives with the portable kernel, run in float64 on the same numbers."""
     op: Callable[..., Any] = getattr(torch.ops.invert, name)
     actual, same_type = _tuple(op(*map(_moved, arguments))), _tuple(portable(name)(*arguments))
     expected = _tuple(portable(name)(*(_double(a) for a in arguments)))

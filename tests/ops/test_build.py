@@ -185,11 +185,11 @@ def test_nothing_happens_before_it_is_wanted(tiny: Tiny) -> None:
 
 @needs_compiler
 def test_where_torch_lies_gives_no_other_library(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    here = recipes.digest(recipes.cpu_recipe(), "1")
+    here = recipes.recipe_digest(recipes.cpu_recipe(), "1")
     monkeypatch.setattr(recipes, "torch_folder", lambda: tmp_path / "torch")
     assert f"-L{tmp_path / 'torch' / 'lib'}" in recipes.cpu_recipe().link
-    assert recipes.digest(recipes.cpu_recipe(), "1") == here
-    assert recipes.digest(recipes.cpu_recipe(), "2") != here
+    assert recipes.recipe_digest(recipes.cpu_recipe(), "1") == here
+    assert recipes.recipe_digest(recipes.cpu_recipe(), "2") != here
 
 
 def test_other_sources_flags_or_compilers_give_another_library(tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,4 +1,4 @@
-"""A small network to draw sheets of."""
+"""A small network to make sheets of."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Projections with seeded numbers, as `invert project` writes them, for the sheets to draw from."""
+"""Projections with seeded numbers, as `invert project` writes them, for the sheets to show."""
 
 import dataclasses
 from pathlib import Path

@@ -14,7 +14,7 @@ from invert.sheets.sources import Source, find_sources
 
 
 @pytest.fixture
-def draw(loaded: LoadedNetwork) -> Synthesise:
+def synthesise(loaded: LoadedNetwork) -> Synthesise:
     return lambda ws, seed: draw_image(loaded.generator, ws, "const", seed)
 
 
@@ -33,55 +33,57 @@ def test_mix_styles_takes_the_named_ones() -> None:
     assert not rest.any()
 
 
-def test_styles_of_one_source_alone_are_its_image(loaded: LoadedNetwork, found: list[Source], draw: Synthesise) -> None:
+def test_styles_of_one_source_alone_are_its_image(
+    loaded: LoadedNetwork, found: list[Source], synthesise: Synthesise
+) -> None:
     rows, columns = found[:2], found[2:]
     layers = range(loaded.generator.num_ws)
-    all_named = mixing_grid(rows, columns, list(layers), draw)
-    none_named = mixing_grid(rows, columns, [], draw)
+    all_named = mixing_grid(rows, columns, list(layers), synthesise)
+    none_named = mixing_grid(rows, columns, [], synthesise)
     assert [len(row) for row in all_named.cells] == [4] * 3
     assert all_named.cells[0][0] is None
     for i, row in enumerate(rows):
         for k, column in enumerate(columns):
-            assert same(all_named, i + 1, k + 1, draw(column.ws, 0))
-            assert same(none_named, i + 1, k + 1, draw(row.ws, 0))
-    some = mixing_grid(rows, columns, [0, 1], draw)
-    assert not same(some, 1, 1, draw(rows[0].ws, 0))
-    assert not same(some, 1, 1, draw(columns[0].ws, 0))
+            assert same(all_named, i + 1, k + 1, synthesise(column.ws, 0))
+            assert same(none_named, i + 1, k + 1, synthesise(row.ws, 0))
+    some = mixing_grid(rows, columns, [0, 1], synthesise)
+    assert not same(some, 1, 1, synthesise(rows[0].ws, 0))
+    assert not same(some, 1, 1, synthesise(columns[0].ws, 0))
 
 
 def test_a_mixed_image_has_the_noise_of_the_left_source(found: list[Source]) -> None:
     seeds: list[int] = []
 
-    def draw(_ws: Tensor, seed: int) -> "np.typing.NDArray[np.uint8]":
+    def synthesise(_ws: Tensor, seed: int) -> "np.typing.NDArray[np.uint8]":
         seeds.append(seed)
         return np.zeros([4, 4, 1], np.uint8)
 
-    mixing_grid(found[:2], found[2:4], [0], draw)
+    mixing_grid(found[:2], found[2:4], [0], synthesise)
     assert seeds == [2, 3, 0, 0, 0, 1, 1, 1]
 
 
-def test_truncation(loaded: LoadedNetwork, found: list[Source], draw: Synthesise) -> None:
+def test_truncation(loaded: LoadedNetwork, found: list[Source], synthesise: Synthesise) -> None:
     generator = loaded.generator
-    grid = truncation_grid(generator, found[:2], [1, 0.7, 0, -1], None, draw)
-    mean = draw(generator.broadcast(generator.mapping.w_avg[None]), 0)
+    grid = truncation_grid(generator, found[:2], [1, 0.7, 0, -1], None, synthesise)
+    mean = synthesise(generator.broadcast(generator.mapping.w_avg[None]), 0)
     for i, source in enumerate(found[:2]):
-        assert same(grid, i, 0, draw(source.ws, 0))
+        assert same(grid, i, 0, synthesise(source.ws, 0))
         assert source.z is not None
         with torch.inference_mode():
             seven_tenths = generator.mapping_ws(source.z, truncation_psi=0.7)
             opposite = 2 * generator.mapping.w_avg - source.ws
-        assert same(grid, i, 1, draw(seven_tenths, 0))
+        assert same(grid, i, 1, synthesise(seven_tenths, 0))
         assert same(grid, i, 2, mean)
-        assert np.abs(np.asarray(grid.cells[i][3], np.int16) - draw(opposite, 0)).max() <= 1
+        assert np.abs(np.asarray(grid.cells[i][3], np.int16) - synthesise(opposite, 0)).max() <= 1
     assert list(grid.columns) == ["ψ = 1", "ψ = 0.7", "ψ = 0", "ψ = -1"]
 
 
-def test_cutoff(loaded: LoadedNetwork, found: list[Source], draw: Synthesise) -> None:
-    grid = truncation_grid(loaded.generator, found[:1], [0], 2, draw)
+def test_cutoff(loaded: LoadedNetwork, found: list[Source], synthesise: Synthesise) -> None:
+    grid = truncation_grid(loaded.generator, found[:1], [0], 2, synthesise)
     with torch.inference_mode():
         expected = found[0].ws.clone()
         expected[:, :2] = loaded.generator.mapping.w_avg
-    assert same(grid, 0, 0, draw(expected, 0))
+    assert same(grid, 0, 0, synthesise(expected, 0))
     assert "2 coarsest" in grid.title
 
 

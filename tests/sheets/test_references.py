@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from invert.sheets.references import Projected, Seed, parse_references
+from invert.sheets.references import ProjectedLatent, Seed, parse_references
 
 
 @pytest.mark.parametrize(
@@ -14,11 +14,11 @@ from invert.sheets.references import Projected, Seed, parse_references
         ("1, 5,7-9", [Seed(1), Seed(5), Seed(7), Seed(8), Seed(9)]),
         ("3,1,3", [Seed(3), Seed(1), Seed(3)]),
         ("4294967295", [Seed(4294967295)]),
-        ("a.npz", [Projected(Path("a.npz"))]),
-        ("b/A.NPZ,2", [Projected(Path("b/A.NPZ")), Seed(2)]),
-        ("x.h5:3", [Projected(Path("x.h5"), 3)]),
-        ("x.h5:0-1,7", [Projected(Path("x.h5"), 0), Projected(Path("x.h5"), 1), Seed(7)]),
-        ("a:1.h5:2", [Projected(Path("a:1.h5"), 2)]),
+        ("a.npz", [ProjectedLatent(Path("a.npz"))]),
+        ("b/A.NPZ,2", [ProjectedLatent(Path("b/A.NPZ")), Seed(2)]),
+        ("x.h5:3", [ProjectedLatent(Path("x.h5"), 3)]),
+        ("x.h5:0-1,7", [ProjectedLatent(Path("x.h5"), 0), ProjectedLatent(Path("x.h5"), 1), Seed(7)]),
+        ("a:1.h5:2", [ProjectedLatent(Path("a:1.h5"), 2)]),
     ],
 )
 def test_lists(text: str, expected: list[object]) -> None:
@@ -28,7 +28,7 @@ def test_lists(text: str, expected: list[object]) -> None:
 def test_a_file_with_a_comma_in_its_name_can_be_given_alone(tmp_path: Path) -> None:
     path = tmp_path / "1,2.npz"
     path.touch()
-    assert parse_references(str(path)) == (Projected(path),)
+    assert parse_references(str(path)) == (ProjectedLatent(path),)
 
 
 @pytest.mark.parametrize(

@@ -23,7 +23,7 @@ def true_rate(threshold: float, low: float, high: float) -> float:
 
 
 def test_each_bin_keeps_the_rate_where_one_threshold_accuses_the_simple() -> None:
-    """Simple images score low whoever drew them; rates are exact, for 300 calibrations of 600 negatives."""
+    """Simple images score low whatever they come from; rates are exact, for 300 calibrations of 600 negatives."""
     random = np.random.default_rng(0)
     broken, simple_rates = [], []
     for _ in range(300):

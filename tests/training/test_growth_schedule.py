@@ -7,7 +7,7 @@ import pytest
 
 from generator.errors import ConfigError
 from generator.training.config import TrainConfig
-from generator.training.presets import PRESETS
+from generator.training.presets import TRAINING_PRESETS
 from generator.training.schedule import GrowthSchedule, parse_by_resolution
 from tests.training.training_case import tiny
 
@@ -58,7 +58,7 @@ def test_lengths_of_nothing() -> None:
 
 def test_the_papers_schedule() -> None:
     """600 thousand images for each stage and each fade; 8, 16, 32 ... 1024 px."""
-    config = TrainConfig(**PRESETS["stylegan"].settings)
+    config = TrainConfig(**TRAINING_PRESETS["stylegan"].settings)
     at = config.growth_schedule().at
     assert [at(600_000 + 1_200_000 * i).resolution for i in range(7)] == [16, 32, 64, 128, 256, 512, 1024]
     assert at(900_000).alpha == 0.5
@@ -66,11 +66,11 @@ def test_the_papers_schedule() -> None:
     assert [at(n).learning_rate for n in (0, 4_200_000, 5_400_000, 6_600_000)] == [0.001, 0.0015, 0.002, 0.003]
 
 
-@pytest.mark.parametrize("preset", PRESETS)
+@pytest.mark.parametrize("preset", TRAINING_PRESETS)
 def test_presets_are_whole(preset: str) -> None:
     grows = preset in ("stylegan", *(f"stylegan2-{row}" for row in "abcd"))
     config = TrainConfig(
-        **{"resolution": 1024 if preset.startswith("stylegan2") or grows else 32, **PRESETS[preset].settings}
+        **{"resolution": 1024 if preset.startswith("stylegan2") or grows else 32, **TRAINING_PRESETS[preset].settings}
     )
     assert config.growing is grows
     assert config.generator_config().synthesis.growing is grows
@@ -94,7 +94,9 @@ def test_presets_are_whole(preset: str) -> None:
 def test_rows_of_the_tables(
     preset: str, generator: str, demodulate: bool | None, lazy: bool, path_length: float
 ) -> None:
-    config = TrainConfig(**{"resolution": 32 if preset.endswith("small") else 1024, **PRESETS[preset].settings})
+    config = TrainConfig(
+        **{"resolution": 32 if preset.endswith("small") else 1024, **TRAINING_PRESETS[preset].settings}
+    )
     assert config.generator_architecture == generator
     assert config.lazy is lazy
     assert config.path_length_weight == path_length

@@ -22,10 +22,10 @@ from generator.training.losses import (
     discriminator_logistic_loss,
     generator_logistic_loss,
     gradient_penalty,
-    interpolate,
     path_length_penalty,
     path_lengths,
     r1_penalty,
+    random_interpolates,
 )
 from generator.training.objectives import DiscriminatorObjective, GeneratorObjective, generate_images
 from tests.golden_data import NETWORKS, load_networks
@@ -142,7 +142,7 @@ def draws_for(arrays: Any, generator: Generator, seed: int = 0) -> Draws:
 
 
 def check_slope(network: nn.Module, loss: Callable[[], Tensor], step: float = 1e-7) -> None:
-    """Hold the gradient by all parameters against central differences along random directions.
+    """Compare the gradient by all parameters with central differences along random directions.
 
     The step is so small because the gradients of penalties jump where a leaky ReLU turns.
     """
@@ -268,7 +268,7 @@ def test_wgan_gp_of_a_linear_critic_is_its_closed_form() -> None:
     def critic(x: Tensor) -> Tensor:
         return (a * x).sum(dim=[1, 2, 3])[:, None] + 0.5
 
-    between = interpolate(real, fake, epsilon)
+    between = random_interpolates(real, fake, epsilon)
     assert between.requires_grad
     assert torch.equal(between[0], fake[0])
     assert torch.equal(between[2], real[2])

@@ -47,22 +47,22 @@ SOFTWARE = {"invert": "0.1.0", "torch": "2.10.0", "python": "3.11.9"}
 
 @pytest.fixture
 def real_figures() -> None:
-    """Ask for this to have curves drawn; elsewhere they would cost a second for each report."""
+    """Ask for this to have curves plotted; elsewhere they would cost a second for each report."""
 
 
 @pytest.fixture(autouse=True)
 def blank_figures(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Draw nothing, except where a test asks for `real_figures`."""
+    """Plot nothing, except where a test asks for `real_figures`."""
     if "real_figures" in request.fixturenames:
         return
-    blank = curves.Drawing(sheet(0), sheet(1))
-    monkeypatch.setattr(curves, "draw_curves", lambda *_, **__: blank)
-    monkeypatch.setattr(curves, "draw_shares", lambda *_, **__: blank)
+    blank = curves.Plot(sheet(0), sheet(1))
+    monkeypatch.setattr(curves, "plot_curves", lambda *_, **__: blank)
+    monkeypatch.setattr(curves, "plot_shares", lambda *_, **__: blank)
 
 
 @functools.cache
 def sheet(clarity: float, seed: int = 0) -> bytes:
-    """Draw a grid of blobs that come out of the noise."""
+    """Make a grid of blobs that come out of the noise."""
     random = np.random.RandomState(seed)
     y, x = np.mgrid[-1:1:32j, -1:1:32j]
     rows = []

@@ -38,12 +38,12 @@ def shares(made: Generator, samples: int = 70, seed: int = 0) -> dict[int, float
 @pytest.mark.parametrize("channels", [1, 3])
 def test_shares_are_those_of_what_the_layers_draw(classes: int, channels: int) -> None:
     made = generator(classes=classes, channels=channels)
-    drawn: dict[int, list[torch.Tensor]] = {r: [] for r in SIZES}
-    for r, into in drawn.items():
+    activations: dict[int, list[torch.Tensor]] = {r: [] for r in SIZES}
+    for r, into in activations.items():
         layer = made.synthesis.get_submodule(f"b{r}.torgb")
         layer.register_forward_hook(lambda _layer, _inputs, out, into=into: into.append(out))
     found = shares(made)
-    whole = {r: torch.cat(parts).double() for r, parts in drawn.items()}
+    whole = {r: torch.cat(parts).double() for r, parts in activations.items()}
     assert {len(values) for values in whole.values()} == {70}
     deviations = {r: float(v.var(dim=[0, 2, 3], correction=0).mean().sqrt()) for r, v in whole.items()}
     total = sum(deviations.values())

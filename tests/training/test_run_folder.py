@@ -11,7 +11,7 @@ import torch
 
 from generator.training.state import state_bytes
 from invert.errors import BusyError, OutputError, UsageError
-from invert.runs.folder import RunFolder, lock_run, open_run, record_of
+from invert.runs.folder import RunFolder, lock_run, open_run_folder, record_of
 from invert.runs.log import TickLog
 
 DATA = {"path": "a", "fingerprint": "f" * 64, "images": 3}
@@ -25,7 +25,7 @@ def begin(
     folder: Path, now: dict[str, Any] | None = None, *, overwrite: bool = False, resume: bool = False
 ) -> RunFolder:
     with lock_run(folder):
-        return open_run(folder, now or record(), overwrite=overwrite, resume=resume)
+        return open_run_folder(folder, now or record(), overwrite=overwrite, resume=resume)
 
 
 def visible(folder: Path) -> list[str]:
@@ -248,7 +248,7 @@ def test_a_log_that_cannot_be_read_or_written(tmp_path: Path) -> None:
 
 
 def test_events_follow_the_log(tmp_path: Path) -> None:
-    """TensorBoard shows what the log says, also after a run was taken up again further back."""
+    """TensorBoard shows what the log says, also after a run was resumed further back."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of that library
         pytest.importorskip("torch.utils.tensorboard")

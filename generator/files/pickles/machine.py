@@ -15,7 +15,7 @@ __all__ = ["Budget", "Machine", "Vocabulary", "checked_key"]
 MAX_OPCODES: Final = 500_000  # a 1024 px network with its discriminator takes about 60 000
 MAX_LONG_TEXT: Final = 1 << 26
 MAX_WIDE_TEXT: Final = 1 << 20  # longer text is array data spelt as text, one character a byte
-MAX_LINE: Final = 256
+_MAX_LINE: Final = 256
 MAX_INTEGER_KEY: Final = 1 << 32  # larger ones could be chosen to collide in a hash table
 
 
@@ -141,7 +141,7 @@ class Machine:
 
     def line(self) -> str:
         """Read ASCII up to a newline."""
-        head = bytes(self.data[self.position : self.position + MAX_LINE])
+        head = bytes(self.data[self.position : self.position + _MAX_LINE])
         length = head.find(b"\n")
         if length < 0:
             raise NetworkFileError("damaged or cut off: a name does not end")

@@ -13,7 +13,7 @@ from generator.files.pickles.records import ArrayRecord, DtypeRecord, Name, chec
 
 __all__ = ["CALLS", "WORDS", "build_array", "build_dtype"]
 
-ITEM_SIZES: Final = {"f2": 2, "f4": 4, "f8": 8, "i1": 1, "i2": 2, "i4": 4, "i8": 8, "u1": 1, "b1": 1}
+_ITEM_SIZES: Final = {"f2": 2, "f4": 4, "f8": 8, "i1": 1, "i2": 2, "i4": 4, "i8": 8, "u1": 1, "b1": 1}
 ORDERS: Final = ("<", ">", "|", "=")
 
 
@@ -35,7 +35,7 @@ def _filled(record: ArrayRecord, dtype: object, shape: object, fortran: object, 
     if not isinstance(dtype, DtypeRecord):
         raise NetworkFileError("refused: an array's type is not a numpy dtype")
     record.shape = check_shape(shape)
-    needed = math.prod(record.shape) * ITEM_SIZES[dtype.code]
+    needed = math.prod(record.shape) * _ITEM_SIZES[dtype.code]
     if len(data) != needed:
         raise NetworkFileError(f"damaged: an array of shape {record.shape} needs {needed} bytes and has {len(data)}")
     record.dtype, record.fortran, record.data = dtype, fortran is True, data
@@ -47,8 +47,8 @@ def _dtype(arguments: tuple[Any, ...], budget: Budget) -> DtypeRecord:
     if not isinstance(code, str) or len(code) > 3 or len(arguments) > 3:
         raise NetworkFileError("refused: a numpy dtype that is not a plain number")
     order, bare = (code[0], code[1:]) if code[:1] in ORDERS and code else ("", code)
-    if bare not in ITEM_SIZES:
-        raise NetworkFileError(f"refused: numpy dtype '{escaped(code)}' is not one of {', '.join(ITEM_SIZES)}")
+    if bare not in _ITEM_SIZES:
+        raise NetworkFileError(f"refused: numpy dtype '{escaped(code)}' is not one of {', '.join(_ITEM_SIZES)}")
     return DtypeRecord(bare, order)
 
 

@@ -1,4 +1,4 @@
-"""Pickle opcodes: those that network files use, as operations of the stack machine, and those that are refused."""
+"""Pickle opcodes: what network files use, as operations of the stack machine, and what is refused."""
 
 import struct
 from collections.abc import Callable

@@ -16,7 +16,7 @@ __all__ = ["CALLS", "WORDS", "StorageTable", "read_storages", "skip_header"]
 
 MAGIC: Final = 0x1950A86A20F9469CFC6C
 PROTOCOL: Final = 1001
-ITEM_SIZES: Final = {kind: int(code[2]) for kind, code in STORAGE_TYPES.items()}
+_ITEM_SIZES: Final = {kind: int(code[2]) for kind, code in STORAGE_TYPES.items()}
 DTYPES: Final = ("float32", "float16", "bfloat16", "float64", "int64", "int32", "int16", "int8", "uint8", "bool")
 STORAGES_ONLY: Final = Vocabulary(words=frozenset(("torch", kind) for kind in STORAGE_TYPES))
 
@@ -59,7 +59,7 @@ class StorageTable:
             NetworkFileError: Their number is not what was announced.
         """
         storage = self.storages[key]
-        needed = storage.numel * ITEM_SIZES[storage.kind]
+        needed = storage.numel * _ITEM_SIZES[storage.kind]
         if len(data) != needed:
             raise NetworkFileError(f"damaged: a storage of {needed} bytes comes with {len(data)}")
         storage.data = data
@@ -103,7 +103,7 @@ def read_storages(data: memoryview, start: int, table: StorageTable, budget: Bud
     position = keys.end
     for key in listed:
         storage = table.storages[key]
-        end = position + 8 + storage.numel * ITEM_SIZES[storage.kind]
+        end = position + 8 + storage.numel * _ITEM_SIZES[storage.kind]
         if end > len(data):
             raise NetworkFileError(f"damaged or cut off: {end - len(data)} bytes are missing at the end", position)
         if int.from_bytes(data[position : position + 8], "little") != storage.numel:

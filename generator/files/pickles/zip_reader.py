@@ -19,16 +19,16 @@ END64: Final = struct.Struct("<4sQ2H2I4Q")
 LOCATOR: Final = struct.Struct("<4sIQI")
 CENTRAL: Final = struct.Struct("<4s6H3I5H2I")
 LOCAL: Final = struct.Struct("<4s5H3I2H")
-MAX_MEMBERS: Final = 20_000
-MAX_NAME: Final = 256
+_MAX_MEMBERS: Final = 20_000
+_MAX_NAME: Final = 256
 MAX_DESCRIPTOR: Final = 24
 DESCRIPTOR_FLAG: Final = 0x0008
 UTF8_FLAG: Final = 0x0800
-NAME: Final = re.compile(r"[A-Za-z0-9_.+=@ -]+(?:/[A-Za-z0-9_.+=@ -]+)*")
+_NAME: Final = re.compile(r"[A-Za-z0-9_.+=@ -]+(?:/[A-Za-z0-9_.+=@ -]+)*")
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class _Entry:
     """What the directory says of one file of the archive.
 
     Attributes:
@@ -79,7 +79,7 @@ class Directory:
         end: Where it ends.
     """
 
-    entries: tuple[Entry, ...]
+    entries: tuple[_Entry, ...]
     begin: int
     end: int
 
@@ -91,7 +91,7 @@ def read_directory(data: memoryview) -> Directory:
         NetworkFileError: The directory is damaged.
     """
     count, begin, end = _end_records(data)
-    if count > MAX_MEMBERS:
+    if count > _MAX_MEMBERS:
         raise NetworkFileError(f"refused: a zip file of {count} members")
     entries = []
     position = begin
@@ -113,7 +113,7 @@ def read_members(data: memoryview, directory: Directory) -> dict[str, Member]:
     position = 0
     for entry in sorted(directory.entries, key=lambda entry: entry.header):
         name = entry.name
-        if not NAME.fullmatch(name) or len(name) > MAX_NAME or ".." in name.split("/"):
+        if not _NAME.fullmatch(name) or len(name) > _MAX_NAME or ".." in name.split("/"):
             raise NetworkFileError("refused: the zip file has a member with a strange name", entry.at)
         if entry.method != 0 or entry.flags & ~(DESCRIPTOR_FLAG | UTF8_FLAG) or entry.size != entry.packed:
             raise NetworkFileError(f"refused: '{name}' in the zip file is compressed, encrypted or split", entry.at)
@@ -167,7 +167,7 @@ def _end_records(data: memoryview) -> tuple[int, int, int]:
     return count, start, end
 
 
-def _entry(data: memoryview, position: int, limit: int) -> tuple[Entry, int]:
+def _entry(data: memoryview, position: int, limit: int) -> tuple[_Entry, int]:
     """Read one entry of the directory; return it and where the next one begins."""
     if position + CENTRAL.size > limit or bytes(data[position : position + 4]) != b"PK\1\2":
         raise NetworkFileError("damaged: the zip file's directory has a broken entry", position)
@@ -181,7 +181,7 @@ def _entry(data: memoryview, position: int, limit: int) -> tuple[Entry, int]:
         raise NetworkFileError("damaged: the zip file's directory has a broken entry", position)
     name = str(data[position + CENTRAL.size : extra_at], "latin-1")
     size, packed, header = _wide_sizes(bytes(data[extra_at:extra_end]), size, packed, header)
-    return Entry(name, position, header, size, packed, method, flags, checksum), extra_end + comment
+    return _Entry(name, position, header, size, packed, method, flags, checksum), extra_end + comment
 
 
 def _wide_sizes(extra: bytes, size: int, packed: int, header: int) -> tuple[int, int, int]:
@@ -202,7 +202,7 @@ def _wide_sizes(extra: bytes, size: int, packed: int, header: int) -> tuple[int,
     return values[0], values[1], values[2]
 
 
-def _check_local_header(data: memoryview, entry: Entry) -> int:
+def _check_local_header(data: memoryview, entry: _Entry) -> int:
     """Check the header in front of a file against the directory; return where the file begins."""
     at, name = entry.header, entry.name
     if at + LOCAL.size > len(data) or bytes(data[at : at + 4]) != b"PK\3\4":

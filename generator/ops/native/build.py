@@ -151,7 +151,7 @@ def _find_or_build(target: str, tell: Callable[[str], None], timeout: float, bui
     recipe = _recipe(target)
     folder = open_cache(create=build)
     try:
-        name = f"{recipe.name}-{recipes.digest(recipe, torch.__version__, platform.machine())}"
+        name = f"{recipe.name}-{recipes.recipe_digest(recipe, torch.__version__, platform.machine())}"
     except OSError as error:
         raise NativeError("build-failed", f"their source cannot be read ({error})") from error
     try:

@@ -14,8 +14,8 @@ __all__ = [
     "cpu_recipe",
     "csrc_folder",
     "cuda_recipe",
-    "digest",
     "ninja_text",
+    "recipe_digest",
     "torch_folder",
 ]
 
@@ -146,7 +146,7 @@ def cuda_recipe(cuda_home: Path, architectures: Iterable[str] = _ARCHITECTURES) 
     return Recipe("invert_cuda", tuple(units), (torch / "include", cuda_home / "include"), link)
 
 
-def digest(recipe: Recipe, *more: str) -> str:
+def recipe_digest(recipe: Recipe, *more: str) -> str:
     """Return a hash of everything the library depends on: sources, flags, and `more` (the compilers' versions).
 
     Where torch is installed is left out: the same kernels in another environment are the same in a run record.

@@ -9,37 +9,36 @@ import io
 from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
-import numpy.typing as npt
 from matplotlib.axes import Axes
 
 from invert.attribution.calibration import Calibration
 from invert.attribution.evaluation import Evaluation
 from invert.attribution.score import axis_label, shown_value
 from invert.attribution.settings import OWN, SCORES, SPLITS
-from invert.report.histograms import Populations, add_legend, draw_panels, draw_populations
-from invert.report.theme import DARK, LIGHT, Drawing, Theme, new_axes, styled
+from invert.report.histograms import Populations, add_legend, plot_panels, plot_populations
+from invert.report.theme import DARK, LIGHT, Plot, Theme, new_axes, styled
+from invert.statistics.checks import FloatArray
 from invert.statistics.intervals import roc
 
-__all__ = ["draw_distances", "draw_roc", "draw_side_by_side", "population_values", "standalone"]
+__all__ = ["plot_distances", "plot_roc", "plot_side_by_side", "population_values", "standalone"]
 
 _SIZE, _DPI = (5.6, 3.2), 160  # inches, dots per inch
 _LEAST = 1e-3  # where the axis of rates begins
 _DASHED = (0, (3, 2))
 
-FloatArray = npt.NDArray[np.float64]
-Draw = Callable[[Axes, Theme], None]
+_Plotting = Callable[[Axes, Theme], None]
 
 
-def draw_distances(calibration: Calibration, evaluation: Evaluation, score: str) -> Drawing:
+def plot_distances(calibration: Calibration, evaluation: Evaluation, score: str) -> Plot:
     """Plot the histograms of a score, each population in shares of its own, and the calibration's thresholds."""
-    draw = _distances(calibration, evaluation, score)
-    return Drawing(_png(draw, LIGHT), _png(draw, DARK))
+    plot = _distances(calibration, evaluation, score)
+    return Plot(_png(plot, LIGHT), _png(plot, DARK))
 
 
-def draw_roc(evaluation: Evaluation) -> Drawing:
+def plot_roc(evaluation: Evaluation) -> Plot:
     """Plot how many own images are found at which rate of mistakes, the rate on a logarithmic axis."""
-    draw = _roc(evaluation)
-    return Drawing(_png(draw, LIGHT), _png(draw, DARK))
+    plot = _roc(evaluation)
+    return Plot(_png(plot, LIGHT), _png(plot, DARK))
 
 
 def standalone(calibration: Calibration, evaluation: Evaluation) -> tuple[bytes, bytes]:
@@ -51,7 +50,7 @@ def standalone(calibration: Calibration, evaluation: Evaluation) -> tuple[bytes,
 def population_values(calibration: Calibration, score: str) -> dict[str, FloatArray]:
     """Return the scores of each population as people know them, the network's own first; none that is not finite.
 
-    For LPIPS all images count: nothing is fitted to it. For the evidence, those that it was not fitted on.
+    For LPIPS all images count: nothing is fitted to it. For the evidence, the images that it was not fitted on.
     """
     splits = [split for split in SPLITS if score == "lpips" or split != "fit"]
     found = {}
@@ -61,7 +60,7 @@ def population_values(calibration: Calibration, score: str) -> dict[str, FloatAr
     return found
 
 
-def draw_side_by_side(calibrations: Sequence[tuple[str, Mapping[str, FloatArray]]], score: str) -> bytes:
+def plot_side_by_side(calibrations: Sequence[tuple[str, Mapping[str, FloatArray]]], score: str) -> bytes:
     """Plot the histograms of several calibrations on the same axes, as PNG on white.
 
     Args:
@@ -69,7 +68,7 @@ def draw_side_by_side(calibrations: Sequence[tuple[str, Mapping[str, FloatArray]
         score: One of `invert.attribution.settings.SCORES`.
     """
     panels = [(name, _named(populations)) for name, populations in calibrations]
-    return draw_panels(panels, x_label=axis_label(score), log=score == "lpips")
+    return plot_panels(panels, x_label=axis_label(score), log=score == "lpips")
 
 
 def _shown(score: str, values: FloatArray) -> FloatArray:
@@ -80,26 +79,26 @@ def _named(populations: Mapping[str, FloatArray]) -> Populations:
     return {"of its own" if name == OWN else f"of {name}": values for name, values in populations.items()}
 
 
-def _distances(calibration: Calibration, evaluation: Evaluation, score: str) -> Draw:
+def _distances(calibration: Calibration, evaluation: Evaluation, score: str) -> _Plotting:
     chosen = [one for one in (*evaluation.own, *evaluation.others) if one.score == score]
     populations = _named({one.name: _shown(score, one.scores) for one in chosen})
     values = {calibration.bin_threshold(score, index)[1].value for index in range(calibration.bins.count)}
     thresholds = [shown_value(score, value) for value in sorted(values)]
 
-    def draw(axes: Axes, theme: Theme) -> None:
+    def plot(axes: Axes, theme: Theme) -> None:
         log = score == "lpips"
-        draw_populations(axes, theme, populations, x_label=axis_label(score), log=log, marked=thresholds)
+        plot_populations(axes, theme, populations, x_label=axis_label(score), log=log, marked=thresholds)
         for number, threshold in enumerate(thresholds):
             name = "" if number else "threshold"
             axes.axvline(threshold, color=theme.soft, linewidth=1.2, linestyle="--", label=name)
 
-    return draw
+    return plot
 
 
-def _roc(evaluation: Evaluation) -> Draw:
+def _roc(evaluation: Evaluation) -> _Plotting:
     others = len(evaluation.others) // len(SCORES)
 
-    def draw(axes: Axes, theme: Theme) -> None:
+    def plot(axes: Axes, theme: Theme) -> None:
         pairs = [(own, one) for own in evaluation.own for one in evaluation.others if one.score == own.score]
         for index, (own, other) in enumerate(pairs):
             fpr, tpr = roc(own.scores, other.scores)
@@ -124,13 +123,13 @@ def _roc(evaluation: Evaluation) -> Draw:
         axes.set_xlabel("others attributed by mistake")
         axes.set_ylabel("own images found")
 
-    return draw
+    return plot
 
 
-def _png(draw: Draw, theme: Theme, ground: str = "none") -> bytes:
+def _png(plot: _Plotting, theme: Theme, ground: str = "none") -> bytes:
     with styled(theme):
         figure, axes = new_axes(_SIZE, _DPI)
-        draw(axes, theme)
+        plot(axes, theme)
         add_legend(axes)
         stream = io.BytesIO()
         figure.savefig(stream, format="png", facecolor=ground, metadata={"Software": None})

@@ -6,12 +6,12 @@ from invert.attribution.calibration import Calibration
 from invert.attribution.evaluation import CLEAN, RATES, Evaluation
 from invert.attribution.evaluation_rules import TERCILES
 from invert.attribution.perturbations import KINDS, parse_perturbations
-from invert.attribution.report.charts import draw_distances, draw_roc
+from invert.attribution.report.charts import plot_distances, plot_roc
 from invert.attribution.score import SCORE_NAMES
 from invert.attribution.settings import OWN, SCORES
 from invert.attribution.verdict import Outcome, rate_sentence
-from invert.report.page import Block, Figure, Gallery, Paragraph, Section, Table, render
-from invert.report.theme import Drawing
+from invert.report.page import Block, Figure, Gallery, Paragraph, Section, Table, render_page
+from invert.report.theme import Plot
 
 __all__ = ["evaluation_page", "overview_table", "tables"]
 
@@ -125,7 +125,7 @@ def evaluation_page(
     rows.append(("measured, but not counted", ", ".join(left_out) or "none"))
     remarks = [*(Paragraph(note, notice=True) for note in notes), Paragraph(rate_sentence(calibration, network))]
     sections.append(Section("What was evaluated", [*remarks, Table(rows)]))
-    return render(f"Evaluation of {network}", sections, lead="How well its images are told from others")
+    return render_page(f"Evaluation of {network}", sections, lead="How well its images are told from others")
 
 
 def _title(evaluation: Evaluation) -> str:
@@ -141,14 +141,14 @@ def _section(calibration: Calibration, evaluation: Evaluation) -> Iterator[Block
     yield second
     figures = [
         _figure(
-            draw_distances(calibration, evaluation, score),
+            plot_distances(calibration, evaluation, score),
             f"Own images and others by {SCORE_NAMES[score]}",
         )
         for score in SCORES
     ]
-    yield Gallery([*figures, _figure(draw_roc(evaluation), "Own images found at each rate of mistakes")])
+    yield Gallery([*figures, _figure(plot_roc(evaluation), "Own images found at each rate of mistakes")])
     yield from more
 
 
-def _figure(drawing: Drawing, caption: str) -> Figure:
-    return Figure(drawing.light, f"{caption}; the tables have the numbers", caption, drawing.dark)
+def _figure(plot: Plot, caption: str) -> Figure:
+    return Figure(plot.light, f"{caption}; the tables have the numbers", caption, plot.dark)

@@ -12,7 +12,7 @@ from typing import Any
 from invert.attribution.attributions import Attribution
 from invert.attribution.calibration import Calibration
 from invert.attribution.candidate import Candidate
-from invert.attribution.report.panels import Places, draw_all_places, image_gallery, readings
+from invert.attribution.report.panels import Places, image_gallery, plot_all_places, readings
 from invert.attribution.report.summary import (
     MAX_IMAGES,
     heading,
@@ -23,8 +23,8 @@ from invert.attribution.report.summary import (
 from invert.attribution.score import SCORE_NAMES
 from invert.attribution.verdict import Finding, Outcome, Reading, Verdict, rate_sentence, ratio_sentence
 from invert.errors import display_path
-from invert.report.page import Block, Figure, Gallery, Paragraph, Section, Table, render
-from invert.report.theme import Drawing
+from invert.report.page import Block, Figure, Gallery, Paragraph, Section, Table, render_page
+from invert.report.theme import Plot
 
 __all__ = ["attribution_report"]
 
@@ -60,7 +60,7 @@ def attribution_report(
     """
     rates = [_rate(network, len(networks), rate) for network in networks]
     shown = images[:MAX_IMAGES]
-    places = draw_all_places([network.calibration for network in networks], [one.verdict for one in shown])
+    places = plot_all_places([network.calibration for network in networks], [one.verdict for one in shown])
     sections = [Section("Summary", list(_summary(networks, images, rates)))]
     for number, image in enumerate(shown):
         blocks = list(_image(networks, image, rates, places[number]))
@@ -72,7 +72,7 @@ def attribution_report(
         Section("To repeat", list(_command(command))),
     ]
     title = f"Attribution: {', '.join(network.name for network in networks)}"
-    return render(title, sections, lead=lead(images))
+    return render_page(title, sections, lead=lead(images))
 
 
 def _rate(network: Candidate, share: int, rate: float | None) -> str:
@@ -128,16 +128,16 @@ def _finding(finding: Finding, calibration: Calibration, number: int, places: Pl
         yield Paragraph(ratio)
 
 
-def _place(finding: Finding, score: str, reading: Reading, drawing: Drawing) -> Figure:
+def _place(finding: Finding, score: str, reading: Reading, plot: Plot) -> Figure:
     value, threshold, *_ = numbers(score, reading)
     what = SCORE_NAMES[score]
     role = "This score decides" if score == finding.deciding else "The LPIPS rule, for comparison"
     side = "below" if reading.below else "not below"
     return Figure(
-        drawing.light,
+        plot.light,
         f"Histograms of the {what} of {finding.network}'s own images and of others, and this image's place",
         f"{what[0].upper()}{what[1:]} {value}, {side} the threshold {threshold} set by {reading.population}. {role}.",
-        drawing.dark,
+        plot.dark,
     )
 
 

@@ -13,9 +13,9 @@ from invert.attribution.verdict import Finding, Reading, Verdict
 from invert.images.decoding import to_png_bytes
 from invert.report import histograms
 from invert.report.page import Figure, Gallery
-from invert.report.theme import Drawing
+from invert.report.theme import Plot
 
-__all__ = ["AMPLIFIED", "SHOWN", "Places", "draw_all_places", "image_gallery", "readings"]
+__all__ = ["AMPLIFIED", "SHOWN", "Places", "image_gallery", "plot_all_places", "readings"]
 
 AMPLIFIED = 4
 """Factor of the differences in a difference map."""
@@ -23,8 +23,8 @@ AMPLIFIED = 4
 SHOWN = 256
 """Pixels that a larger image is reduced to in a report."""
 
-Array = npt.NDArray[np.uint8]
-Places = dict[tuple[int, str], Drawing]
+_Array = npt.NDArray[np.uint8]
+Places = dict[tuple[int, str], Plot]
 """Figures of one image, by number of the network and score."""
 
 
@@ -36,7 +36,7 @@ def readings(finding: Finding) -> Iterator[tuple[str, Reading]]:
             yield score, reading
 
 
-def draw_all_places(calibrations: Sequence[Calibration | None], verdicts: Sequence[Verdict | None]) -> list[Places]:
+def plot_all_places(calibrations: Sequence[Calibration | None], verdicts: Sequence[Verdict | None]) -> list[Places]:
     """Plot the place of each image among the images of each network's calibration that it is compared with.
 
     Args:
@@ -58,23 +58,23 @@ def draw_all_places(calibrations: Sequence[Calibration | None], verdicts: Sequen
         calibration = calibrations[network]
         if first is not None and calibration is not None:
             complexity = first.findings[network].measurement.complexity
-            drawn = _draw_places(calibration, score, complexity, list(places.values()))
-            for image, drawing in zip(places, drawn, strict=True):
-                found[image][network, score] = drawing
+            plots = _plot_places(calibration, score, complexity, list(places.values()))
+            for image, plot in zip(places, plots, strict=True):
+                found[image][network, score] = plot
     return found
 
 
-def _draw_places(
+def _plot_places(
     calibration: Calibration, score: str, complexity: float, places: Sequence[histograms.Place]
-) -> list[Drawing]:
+) -> list[Plot]:
     populations = {"of its own": calibration.scores(score, calibration.own, "threshold")}
     populations |= {f"of {name}": scores for name, scores in calibration.negatives(score, complexity).items()}
     if score == "lpips":
         populations = {name: np.exp(np.minimum(scores, 100.0)) for name, scores in populations.items()}
-    return histograms.draw_places(populations, places, x_label=axis_label(score), log=score == "lpips")
+    return histograms.plot_places(populations, places, x_label=axis_label(score), log=score == "lpips")
 
 
-def image_gallery(network: str, target: Array, reconstruction: Array, distance: float) -> Gallery:
+def image_gallery(network: str, target: _Array, reconstruction: _Array, distance: float) -> Gallery:
     """Show an image, what a network makes of it, and where the two differ.
 
     Args:
@@ -103,7 +103,7 @@ def _with_opacity(difference: npt.NDArray[np.int16]) -> npt.NDArray[np.int16]:
     return np.maximum(difference[..., :3], difference[..., 3:]) if difference.shape[-1] == 4 else difference
 
 
-def _figure(array: Array, alt: str, caption: str) -> Figure:
+def _figure(array: _Array, alt: str, caption: str) -> Figure:
     if array.shape[-1] == 4:
         # On black, as images for networks without opacity are laid: a light and a dark page show the same.
         opacity = array[..., 3:].astype(np.uint16)

@@ -14,7 +14,7 @@ from invert.errors import display_path
 
 __all__ = ["csv_cells", "csv_header", "header", "image_record", "lpips_rule", "ratio_text", "text_lines"]
 
-Record = dict[str, Any]
+_Record = dict[str, Any]
 
 _WIDEST = 40  # characters
 _CELLS = ("distance", "decides", "score", "threshold", "p0", "p1", "likelihood_ratio", "lpips_rule")
@@ -82,12 +82,12 @@ def _cells(answer: Answer) -> str:
     return f"{rule:<10} {numbers} {ratio_text(reading.ratio):>8}"
 
 
-def image_record(found: Attribution, candidates: Sequence[Candidate]) -> Record:
+def image_record(found: Attribution, candidates: Sequence[Candidate]) -> _Record:
     """Return what --json says about an image."""
     if found.error is not None:
         return {"type": "image", **found.error.record()}
     target = found.answers[0].target
-    record: Record = {
+    record: _Record = {
         "type": "image",
         "code": "measured",
         "path": found.name,
@@ -108,7 +108,7 @@ def image_record(found: Attribution, candidates: Sequence[Candidate]) -> Record:
     return record
 
 
-def _finding(answer: Answer, candidate: Candidate) -> Record:
+def _finding(answer: Answer, candidate: Candidate) -> _Record:
     finding, calibration = answer.finding, candidate.calibration
     if finding is None or calibration is None:
         raise TypeError("a verdict without a finding for each network")
@@ -126,7 +126,7 @@ def _finding(answer: Answer, candidate: Candidate) -> Record:
     }
 
 
-def _reading(reading: Reading | None) -> Record | None:
+def _reading(reading: Reading | None) -> _Record | None:
     if reading is None:
         return None
     return {

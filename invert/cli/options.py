@@ -20,21 +20,17 @@ from invert.store.locks import MAX_SHARDS
 
 if TYPE_CHECKING:
     from generator.files.reading import LoadedNetwork
-    from generator.networks import Generator
 
 __all__ = [
     "SEEDS",
     "SHARD",
     "Unset",
     "as_json",
-    "check_class",
-    "check_cutoff",
     "class_index",
     "command",
     "cutoff",
     "default_network",
     "device",
-    "device_kind",
     "follow",
     "image_folder",
     "load_network",
@@ -325,42 +321,3 @@ def default_network() -> Path | None:
         package.parent / "data" / "networks" / "A.safetensors",
     )
     return next((path for path in candidates if path.is_file()), None)
-
-
-def device_kind(choice: str) -> str:
-    """Return "cpu" or "cuda" for a --device of auto, cpu or cuda.
-
-    Raises:
-        UsageError: CUDA was asked for and cannot be used.
-    """
-    import torch
-
-    if choice == "cuda" and not torch.cuda.is_available():
-        raise UsageError("--device cuda: this machine has no CUDA device that PyTorch can use", advice="Use cpu.")
-    if choice == "auto":
-        return "cuda" if torch.cuda.is_available() else "cpu"
-    return choice
-
-
-def check_cutoff(generator: "Generator", cutoff: int | None) -> None:
-    """Validate --cutoff against a network.
-
-    Raises:
-        UsageError: The network has fewer styles than are to be truncated.
-    """
-    if cutoff is not None and cutoff > generator.num_ws:
-        raise UsageError(f"--cutoff {cutoff}: the network has {generator.num_ws} styles")
-
-
-def check_class(c_dim: int, index: int | None, *, required: bool) -> None:
-    """Validate --class against the labels that a network takes.
-
-    Raises:
-        UsageError: The network has no such class, has none at all, or needs one.
-    """
-    if index is not None and c_dim == 0:
-        raise UsageError("--class was given, but the network has no classes", advice="Leave --class out.")
-    if index is not None and index >= c_dim:
-        raise UsageError(f"--class {index} is not one of the network's {c_dim} classes, 0 to {c_dim - 1}")
-    if index is None and required and c_dim > 0:
-        raise UsageError(f"the network has {c_dim} classes", advice=f"Choose one with --class 0 to {c_dim - 1}.")

@@ -285,8 +285,9 @@ def train(
 
             stack.enter_context(lock_run(folder))
         from generator.training.processes import join_world
+        from invert.projection.session import device_kind
 
-        kind = options.device_kind(device)
+        kind = device_kind(device)
         world = stack.enter_context(join_world(kind))
         # one process is enough to say what is wrong with an image
         images = _open(data, output.warning if is_first else None)

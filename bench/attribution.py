@@ -30,7 +30,6 @@ from invert.attribution.evaluation import CLEAN, Evaluation, attributed, evaluat
 from invert.attribution.evidence import FEATURES
 from invert.attribution.measurements import (
     Measurement,
-    MeasuringPreparation,
     attribution_method,
     begin_measurements,
     measure_population,
@@ -42,8 +41,9 @@ from invert.attribution.score import EvidenceScore
 from invert.attribution.settings import OWN, SCORES
 from invert.batch.images import Listed, list_images
 from invert.durable import ensure_folder, write_atomic
-from invert.images.decoding import ImagePolicy, to_png_bytes
-from invert.projection.config import ProjectConfig, config_of, method_record, with_defaults
+from invert.images.decoding import to_png_bytes
+from invert.projection.config import ProjectConfig, config_of, with_defaults
+from invert.projection.session import open_session
 from invert.report.page import Table
 from invert.statistics.intervals import auc, auc_interval, tpr_at_fpr
 
@@ -80,18 +80,16 @@ class Bench:
         source = folder or self.work / "populations" / "test" / population
         listed = list(list_images([source]))[:count]
         out = self.work / "measured" / method / population
-        sha256 = self.loaded.provenance.sha256
-        begin_measurements(out.parent, attribution_method(method_record(config, sha256, ImagePolicy().record())), {})
-        kept = [one for image in listed if (one := self._kept(out, image)) is not None]
-        if len(kept) == len(listed):
-            return kept
         # A batch goes to one process: few images are shared out all the same.
         processes = os.cpu_count() or 1
         batch = min(BATCH, max(1, len(listed) // processes))
-        config = dataclasses.replace(config, batch=batch)
-        preparation = MeasuringPreparation(out, NETWORK, sha256, config, ImagePolicy())
+        session = open_session(self.loaded, dataclasses.replace(config, batch=batch))
+        begin_measurements(out.parent, attribution_method(session.method), {})
+        kept = [one for image in listed if (one := self._kept(out, image)) is not None]
+        if len(kept) == len(listed):
+            return kept
         started = processor_seconds()
-        found, failed = measure_population(preparation, listed, processes, lambda _: None)
+        found, failed = measure_population(session, out, listed, processes, lambda _: None)
         if failed:
             raise RuntimeError(f"{failed} images of {population} could not be measured")
         # The last batch is filled up, and the filling costs as much as images do.

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from invert.version import __version__
 
 if TYPE_CHECKING:
-    from invert.api import Projected, generate, load, open_latents, project
+    from invert.api import Attributions, Projected, attribute, calibrate, generate, load, open_latents, project
     from invert.errors import (
         BusyError,
         ImageError,
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from invert.projection.projector import Projector
 
 __all__ = [
+    "Attributions",
     "BusyError",
     "ImageError",
     "ImagePolicy",
@@ -42,6 +43,8 @@ __all__ = [
     "Projector",
     "UsageError",
     "__version__",
+    "attribute",
+    "calibrate",
     "generate",
     "load",
     "open_latents",
@@ -50,7 +53,16 @@ __all__ = [
 
 # Where each name comes from, once it is asked for: the package itself must be imported in no time.
 _HOMES = {
-    "invert.api": ("Projected", "generate", "load", "open_latents", "project"),
+    "invert.api": (
+        "Attributions",
+        "Projected",
+        "attribute",
+        "calibrate",
+        "generate",
+        "load",
+        "open_latents",
+        "project",
+    ),
     "invert.errors": (
         "BusyError",
         "ImageError",

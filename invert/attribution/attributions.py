@@ -1,6 +1,6 @@
 """From images to verdicts: each image is projected into every network, measured, and judged.
 
-    for one in attribute(candidates, read_targets(candidates, images, policy), batch=16):
+    for one in attribute(candidates, list_images([folder])):
         one.outcome, one.network, one.reason
         one.answers[0].distance, one.answers[0].p_values, one.answers[0].ratio
 
@@ -8,11 +8,13 @@ Reference: the StyleGAN2 paper (Karras et al. 2020, section 5.1).
 """
 
 import contextlib
+import dataclasses
 import itertools
 import os
+import threading
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -21,18 +23,18 @@ import numpy.typing as npt
 from invert.attribution.candidate import LoadedCandidate
 from invert.attribution.measurements import Measurement
 from invert.attribution.verdict import Finding, Outcome, Verdict, decide
-from invert.batch.images import Listed, ahead, read_image
-from invert.errors import ImageError, UsageError
+from invert.batch.images import Listed, read_image
+from invert.batch.work import Done, Event, Failed, Stepped, work
+from invert.errors import ImageError, InvertError, UsageError
 from invert.images.decoding import ImagePolicy
 from invert.images.target import Target
-from invert.projection.projector import Projection
+from invert.projection.projector import Projection, StepRecord
 from invert.statistics.thresholds import TooFewNegativesError
+from invert.store.protocol import Nowhere
 
-__all__ = ["Answer", "Attribution", "attribute", "read_targets"]
+__all__ = ["Answer", "Attribution", "attribute"]
 
 Array = npt.NDArray[np.uint8]
-Read = tuple[Path, Sequence[Target] | ImageError]
-"""An image as each network is given it, or why it cannot be used."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,6 +61,12 @@ class Answer:
     def evidence(self) -> Mapping[str, float]:
         """The numbers that the projection measures, by name; see `invert.attribution.evidence.FEATURES`."""
         return self.measurement.evidence
+
+    @property
+    def score(self) -> float | None:
+        """The deciding score, lower being more like the network's own; None without a finding."""
+        reading = None if self.finding is None else self.finding.reading
+        return None if reading is None else reading.score
 
     @property
     def p_values(self) -> tuple[float, float] | None:
@@ -89,7 +97,7 @@ class Attribution:
     answers: tuple[Answer, ...] = ()
     verdict: Verdict | None = None
     threshold_rule: str = ""
-    error: ImageError | None = None
+    error: InvertError | None = None
 
     @property
     def name(self) -> str:
@@ -124,41 +132,22 @@ class Attribution:
         return any(answer.measurement.status != "ok" for answer in self.answers)
 
 
-def read_targets(
-    candidates: Sequence[LoadedCandidate], images: Iterable[Listed], policy: ImagePolicy
-) -> Iterator[Read]:
-    """Read each image once for each size and number of channels that a network has."""
-    keys = [(candidate.resolution, candidate.channels) for candidate in candidates]
-    for image in images:
-        targets: dict[tuple[int, int], Target] = {}
-        for key in dict.fromkeys(keys):
-            found = read_image(image, *key, policy)
-            if isinstance(found, ImageError):
-                yield image.path, found
-                break
-            targets[key] = found
-        else:
-            yield image.path, [targets[key] for key in keys]
-
-
 def attribute(
     candidates: Sequence[LoadedCandidate],
-    images: Iterable[Read],
+    images: Iterable[Listed],
     *,
-    batch: int,
     threshold: float | None = None,
     rate: float | None = None,
-    on_step: Callable[[int, Sequence[float]], None] | None = None,
+    on_step: Callable[[StepRecord], None] | None = None,
 ) -> Iterator[Attribution]:
     """Judge images, in their order.
 
     Args:
         candidates: The networks; see `invert.attribution.candidate.open_candidates`.
-        images: Images as `read_targets` gives them; they are read ahead in a thread.
-        batch: How many are optimised together.
+        images: The images; they are read ahead in threads.
         threshold: Distance below which the plain rule attributes an image, with unknown error rate.
         rate: Rate of false attributions, in (0, 1), shared among the networks; default each calibration's own.
-        on_step: Called with the number of the group and the distances of its images after each step.
+        on_step: Called after each step of a group of images into one of the networks.
 
     Yields:
         An attribution of each image.
@@ -166,31 +155,116 @@ def attribute(
     Raises:
         UsageError: A calibration cannot promise this rate to so many networks.
     """
-    reading = ahead(images, 2 * batch)
-    with contextlib.closing(reading):  # type: ignore[type-var]
-        for number in itertools.count():
-            group = list(itertools.islice(reading, batch))
-            if not group:
-                return
-            good = [targets for _, targets in group if not isinstance(targets, ImageError)]
-            asked = _ask(candidates, good, None if on_step is None else partial(on_step, number))
-            for path, targets in group:
-                if isinstance(targets, ImageError):
-                    yield Attribution(path, error=targets)
-                else:
-                    yield _judge(path, candidates, next(asked), threshold, rate)
+    # The engines know an image by its number: names from memory may be there twice.
+    own, *streams = _shared(map(_numbered, itertools.count(), images), 1 + len(candidates))
+    reading = _ReadOnce(candidates)
+    with contextlib.ExitStack() as held:
+        engines = [
+            held.enter_context(contextlib.closing(_Engine(candidate, stream, reading, on_step)))
+            for candidate, stream in zip(candidates, streams, strict=True)
+        ]
+        for listed in own:
+            found = [engine.outcome(listed.name) for engine in engines]
+            failed = next((one for one in found if isinstance(one, Failed)), None)
+            if failed is not None:
+                yield Attribution(listed.path, error=failed.to_error())
+            else:
+                asked = [one for one in found if not isinstance(one, Failed)]
+                yield _judge(listed.path, candidates, asked, threshold, rate)
+        for engine in engines:
+            engine.finish()
 
 
-def _ask(
-    candidates: Sequence[LoadedCandidate],
-    images: Sequence[Sequence[Target]],
-    on_step: Callable[[Sequence[float]], None] | None,
-) -> Iterator[Sequence[tuple[Projection, Measurement]]]:
-    """Return what came out for each image, by network."""
-    answers = []
-    for index, candidate in enumerate(candidates if images else ()):
-        answers.append(candidate.ask([targets[index] for targets in images], on_step))
-    return iter(list(zip(*answers, strict=True)))
+def _numbered(number: int, listed: Listed) -> Listed:
+    return dataclasses.replace(listed, name=b"%d" % number)
+
+
+def _shared(images: Iterable[Listed], readers: int) -> list[Iterator[Listed]]:
+    """Return an iterator over the same images for each of several readers, which may be threads."""
+    source, lock = iter(images), threading.Lock()
+    waiting: list[deque[Listed]] = [deque() for _ in range(readers)]
+
+    def read(own: deque[Listed]) -> Iterator[Listed]:
+        while True:
+            with lock:
+                if not own:
+                    for listed in itertools.islice(source, 1):
+                        for one in waiting:
+                            one.append(listed)
+                if not own:
+                    return
+                listed = own.popleft()
+            yield listed
+
+    return [read(own) for own in waiting]
+
+
+class _ReadOnce:
+    """Read each image once for each size and number of channels that a network has, whoever asks first."""
+
+    def __init__(self, candidates: Sequence[LoadedCandidate]) -> None:
+        sizes = [(one.session.resolution, one.session.channels) for one in candidates]
+        self._asked = {size: sizes.count(size) for size in sizes}
+        self._lock = threading.Lock()
+        self._kept: dict[tuple[bytes, int, int], tuple[Target | ImageError, int]] = {}
+
+    def __call__(self, listed: Listed, resolution: int, channels: int, policy: ImagePolicy) -> Target | ImageError:
+        """Read an image, or return what another network was given."""
+        key = (listed.name, resolution, channels)
+        with self._lock:
+            found, left = self._kept.pop(key, (None, self._asked[resolution, channels]))
+            if found is None:
+                found = read_image(listed, resolution, channels, policy)
+            if left > 1:
+                self._kept[key] = found, left - 1
+        return found
+
+
+class _Engine:
+    """One network at work on the images; it goes on only as far as it is asked."""
+
+    def __init__(
+        self,
+        candidate: LoadedCandidate,
+        images: Iterable[Listed],
+        read: _ReadOnce,
+        on_step: Callable[[StepRecord], None] | None,
+    ) -> None:
+        self._candidate, self._on_step = candidate, on_step
+        session = candidate.session
+        self._events = work(session.projector(), Nowhere(), images, session.policy, read=read)
+        self._outcomes: dict[bytes, tuple[Projection, Measurement] | Failed] = {}
+
+    def outcome(self, name: bytes) -> tuple[Projection, Measurement] | Failed:
+        """Return what came out for an image and what that measures, or why nothing did."""
+        while name not in self._outcomes:
+            self._hear(next(self._events))
+        return self._outcomes.pop(name)
+
+    def finish(self) -> None:
+        """Hear what is left: nothing, or the error that ended the images early.
+
+        Raises:
+            Exception: Whatever it was.
+        """
+        for event in self._events:
+            self._hear(event)
+
+    def close(self) -> None:
+        """End the thread that reads ahead."""
+        self._events.close()
+
+    def _hear(self, event: Event) -> None:
+        if isinstance(event, Stepped):
+            if self._on_step is not None:
+                self._on_step(event.record)
+        elif isinstance(event, Done | Failed):
+            projection = event.projection
+            # What diverged at once is measured too: that nothing finite came out is an answer.
+            if projection is not None:
+                self._outcomes[event.name] = projection, self._candidate.measure(projection)
+            elif isinstance(event, Failed):
+                self._outcomes[event.name] = event
 
 
 def _judge(

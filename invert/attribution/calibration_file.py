@@ -15,7 +15,7 @@ import json
 import math
 import os
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +25,8 @@ from invert.attribution.evidence import FEATURES
 from invert.attribution.measurements import Measurement
 from invert.attribution.score import EvidenceScore
 from invert.attribution.settings import SCORES, CalibrationSettings
-from invert.errors import NoInputError, UnreadableError, UsageError
+from invert.durable import ensure_folder, write_atomic
+from invert.errors import NoInputError, OutputError, UnreadableError, UsageError
 from invert.images.opening import read_regular
 from invert.statistics.intervals import clopper_pearson
 
@@ -37,6 +38,7 @@ __all__ = [
     "find_calibration",
     "held_out",
     "read_calibration",
+    "write_calibration",
 ]
 
 _FORMAT = "invert calibration"
@@ -255,3 +257,25 @@ def cached_path(network_sha256: str) -> Path | None:
         return cache_folder() / "calibrations" / f"{os.path.basename(network_sha256)}{_SUFFIX}"
     except CacheError:
         return None
+
+
+def write_calibration(calibration: Calibration, out: Path, on_message: Callable[[str], None]) -> None:
+    """Write a calibration, and a copy into the user's cache, where it is found from any folder.
+
+    Args:
+        calibration: The calibration.
+        out: Its file.
+        on_message: Called with a line when there can be no copy.
+
+    Raises:
+        OutputError: The file cannot be written.
+    """
+    data = encode_calibration(calibration)
+    write_atomic(out, data)
+    cached = cached_path(calibration.network["sha256"])
+    if cached is not None:
+        try:
+            ensure_folder(cached.parent)
+            write_atomic(cached, data)
+        except OutputError as error:
+            on_message(f"no copy is kept for other folders: {error.reason}")

@@ -1,4 +1,4 @@
-"""Networks that may have made an image: their calibrations, their settings, and what projects and measures."""
+"""Networks that may have made an image: their calibrations, their sessions, and what measures their projections."""
 
 import dataclasses
 import os
@@ -15,16 +15,18 @@ from invert.attribution.evidence import EvidenceMeter
 from invert.attribution.measurements import Measurement, attribution_method, measurement_of
 from invert.errors import UsageError, display_path
 from invert.images.decoding import ImagePolicy
-from invert.images.target import Target
-from invert.projection.config import ProjectConfig, config_of, differing_keys, method_record, with_defaults
-from invert.projection.projector import Projection, Projector, StepRecord
-from invert.projection.session import build_projector, default_batch, settle_bank
+from invert.projection.config import ProjectConfig, config_of, differing_keys, with_defaults
+from invert.projection.projector import Projection
+from invert.projection.session import Session, load_network, open_session
 from invert.projection.start import bank_size
 
 if TYPE_CHECKING:
     from generator.files.reading import LoadedNetwork
 
-__all__ = ["Candidate", "LoadedCandidate", "check_calibrations", "open_candidates", "settings_for"]
+__all__ = ["Candidate", "LoadedCandidate", "check_calibrations", "open_calibrated", "open_candidates"]
+
+Given = Path | Calibration
+"""A calibration, or its file."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,94 +53,67 @@ class LoadedCandidate(Candidate):
     """A candidate that can be asked about images.
 
     Args:
-        loaded: The network.
-        config: Settings of its projections.
-        method: Method record of its measurements.
+        session: What projects images.
         meter: What measures projections.
-        projector: What projects images.
     """
 
-    loaded: "LoadedNetwork" = dataclasses.field(kw_only=True)
-    config: ProjectConfig = dataclasses.field(kw_only=True)
-    method: Mapping[str, Any] = dataclasses.field(kw_only=True)
+    session: Session = dataclasses.field(kw_only=True)
     meter: EvidenceMeter = dataclasses.field(kw_only=True)
-    projector: Projector = dataclasses.field(kw_only=True)
 
     @property
-    def resolution(self) -> int:
-        """Side of the network's images in pixels."""
-        return self.loaded.generator.config.synthesis.img_resolution
+    def config(self) -> ProjectConfig:
+        """Settings of its projections."""
+        return self.session.config
 
     @property
-    def channels(self) -> int:
-        """Number of channels of the network's images."""
-        return self.loaded.generator.config.synthesis.img_channels
+    def method(self) -> Mapping[str, Any]:
+        """Method record of its measurements."""
+        return attribution_method(self.session.method)
 
-    def ask(
-        self, targets: Sequence[Target], on_step: Callable[[Sequence[float]], None] | None = None
-    ) -> list[tuple[Projection, Measurement]]:
-        """Project images and measure them, in their order.
-
-        Args:
-            targets: Images of the network's size.
-            on_step: Called with the distances of those that are optimised together after each step.
-        """
-        found = []
-        for event in self.projector.run(targets):
-            if isinstance(event, StepRecord):
-                if on_step is not None:
-                    on_step(event.distances)
-            else:
-                found.append((event, measurement_of(os.fsencode(event.target.path), event, self.meter)))
-        return found
+    def measure(self, projection: Projection) -> Measurement:
+        """Return what a projection into this network measures."""
+        return measurement_of(os.fsencode(projection.target.path), projection, self.meter)
 
 
 def open_candidates(
-    networks: Sequence[tuple[Path, "LoadedNetwork"]],
+    networks: "Sequence[str | os.PathLike[str] | LoadedNetwork]",
     given: Mapping[str, Any],
     *,
-    calibrations: Sequence[Path] = (),
-    policy: ImagePolicy,
-    images: int,
+    calibrations: Sequence[Given] = (),
+    policy: ImagePolicy | None = None,
+    images: int | None = None,
     on_message: Callable[[str], None] | None = None,
+    on_warning: Callable[[str], None] | None = None,
 ) -> list[LoadedCandidate]:
-    """Find the calibrations of networks, settle their settings, and make ready what projects and measures.
+    """Find the calibrations of networks, open their sessions, and make ready what projects and measures.
 
     Args:
-        networks: File and content of each network.
-        given: Fields of `ProjectConfig` that the user named; None where one was not. `device` is settled.
-        calibrations: Files that the user named; by default they are looked up.
+        networks: Networks, or their files.
+        given: Fields of `ProjectConfig` that the user named; None where one was not.
+        calibrations: Those that the user named, or their files; by default they are looked up.
         policy: What is accepted as an image.
-        images: How many images there are, for the size of a batch.
-        on_message: Called with a line while samples to start from have to be drawn.
+        images: How many images there are, for the size of a batch; None where nobody knows.
+        on_message: Called with a line while something takes long.
+        on_warning: Called with a line for each thing that a user of a network should know.
 
     Raises:
+        NetworkError: A network cannot be read.
         UsageError: No calibration that was named is of a network, or it does not go with what is given.
         CalibrationError: A file that was looked at is damaged.
     """
-    batch = given.get("batch")
-    found = []
-    for name, (path, loaded) in zip(_names([path for path, _ in networks]), networks, strict=True):
-        calibration_path, calibration = _calibration(path, loaded.provenance.sha256, calibrations)
-        config, method = settings_for(loaded, policy, given, calibration, calibration_path)
-        resolution = loaded.generator.config.synthesis.img_resolution
-        batch = batch or default_batch(resolution, config.device, images)  # the first one's for all
-        config = dataclasses.replace(config, batch=batch)
-        meter = EvidenceMeter(loaded.generator, class_index=config.class_index, device=config.device)
-        projector = build_projector(loaded, config, batch=batch, device=config.device, on_message=on_message)
+    loaded = [load_network(one, on_warning) if isinstance(one, str | os.PathLike) else one for one in networks]
+    found: list[LoadedCandidate] = []
+    for name, network in zip(_names([one.provenance.path for one in loaded]), loaded, strict=True):
+        path, calibration = _calibration(network, calibrations)
+        if found:
+            given = {**given, "batch": found[0].config.batch}  # the first one's for all
+        session = open_calibrated(
+            network, given, calibration, path, policy=policy, images=images, on_message=on_message
+        )
+        meter = EvidenceMeter(network.generator, class_index=session.config.class_index, device=session.config.device)
+        session.projector()
         found.append(
-            LoadedCandidate(
-                name,
-                path,
-                loaded.provenance.sha256,
-                calibration,
-                calibration_path,
-                loaded=loaded,
-                config=config,
-                method=method,
-                meter=meter,
-                projector=projector,
-            )
+            LoadedCandidate(name, session.path, session.sha256, calibration, path, session=session, meter=meter)
         )
     return found
 
@@ -150,34 +125,43 @@ def _names(networks: Sequence[Path]) -> list[str]:
     return [stem if counts[stem] == 1 else f"{stem} ({number})" for number, stem in enumerate(stems, 1)]
 
 
-def _calibration(path: Path, sha256: str, given: Sequence[Path]) -> tuple[Path | None, Calibration | None]:
-    found = find_calibration(path, sha256, given)
+def _calibration(network: "LoadedNetwork", given: Sequence[Given]) -> tuple[Path | None, Calibration | None]:
+    path, sha256 = network.provenance.path, network.provenance.sha256
+    for calibration in given:
+        if isinstance(calibration, Calibration) and calibration.network["sha256"] == sha256:
+            return None, calibration
+    files = [one for one in given if not isinstance(one, Calibration)]
+    found = find_calibration(path, sha256, files)
     if found is None and given:
         reason = f"none of the calibrations given is of the network '{display_path(path)}'"
         raise UsageError(reason, advice="They belong to a network by its sha256.", code="calibration-network")
     return found or (None, None)
 
 
-def settings_for(
-    loaded: "LoadedNetwork",
-    policy: ImagePolicy,
+def open_calibrated(
+    network: "LoadedNetwork",
     given: Mapping[str, Any],
     calibration: Calibration | None,
     calibration_path: Path | None,
-) -> tuple[ProjectConfig, dict[str, Any]]:
-    """Return the settings for a network and their method record: those of its calibration, unless others are given.
+    *,
+    policy: ImagePolicy | None = None,
+    images: int | None = None,
+    on_message: Callable[[str], None] | None = None,
+) -> Session:
+    """Open a session with the settings of a network's calibration, unless others are given.
 
     Args:
-        loaded: The network.
-        policy: What is accepted as an image.
+        network: The network.
         given: Fields of `ProjectConfig` that the user named; None where one was not.
         calibration: Calibration of the network, if there is one.
         calibration_path: File of the calibration.
+        policy: What is accepted as an image.
+        images: How many there are, None where nobody knows.
+        on_message: Called with a line while something takes long.
 
     Raises:
         UsageError: What is given does not go with the calibration; the message has the keys that differ.
     """
-    resolution = loaded.generator.config.synthesis.img_resolution
     named = {field: value for field, value in given.items() if value is not None}
     if calibration is None:
         config = ProjectConfig(**with_defaults({"preset": "verdict", **named}))
@@ -186,18 +170,18 @@ def settings_for(
         if named.get("preset", method["preset"]) != method["preset"]:
             named = with_defaults(named)
         config = dataclasses.replace(config_of(method), **named)
-    config = settle_bank(config, resolution)
-    record = attribution_method(method_record(config, loaded.provenance.sha256, policy.record()))
-    if calibration is not None:
-        differing = differing_keys(dict(calibration.method), record)
-        if differing:
-            raise UsageError(
-                f"the calibration was made with another method ({'; '.join(differing)})",
-                path=calibration_path,
-                advice="Use its settings, or make another with 'invert calibrate'.",
-                code="calibration-method",
-            )
-    return config, record
+    session = open_session(network, config, policy, images=images, on_message=on_message)
+    differing = (
+        [] if calibration is None else differing_keys(dict(calibration.method), attribution_method(session.method))
+    )
+    if differing:
+        raise UsageError(
+            f"the calibration was made with another method ({'; '.join(differing)})",
+            path=calibration_path,
+            advice="Use its settings, or make another with 'invert calibrate'.",
+            code="calibration-method",
+        )
+    return session
 
 
 def check_calibrations(candidates: Sequence[LoadedCandidate], threshold: float | None) -> str:
@@ -230,7 +214,7 @@ def _how_to_calibrate(candidate: LoadedCandidate) -> str:
     for name, value in usual.items():
         if getattr(config, name) != value:
             command += [f"--{name}", str(getattr(config, name))]
-    if config.starts_from_bank and config.bank != bank_size(candidate.resolution):
+    if config.starts_from_bank and config.bank != bank_size(candidate.session.resolution):
         command += ["--bank", str(config.bank)]
     if config.class_index is not None:
         command += ["--class", str(config.class_index)]

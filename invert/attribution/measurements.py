@@ -11,14 +11,14 @@ import hashlib
 import json
 import math
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from invert.attribution.evidence import EVIDENCE_VERSION, FEATURES
 from invert.batch.images import Listed
-from invert.batch.work import Done, Event
+from invert.batch.work import Done, Event, work
 from invert.batch.workers import Preparation, run_workers
 from invert.durable import ensure_folder, write_atomic
 from invert.errors import NoInputError, UsageError
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from generator.files.reading import LoadedNetwork
     from invert.attribution.evidence import EvidenceMeter
     from invert.projection.projector import Projection
+    from invert.projection.session import Session
 
 __all__ = [
     "Measurement",
@@ -244,23 +245,32 @@ class MeasuringPreparation(Preparation):
 
 
 def measure_population(
-    preparation: MeasuringPreparation, images: Sequence[Listed], workers: int, on_event: Callable[[Event], None]
+    session: "Session",
+    folder: Path,
+    images: Sequence[Listed],
+    workers: int,
+    on_event: Callable[[Event], None],
+    meter: "EvidenceMeter | None" = None,
 ) -> tuple[list[Measurement], int]:
     """Measure images, except those measured already.
 
     Args:
-        preparation: `out` is the folder of the population in a work folder.
+        session: What projects them.
+        folder: Folder of the population in a work folder.
         images: Images of the population.
-        workers: Number of processes.
+        workers: Number of processes; with one it is this process.
         on_event: Called with each event of the batch.
+        meter: What measures projections in this process; by default one is made.
 
     Returns:
         The measurements in the order of the images, and how many images have none.
     """
+    preparation = MeasuringPreparation(folder, session.path, session.sha256, session.config, session.policy)
+    ensure_folder(folder)
     if workers == 1:
-        events = preparation()(images)
+        store = preparation.open_store(session.network) if meter is None else MeasurementStore(meter, folder)
+        events: Iterator[Event] = work(session.projector(), store, images, session.policy)
     else:
-        ensure_folder(preparation.out)
         events = run_workers(workers, preparation, images)
     done = set()
     with contextlib.closing(events):  # type: ignore[type-var]
@@ -268,6 +278,6 @@ def measure_population(
             on_event(event)
             if isinstance(event, Done):
                 done.add(event.name)
-    found = [read_measurement(preparation.out, image.name) for image in images if image.name in done]
+    found = [read_measurement(folder, image.name) for image in images if image.name in done]
     kept = [one for one in found if one is not None]
     return kept, len(images) - len(kept)

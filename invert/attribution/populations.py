@@ -17,9 +17,10 @@ from invert.attribution.settings import OWN
 from invert.batch.images import Listed, list_images, read_image
 from invert.durable import ensure_folder, write_atomic
 from invert.errors import ImageError, NoInputError, UsageError
-from invert.images.decoding import ImagePolicy, to_png_bytes
+from invert.images.decoding import to_png_bytes
 from invert.projection.config import differing_keys
 from invert.projection.latents import class_label, draw_image, seed_latent
+from invert.projection.session import Session
 
 __all__ = [
     "FIRST_SEED",
@@ -119,26 +120,23 @@ def check_same(earlier: Calibration, path: Path, method: dict[str, object], run:
         raise UsageError(reason, path=path, advice="Use the same, or leave out --from.", code="settings-differ")
 
 
-def reuse(
-    earlier: Calibration, images: Iterable[Listed], folder: Path, generator: Generator, policy: ImagePolicy
-) -> int:
+def reuse(earlier: Calibration, images: Iterable[Listed], folder: Path, session: Session) -> int:
     """Write the measurements of those images that an earlier calibration has; return how many.
 
     Args:
         earlier: A calibration of the same method and run, see `check_same`.
         images: Images of a population.
         folder: Folder of its measurements.
-        generator: The network.
-        policy: What is accepted as an image.
+        session: What would project the others.
 
     Raises:
         OutputError: One cannot be written.
     """
     known = {one.pixel_sha256: one for part in (earlier.own, *earlier.others) for one in part.measurements}
     store = MeasurementStore(None, folder)
-    synthesis, taken = generator.config.synthesis, 0
+    taken = 0
     for image in images:
-        target = read_image(image, synthesis.img_resolution, synthesis.img_channels, policy)
+        target = read_image(image, session.resolution, session.channels, session.policy)
         if isinstance(target, ImageError) or target.pixel_sha256 not in known or target.upsampled:
             continue
         if store.finished(image.name, target.file_sha256) is None:

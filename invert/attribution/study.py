@@ -9,22 +9,17 @@
 The same study again in the same folder does what is left of it.
 """
 
-import dataclasses
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from invert.attribution.calibration import Calibration, Population, make_calibration
 from invert.attribution.evaluation import CLEAN, Evaluation, evaluate, usable
-from invert.attribution.measurements import (
-    Measurement,
-    MeasuringPreparation,
-    attribution_method,
-    begin_measurements,
-    measure_population,
-)
+from invert.attribution.evidence import EvidenceMeter
+from invert.attribution.measurements import Measurement, attribution_method, begin_measurements, measure_population
 from invert.attribution.perturbations import Perturbation, apply
 from invert.attribution.populations import SAMPLES_VERSION, check_same, draw_samples, reuse, sample_source
 from invert.attribution.settings import OWN, CalibrationSettings
@@ -32,46 +27,36 @@ from invert.batch.images import Listed, read_image
 from invert.batch.work import Event, Failed
 from invert.durable import ensure_folder, write_atomic
 from invert.errors import ImageError
-from invert.images.decoding import ImagePolicy, to_png_bytes
-from invert.projection.config import ProjectConfig, method_record
-from invert.projection.session import default_batch, prepare_process, run_record, settle_bank
-from invert.projection.start import load_bank
+from invert.images.decoding import to_png_bytes
+from invert.projection.session import Session
 
-if TYPE_CHECKING:
-    from generator.files.reading import LoadedNetwork
+__all__ = ["Study"]
 
-__all__ = ["Study", "open_study"]
 
-_MANY = 1 << 20  # images: so many that the size of a batch does not depend on their number
+def _silent(_: Event) -> None:
+    return
 
 
 @dataclass(frozen=True, eq=False)
 class Study:
-    """Populations on their way to measurements. Made by `open_study`.
+    """Populations on their way to measurements.
 
-    Attributes:
-        path: The network's file.
-        loaded: The network.
-        config: Settings; bank, batch, threads and device are settled.
-        policy: What is accepted as an image.
-        workers: Processes that share the images.
+    Args:
+        session: What projects the images.
         work: The work folder, whose lock the caller holds.
-        method: Method record of the measurements.
-        run: Run record of the measurements.
+        workers: Processes that share the images; None means one per processor, and one for a GPU.
         on_event: Called with each event of the batches.
-        on_message: Called with a line when something takes a while.
     """
 
-    path: Path
-    loaded: "LoadedNetwork"
-    config: ProjectConfig
-    policy: ImagePolicy
-    workers: int
+    session: Session
     work: Path
-    method: dict[str, Any]
-    run: dict[str, Any]
-    on_event: Callable[[Event], None]
-    on_message: Callable[[str], None]
+    workers: int | None = None
+    on_event: Callable[[Event], None] = _silent
+
+    @property
+    def method(self) -> dict[str, Any]:
+        """Method record of the measurements."""
+        return attribution_method(self.session.method)
 
     def calibrate(
         self,
@@ -96,13 +81,14 @@ class Study:
             OutputError: Something cannot be written.
         """
         if earlier is not None:
-            check_same(earlier[1], earlier[0], self.method, self.run)
-        begin_measurements(self.work, self.method, self.run)
-        self.on_message(f"drawing {count} samples of the network")
+            check_same(earlier[1], earlier[0], self.method, self.session.run)
+        self._begin()
+        self.session.on_message(f"drawing {count} samples of the network")
         folder = self.work / f"samples-{SAMPLES_VERSION}"
-        paths = draw_samples(self.loaded.generator.cpu(), folder, count, self.config.class_index)
+        generator = self.session.network.generator.cpu()
+        paths = draw_samples(generator, folder, count, self.session.config.class_index)
         samples = [Listed(path.name.encode(), path) for path in paths]
-        self._load_bank()
+        self.session.draw_bank()
         found = []
         for name, (source, images) in {OWN: (sample_source(count), samples), **populations}.items():
             if earlier is not None:
@@ -110,14 +96,15 @@ class Study:
             measured = self._measure(images, self.work / "populations" / name)
             found.append(Population.of(name, source, measured, len(images) - len(measured)))
         own, *others = found
-        provenance = self.loaded.provenance
+        provenance = self.session.network.provenance
         network = {
             "sha256": provenance.sha256,
             "weights_sha256": provenance.weights_sha256,
             "family": provenance.family,
-            "resolution": self.loaded.generator.config.synthesis.img_resolution,
+            "resolution": self.session.resolution,
         }
-        return make_calibration(settings, own, others, method=self.method, run=self.run, network=network, tool=tool)
+        records = {"method": self.method, "run": self.session.run, "network": network}
+        return make_calibration(settings, own, others, **records, tool=tool)
 
     def evaluate(
         self,
@@ -137,8 +124,8 @@ class Study:
             UsageError: What is there was made with other settings.
             OutputError: Something cannot be written.
         """
-        begin_measurements(self.work, self.method, self.run)
-        self._load_bank()
+        self._begin()
+        self.session.draw_bank()
         clean = {name: self._measure(images, self._measured(CLEAN, name)) for name, images in populations.items()}
         yield evaluate(calibration, clean)
         for perturbation in perturbations:
@@ -155,73 +142,40 @@ class Study:
     def _measured(self, key: str, name: str) -> Path:
         return self.work / "measured" / key / name
 
-    def _load_bank(self) -> None:
-        """Draw the samples to start from before each process does it."""
-        if self.config.starts_from_bank:
-            load_bank(
-                self.loaded.generator.to(self.config.device),
-                self.loaded.provenance.weights_sha256,
-                self.config.bank or 1,
-                class_index=self.config.class_index,
-                on_message=self.on_message,
-            )
+    def _begin(self) -> None:
+        begin_measurements(self.work, self.method, self.session.run)
+        if self._processes == 1:
+            _ = self._meter  # before the network goes to a GPU, as other processes have it
+
+    @property
+    def _processes(self) -> int:
+        return self.workers or (1 if self.session.config.device == "cuda" else os.cpu_count() or 1)
+
+    @cached_property
+    def _meter(self) -> EvidenceMeter:
+        config = self.session.config
+        return EvidenceMeter(self.session.network.generator, class_index=config.class_index, device=config.device)
 
     def _measure(self, images: Sequence[Listed], folder: Path) -> list[Measurement]:
-        sha256 = self.loaded.provenance.sha256
-        preparation = MeasuringPreparation(folder, self.path, sha256, self.config, self.policy)
-        return measure_population(preparation, images, self.workers, self.on_event)[0]
+        processes = self._processes
+        meter = self._meter if processes == 1 else None
+        return measure_population(self.session, folder, images, processes, self.on_event, meter)[0]
 
     def _reuse(self, earlier: Calibration, name: str, images: Sequence[Listed]) -> None:
         folder = ensure_folder(self.work / "populations" / name)
-        taken = reuse(earlier, images, folder, self.loaded.generator, self.policy)
-        self.on_message(f"{taken} of {len(images)} measurements of {name} are reused")
+        taken = reuse(earlier, images, folder, self.session)
+        self.session.on_message(f"{taken} of {len(images)} measurements of {name} are reused")
 
     def _perturbed(self, images: Sequence[Listed], perturbation: Perturbation, folder: Path) -> Iterator[Listed]:
         """Write perturbed copies as PNG, at the network's size, and list them; a copy is known by what it is of."""
         ensure_folder(folder)
-        synthesis = self.loaded.generator.config.synthesis
+        session = self.session
         for image in images:
-            target = read_image(image, synthesis.img_resolution, synthesis.img_channels, self.policy)
+            target = read_image(image, session.resolution, session.channels, session.policy)
             if isinstance(target, ImageError):
-                path = os.fspath(image.path)
-                self.on_event(Failed(image.name, path, target.code, target.reason, str(target), target.by_rule))
+                self.on_event(Failed.of(image.name, image.path, target))
                 continue
             copy = folder / f"{target.pixel_sha256}.png"
             if not copy.exists():
                 write_atomic(copy, to_png_bytes(apply(target.array, perturbation, target.pixel_sha256)))
             yield Listed(image.name, copy)
-
-
-def open_study(
-    path: Path,
-    loaded: "LoadedNetwork",
-    config: ProjectConfig,
-    work: Path,
-    *,
-    workers: int | None = None,
-    policy: ImagePolicy | None = None,
-    on_event: Callable[[Event], None] = lambda _: None,
-    on_message: Callable[[str], None] = lambda _: None,
-) -> Study:
-    """Settle everything and prepare this process.
-
-    Args:
-        path: The network's file.
-        loaded: The network.
-        config: Settings; `device` is settled.
-        work: The work folder.
-        workers: Processes that share the images; None means one per processor.
-        policy: What is accepted as an image.
-        on_event: Called with each event of the batches.
-        on_message: Called with a line when something takes a while.
-    """
-    resolution = loaded.generator.config.synthesis.img_resolution
-    threads = config.threads or 1
-    batch = config.batch or default_batch(resolution, config.device, _MANY)
-    config = dataclasses.replace(settle_bank(config, resolution), threads=threads, batch=batch)
-    prepare_process(config.device, threads, on_message)
-    policy = policy or ImagePolicy()
-    method = attribution_method(method_record(config, loaded.provenance.sha256, policy.record()))
-    run = run_record(config)
-    workers = workers or (1 if config.device == "cuda" else os.cpu_count() or 1)
-    return Study(path, loaded, config, policy, workers, work, method, run, on_event, on_message)

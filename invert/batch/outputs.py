@@ -7,10 +7,10 @@ with open_output(job, on_note, on_warning) as output:       # an HDF5 file is lo
 """
 
 import contextlib
+import dataclasses
 import io
 import os
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -33,46 +33,20 @@ from invert.store.locks import OutputLock, lock_output, read_manifest
 from invert.store.manifest import Manifest
 from invert.store.names import name_key
 from invert.store.npz import read_projection
-from invert.store.protocol import ImageStore
+from invert.store.protocol import ImageStore, Nowhere
+from invert.store.result import Result
 
 if TYPE_CHECKING:
-    from invert.projection.projector import Projection
     from invert.projection.session import Session
 
 __all__ = [
     "FileOutput",
     "FolderOutput",
     "RunOutput",
-    "Stored",
     "open_output",
     "pack_record",
     "pack_told",
 ]
-
-
-@dataclass(frozen=True)
-class Stored:
-    """A result of before, as far as its output keeps it.
-
-    Attributes:
-        w: float32 `[1 or styles, w_dim]`.
-        noise: Map `[r, r]` of each layer; empty where none is kept.
-        distance: LPIPS after the last step.
-        layer_distances: Its five shares `[5]`.
-        curve: LPIPS in each step `[steps]`.
-        status: "ok" or "diverged".
-        restart: Which of the restarts it is.
-        image: g(w, noise), uint8 `[H, W, C]`; None where it is not kept.
-    """
-
-    w: NDArray[np.float32]
-    noise: Mapping[str, NDArray[Any]]
-    distance: float
-    layer_distances: NDArray[np.float32]
-    curve: NDArray[np.float32]
-    status: str
-    restart: int
-    image: NDArray[np.uint8] | None
 
 
 class RunOutput:
@@ -104,7 +78,7 @@ class RunOutput:
             BusyError: Another process has the output.
             OutputError: It cannot be written.
         """
-        return _Nowhere()
+        return Nowhere()
 
     def finish(self, found: Found, *, complete: bool) -> None:
         """End a run.
@@ -133,7 +107,7 @@ class RunOutput:
         """Return what is to be said of a result that this output has, as JSON types."""
         return {}
 
-    def stored(self, done: Done) -> Stored:
+    def stored(self, done: Done) -> Result:
         """Return a result of before.
 
         Raises:
@@ -144,22 +118,6 @@ class RunOutput:
     def summary(self) -> dict[str, Any]:
         """Return what is to be said of the whole output, as JSON types."""
         return {}
-
-
-class _Nowhere:
-    """A store that has nothing and keeps nothing."""
-
-    def finished(self, name: bytes, file_sha256: str) -> None:
-        return None
-
-    def has_entry(self, name: bytes) -> bool:
-        return False
-
-    def fail(self, name: bytes, code: str, reason: str) -> None:
-        return None
-
-    def keep(self, name: bytes, projection: "Projection") -> None:
-        return None
 
 
 class FolderOutput(RunOutput):
@@ -187,13 +145,12 @@ class FolderOutput(RunOutput):
         files = {suffix: str(self.folder / f"{entry.name}.{suffix}") for suffix in ("npz", "png")}
         return {**entry.facts, **files}
 
-    def stored(self, done: Done) -> Stored:
+    def stored(self, done: Done) -> Result:
         facts = self.facts(done)
         found = read_projection(Path(facts["npz"]))
         with open(facts["png"], "rb") as file:
             image = _right_half(file.read())
-        values = (found.w, found.noise, found.distance, found.layer_distances, found.curve)
-        return Stored(*values, found.status, found.restart, image)
+        return dataclasses.replace(found, name=done.name, reconstruction=image)
 
     def summary(self) -> dict[str, Any]:
         return {"results": str(self.folder / INDEX)}
@@ -269,24 +226,18 @@ class FileOutput(RunOutput):
             known = set(latents.names)
         return [name for name in found.names if name in known]
 
-    def stored(self, done: Done) -> Stored:
+    def stored(self, done: Done) -> Result:
         if self._journal is None:
             return self._packed_result(done.name)
         work = self.lock.work
-        entry = decode(work.entry(name_key(done.name)).read_bytes(), self._journal.manifest)
-        return _of_entry(entry)
+        return decode(work.entry(name_key(done.name)).read_bytes(), self._journal.manifest)
 
-    def _packed_result(self, name: bytes) -> Stored:
+    def _packed_result(self, name: bytes) -> Result:
         with open_latents(self.lock.out) as latents:
-            return _of_entry(latents[latents.names.index(name)])
+            return latents[latents.names.index(name)]
 
     def summary(self) -> dict[str, Any]:
         return {} if self.packed is None else pack_record(self.packed)
-
-
-def _of_entry(entry: Any) -> Stored:
-    values = (entry.w, entry.noise, entry.distance, entry.layer_distances, entry.curve)
-    return Stored(*values, entry.status, entry.restart, entry.reconstruction)
 
 
 def _manifest(session: "Session", job: Job) -> Manifest:

@@ -10,14 +10,13 @@ with open_run(job, list_images_of_the_job, on_note=..., on_warning=...) as run:
 import contextlib
 import statistics
 from array import array
-from collections import Counter
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from invert.batch.images import Found, OnMessage
 from invert.batch.job import Job
 from invert.batch.outputs import RunOutput, open_output
-from invert.batch.work import Done, Duplicate, Event, Failed, work
+from invert.batch.work import Done, Duplicate, Event, Failed, Warnings, work
 from invert.batch.workers import Preparation, run_workers
 from invert.errors import ExitCode, display_path
 from invert.store.protocol import ImageStore
@@ -62,7 +61,7 @@ class Run:
         self.projected = self.reused = self.failed = self.diverged = self.gone = 0
         self._without_result = 0
         self._distances = array("d")
-        self._told: Counter[str] = Counter()
+        self._warnings = Warnings(on_warning)
 
     def events(self) -> Iterator[Event]:
         """Do the work, and yield what happens; close the iterator before anything is said of its end.
@@ -79,10 +78,9 @@ class Run:
 
     def _engine(self, store: ImageStore) -> Iterator[Event]:
         session, job, images = self.session, self._job, self.found.mine
-        if job.workers == 1 or session.path is None or job.out is None:
+        if job.workers == 1 or job.out is None:
             return work(session.projector(), store, images, session.policy, identity=self.output.identity)
-        sha256 = session.network.provenance.sha256
-        preparation = Preparation(job.out, session.path, sha256, session.config, session.policy)
+        preparation = Preparation(job.out, session.path, session.sha256, session.config, session.policy)
         return run_workers(job.workers, preparation, images)
 
     def finish(self, *, complete: bool = True) -> None:
@@ -94,10 +92,7 @@ class Run:
         Raises:
             OutputError: The output cannot be written.
         """
-        for text, count in self._told.items():
-            if count > 1:
-                self._on_warning(f"{count - 1} more: {text}")
-        self._told.clear()
+        self._warnings.sum_up()
         if complete:
             self.gone = self.output.gone(self.found)
             if self.gone:
@@ -169,15 +164,7 @@ class Run:
             self.failed += event.code != "diverged"
 
     def _warn(self, event: Done) -> None:
-        """Say what the user should know of an image.
-
-        A folder of images of one kind gives one warning a hundred times: the first is said with its name, the rest as
-        a number at the end.
-        """
-        for text in event.warnings:
-            if not self._told[text]:
-                self._on_warning(f"image '{display_path(event.path)}': {text}")
-            self._told[text] += 1
+        self._warnings.of(event.path, event.warnings)
         if event.status != "ok":
             self._on_warning(f"image '{display_path(event.path)}': a step was not finite, its best state is kept")
 

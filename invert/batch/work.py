@@ -6,8 +6,8 @@ HDF5, or measurements.
 
 import math
 import os
-from collections import deque
-from collections.abc import Callable, Hashable, Iterable, Iterator
+from collections import Counter, deque
+from collections.abc import Callable, Generator, Hashable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Self
 
@@ -20,7 +20,7 @@ from invert.store.protocol import Finished, ImageStore
 if TYPE_CHECKING:
     from invert.projection.projector import Projection, Projector, StepRecord
 
-__all__ = ["Done", "Duplicate", "Event", "Failed", "Stepped", "work"]
+__all__ = ["Done", "Duplicate", "Event", "Failed", "Stepped", "Warnings", "work"]
 
 
 @dataclass(frozen=True)
@@ -71,7 +71,18 @@ class Duplicate:
 
 @dataclass(frozen=True)
 class Failed:
-    """An image has no result; `by_rule`: it was left out on purpose."""
+    """An image has no result.
+
+    Attributes:
+        name: Its NAME, see `invert.batch.images`.
+        path: Where it lies.
+        code: Stable name of the reason.
+        reason: The reason in words.
+        message: All that is to be said of it, in one line.
+        by_rule: Whether it was left out on purpose.
+        advice: What to do, a whole sentence.
+        projection: What came out, though it cannot be kept: of an image that diverged at once, in this process.
+    """
 
     name: bytes
     path: str
@@ -80,6 +91,17 @@ class Failed:
     message: str
     by_rule: bool
     advice: str = ""
+    projection: "Projection | None" = field(default=None, repr=False)
+
+    @classmethod
+    def of(cls, name: bytes, path: str | os.PathLike[str], error: InvertError) -> Self:
+        """Return the failure of an image that cannot be used."""
+        by_rule = isinstance(error, ImageError) and error.by_rule
+        return cls(name, os.fspath(path), error.code, error.reason, str(error), by_rule, error.advice)
+
+    def without_arrays(self) -> Self:
+        """Return what is worth sending to another process."""
+        return replace(self, projection=None)
 
     def record(self) -> dict[str, Any]:
         """Return it as JSON types, as `invert.errors.InvertError.record` does."""
@@ -95,7 +117,36 @@ class Failed:
         return error
 
 
+class Warnings:
+    """What reading images gave rise to, said so that a folder of images of one kind does not say it a hundred times.
+
+    Args:
+        say: Called with a line.
+    """
+
+    def __init__(self, say: Callable[[str], None]) -> None:
+        self._say = say
+        self._told: Counter[str] = Counter()
+
+    def of(self, path: str | os.PathLike[str], texts: Iterable[str]) -> None:
+        """Say what the user should know of an image: the first of its kind is said with the image's name."""
+        for text in texts:
+            if not self._told[text]:
+                self._say(f"image '{display_path(path)}': {text}")
+            self._told[text] += 1
+
+    def sum_up(self) -> None:
+        """Say of how many more images each was true."""
+        for text, count in self._told.items():
+            if count > 1:
+                self._say(f"{count - 1} more: {text}")
+        self._told.clear()
+
+
 Event = Stepped | Done | Duplicate | Failed
+
+Read = Callable[[Listed, int, int, ImagePolicy], Target | ImageError]
+"""Reads an image, as `invert.batch.images.read_image` does."""
 
 Identity = Callable[[bytes, str], Hashable]
 """Takes the name and the file_sha256 of an image; two images that give the same are one."""
@@ -111,6 +162,7 @@ class _Reading:
     policy: ImagePolicy
     depth: int
     identity: Identity | None
+    read: Read
     told: deque[Event] = field(default_factory=deque)
     names: deque[bytes] = field(default_factory=deque)
     seen: set[Hashable] = field(default_factory=set)
@@ -122,7 +174,7 @@ class _Reading:
                 # What was finished stays, though its file is not there any more or cannot be read this time.
                 if not target.by_rule and not self.store.has_entry(listed.name):
                     self.store.fail(listed.name, target.code, target.reason)
-                self.told.append(_failed(listed, target))
+                self.told.append(Failed.of(listed.name, listed.path, target))
             elif done is not None:
                 self.told.append(done)
             elif self._is_duplicate(listed.name, target):
@@ -144,7 +196,7 @@ class _Reading:
         """In a thread of its own, ahead of the optimiser: everything that waits for the disk."""
         synthesis = self.projector.generator.config.synthesis
         for listed in self.images:
-            target = read_image(listed, synthesis.img_resolution, synthesis.img_channels, self.policy)
+            target = self.read(listed, synthesis.img_resolution, synthesis.img_channels, self.policy)
             done = None
             if isinstance(target, Target):
                 found = self.store.finished(listed.name, target.file_sha256)
@@ -162,7 +214,8 @@ def work(
     policy: ImagePolicy,
     depth: int | None = None,
     identity: Identity | None = None,
-) -> Iterator[Event]:
+    read: Read = read_image,
+) -> Generator[Event, None, None]:
     """Project images into a store.
 
     Args:
@@ -172,6 +225,7 @@ def work(
         policy: What is accepted as an image.
         depth: How many images are read ahead; default two batches.
         identity: Says which images are the same; by default none is the same as another.
+        read: Reads the images, in a thread of its own.
 
     Raises:
         OutputError: A result cannot be written.
@@ -179,7 +233,7 @@ def work(
     from invert.projection.projector import StepRecord
 
     depth = 2 * projector.batch if depth is None else depth
-    reading = _Reading(store, images, projector, policy, depth, identity)
+    reading = _Reading(store, images, projector, policy, depth, identity, read)
     for event in projector.run(reading.targets()):
         while reading.told:
             yield reading.told.popleft()
@@ -197,12 +251,8 @@ def _keep(store: ImageStore, name: bytes, projection: "Projection") -> Event:
         # Not even the start gave a finite image: there is nothing to keep.
         reason = "the network generates nothing finite"
         store.fail(name, "diverged", reason)
-        return Failed(name, path, "diverged", reason, f"image '{display_path(path)}': {reason}", False)
+        message = f"image '{display_path(path)}': {reason}"
+        return Failed(name, path, "diverged", reason, message, False, projection=projection)
     kept = store.keep(name, projection)
     facts = (name, path, projection.distance, projection.status, True, tuple(target.warnings))
     return Done(*facts, target=target, projection=projection, kept=kept)
-
-
-def _failed(listed: Listed, error: ImageError) -> Failed:
-    path, message = os.fspath(listed.path), str(error)
-    return Failed(listed.name, path, error.code, error.reason, message, error.by_rule, error.advice)

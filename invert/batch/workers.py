@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from invert.batch.images import Listed
-from invert.batch.work import Done, Event, work
+from invert.batch.work import Done, Event, Failed, work
 from invert.errors import InvertError, NetworkError
 from invert.images.decoding import ImagePolicy
 from invert.projection.config import ProjectConfig
@@ -165,7 +165,7 @@ def _main(prepare: Callable[[], Work], tasks: Connection, events: Connection) ->
 
     try:
         for event in prepare()(images()):
-            events.send(event.without_arrays() if isinstance(event, Done) else event)
+            events.send(event.without_arrays() if isinstance(event, Done | Failed) else event)
         events.send(None)
     except InvertError as error:
         events.send(error)

@@ -18,21 +18,17 @@ from invert.store.locks import MAX_SHARDS
 
 if TYPE_CHECKING:
     from generator.files.reading import LoadedNetwork
-    from generator.networks import Generator
 
 __all__ = [
     "SEEDS",
     "SHARD",
     "Unset",
     "as_json",
-    "check_class",
-    "check_cutoff",
     "class_index",
     "command",
     "cutoff",
     "default_network",
     "device",
-    "device_kind",
     "follow",
     "image_folder",
     "load_network",
@@ -325,35 +321,3 @@ def default_network() -> Path | None:
         package.parent / "data" / "networks" / "A.safetensors",
     )
     return next((path for path in candidates if path.is_file()), None)
-
-
-def device_kind(choice: str) -> str:
-    """Return "cpu" or "cuda" for a --device of auto, cpu or cuda.
-
-    Raises:
-        UsageError: CUDA was asked for and cannot be used.
-    """
-    from invert.projection import session
-
-    return session.device_kind(choice)
-
-
-def check_cutoff(generator: "Generator", cutoff: int | None) -> None:
-    """Validate --cutoff against a network.
-
-    Raises:
-        UsageError: The network has fewer styles than are to be truncated.
-    """
-    if cutoff is not None and cutoff > generator.num_ws:
-        raise UsageError(f"--cutoff {cutoff}: the network has {generator.num_ws} styles")
-
-
-def check_class(c_dim: int, index: int | None, *, required: bool) -> None:
-    """Validate --class against the labels that a network takes.
-
-    Raises:
-        UsageError: The network has no such class, has none at all, or needs one.
-    """
-    from invert.projection import latents
-
-    latents.check_class(index, c_dim, required=required)

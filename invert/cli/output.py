@@ -119,6 +119,10 @@ class BatchFollower:
         self._progress: BatchProgress | None = None
         self.failed = 0
 
+    def expect(self, images: int) -> None:
+        """Say how many images there are, before the first event."""
+        self._images = images
+
     def __call__(self, event: Event) -> None:
         """Show an event."""
         if self._progress is None:

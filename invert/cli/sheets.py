@@ -110,7 +110,9 @@ def load_for_sheet(path: Path, cutoff: int | None, output: Output) -> "LoadedNet
     """
     loaded = options.load_network(path, output)
     loaded.generator.eval()
-    options.check_cutoff(loaded.generator, cutoff)
+    from invert.projection.latents import check_cutoff
+
+    check_cutoff(cutoff, loaded.generator.num_ws)
     return loaded
 
 
@@ -118,11 +120,12 @@ def find(
     references: Sequence[Reference], loaded: "LoadedNetwork", class_index: int | None, output: Output
 ) -> "list[Source]":
     """Return the latents that were named; see `invert.sheets.sources.find_sources`."""
+    from invert.projection.latents import check_class
     from invert.sheets.sources import find_sources
 
     # A projection has its class in its w.
     needs_class = any(isinstance(reference, Seed) for reference in references)
-    options.check_class(loaded.generator.config.mapping.c_dim, class_index, required=needs_class)
+    check_class(class_index, loaded.generator.config.mapping.c_dim, required=needs_class)
     return find_sources(references, loaded, class_index, output.warning)
 
 

@@ -13,13 +13,14 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from invert import __version__
-from invert.batch.images import Listed, list_images
+from invert import __version__, api
+from invert.batch.work import Failed, Warnings
 from invert.cli import options
 from invert.cli.help import OUTPUT
 from invert.cli.output import Output
+from invert.cli.progress import ProjectionProgress
 from invert.durable import write_atomic
-from invert.errors import ExitCode, NoInputError, UsageError, display_path
+from invert.errors import ExitCode, UsageError, display_path
 from invert.images.decoding import ImagePolicy
 from invert.projection.config import METHOD_SETTINGS, ProjectConfig, method_digest
 from invert.report.spreadsheet import csv_line
@@ -27,6 +28,7 @@ from invert.report.spreadsheet import csv_line
 if TYPE_CHECKING:
     from invert.attribution.attributions import Attribution
     from invert.attribution.candidate import LoadedCandidate
+    from invert.projection.projector import StepRecord
 
 __all__ = ["attribute"]
 
@@ -93,10 +95,6 @@ def attribute(
     rate: float | None,
     report: Path | None,
     as_csv: bool,
-    seed: int,
-    batch: int | None,
-    threads: int | None,
-    device: str,
     max_pixels: int | None,
     follow: bool,
     as_json: bool,
@@ -110,46 +108,30 @@ def attribute(
     The settings of the method come from there too, and a calibration of another method or network is refused.
     Without a calibration, preset verdict measures distances alone.
     """
-    _check(threshold, rate, as_csv, as_json, report, overwrite)
-    policy = ImagePolicy() if max_pixels is None else ImagePolicy(max_pixels=max_pixels)
+    _check(as_csv, as_json, report, overwrite)
     with Output(as_json=as_json, quiet=quiet or as_csv) as output:
-        listed = _list(paths, follow, output)
-        from invert.attribution import attributions
-        from invert.attribution.candidate import check_calibrations, open_candidates
-        from invert.projection.session import prepare_process
-
-        kind = options.device_kind(device)
-        prepare_process(kind, threads, output.note)
-        networks = []
-        for path in list(network_paths) or [options.network_or_default(None, output)]:
-            loaded = options.load_network(path, output)
-            options.check_class(loaded.generator.config.mapping.c_dim, given.get("class_index"), required=False)
-            networks.append((path, loaded))
-        given |= {"seed": seed, "threads": threads, "device": kind, "batch": batch}
-        candidates = open_candidates(
-            networks,
-            given,
-            calibrations=calibration_paths,
-            policy=policy,
-            images=len(listed),
+        if max_pixels is not None:
+            given["policy"] = ImagePolicy(max_pixels=max_pixels)
+        shown = _Shown(output, as_csv, report is not None)
+        judged = api.attribute(
+            list(paths),
+            list(network_paths) or options.network_or_default(None, output),
+            calibration=calibration_paths,
+            threshold=threshold,
+            rate=rate,
+            follow=follow,
+            on_step=shown.step,
             on_message=output.note,
+            on_warning=output.warning,
+            on_failure=shown.fail,
+            **given,
         )
-        warning = check_calibrations(candidates, threshold)
-        if warning:
-            output.warning(warning)
-        size = candidates[0].projector.batch
-        steps = candidates[0].config.steps * candidates[0].config.restarts * len(candidates)
-        progress = output.progress(len(listed), size, steps)
-        shown = _Shown(candidates, output, as_csv, report is not None)
-        images = attributions.read_targets(candidates, listed, policy)
-        judged = attributions.attribute(
-            candidates, images, batch=size, threshold=threshold, rate=rate, on_step=progress.step
-        )
-        with contextlib.closing(judged):  # type: ignore[type-var]
+        shown.begin(judged)
+        with contextlib.closing(judged):
             for found in judged:
                 shown.show(found)
         if report is not None:
-            write_atomic(report, _report(candidates, shown.kept, rate))
+            write_atomic(report, _report(judged.candidates, shown.kept, rate))
         shown.summarise(rate, report)
         return shown.exit_code
 
@@ -161,14 +143,40 @@ class _Shown:
         kept: What a report is made from.
     """
 
-    def __init__(
-        self, candidates: "Sequence[LoadedCandidate]", output: Output, as_csv: bool, with_report: bool
-    ) -> None:
-        self._candidates, self._output, self._csv = candidates, output, as_csv
-        self._with_report = with_report
+    def __init__(self, output: Output, as_csv: bool, with_report: bool) -> None:
+        self._output, self._csv, self._with_report = output, as_csv, with_report
+        self._candidates: Sequence[LoadedCandidate] = ()
+        self._progress: ProjectionProgress | None = None
         self._counts: Counter[str] = Counter()
-        self._warnings: Counter[str] = Counter()
+        self._warnings = Warnings(output.warning)
+        self._awaited = 0
         self.kept: list[Attribution] = []
+
+    def begin(self, judged: "api.Attributions") -> None:
+        """Start the bar."""
+        self._candidates, self._awaited = judged.candidates, judged.count or 0
+        first = judged.candidates[0]
+        steps = first.config.steps * first.config.restarts * len(judged.candidates)
+        self._progress = self._output.progress(self._awaited, first.session.batch, steps)
+
+    def step(self, record: "StepRecord") -> None:
+        """Count a step."""
+        if self._progress is not None:
+            self._progress.step(record.group, record.distances)
+
+    def fail(self, failed: Failed) -> None:
+        """Say why an image cannot be used."""
+        from invert.attribution.attributions import Attribution
+
+        if self._with_report:
+            self.kept.append(Attribution(Path(failed.path), error=failed.to_error()))
+        self._counts["failed"] += 1
+        self._awaited -= 1
+        if self._progress is not None:
+            self._progress.expect(self._awaited)
+        self._output.error(failed.message)
+        if not self._csv:
+            self._output.event({"type": "image", **failed.record()})
 
     def show(self, found: "Attribution") -> None:
         """Write an image's line, row or record, and count it."""
@@ -176,16 +184,7 @@ class _Shown:
 
         if self._with_report:
             self.kept.append(found)
-        if found.error is not None:
-            self._counts["failed"] += 1
-            self._output.error(str(found.error))
-            if not self._csv:
-                self._output.event(rows.image_record(found, self._candidates))
-            return
-        for text in found.warnings:
-            if not self._warnings[text]:
-                self._output.warning(f"image '{display_path(found.path)}': {text}")
-            self._warnings[text] += 1
+        self._warnings.of(found.path, found.warnings)
         is_first = not self._counts["judged"]
         self._counts["judged"] += 1
         self._counts["diverged"] += found.is_diverged
@@ -204,9 +203,7 @@ class _Shown:
         """Say how many images came out how, and what the error rate holds for."""
         from invert.attribution.verdict import Outcome, rate_sentence
 
-        for text, count in self._warnings.items():
-            if count > 1:
-                self._output.warning(f"{count - 1} more: {text}")
+        self._warnings.sum_up()
         counts = {str(outcome): self._counts[str(outcome)] for outcome in Outcome}
         judged, failed = self._counts["judged"], self._counts["failed"]
         lines = [""]
@@ -235,13 +232,12 @@ class _Shown:
 
 def _report(candidates: "Sequence[LoadedCandidate]", images: "Sequence[Attribution]", rate: float | None) -> bytes:
     from invert.attribution.report.page import attribution_report
-    from invert.projection.session import run_record
 
     first = candidates[0]
     settings = {
         "method digest": method_digest(dict(first.method)),
         **first.method,
-        **run_record(first.config),
+        **first.session.run,
     }
     software = {name: metadata.version(name) for name in ("torch", "numpy", "pillow", "lpips")}
     return attribution_report(
@@ -254,27 +250,8 @@ def _report(candidates: "Sequence[LoadedCandidate]", images: "Sequence[Attributi
     )
 
 
-def _check(
-    threshold: float | None, rate: float | None, as_csv: bool, as_json: bool, report: Path | None, overwrite: bool
-) -> None:
+def _check(as_csv: bool, as_json: bool, report: Path | None, overwrite: bool) -> None:
     if as_csv and as_json:
         raise UsageError("--csv and --json cannot both be written to stdout")
-    if threshold is not None and not 0 < threshold < 100:
-        raise UsageError(f"--threshold {threshold} is no distance")
-    if rate is not None and not 0 < rate < 1:
-        raise UsageError(f"--fpr {rate} is not between 0 and 1")
     if report is not None and report.exists() and not overwrite:
         raise UsageError("exists already", path=report, advice="Add --overwrite, or choose another --report.")
-
-
-def _list(paths: Sequence[Path], follow: bool, output: Output) -> list[Listed]:
-    found = []
-    for listed in list_images(paths, follow):
-        if listed.error is not None and listed.error.by_rule:
-            output.warning(str(listed.error))
-        else:
-            found.append(listed)
-    if not found:
-        advice = "Name image files, or a folder with PNG, JPEG, WebP or BMP files."
-        raise NoInputError("there are no images", path=paths[0] if len(paths) == 1 else None, advice=advice)
-    return found

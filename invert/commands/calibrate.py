@@ -1,6 +1,5 @@
 """`invert calibrate`: measure a network's own images and others, and set the thresholds that keep a stated rate."""
 
-import dataclasses
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -8,14 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from invert import __version__
-from invert.attribution.settings import RULES, SCORES, CalibrationSettings
-from invert.batch.images import Listed
+from invert import api
+from invert.attribution.settings import RULES, SCORES
 from invert.cli import options
 from invert.cli.output import Output
-from invert.durable import ensure_folder, exclusive_lock, write_atomic
-from invert.errors import ExitCode, OutputError, UsageError, display_path
-from invert.projection.config import ProjectConfig, with_defaults
+from invert.errors import ExitCode, display_path
+from invert.projection.config import ProjectConfig
 
 if TYPE_CHECKING:
     from invert.attribution.calibration import Calibration
@@ -137,6 +134,7 @@ def calibrate(
     out: Path | None,
     earlier_path: Path | None,
     workers: int | None,
+    threads: int | None,
     as_json: bool,
     quiet: bool,
     overwrite: bool,
@@ -148,80 +146,42 @@ def calibrate(
     The strictest threshold of the single populations is used. The same command again resumes where it was stopped.
     With --from, only images that the earlier calibration does not have are projected.
     """
-    settings = CalibrationSettings(score, rule, rate, confidence, candidates, bins)
-    config = ProjectConfig(**with_defaults(given))
+    given |= {"score": score, "rule": rule, "rate": rate, "confidence": confidence}
+    given |= {"candidates": candidates, "bins": bins, "threads": threads or 1}
     with Output(as_json=as_json, quiet=quiet) as output:
         network_path = options.network_or_default(network_path, output)
         out = out or network_path.with_suffix(".calibration.json")
-        if out.exists() and not overwrite:
-            raise UsageError("exists already", path=out, advice="Add --overwrite, or choose another -o.")
-        work = out.with_name(out.name + ".work")
-        ensure_folder(work)
-        with exclusive_lock(work / ".lock", out):
-            populations = _list(real, others)
-            _announce(populations, count, settings, output)
-            loaded = options.load_network(network_path, output)
-            from invert.attribution.calibration_file import read_calibration
-            from invert.attribution.measurements import clear_measurements
-            from invert.attribution.study import open_study
-
-            options.check_class(loaded.generator.config.mapping.c_dim, config.class_index, required=False)
-            config = dataclasses.replace(config, device=options.device_kind(config.device))
-            events = output.follow_batch(count + sum(len(images) for _, images in populations.values()))
-            study = open_study(
-                network_path, loaded, config, work, workers=workers, on_event=events, on_message=output.note
-            )
-            earlier = None if earlier_path is None else (earlier_path, read_calibration(earlier_path))
-            made = study.calibrate(settings, populations, count, tool=__version__, earlier=earlier)
-            _write(made, out, output)
-            clear_measurements(work)
+        events = output.follow_batch(0)
+        made = api.calibrate(
+            network_path,
+            real,
+            _named(others),
+            out=out,
+            count=count,
+            earlier=earlier_path,
+            workers=workers,
+            overwrite=overwrite,
+            on_count=events.expect,
+            on_event=events,
+            on_message=output.note,
+            on_warning=output.warning,
+            **given,
+        )
         _tell(made, out, events.failed, output)
     return ExitCode.PARTIAL if events.failed else ExitCode.OK
 
 
-def _list(real: Path, others: Sequence[str]) -> dict[str, tuple[str, list[Listed]]]:
-    """Return source and images of each population but the network's own."""
-    from invert.attribution.populations import check_names, list_population
+def _named(texts: Sequence[str]) -> dict[str, Path]:
+    """Return the folders of other populations by name."""
+    from invert.attribution.populations import check_names
 
-    named = [("real", real)]
-    for text in others:
+    pairs = []
+    for text in texts:
         name, separator, folder = text.partition("=")
         path = Path(folder) if separator else Path(text)
-        named.append((name if separator else path.resolve().name, path))
-    check_names([name for name, _ in named], "Give it as --other NAME=DIR.")
-    return {name: (path.resolve().name, list_population(path)) for name, path in named}
-
-
-def _announce(
-    populations: dict[str, tuple[str, list[Listed]]], count: int, settings: CalibrationSettings, output: Output
-) -> None:
-    """Say what the rate takes, and refuse at once what can only end in a refusal."""
-    from invert.attribution.calibration import check_sizes, required_images
-    from invert.attribution.verdict import OWN_TO_RULE_OUT
-
-    sizes = {name: len(images) for name, (_, images) in populations.items()}
-    listed = ", ".join(f"{size} of {name}" for name, size in sizes.items())
-    output.note(
-        f"a rate of {settings.rate:g} needs {required_images(settings)} images of each population that is not the "
-        f"network's; there are {listed}, and {count} samples of its own will be drawn"
-    )
-    if count < OWN_TO_RULE_OUT:
-        output.note(f"fewer than {OWN_TO_RULE_OUT} own samples can rule no image out: none gets 'none of these'")
-    check_sizes(settings, sizes)
-
-
-def _write(made: "Calibration", out: Path, output: Output) -> None:
-    from invert.attribution.calibration_file import cached_path, encode_calibration
-
-    data = encode_calibration(made)
-    write_atomic(out, data)
-    cached = cached_path(made.network["sha256"])
-    if cached is not None:
-        try:
-            ensure_folder(cached.parent)
-            write_atomic(cached, data)
-        except OutputError as error:
-            output.note(f"no copy is kept for other folders: {error.reason}")
+        pairs.append((name if separator else path.resolve().name, path))
+    check_names(["real", *(name for name, _ in pairs)], "Give it as --other NAME=DIR.")
+    return dict(pairs)
 
 
 def _tell(made: "Calibration", out: Path, failed: int, output: Output) -> None:

@@ -6,7 +6,7 @@ import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -87,12 +87,10 @@ def evaluate(
     count: int | None,
     out: Path,
     workers: int | None,
-    threads: int,
-    batch: int | None,
-    device: str,
     as_json: bool,
     quiet: bool,
     overwrite: bool,
+    **settings: Any,
 ) -> int:
     """Measure images whose origin is known, and compare what the calibration says of them with it.
 
@@ -117,19 +115,15 @@ def evaluate(
         with exclusive_lock(out / ".lock", out):
             network_path = options.network_or_default(network_path, output)
             loaded = options.load_network(network_path, output)
-            from invert.attribution.candidate import settings_for
+            from invert.attribution.candidate import open_calibrated
             from invert.attribution.measurements import clear_measurements
-            from invert.attribution.study import open_study
-            from invert.images.decoding import ImagePolicy
+            from invert.attribution.study import Study
 
             found = _calibration(network_path, loaded, calibration_path)
-            given = {"device": options.device_kind(device), "threads": threads, "batch": batch}
-            config, _ = settings_for(loaded, ImagePolicy(), given, found[1], found[0])
+            session = open_calibrated(loaded, settings, found[1], found[0], on_message=output.note)
             events = output.follow_batch((1 + len(kinds)) * sum(map(len, images.values())))
             work = out / "work"
-            study = open_study(
-                network_path, loaded, config, work, workers=workers, on_event=events, on_message=output.note
-            )
+            study = Study(session, work, workers, events)
             evaluations: list[Evaluation] = []
             for evaluation in study.evaluate(found[1], images, kinds):
                 if not evaluations:

@@ -78,7 +78,7 @@ def _images(
 ) -> Iterator["NDArray[np.uint8]"]:
     """Load the network and yield the images of the rows, with the batch size and threads of the projection."""
     from invert.projection.renderer import Renderer
-    from invert.projection.session import prepare_process
+    from invert.projection.session import device_kind, prepare_process
 
     manifest = latents.manifest
     network_path = options.network_or_default(network_path, output)
@@ -88,7 +88,7 @@ def _images(
         raise NetworkError(reason, path=network_path, advice="'invert info' shows the weights of a network.")
     if manifest.noise == "none" and manifest.method["noise"] == "optimise":
         output.note("no noise maps were kept: w is synthesised with fresh noise, of the projection's seed")
-    kind = options.device_kind(device)
+    kind = device_kind(device)
     prepare_process(kind, int(manifest.run["threads"]) if kind == "cpu" else None, output.note)
     renderer = Renderer(loaded.generator, batch=int(manifest.run["batch"]), noise=manifest.method["noise"], device=kind)
     return renderer.synthesise(_latents(latents, rows))

@@ -159,10 +159,10 @@ def train(
             stack.enter_context(lock_run(folder))
         from generator.training.processes import join_world
         from invert.datasets.training_images import open_images
-        from invert.projection.session import prepare_process
+        from invert.projection.session import device_kind, prepare_process
         from invert.runs.session import begin_session, config_for, new_trainer
 
-        kind = options.device_kind(device)
+        kind = device_kind(device)
         world = stack.enter_context(join_world(kind))
         # one process is enough to say what is wrong with an image
         on_warning = output.warning if is_first else lambda _: None

@@ -19,6 +19,7 @@ __all__ = [
     "LatentStatistics",
     "Start",
     "check_class",
+    "check_cutoff",
     "class_label",
     "draw_image",
     "latent_statistics",
@@ -116,6 +117,20 @@ def check_class(class_index: int | None, c_dim: int, *, required: bool = False) 
         raise UsageError(f"--class {class_index} is not one of the network's {c_dim} classes, 0 to {c_dim - 1}")
     if class_index is None and required and c_dim > 0:
         raise UsageError(f"the network has {c_dim} classes", advice=f"Choose one with --class 0 to {c_dim - 1}.")
+
+
+def check_cutoff(cutoff: int | None, styles: int) -> None:
+    """Validate how many styles are truncated.
+
+    Args:
+        cutoff: How many, from the coarsest; None is all.
+        styles: How many styles the network has.
+
+    Raises:
+        UsageError: The network has fewer.
+    """
+    if cutoff is not None and not 0 <= cutoff <= styles:
+        raise UsageError(f"--cutoff {cutoff}: the network has {styles} styles")
 
 
 def class_label(class_index: int | None, c_dim: int) -> Tensor | None:

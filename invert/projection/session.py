@@ -28,14 +28,14 @@ from invert.projection.config import ProjectConfig, method_record, run_settings
 from invert.projection.latents import Start, start_at_centre
 from invert.projection.perceptual import Perceptual
 from invert.projection.projector import Projector, check_fit
-from invert.projection.start import BankStart, bank_size, load_bank
+from invert.projection.start import BankStart, SampleBank, bank_size, load_bank
 
 if TYPE_CHECKING:
     from generator.files.reading import LoadedNetwork
+    from generator.networks import Generator
 
 __all__ = [
     "Session",
-    "build_projector",
     "default_batch",
     "device_kind",
     "keep_freed_memory",
@@ -44,7 +44,6 @@ __all__ = [
     "prepare_process",
     "run_record",
     "settle",
-    "settle_bank",
 ]
 
 _Record = dict[str, Any]
@@ -73,7 +72,6 @@ class Session:
         policy: What is accepted as an image.
         method: What makes distances comparable, see `invert.projection.config.method_record`.
         run: What makes bits comparable, see `run_record`.
-        path: The network's file, where it came from one.
         on_message: Called with a line while something takes long.
     """
 
@@ -82,8 +80,17 @@ class Session:
     policy: ImagePolicy
     method: _Record
     run: _Record
-    path: Path | None = None
     on_message: _OnMessage = field(default=_silent, repr=False)
+
+    @property
+    def path(self) -> Path:
+        """The network's file."""
+        return self.network.provenance.path
+
+    @property
+    def sha256(self) -> str:
+        """Hash of the network's file."""
+        return self.network.provenance.sha256
 
     @property
     def batch(self) -> int:
@@ -104,11 +111,26 @@ class Session:
         """Return what projects images; it is put together once, and its bank of samples is generated then."""
         return self._projector
 
+    def draw_bank(self) -> None:
+        """Draw the samples to start from, where the preset wants any, before several processes do it at once."""
+        if self.config.starts_from_bank:
+            self._bank(self.network.generator.to(self.config.device))
+
     @cached_property
     def _projector(self) -> Projector:
-        return build_projector(
-            self.network, self.config, batch=self.batch, device=self.config.device, on_message=self.on_message
-        )
+        config = self.config
+        generator = self.network.generator.to(config.device)
+        perceptual = Perceptual(config.lpips).to(config.device)
+        start: Start = start_at_centre
+        if config.starts_from_bank:
+            # Before the network is frozen, as it is for the images that a user draws with it.
+            start = BankStart(self._bank(generator), generator, perceptual)
+        return Projector(generator, perceptual, config, batch=self.batch, device=config.device, start=start)
+
+    def _bank(self, generator: "Generator") -> SampleBank:
+        samples = self.config.bank or bank_size(self.resolution)
+        weights, message = self.network.provenance.weights_sha256, self.on_message
+        return load_bank(generator, weights, samples, class_index=self.config.class_index, on_message=message)
 
 
 def open_session(
@@ -138,16 +160,14 @@ def open_session(
         NetworkError: The file cannot be read, or is not a network.
         UsageError: The settings do not fit the network or the machine.
     """
-    path = None
     if isinstance(network, str | os.PathLike):
-        path = Path(network)
-        network = load_network(path, on_warning)
+        network = load_network(network, on_warning)
     on_message = on_message or _silent
     config = settle(network, config, images=images, workers=workers, resumed=resumed)
     prepare_process(config.device, config.threads, on_message)
     policy = policy or ImagePolicy()
     method = method_record(config, network.provenance.sha256, policy.record())
-    return Session(network, config, policy, method, run_record(config), path, on_message)
+    return Session(network, config, policy, method, run_record(config), on_message)
 
 
 def load_network(path: str | os.PathLike[str], on_warning: _OnMessage | None = None) -> "LoadedNetwork":
@@ -203,10 +223,10 @@ def settle(
     batch = config.batch
     if batch is None:
         batch = int(resumed["batch"]) if resumed is not None else default_batch(resolution, kind, images)
-    return dataclasses.replace(settle_bank(config, resolution), batch=batch, threads=threads, device=kind)
+    return dataclasses.replace(_settle_bank(config, resolution), batch=batch, threads=threads, device=kind)
 
 
-def settle_bank(config: ProjectConfig, resolution: int) -> ProjectConfig:
+def _settle_bank(config: ProjectConfig, resolution: int) -> ProjectConfig:
     """Return the settings with the size of the bank, where one is used: it is part of the method."""
     if not config.starts_from_bank or config.bank is not None:
         return config
@@ -283,35 +303,3 @@ def keep_freed_memory() -> bool:
     if mallopt is None:  # another C library
         return False
     return bool(mallopt(_M_MMAP_THRESHOLD, _LARGEST)) and bool(mallopt(_M_TRIM_THRESHOLD, _LARGEST))
-
-
-def build_projector(
-    network: "LoadedNetwork",
-    config: ProjectConfig,
-    *,
-    batch: int,
-    device: str,
-    on_message: _OnMessage | None = None,
-) -> Projector:
-    """Return what projects images into a network, with the start that the preset asks for.
-
-    Args:
-        network: The network.
-        config: Settings; see `settle_bank`.
-        batch: See `Projector`.
-        device: See `Projector`.
-        on_message: Called with a line while samples to start from have to be generated.
-
-    Raises:
-        UsageError: See `Projector`.
-    """
-    generator = network.generator.to(device)
-    perceptual = Perceptual(config.lpips).to(device)
-    start: Start = start_at_centre
-    if config.starts_from_bank:
-        samples = config.bank or bank_size(generator.config.synthesis.img_resolution)
-        weights = network.provenance.weights_sha256
-        # Before the network is frozen, as it is for the images that a user generates with it.
-        bank = load_bank(generator, weights, samples, class_index=config.class_index, on_message=on_message)
-        start = BankStart(bank, generator, perceptual)
-    return Projector(generator, perceptual, config, batch=batch, device=device, start=start)

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Protocol
 if TYPE_CHECKING:
     from invert.projection.projector import Projection
 
-__all__ = ["Finished", "ImageStore"]
+__all__ = ["Finished", "ImageStore", "Nowhere"]
 
 
 class Finished(Protocol):
@@ -46,3 +46,20 @@ class ImageStore(Protocol):
         Raises:
             OutputError: It cannot be written.
         """
+
+
+class Nowhere:
+    """A store that has nothing and keeps nothing: whoever hears the engine's events has the results."""
+
+    def finished(self, name: bytes, file_sha256: str) -> None:
+        """Return None: nothing is done."""
+
+    def has_entry(self, name: bytes) -> bool:
+        """Return False: there are no results."""
+        return False
+
+    def fail(self, name: bytes, code: str, reason: str) -> None:
+        """Keep nothing."""
+
+    def keep(self, name: bytes, projection: "Projection") -> None:
+        """Keep nothing."""

@@ -8,13 +8,12 @@ import pytest
 import torch
 
 from generator.files.reading import load
-from invert.attribution.attributions import Attribution, attribute, read_targets
+from invert.attribution.attributions import Attribution, attribute
 from invert.attribution.candidate import LoadedCandidate, check_calibrations, open_candidates
 from invert.attribution.settings import CalibrationSettings
 from invert.attribution.verdict import Outcome
 from invert.batch.images import list_images
 from invert.errors import UsageError
-from invert.images.decoding import ImagePolicy
 from tests.attribution.calibration_case import calibration
 from tests.cli.batch_case import write_images
 
@@ -24,8 +23,7 @@ GIVEN = {"steps": 2, "lpips": "alex", "preset": "paper", "device": "cpu", "seed"
 @pytest.fixture(scope="module")
 def candidates(network: Path) -> list[LoadedCandidate]:
     """The same network twice, without calibrations."""
-    found = [(network, load(network)), (network, load(network))]
-    return open_candidates(found, GIVEN, policy=ImagePolicy(), images=2)
+    return open_candidates([load(network), load(network)], GIVEN, images=2)
 
 
 @pytest.fixture(scope="module")
@@ -42,9 +40,12 @@ def run(
 ) -> tuple[list[Attribution], list[int]]:
     """Return the attributions and the group of each step."""
     steps: list[int] = []
-    read = read_targets(candidates, list_images([images]), ImagePolicy())
     found = attribute(
-        candidates, read, batch=2, threshold=threshold, rate=rate, on_step=lambda group, _: steps.append(group)
+        candidates,
+        list_images([images]),
+        threshold=threshold,
+        rate=rate,
+        on_step=lambda record: steps.append(record.group),
     )
     return list(found), steps
 

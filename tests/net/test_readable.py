@@ -147,7 +147,12 @@ def test_a_calibration_is_taken_over(tmp_path: Path) -> None:
         *("--batch", 8, "--workers", 1, *net.ALONE, "-q"),
     )
     again = json.loads(out.read_text())
-    assert again["thresholds"] == written["thresholds"]
+    # Version 1 of the format called a threshold "below".
+    thresholds = {
+        score: [{"threshold" if name == "below" else name: value for name, value in row.items()} for row in rows]
+        for score, rows in written["thresholds"].items()
+    }
+    assert again["thresholds"] == thresholds
     assert again["method_digest"] == written["method_digest"]
 
 

@@ -83,9 +83,7 @@ def _cells(answer: Answer) -> str:
 
 
 def image_record(found: Attribution, candidates: Sequence[Candidate]) -> _Record:
-    """Return what --json says about an image."""
-    if found.error is not None:
-        return {"type": "image", **found.error.record()}
+    """Return what --json says about an image that could be used."""
     target = found.answers[0].target
     record: _Record = {
         "type": "image",

@@ -1,0 +1,29 @@
+"""The program's jobs as functions: no command line, no streams, results as they come.
+
+import invert
+
+network = invert.load("ffhq.pkl")
+for result in invert.project("photo.png", network, steps=300):
+    result.distance, result.w, result.image
+"""
+
+from invert.api.arguments import load
+from invert.api.calibrations import calibrate
+from invert.api.projections import Projected, project
+from invert.api.samples import generate
+from invert.api.verdicts import Attributions, attribute
+from invert.batch.work import Failed
+from invert.hdf5.reading import Latents, open_latents
+
+__all__ = [
+    "Attributions",
+    "Failed",
+    "Latents",
+    "Projected",
+    "attribute",
+    "calibrate",
+    "generate",
+    "load",
+    "open_latents",
+    "project",
+]

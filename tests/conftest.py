@@ -9,9 +9,11 @@ from pathlib import Path
 import pytest
 
 # The networks of the tests are too small for two threads to be worth their waiting for each other.
-os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ["OMP_NUM_THREADS"] = "1"
 # What the tests run must not depend on which of them built the native kernels first; tests that want them ask.
 os.environ["INVERT_NATIVE"] = "0"
+# Nor on how wide the terminal is.
+os.environ["COLUMNS"] = "80"
 
 # `nohup` and shells that start a job in the background have signals ignored, and a process hands that down to its
 # children, so that none of them could be interrupted by a test. A handler is not handed down.

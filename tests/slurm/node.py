@@ -16,8 +16,8 @@ import pytest
 __all__ = ["slurm_node"]
 
 _PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch", "srun", "squeue", "scancel", "scontrol", "sinfo")
-_START = 30.0  # seconds until the node has to be idle
-_STOP = 10.0
+_START = 120.0  # seconds until the node has to be idle
+_STOP = 60.0
 
 # No database, no cgroups, no mail, and no port open to other machines.
 _CONFIG = """

@@ -28,7 +28,7 @@ def test_two_shards_one_of_them_killed_make_the_file_of_one_process(slurm: Path,
     names = [f"{number:02}.png" for number in range(IMAGES)]
     for number, name in enumerate(names):
         save(folder, encode(image(32, 32, seed=number)), name)
-    settings = ["--network", network, "--steps", 5, "--lpips", "alex", "--batch", 1, "--threads", 1, "--device", "cpu"]
+    settings = ["--network", network, "--steps", 15, "--lpips", "alex", "--batch", 1, "--threads", 1, "--device", "cpu"]
     out, alone = tmp_path / "X.h5", tmp_path / "alone.h5"
     subprocess.run(invert("project", folder, *settings, "--quiet", "--out", alone), check=True, capture_output=True)
 

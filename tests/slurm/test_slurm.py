@@ -15,7 +15,7 @@ import pytest
 from invert.batch.slurm import ArrayEvent, ShardError, run_array
 from invert.errors import ExitCode, OutputError, UsageError
 
-pytestmark = [pytest.mark.timeout(300), pytest.mark.serial]
+pytestmark = pytest.mark.timeout(300)
 
 STAND_IN = Path(__file__).parent / "stand_in.py"
 POLL = 0.2
@@ -28,6 +28,8 @@ class Run:
         self.journal, self.logs = folder / "journal", folder / "logs"
         self.journal.mkdir()
         self.events: list[ArrayEvent] = []
+        self.hold = self.journal / "hold"
+        self.hold.touch()
 
     def __call__(
         self,
@@ -116,8 +118,10 @@ def test_a_job_killed_half_way_goes_on_where_it_was(run: Run, what: str) -> None
                 os.kill(int(parent), signal.SIGKILL)
             else:
                 subprocess.run(["scancel", "--batch", "--signal=KILL", job_number(event.log)], check=True)
+            until(lambda: not alive(pid))
+            run.hold.unlink()
 
-    run("--numbers", 8, "--pause", 0.8, then=kill)
+    run("--numbers", 8, "--hold-after", 2, then=kill)
     # Were the first attempt still alive, it would have been in the second one's way.
     assert run.done() == dict.fromkeys(range(8), 1)
     assert [int((run.journal / f"number-{number}").read_text()) for number in (1, 3)] == killed * 2
@@ -159,9 +163,12 @@ def test_a_job_that_somebody_cancels_stays_cancelled(run: Run, shard: int) -> No
             until(lambda: (run.journal / "pid-2").exists())
             (log,) = {seen.log for seen in run.events if seen.shard == shard}
             subprocess.run(["scancel", job_number(log)], check=True)
+            if shard == 2:
+                until(lambda: not alive(run.pid(2)))
+            run.hold.unlink()
 
     with pytest.raises(ShardError, match=f"shard {shard}/4 was cancelled"):
-        run("--pause", 0.5, shards=4, then=cancel)
+        run("--hold-after", 1, shards=4, then=cancel)
     assert [attempt for attempt, _ in run.ends(shard)] == [1]
     assert all(run.ends(other) == [(1, 0)] for other in {1, 2, 3, 4} - {shard})
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import click
 import pytest
 
-from generator import loaders
+from generator.files import reading
 from invert import __version__
 from invert.cli.help import Option
 from invert.cli.main import cli, main
@@ -169,13 +169,13 @@ def test_other_endings(
 
 def raising(monkeypatch: pytest.MonkeyPatch, number: signal.Signals) -> None:
     """Let a signal come while a network file is read."""
-    real = loaders.inspect
+    real = reading.inspect
 
     def disturbed(path: Path) -> object:
         signal.raise_signal(number)
         return real(path)
 
-    monkeypatch.setattr(loaders, "inspect", disturbed)
+    monkeypatch.setattr(reading, "inspect", disturbed)
 
 
 @pytest.mark.usefixtures("default_signals")

@@ -187,7 +187,8 @@ def _named(texts: Sequence[str]) -> dict[str, Path]:
 def _tell(made: "Calibration", out: Path, failed: int, output: Output) -> None:
     from invert.attribution.calibration_file import held_out
 
-    lines = [f"{'population':<16} {'images':>8}  {'held out':>8}  attributed by {', by '.join(SCORES[::-1])}"]
+    names = ", by ".join("LPIPS" if score == "lpips" else score for score in SCORES[::-1])
+    lines = [f"{'population':<16} {'images':>8}  {'held out':>8}  attributed by {names}"]
     record: dict[str, Any] = {"type": "summary", "code": "calibrated", "out": os.fspath(out), "failed": failed}
     counts = held_out(made)
     record["held_out"] = {

@@ -1,6 +1,5 @@
 """`invert show`: what is in a file of latents."""
 
-import math
 import os
 from collections import Counter
 from pathlib import Path
@@ -96,11 +95,13 @@ def _summary(latents: "Latents") -> dict[str, Any]:
 
 
 def _spread(distances: list[float]) -> dict[str, float] | None:
+    import numpy as np
+
     if not distances:
         return None
-    last = len(distances) - 1
-    quantiles = {"smallest": 0.0, "q25": 0.25, "median": 0.5, "q75": 0.75, "largest": 1.0}
-    return {name: distances[math.floor(share * last + 0.5)] for name, share in quantiles.items()}
+    shares = {"smallest": 0.0, "q25": 0.25, "median": 0.5, "q75": 0.75, "largest": 1.0}
+    # Between the two middle values where their number is even, as `invert project` says it.
+    return dict(zip(shares, np.quantile(distances, list(shares.values())).tolist(), strict=True))
 
 
 def _heading(name: str, text: str) -> str:

@@ -5,6 +5,7 @@ import csv
 import io
 import json
 import signal
+import statistics
 import subprocess
 import sys
 from collections.abc import Callable
@@ -330,7 +331,10 @@ def test_show(invert: Invert, finished: Path) -> None:
     assert [row["name"] for row in rows][-1] == "sub/005.png"
     assert failure["code"] == "image-unrecognised"
     assert summary["images"] == 6
-    assert summary["distance"]["smallest"] == min(row["distance"] for row in rows)
+    distances = [row["distance"] for row in rows]
+    assert summary["distance"]["smallest"] == min(distances)
+    assert len(distances) % 2 == 0
+    assert summary["distance"]["median"] == pytest.approx(statistics.median(distances))
     table = list(csv.DictReader(io.StringIO(invert("show", finished, "--csv").out)))
     assert [float(row["distance"]) for row in table] == [row["distance"] for row in rows]
     worst = invert("show", finished, "--worst", "--rows", 1).out.splitlines()[1]

@@ -26,6 +26,7 @@ __all__ = [
     "UsageError",
     "display_path",
     "network_errors",
+    "visible",
 ]
 
 MAX_DISPLAY = 200
@@ -260,6 +261,19 @@ def _fill(pieces: list[str], room: int) -> list[str]:
             break
         taken.append(piece)
     return taken
+
+
+def visible(text: str) -> str:
+    """Return a text from anywhere as one line on which nothing can act: what cannot be seen is written as an escape.
+
+    Control characters, escape sequences, line feeds, marks that reorder text and bytes that are not UTF-8 become
+    backslash escapes. Every sink of text goes through here: the terminal (`invert.cli.text`), CSV
+    (`invert.report.spreadsheet`) and HTML (`invert.report.page`), each of which adds what it alone needs; JSON has
+    escapes of its own.
+    """
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else ("\\n" if c == "\n" else f"\\u{ord(c):04x}") for c in text)
 
 
 @contextlib.contextmanager

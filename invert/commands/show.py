@@ -122,7 +122,7 @@ def _lines(latents: "Latents", rows: int, worst: bool) -> list[str]:
     facts = {
         "images": f"{summary['images']}, {summary['failures']} without a result, {summary['diverged']} diverged",
         "network": f"{network['family']}, {network['resolution']} px, sha256 {network['sha256']}",
-        "method": f"{method['preset']}, {method['steps']} steps, LPIPS {method['lpips']}",
+        "method": f"{method.get('preset')}, {method['steps']} steps, LPIPS {method.get('lpips')}",
         "digest": summary["method_digest"],
         "kept": f"noise {summary['noise']}, images {'yes' if summary['stored_images'] else 'no'}",
     }

@@ -49,6 +49,7 @@ ImageCode = Literal[
     "image-link-loop",
     "image-link-not-followed",
     "image-folder-unreadable",
+    "image-own-sheet",
 ]
 
 FileFault = Literal[
@@ -193,8 +194,8 @@ class ImageError(InvertError):
 
     @property
     def by_rule(self) -> bool:
-        """Whether a rule left it out (a link not followed): worth a warning, but nothing failed."""
-        return self.code in ("image-link-loop", "image-link-not-followed")
+        """Whether a rule left it out (a link not followed, a sheet of this program): nothing failed."""
+        return self.code in ("image-link-loop", "image-link-not-followed", "image-own-sheet")
 
 
 class OutputError(InvertError):

@@ -26,6 +26,7 @@ __all__ = [
     "UsageError",
     "display_path",
     "network_errors",
+    "visible",
 ]
 
 MAX_DISPLAY = 200
@@ -48,6 +49,7 @@ ImageCode = Literal[
     "image-link-loop",
     "image-link-not-followed",
     "image-folder-unreadable",
+    "image-own-sheet",
 ]
 
 FileFault = Literal[
@@ -192,8 +194,8 @@ class ImageError(InvertError):
 
     @property
     def by_rule(self) -> bool:
-        """Whether a rule left it out (a link not followed): worth a warning, but nothing failed."""
-        return self.code in ("image-link-loop", "image-link-not-followed")
+        """Whether a rule left it out (a link not followed, a sheet of this program): nothing failed."""
+        return self.code in ("image-link-loop", "image-link-not-followed", "image-own-sheet")
 
 
 class OutputError(InvertError):
@@ -260,6 +262,19 @@ def _fill(pieces: list[str], room: int) -> list[str]:
             break
         taken.append(piece)
     return taken
+
+
+def visible(text: str) -> str:
+    """Return a text from anywhere as one line on which nothing can act: what cannot be seen is written as an escape.
+
+    Control characters, escape sequences, line feeds, marks that reorder text and bytes that are not UTF-8 become
+    backslash escapes. Every sink of text goes through here: the terminal (`invert.cli.text`), CSV
+    (`invert.report.spreadsheet`) and HTML (`invert.report.page`), each of which adds what it alone needs; JSON has
+    escapes of its own.
+    """
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else ("\\n" if c == "\n" else f"\\u{ord(c):04x}") for c in text)
 
 
 @contextlib.contextmanager

@@ -115,6 +115,13 @@ def webp_of_canvas(width: int, height: int) -> bytes:
     return b"RIFF" + struct.pack("<I", len(payload)) + payload
 
 
+def avif_of_size(width: int, height: int, side: int) -> bytes:
+    """Return an AVIF whose boxes say one size and whose pixels, all black and some kilobytes, are side^2."""
+    data = bytearray(encode(Image.new("L", (side, side)), "AVIF", speed=10, quality=1))
+    struct.pack_into(">II", data, data.index(b"ispe") + 8, width, height)
+    return bytes(data)
+
+
 def hidden_colour() -> NDArray[np.uint8]:
     """Return RGBA [16, 16, 4]: red, opaque on the left; green but fully transparent on the right."""
     array = np.zeros((16, 16, 4), np.uint8)

@@ -160,6 +160,15 @@ def test_only_the_command_line_knows_the_terminal(path: Path) -> None:
             assert node.attr not in ("stdout", "stderr"), f"line {node.lineno}"
 
 
+def test_text_reaches_the_terminal_through_one_place() -> None:
+    """Else somebody's file name or metadata can write escape sequences there; tests/cli/test_hostile_text.py."""
+    for path in SHIPPED:
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "click":
+                allowed = module_name(path) == "invert.cli.text"
+                assert allowed or node.attr not in ("echo", "secho", "echo_via_pager"), f"{path}, line {node.lineno}"
+
+
 @pytest.mark.parametrize("path", SHIPPED, ids=module_name)
 def test_no_print_no_assert_and_a_stated_interface(path: Path) -> None:
     tree = ast.parse(path.read_text())

@@ -25,10 +25,19 @@ def tree(folder: Path, *names: str) -> None:
 
 
 def test_scan_takes_images_in_a_fixed_order(tmp_path: Path) -> None:
-    tree(tmp_path, "b.PNG", "a/z.jpg", "a/b.webp", "c.jpeg", "B.bmp", "notes.txt", "é.png", "a.png", "x.tiff", "x.gif")
+    tree(tmp_path, "b.PNG", "a/z.jpg", "a/b.webp", "c.jpeg", "B.bmp", "notes.txt", "é.png", "a.png")
     found = [path.relative_to(tmp_path).as_posix() for path in scan([tmp_path]) if isinstance(path, Path)]
     assert found == ["B.bmp", "a/b.webp", "a/z.jpg", "a.png", "b.PNG", "c.jpeg", "é.png"]
     assert list(scan([tmp_path])) == list(scan([tmp_path]))
+
+
+def test_what_looks_like_an_image_is_taken_or_told_of(tmp_path: Path) -> None:
+    tree(tmp_path, "a.tiff", "b.GIF", "c.ppm", "d.jp2", "e.ICO", "f.tga", "g.jxl", "h.psd", "i.dng", "j.svg", "k.pdf")
+    assert codes_and_names(scan([tmp_path])) == [
+        *(("", name) for name in ("a.tiff", "b.GIF", "c.ppm")),
+        *(("image-format", name) for name in ("d.jp2", "e.ICO", "f.tga", "g.jxl", "h.psd", "i.dng")),
+    ]
+    assert not any(item.by_rule for item in scan([tmp_path]) if isinstance(item, ImageError))
 
 
 def test_scan_leaves_out_what_systems_strew(tmp_path: Path) -> None:

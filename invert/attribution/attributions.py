@@ -124,7 +124,7 @@ class Attribution:
     @property
     def warnings(self) -> tuple[str, ...]:
         """What the user should know about the image, each text once."""
-        return tuple(dict.fromkeys(text for answer in self.answers for text in answer.target.warnings))
+        return tuple(dict.fromkeys(text for answer in self.answers for text in answer.target.remarks))
 
     @property
     def is_diverged(self) -> bool:

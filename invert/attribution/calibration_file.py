@@ -24,7 +24,7 @@ from invert.attribution.calibration import Calibration, Population
 from invert.attribution.evidence import FEATURES
 from invert.attribution.measurements import Measurement
 from invert.attribution.score import EvidenceScore
-from invert.attribution.settings import SCORES, CalibrationSettings
+from invert.attribution.settings import OWN, SCORES, CalibrationSettings
 from invert.durable import ensure_folder, write_atomic
 from invert.errors import NoInputError, OutputError, UnreadableError, UsageError
 from invert.images.opening import read_regular
@@ -161,7 +161,7 @@ def decode_calibration(data: bytes) -> Calibration:
         tuple(others),
         EvidenceScore.from_record(record["evidence_score"]),
     )
-    if not others or record["method_digest"] != calibration.digest:
+    if own.name != OWN or not others or record["method_digest"] != calibration.digest:
         raise ValueError("contradicts itself")
     return calibration
 

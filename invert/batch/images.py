@@ -14,9 +14,11 @@ from typing import TypeVar
 
 from invert.errors import ImageError, NoInputError
 from invert.images.decoding import ImagePolicy
+from invert.images.formats import LISTED
 from invert.images.scan import scan
 from invert.images.target import ImageLike, Target, read_target, target_of
 from invert.store.names import in_shard
+from invert.store.own_sheets import OwnSheets
 
 __all__ = ["Found", "Listed", "ahead", "list_found", "list_images", "read_image"]
 
@@ -45,19 +47,23 @@ class Listed:
 def list_images(paths: Sequence[Path], follow: bool = False) -> Iterator[Listed]:
     """List the images that files and folders stand for, in the order of `invert.images.scan.scan`, each name once.
 
+    Sheets that this program made of images are listed with an error, unless they are named by themselves.
+
     Args:
         paths: Files and folders.
         follow: Whether links may lead out of the folders.
     """
     root = paths[0] if len(paths) == 1 and paths[0].is_dir() else None
     seen: set[bytes] = set()
+    named_files, sheets = set(paths), OwnSheets()
     for item in scan(paths, follow):
         path = item if isinstance(item, Path) else Path(item.path or "")
         named = path.relative_to(root) if root is not None and path.is_relative_to(root) else path
         name = os.fsencode(named)
         if name not in seen:
             seen.add(name)
-            yield Listed(name, path, item if isinstance(item, ImageError) else None)
+            error = item if isinstance(item, ImageError) else None
+            yield Listed(name, path, error or (None if path in named_files else sheets.error(path)))
 
 
 @dataclass
@@ -113,7 +119,9 @@ def list_found(
     mine: list[Listed] = []
     left_out = 0
     for listed in list_images(paths, follow):
-        if listed.error is not None and listed.error.by_rule:
+        if listed.error is not None and listed.error.code == "image-own-sheet":
+            left_out += 1
+        elif listed.error is not None and listed.error.by_rule:
             on_warning(str(listed.error))
         elif written and listed.error is None and Path(os.path.realpath(listed.path)) in written:
             left_out += 1
@@ -122,9 +130,9 @@ def list_found(
             if in_shard(listed.name, shard):
                 mine.append(listed)
     if left_out:
-        on_note(f"{left_out} images that invert wrote to the output folder are left out")
+        on_note(f"{left_out} sheets that invert made of images are left out")
     if not names:
-        advice = "Name image files, or a folder with PNG, JPEG, WebP or BMP files."
+        advice = f"Name image files, or a folder with {LISTED} files."
         raise NoInputError("there are no images", path=paths[0] if len(paths) == 1 else None, advice=advice)
     return Found(names, mine, len(mine))
 

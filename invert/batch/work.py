@@ -201,7 +201,7 @@ class _Reading:
             if isinstance(target, Target):
                 found = self.store.finished(listed.name, target.file_sha256)
                 if found is not None:
-                    path, warnings = os.fspath(target.path), tuple(target.warnings)
+                    path, warnings = os.fspath(target.path), target.remarks
                     facts = (listed.name, path, found.distance, found.status, False, warnings)
                     done = Done(*facts, target=target, kept=found)
             yield listed, target, done
@@ -254,5 +254,5 @@ def _keep(store: ImageStore, name: bytes, projection: "Projection") -> Event:
         message = f"image '{display_path(path)}': {reason}"
         return Failed(name, path, "diverged", reason, message, False, projection=projection)
     kept = store.keep(name, projection)
-    facts = (name, path, projection.distance, projection.status, True, tuple(target.warnings))
+    facts = (name, path, projection.distance, projection.status, True, target.remarks)
     return Done(*facts, target=target, projection=projection, kept=kept)

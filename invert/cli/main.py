@@ -15,7 +15,7 @@ from generator.errors import GeneratorError
 from invert import __version__
 from invert.cli.help import Group
 from invert.cli.output import guard_streams
-from invert.cli.text import message
+from invert.cli.text import line, message
 from invert.commands.attribute import attribute
 from invert.commands.calibrate import calibrate
 from invert.commands.convert import convert
@@ -111,9 +111,11 @@ def _report(error: BaseException, debug: bool) -> int:
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return CLOSED_PIPE
     if debug:
-        traceback.print_exception(error)
+        for part in "".join(traceback.format_exception(error)).splitlines():
+            line(part, err=True)
     if isinstance(error, click.exceptions.NoArgsIsHelpError):
-        click.echo(error.format_message(), err=True)
+        for part in error.format_message().splitlines():
+            line(part, err=True)
         return ExitCode.USAGE
     code, text = _describe(error)
     message("error", text)

@@ -4,15 +4,14 @@ import contextlib
 import json
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from types import TracebackType
 from typing import IO, Any, Self
 
-import click
-
 from invert.batch.work import Done, Event, Failed
 from invert.cli.progress import Bar, BatchProgress, ImageProgress, ProjectionProgress, TrainingProgress
-from invert.cli.text import message
+from invert.cli.text import line, message
+from invert.report.spreadsheet import csv_line
 
 __all__ = ["BatchFollower", "Output", "guard_streams", "message"]
 
@@ -85,7 +84,12 @@ class Output:
         texts = [json.dumps(record, allow_nan=False)] if self._json else lines
         with self._aside():
             for text in texts:
-                click.echo(text)
+                line(text)
+
+    def row(self, cells: Iterable[Any]) -> None:
+        """Write one row of CSV to stdout."""
+        with self._aside():
+            line(csv_line(cells).removesuffix("\n"))
 
     def note(self, text: str) -> None:
         """Say on stderr what was decided; not with --quiet."""

@@ -160,4 +160,4 @@ def write_image(path: Path, image: "NDArray[np.uint8]") -> None:
         OutputError: It cannot be written.
     """
     ensure_folder(path.parent)
-    write_atomic(path, to_png_bytes(image))
+    write_atomic(path, to_png_bytes(image, is_sheet=True))

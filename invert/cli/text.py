@@ -1,4 +1,4 @@
-"""Text on a terminal: messages of one line on stderr, and a histogram."""
+"""Text on a terminal, the only way there: lines of results on stdout, messages of one line on stderr, a histogram."""
 
 import contextlib
 import math
@@ -6,19 +6,22 @@ from collections.abc import Sequence
 
 import click
 
-__all__ = ["histogram", "message"]
+from invert.errors import visible
+
+__all__ = ["histogram", "line", "message"]
 
 
-def _one_line(text: str) -> str:
-    """Escape what could move the cursor or forge a second line, whatever a library put into its message."""
-    return "".join(c if c.isprintable() else ("\\n" if c == "\n" else f"\\u{ord(c):04x}") for c in text.strip())
+def line(text: str, *, err: bool = False) -> None:
+    """Write one line to stdout or stderr: nothing in it can move the cursor, or forge a second line."""
+    # Not click's own colour handling: it leaves escape sequences out silently where there is no terminal.
+    click.echo(visible(text), err=err, color=True)
 
 
 def message(kind: str, text: str) -> None:
     """Write one line, `invert: <kind>: <text>`, to stderr."""
     # A closed stderr must not turn a message into a second error.
     with contextlib.suppress(OSError):
-        click.echo(f"invert: {kind}: {_one_line(text)}", err=True)
+        line(f"invert: {kind}: {text.strip()}", err=True)
 
 
 def histogram(values: Sequence[float], bins: int = 12, width: int = 50) -> list[str]:

@@ -23,7 +23,6 @@ from invert.durable import write_atomic
 from invert.errors import ExitCode, UsageError, display_path
 from invert.images.decoding import ImagePolicy
 from invert.projection.config import METHOD_SETTINGS, ProjectConfig, method_digest
-from invert.report.spreadsheet import csv_line
 
 if TYPE_CHECKING:
     from invert.attribution.attributions import Attribution
@@ -192,8 +191,8 @@ class _Shown:
             self._counts[str(found.outcome)] += 1
         if self._csv:
             if is_first:
-                click.echo(csv_line(rows.csv_header(self._candidates)), nl=False)
-            click.echo(csv_line(rows.csv_cells(found)), nl=False)
+                self._output.row(rows.csv_header(self._candidates))
+            self._output.row(rows.csv_cells(found))
         else:
             lines = [rows.header(self._candidates, found.verdict is not None)] if is_first else []
             lines += rows.text_lines(found, self._candidates)

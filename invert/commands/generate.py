@@ -69,6 +69,6 @@ def generate(
         if grid:
             images.append(image)
     if grid:
-        write_atomic(out / "grid.png", to_png_bytes(contact_sheet(images)))
+        write_atomic(out / "grid.png", to_png_bytes(contact_sheet(images), is_sheet=True))
     summary = {"type": "summary", "code": "done", "images": len(seeds), "out": str(out)}
     output.result(summary, f"generated {len(seeds)} images in {display_path(out)}")

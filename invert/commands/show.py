@@ -12,7 +12,6 @@ from invert.cli.help import OUTPUT
 from invert.cli.output import Output
 from invert.cli.text import histogram
 from invert.errors import UsageError, display_path
-from invert.report.spreadsheet import csv_line
 from invert.store.names import printable
 from invert.store.result import FIELDS
 
@@ -50,7 +49,9 @@ def show(path: Path, rows: int, worst: bool, as_csv: bool, as_json: bool) -> Non
     output = Output(as_json=as_json)
     with open_latents(path) as latents:
         if as_csv:
-            click.echo(_csv(latents), nl=False)
+            table = latents.table()
+            for cells in (table, *zip(*table.values(), strict=True)):
+                output.row(cells)
         elif as_json:
             for row in _rows(latents):
                 output.result({"type": "image", **row})
@@ -59,19 +60,12 @@ def show(path: Path, rows: int, worst: bool, as_csv: bool, as_json: bool) -> Non
                 output.result({"type": "failure", "index": index, **record})
             output.result(_summary(latents))
         else:
-            for line in _lines(latents, rows, worst):
-                click.echo(line)
+            output.result({}, *_lines(latents, rows, worst))
 
 
 def _rows(latents: "Latents") -> list[dict[str, Any]]:
     table = latents.table()
     return [dict(zip(table, values, strict=True)) for values in zip(*table.values(), strict=True)]
-
-
-def _csv(latents: "Latents") -> str:
-    """Return all rows; names that a spreadsheet would take for a formula are marked as text."""
-    table = latents.table()
-    return "".join(map(csv_line, [table, *zip(*table.values(), strict=True)]))
 
 
 def _summary(latents: "Latents") -> dict[str, Any]:
@@ -129,7 +123,7 @@ def _lines(latents: "Latents", rows: int, worst: bool) -> list[str]:
     facts = {
         "images": f"{summary['images']}, {summary['failures']} without a result, {summary['diverged']} diverged",
         "network": f"{network['family']}, {network['resolution']} px, sha256 {network['sha256']}",
-        "method": f"{method['preset']}, {method['steps']} steps, LPIPS {method['lpips']}",
+        "method": f"{method.get('preset')}, {method['steps']} steps, LPIPS {method.get('lpips')}",
         "digest": summary["method_digest"],
         "kept": f"noise {summary['noise']}, images {'yes' if summary['stored_images'] else 'no'}",
     }

@@ -18,6 +18,7 @@ from invert.images.decoding import ImagePolicy, decode_image
 from invert.images.formats import HEAD_BYTES, appearance
 from invert.images.opening import read_head, read_regular
 from invert.images.scan import scan
+from invert.store.own_sheets import OwnSheets
 
 __all__ = ["ImageSource", "Loaded", "check_labels", "open_source", "unlabelled"]
 
@@ -131,11 +132,18 @@ class _FolderSource:
         self.path = path
         self.names: list[str] = []
         self.skipped: list[ImageError] = []
+        sheets = OwnSheets()
+        left_out = 0
         for found in scan([path], follow):
             if isinstance(found, ImageError):
                 self.skipped.append(found)
+            elif sheets.error(found) is not None:
+                left_out += 1
             else:
                 self.names.append(found.relative_to(path).as_posix())
+        if left_out:
+            reason = f"{left_out} sheets that invert made of images are left out"
+            self.skipped.append(ImageError(reason, path=path, code="image-own-sheet"))
         json_path = path / DATASET_JSON
         self.labels: Labels | None = None
         if with_labels and os.path.lexists(json_path):
@@ -270,7 +278,7 @@ def _decode(data: bytes, channels: int | None) -> Loaded:
             # What it advises is an option of another command.
             error.advice = "Reduce it first."
         raise
-    return Loaded(decoded.image, own, decoded.warnings)
+    return Loaded(decoded.image, own, (*decoded.warnings, *decoded.notes))
 
 
 def check_labels(source: ImageSource) -> None:

@@ -1,8 +1,9 @@
 """What an image file says about itself, format by format, and its parts without the metadata.
 
 The decoder is handed nothing but what the pixels need. Text, colour profile and EXIF blocks are where
-decompression bombs and half of a decoder's surprises live, and the method uses only the orientation.
-Nothing here allocates more than the file's own size. `invert.images.formats` is the table of formats.
+decompression bombs and half of a decoder's surprises live; the method uses the orientation, and the profile, which
+`invert.images.profiles` looks at. Nothing here allocates more than the file's own size and one profile.
+`invert.images.formats` is the table of formats; GIF, PNM, TIFF and HEIF have modules of their own.
 
 The functions of a format may raise struct.error or IndexError for a file that is cut off, and ImageError for one that
 is damaged.
@@ -19,14 +20,19 @@ from typing import NamedTuple
 from PIL.BmpImagePlugin import BmpImageFile
 
 from invert.errors import ImageError
+from invert.images.profiles import MAX_PROFILE, NO_COLOUR, Colour, colour_of_codes, colour_of_png
 
 __all__ = [
+    "SHEET_MARK",
     "Appearance",
     "Container",
+    "count_blocks",
     "cut_off",
+    "damaged",
     "is_bmp",
     "is_jpeg",
     "is_png",
+    "is_sheet",
     "is_webp",
     "look_at_bmp",
     "look_at_jpeg",
@@ -45,6 +51,10 @@ MAX_JPEG_SCANS = 100
 MAX_BLOCKS = 1 << 18
 
 _PNG = b"\x89PNG\r\n\x1a\n"
+
+_MARK = b"tEXtSoftware\0invert, a sheet of several images"
+SHEET_MARK = struct.pack(">I", len(_MARK) - 4) + _MARK + struct.pack(">I", zlib.crc32(_MARK))
+"""The chunk that follows the header of a PNG which this program made of several images: it is no input."""
 
 _BMP_HEADERS = frozenset(struct.pack("<I", size) for size in (12, 40, 52, 56, 64, 108, 124))
 
@@ -69,7 +79,8 @@ class Container:
         bits: Bits per channel of the original.
         frames: Number of images in the original.
         exif: The EXIF block, which is a TIFF block, or nothing.
-        has_profile: Whether there is a colour profile.
+        colour: What it says about its colours.
+        is_sheet: Whether this program made it of several images, see `SHEET_MARK`.
     """
 
     data: bytes
@@ -77,7 +88,8 @@ class Container:
     bits: int = 8
     frames: int = 1
     exif: bytes = b""
-    has_profile: bool = False
+    colour: Colour = NO_COLOUR
+    is_sheet: bool = False
 
 
 def cut_off(position: int) -> ImageError:
@@ -86,11 +98,12 @@ def cut_off(position: int) -> ImageError:
     return ImageError(reason, advice="Copy or download it again.", code="image-truncated")
 
 
-def _damaged(reason: str) -> ImageError:
+def damaged(reason: str) -> ImageError:
+    """Return the error about a file that contradicts itself."""
     return ImageError(f"the file is damaged: {reason}", advice="Copy or download it again.", code="image-damaged")
 
 
-def _count_blocks() -> Iterator[None]:
+def count_blocks() -> Iterator[None]:
     """Yield for every block of a file, and raise when there are so many that only a trap has them."""
     for _ in range(MAX_BLOCKS):
         yield
@@ -102,11 +115,17 @@ def is_png(head: bytes) -> bool:
     return head.startswith(_PNG)
 
 
+def is_sheet(head: bytes) -> bool:
+    """Return whether a file that begins so is a PNG which this program made of several images."""
+    return is_png(head) and head[33 : 33 + len(SHEET_MARK)] == SHEET_MARK
+
+
 def take_png_apart(data: bytes) -> Container:
     """Check a PNG file and take it apart, see `Container`."""
     kept = [_PNG]
     kinds: list[bytes] = []
-    frames, exif, has_profile = 1, b"", False
+    frames, exif, is_sheet = 1, b"", False
+    about: dict[bytes, bytes] = {}
     for kind, start, end in _png_chunks(data):
         kinds.append(kind)
         body = data[start + 8 : end - 4]
@@ -116,24 +135,46 @@ def take_png_apart(data: bytes) -> Container:
             frames = struct.unpack_from(">I", body)[0]
         elif kind == b"eXIf":
             exif = body
-        elif kind == b"iCCP":
-            has_profile = True
+        elif kind in (b"cICP", b"iCCP", b"sRGB", b"gAMA", b"cHRM"):
+            about.setdefault(kind, body)
+        elif data[start:end] == SHEET_MARK:
+            is_sheet = True
     if kinds[0] != b"IHDR" or kinds.count(b"IHDR") != 1 or b"IDAT" not in kinds:
-        raise _damaged("it has no single header followed by pixels")
-    return Container(b"".join(kept), None, data[24], max(frames, 1), exif, has_profile)
+        raise damaged("it has no single header followed by pixels")
+    return Container(b"".join(kept), None, data[24], max(frames, 1), exif, _png_colour(about), is_sheet)
+
+
+def _png_colour(about: dict[bytes, bytes]) -> Colour:
+    """Return what the chunks about colour come to; where there are several, the first of the order below counts."""
+    if len(codes := about.get(b"cICP", b"")) == 4:
+        return colour_of_codes(codes[0], codes[1])
+    if b"iCCP" in about:
+        _, _, packed = about[b"iCCP"].partition(b"\0")
+        try:
+            profile = zlib.decompressobj().decompress(packed[1:], MAX_PROFILE + 1)
+        except zlib.error:
+            profile = b""
+        return Colour(profile) if profile else Colour(problem="its colour profile is damaged and is ignored")
+    if b"sRGB" in about:
+        return Colour()
+    gamma, primaries = about.get(b"gAMA", b""), about.get(b"cHRM", b"")
+    return colour_of_png(
+        struct.unpack(">I", gamma)[0] / 100_000 if len(gamma) == 4 else None,
+        [value / 100_000 for value in struct.unpack(">8I", primaries)] if len(primaries) == 32 else None,
+    )
 
 
 def _png_chunks(data: bytes) -> Iterator[tuple[bytes, int, int]]:
     """Yield (type, start, end) of every chunk up to IEND, each checked against its CRC."""
     position = len(_PNG)
-    for _ in _count_blocks():
+    for _ in count_blocks():
         # A file without IEND is a file cut off, even where all pixels happen to be there.
         length, kind = struct.unpack_from(">I4s", data, position)
         end = position + 12 + length
         if end > len(data):
             raise cut_off(len(data))
         if zlib.crc32(memoryview(data)[position + 4 : end - 4]) != struct.unpack_from(">I", data, end - 4)[0]:
-            raise _damaged(f"a checksum does not match at byte {position}")
+            raise damaged(f"a checksum does not match at byte {position}")
         yield kind, position, end
         if kind == b"IEND":
             return
@@ -154,13 +195,14 @@ def is_jpeg(head: bytes) -> bool:
 def take_jpeg_apart(data: bytes) -> Container:
     """Check a JPEG file and take it apart, see `Container`."""
     kept = [data[:2]]
-    exif, has_profile = b"", False
+    exif = b""
+    pieces: dict[int, bytes] = {}
     for marker, start, end in _jpeg_segments(data):
         body = data[start + 4 : end]
         if marker == 0xE1 and body.startswith(b"Exif\0\0") and not exif:
             exif = body[6:]
-        elif marker == 0xE2 and body.startswith(b"ICC_PROFILE\0"):
-            has_profile = True
+        elif marker == 0xE2 and body.startswith(b"ICC_PROFILE\0") and len(body) > 14:
+            pieces.setdefault(body[12], body[14:])
         # APP0 (JFIF) and APP14 (Adobe) say how the colours are coded; other APPn and comments do not matter.
         if marker in (0xE0, 0xEE) or not (0xE0 <= marker <= 0xEF or marker == 0xFE):
             kept.append(data[start:end])
@@ -171,13 +213,13 @@ def take_jpeg_apart(data: bytes) -> Container:
                 raise ImageError(
                     f"it has {scans} scans, more than {MAX_JPEG_SCANS}, which only a trap has", code="image-bomb"
                 )
-    return Container(b"".join(kept), None, 8, 1, exif, has_profile)
+    return Container(b"".join(kept), None, 8, 1, exif, Colour(b"".join(pieces[number] for number in sorted(pieces))))
 
 
 def _jpeg_segments(data: bytes) -> Iterator[tuple[int, int, int]]:
     """Yield (marker, start, end) of every segment up to the first start of scan."""
     position = 2
-    for _ in _count_blocks():
+    for _ in count_blocks():
         # Junk between segments and fill bytes are allowed, as every decoder does.
         position = data.find(b"\xff", position)
         if position < 0:
@@ -187,7 +229,7 @@ def _jpeg_segments(data: bytes) -> Iterator[tuple[int, int, int]]:
             position += 1 if marker == 0xFF else 2
             continue
         if marker == 0xD9:
-            raise _damaged("it ends before its pixels start")
+            raise damaged("it ends before its pixels start")
         end = position + 2 + struct.unpack_from(">H", data, position + 2)[0]
         if end > len(data):
             raise cut_off(len(data))
@@ -224,9 +266,9 @@ def take_webp_apart(data: bytes) -> Container:
     if len(data) < 8 + struct.unpack_from("<I", data, 4)[0]:
         raise cut_off(len(data))
     size: tuple[int, int] | None = None
-    frames, exif, has_profile = 0, b"", False
+    frames, exif, profile = 0, b"", b""
     position = 12
-    for _ in _count_blocks():
+    for _ in count_blocks():
         if position + 8 > len(data):
             break
         kind, length = struct.unpack_from("<4sI", data, position)
@@ -236,9 +278,10 @@ def take_webp_apart(data: bytes) -> Container:
         frames += kind == b"ANMF"
         if kind == b"EXIF":
             exif = body
-        has_profile = has_profile or kind == b"ICCP"
+        if kind == b"ICCP":
+            profile = body
         position += 8 + length + (length & 1)
-    return Container(data, size, 8, max(frames, 1), exif, has_profile)
+    return Container(data, size, 8, max(frames, 1), exif, Colour(profile))
 
 
 def _webp_size(kind: bytes, body: bytes) -> tuple[int, int]:
@@ -251,7 +294,7 @@ def _webp_size(kind: bytes, body: bytes) -> tuple[int, int]:
     if kind == b"VP8L":
         packed = struct.unpack_from("<I", body, 1)[0]
         return 1 + (packed & 0x3FFF), 1 + (packed >> 14 & 0x3FFF)
-    raise _damaged("its first block is not an image")
+    raise damaged("its first block is not an image")
 
 
 def look_at_webp(head: bytes) -> Appearance | None:

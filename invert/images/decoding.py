@@ -9,13 +9,18 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from invert.errors import ImageError
-from invert.images.containers import Container, orientation
+from invert.images.containers import SHEET_MARK, Container, orientation
 from invert.images.formats import FORMATS, ImageFormat, parse
+from invert.images.profiles import Colour, colour_of_png, to_srgb
 
 __all__ = ["CHANNELS", "Decoded", "ImagePolicy", "decode_image", "fit", "in_channels", "to_png_bytes"]
 
 CHANNELS = (1, 3, 4)
-POLICY_VERSION = 1
+POLICY_VERSION = 2
+"""Version 1 left colour profiles aside; see `invert.projection.config.method_digest`."""
+
+_HEADER_END = 33
+"""Where the header of a PNG ends, signature included."""
 
 _BACKGROUNDS = {"black": (0, 0, 0), "white": (255, 255, 255)}
 
@@ -69,7 +74,7 @@ class ImagePolicy:
             "version": POLICY_VERSION,
             "alpha": self.alpha,
             "orientation": "exif",
-            "profile": "ignored",
+            "profile": "srgb",
             "crop": "centre",
             "resample": "lanczos",
         }
@@ -114,8 +119,8 @@ def decode_image(data: bytes, channels: int, policy: ImagePolicy | None = None) 
     Raises:
         ImageError: It is refused, cut off or damaged. Nothing else comes out, whatever the bytes.
 
-    A PNG is checked by its checksums. JPEG, WebP and BMP have none: damage in the middle of one may come out
-    as wrong pixels.
+    A PNG is checked by its checksums. The other formats have none: damage in the middle of one may come out as wrong
+    pixels.
     """
     if channels not in CHANNELS:
         raise ValueError(f"channels is {channels!r}, not one of {CHANNELS}")
@@ -123,9 +128,11 @@ def decode_image(data: bytes, channels: int, policy: ImagePolicy | None = None) 
     remarks = _Remarks()
     try:
         kind, container = parse(data, policy.formats)
-        image = _eight_bits(_load(kind, container, policy), container.bits, remarks)
-        image = _upright(image, container.exif, remarks)
-        image = _to_channels(image, channels, policy, remarks)
+        opened = _load(kind, container, policy)
+        frames = max(container.frames, getattr(opened, "n_frames", 1))
+        exif = container.exif or opened.info.get("exif") or b""
+        image = _upright(_eight_bits(opened, container.bits, remarks), exif, remarks)
+        image = _to_channels(_in_srgb(image, container.colour, remarks), channels, policy, remarks)
     except ImageError:
         raise
     except MemoryError as error:
@@ -134,10 +141,11 @@ def decode_image(data: bytes, channels: int, policy: ImagePolicy | None = None) 
         # Pillow raises OSError, SyntaxError, ValueError, EOFError, struct.error, zlib.error and more, and
         # promises no list; whatever it is, this image cannot be read and the others can.
         raise _damaged(error) from error
-    if container.frames > 1:
-        remarks.warnings.append(f"it is an animation: the first of its {container.frames} images is used")
-    if container.has_profile:
-        remarks.notes.append("its colour profile is ignored")
+    if frames > 1:
+        what = "it has several pages" if kind.name == "TIFF" else "it is an animation"
+        remarks.warnings.append(f"{what}: the first of its {frames} images is used")
+    if container.is_sheet:
+        remarks.warnings.append("it is a sheet of several images that this program made")
     return Decoded(image, kind.name, tuple(remarks.warnings), tuple(remarks.notes))
 
 
@@ -165,9 +173,9 @@ def in_channels(image: Image.Image, channels: int, policy: ImagePolicy | None = 
     except Exception as error:
         # Pillow has opened its file and not read it yet; what that raises it promises no list of.
         raise _damaged(error) from error
-    exif = image.info.get("exif", b"")
-    image = _eight_bits(image, 16 if image.mode == "I;16" else 8, remarks)
-    image = _to_channels(_upright(image, exif, remarks), channels, policy, remarks)
+    exif, colour = image.info.get("exif", b""), _own_colour(image)
+    image = _upright(_eight_bits(image, 16 if image.mode == "I;16" else 8, remarks), exif, remarks)
+    image = _to_channels(_in_srgb(image, colour, remarks), channels, policy, remarks)
     return Decoded(image, "", tuple(remarks.warnings), tuple(remarks.notes))
 
 
@@ -186,6 +194,11 @@ def _load(kind: ImageFormat, container: Container, policy: ImagePolicy) -> Image
     # Only the header has been read so far.
     _check_size(image.size, policy)
     image.load()
+    if image.mode == "I;16B":
+        image = Image.fromarray(np.asarray(image).astype(np.uint16))
+    if image.mode not in _MODES:
+        reason = f"an image of mode {image.mode} is not of 8 or 16 bits"
+        raise ImageError(reason, advice="Convert it to PNG.", code="image-format")
     return image
 
 
@@ -227,6 +240,21 @@ def _upright(image: Image.Image, exif: bytes, remarks: _Remarks) -> Image.Image:
         return image
     remarks.warnings.append(f"EXIF orientation {value} applied before cropping")
     return image.transpose(_UPRIGHT[value])
+
+
+def _own_colour(image: Image.Image) -> Colour:
+    """Return what a file said of its colours, as Pillow keeps it with the image that it read."""
+    profile = image.info.get("icc_profile")
+    if isinstance(profile, bytes) and profile:
+        return Colour(profile)
+    return Colour() if "srgb" in image.info else colour_of_png(image.info.get("gamma"), image.info.get("chromaticity"))
+
+
+def _in_srgb(image: Image.Image, colour: Colour, remarks: _Remarks) -> Image.Image:
+    image, remark = to_srgb(image, colour)
+    if remark:
+        remarks.warnings.append(remark)
+    return image
 
 
 def _to_channels(image: Image.Image, channels: int, policy: ImagePolicy, remarks: _Remarks) -> Image.Image:
@@ -287,11 +315,12 @@ def fit(image: Image.Image, resolution: int) -> NDArray[np.uint8]:
     return array
 
 
-def to_png_bytes(array: NDArray[np.uint8]) -> bytes:
+def to_png_bytes(array: NDArray[np.uint8], *, is_sheet: bool = False) -> bytes:
     """Encode an image as PNG without any metadata: the same array gives the same bytes.
 
     Args:
         array: uint8 [H, W], or [H, W, C] with 1, 3 or 4 channels.
+        is_sheet: Whether it is made of several images. It is marked then, so that it is never taken for an input.
     """
     if array.dtype != np.uint8 or array.ndim not in (2, 3) or (array.ndim == 3 and array.shape[2] not in CHANNELS):
         raise ValueError(f"expected uint8 [H, W] or [H, W, 1 | 3 | 4], not {array.dtype} {list(array.shape)}")
@@ -299,4 +328,5 @@ def to_png_bytes(array: NDArray[np.uint8]) -> bytes:
         array = array[:, :, 0]
     stream = io.BytesIO()
     Image.fromarray(array).save(stream, "PNG")
-    return stream.getvalue()
+    data = stream.getvalue()
+    return data[:_HEADER_END] + SHEET_MARK + data[_HEADER_END:] if is_sheet else data

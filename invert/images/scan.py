@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from invert.errors import ImageCode, ImageError
-from invert.images.formats import EXTENSIONS
+from invert.images.formats import looks_like_image, unread
 
 __all__ = ["scan"]
 
@@ -24,8 +24,9 @@ def scan(paths: Iterable[str | os.PathLike[str]], follow: bool = False) -> Itera
     A file named by itself is passed on whatever it is called. A folder is searched to the bottom, its
     entries in the order of the bytes of their names. In a folder:
 
-    - names that start with a dot (so `._x.png` of macOS too), folders called `__MACOSX`, and files without
-      one of `EXTENSIONS` (so `Thumbs.db` too) are left out without a word;
+    - names that start with a dot (so `._x.png` of macOS too), folders called `__MACOSX`, and files whose name is not
+      that of an image (so `Thumbs.db` too) are left out without a word;
+    - an image in a format that is not read is reported;
     - a link to a file is taken when its target is inside the folder that was named, a link to anything
       outside only with `follow`;
     - a link to a folder is entered only with `follow` and when it leads outside (inside, the folder is
@@ -108,27 +109,21 @@ class _Walk:
                 yield from self.judge(entry)
 
     def judge(self, entry: "os.DirEntry[str]") -> Iterator["os.DirEntry[str] | ImageError"]:
-        looks_like_image = os.path.splitext(entry.name)[1].lower() in EXTENSIONS
+        is_image = looks_like_image(entry.name)
         path = Path(entry.path)
         try:
             if entry.is_symlink():
-                yield from self.judge_link(entry, looks_like_image)
+                yield from self.judge_link(entry, is_image)
             elif entry.is_dir():
                 if entry.name not in _IGNORED_FOLDERS:
                     yield entry
-            elif looks_like_image:
-                if entry.is_file():
-                    yield entry
-                else:
-                    reason = "it is a pipe, socket or device, not a file"
-                    yield ImageError(reason, path=path, code="image-not-regular")
+            elif is_image:
+                yield _file(entry)
         except OSError as error:
-            if looks_like_image:
+            if is_image:
                 yield _unreadable(path, error)
 
-    def judge_link(
-        self, entry: "os.DirEntry[str]", looks_like_image: bool
-    ) -> Iterator["os.DirEntry[str] | ImageError"]:
+    def judge_link(self, entry: "os.DirEntry[str]", is_image: bool) -> Iterator["os.DirEntry[str] | ImageError"]:
         path = Path(entry.path)
         os.stat(path)  # is_dir() below keeps silent about a dangling link
         target = os.path.realpath(path)
@@ -142,13 +137,23 @@ class _Walk:
                 yield entry
             else:
                 yield _skipped_link("a link to a folder is not entered", path, "image-link-not-followed")
-        elif looks_like_image:
+        elif is_image:
             if not self.follow and not _is_inside(target, self.real_root):
                 yield _skipped_link("the link leads out of the folder", path, "image-link-not-followed")
-            elif entry.is_file():
-                yield entry
             else:
-                yield ImageError("it is a pipe, socket or device, not a file", path=path, code="image-not-regular")
+                yield _file(entry)
+
+
+def _file(entry: "os.DirEntry[str]") -> "os.DirEntry[str] | ImageError":
+    """Return a file that looks like an image, or why it is none that can be taken."""
+    if not entry.is_file():
+        reason = "it is a pipe, socket or device, not a file"
+        return ImageError(reason, path=Path(entry.path), code="image-not-regular")
+    error = unread(entry.name)
+    if error is None:
+        return entry
+    error.path = Path(entry.path)
+    return error
 
 
 def _skipped_link(reason: str, path: Path, code: ImageCode, advice: str = _FOLLOW) -> ImageError:

@@ -53,6 +53,11 @@ class Target:
     notes: tuple[str, ...]
 
     @property
+    def remarks(self) -> tuple[str, ...]:
+        """All that reading it gave rise to: what its owner may not expect, and what is only worth a record."""
+        return (*self.warnings, *self.notes)
+
+    @property
     def pixels(self) -> "torch.Tensor":
         """float32 [1, C, H, W] in [-1, 1], a new tensor each time."""
         import torch

@@ -385,12 +385,24 @@ def run_settings(config: ProjectConfig, **settled: Any) -> dict[str, Any]:
 
 def method_digest(record: dict[str, Any]) -> str:
     """Return the SHA-256 of a record's canonical JSON, in hexadecimal."""
-    text = json.dumps(record, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    text = json.dumps(_first_policy(record), sort_keys=True, separators=(",", ":"), allow_nan=False)
     return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _first_policy(record: dict[str, Any]) -> dict[str, Any]:
+    """Return a record with image policy 1 in place of 2: only an image with a colour profile gives other pixels by it.
+
+    Its warnings say so; what was measured of all others stays comparable, and calibrations keep their validity.
+    """
+    policy = record.get("image_policy")
+    if not isinstance(policy, dict) or (policy.get("version"), policy.get("profile")) != (2, "srgb"):
+        return record
+    return {**record, "image_policy": {**policy, "version": 1, "profile": "ignored"}}
 
 
 def differing_keys(old: dict[str, Any], new: dict[str, Any], prefix: str = "") -> list[str]:
     """Return where two records differ, each as "key: old, now new"."""
+    old, new = _first_policy(old), _first_policy(new)
     lines = []
     for key in sorted(set(old) | set(new)):
         before, after = old.get(key), new.get(key)

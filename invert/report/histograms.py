@@ -158,7 +158,7 @@ def _plot_all(plot: Callable[[Axes, Theme], None], places: Sequence[Place], them
                 if math.isfinite(value):
                     line.set_xdata([value, value])
                     axes.draw_artist(line)
-            yield to_png_bytes(np.array(canvas.buffer_rgba()))
+            yield to_png_bytes(np.array(canvas.buffer_rgba()), is_sheet=True)
 
 
 def _edges(populations: Sequence[FloatArray], log: bool) -> FloatArray:

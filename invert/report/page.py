@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain, repeat
 
+from invert.errors import visible
 from invert.report.style import STYLE
 
 __all__ = ["Block", "Figure", "Gallery", "Paragraph", "Section", "Table", "is_page", "render_page"]
@@ -238,5 +239,4 @@ def _text(text: str) -> str:
     """
     if len(text) > _MAX_TEXT:
         text = f"{text[:_MAX_TEXT]} ... ({len(text) - _MAX_TEXT} more characters)"
-    visible = "".join(c if c.isprintable() else " " if c == "\n" else f"\\u{ord(c):04x}" for c in text)
-    return html.escape(visible, quote=True)
+    return html.escape(visible(text.replace("\n", " ")), quote=True)

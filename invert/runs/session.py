@@ -98,7 +98,7 @@ class TrainingSession:
         """
         lengths, trainer = self._lengths, self.trainer
         if self._run is not None and trainer.images == 0:
-            self._run.write(REALS, to_png_bytes(_real_sheet(trainer)))
+            self._run.write(REALS, to_png_bytes(_real_sheet(trainer), is_sheet=True))
             self._write_fakes()
         before = trainer.images
         for images in trainer.run(lengths.images):
@@ -173,7 +173,7 @@ class TrainingSession:
     def _write_fakes(self) -> str:
         name = f"fakes-{self.trainer.images:09d}.png"
         if self._run is not None:
-            self._run.write(name, to_png_bytes(_fake_sheet(self.trainer)))
+            self._run.write(name, to_png_bytes(_fake_sheet(self.trainer), is_sheet=True))
         return name
 
     def _require_finite(self) -> None:

@@ -116,4 +116,4 @@ def encode_images(result: Result) -> bytes:
     """Return the .png: the target, and on its right what the network synthesises from w and noise."""
     if result.target is None or result.reconstruction is None:
         raise ValueError("a result without images cannot be shown")
-    return to_png_bytes(np.concatenate([result.target, result.reconstruction], axis=1))  # [H, 2 W, C]
+    return to_png_bytes(np.concatenate([result.target, result.reconstruction], axis=1), is_sheet=True)  # [H, 2 W, C]

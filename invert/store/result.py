@@ -236,7 +236,7 @@ class Result:
         "Name of the image: its path below the folder that was named, or as named, with / between the components.",
         "bytes", npz="source", column="name_bytes"))
     warnings: tuple[str, ...] = dataclasses.field(default=(), metadata=_row(
-        "What reading the image gave rise to.", "texts", of="target.warnings", column="warnings"))
+        "What reading the image gave rise to.", "texts", of="target.remarks", column="warnings"))
     w: _Array = dataclasses.field(metadata=_row(
         "Latent code: one style for all layers, or one for each.", "<f4", ("styles", "w_dim"),
         earlier={1: ("w_dim",)}, npz="w", column="w", finite=True))

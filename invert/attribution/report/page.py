@@ -101,6 +101,7 @@ def _image(networks: Sequence[Candidate], image: Attribution, rates: Sequence[st
         if answer.finding is not None and network.calibration is not None:
             yield from _finding(answer.finding, network.calibration, number, places, len(networks) > 1)
         yield Paragraph(rate)
+    yield from (Paragraph(f"The image: {text}.", notice=True) for text in image.warnings)
     yield Paragraph(f"sha256 of the file: {image.answers[0].target.file_sha256}")
 
 

@@ -91,7 +91,7 @@ def image_record(found: Attribution, candidates: Sequence[Candidate]) -> _Record
         "path": found.name,
         "file_sha256": target.file_sha256,
         "pixel_sha256": target.pixel_sha256,
-        "warnings": list(target.warnings),
+        "warnings": list(found.warnings),
         "distances": {answer.network: _finite(answer.distance) for answer in found.answers},
     }
     if found.threshold_rule:
@@ -146,7 +146,7 @@ def _finite(value: float) -> float | None:
 def csv_header(candidates: Sequence[Candidate]) -> list[str]:
     """Return the names of the columns of `csv_cells`."""
     columns = [f"{candidate.name}: {cell}" for candidate in candidates for cell in _CELLS]
-    return ["path", "verdict", "networks", "reason", "file_sha256", *columns]
+    return ["path", "verdict", "networks", "reason", "file_sha256", *columns, "warnings"]
 
 
 def csv_cells(found: Attribution) -> list[Any]:
@@ -155,7 +155,7 @@ def csv_cells(found: Attribution) -> list[Any]:
     row = [display_path(found.path), str(outcome), ", ".join(networks), found.reason]
     row.append(found.answers[0].target.file_sha256)
     cells: list[Any] = [cell for answer in found.answers for cell in _csv(answer)]
-    return [*row, *cells]
+    return [*row, *cells, "; ".join(found.warnings)]
 
 
 def _csv(answer: Answer) -> list[Any]:

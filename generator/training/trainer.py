@@ -110,9 +110,7 @@ class Trainer:
         loss = AdversarialLoss(config.loss, config.gradient_penalty, config.drift)
         self._recorded = (*RECORDED, "gradient_penalty") if loss.is_wgan else RECORDED
         self._objectives = (
-            GeneratorObjective(
-                self.generator, self.discriminator, loss, all_layers=config.path_length_layers == "all"
-            ),
+            GeneratorObjective(self.generator, self.discriminator, loss, all_layers=config.path_length_layers == "all"),
             DiscriminatorObjective(self.discriminator, self.generator, loss),
         )
         self._lazy_g = config.path_length_interval if config.lazy and config.path_length_weight else None

@@ -24,6 +24,9 @@ _IMAGES, _NETWORKS, _LOSSES, _COMPUTATION = "Images", "Networks", "Losses", "Com
 class TrainConfig:
     """How a network is trained. Resuming a run needs the same values; defaults are StyleGAN2's configuration F.
 
+    Settings that are declared `later` default to what runs did before there was the setting, which is not always what
+    the public code does; the presets say where they differ.
+
     Each field says in its `help` what it is; `generator.settings.setting_of` gives it. The order of the fields is that
     of the keys in every file of a run, and of the options in `--help`.
 
@@ -150,7 +153,7 @@ class TrainConfig:
         10.0, above=0.0, help="Thousands of images after which the averaged generator has forgotten half."
     )
     ema_warmup: float = setting(
-        0.05, minimum=0.0, help="Upper limit of that half-life as a share of the images seen; 0 for none."
+        0.0, minimum=0.0, help="Upper limit of that half-life as a share of the images seen; 0 for none."
     )
     w_avg_beta: float = setting(
         0.995, minimum=0.0, below=1.0, help="How much of the running mean w is kept at each step."
@@ -158,8 +161,7 @@ class TrainConfig:
     mirror: bool = setting(
         False,
         help="Whether each image is shown mirrored half of the time.",
-        option="--mirror",
-        flag=Flag(True, "Mirror half of the images."),
+        option="--mirror/--no-mirror",
         group=_IMAGES,
     )
     seed: int = setting(0, minimum=0, help="Seed of everything random.", option="--seed", metavar="N")
@@ -219,6 +221,25 @@ class TrainConfig:
     learning_rate_by_resolution: str = setting(
         "",
         help="Learning rates of networks that grow, such as 128:0.0015, each for both networks.",
+        later=True,
+    )
+    adam_reset: str = setting(
+        "resolution",
+        choices=("resolution", "fade", "never"),
+        help="When Adam begins again in networks that grow: with each resolution, at both ends of each fade, or never.",
+        later=True,
+    )
+    path_length_layers: str = setting(
+        "grown",
+        choices=("grown", "all"),
+        help="Layers over which the path length is a mean while networks grow: those that have grown, or all.",
+        later=True,
+    )
+    w_avg_passes: str = setting(
+        "generator",
+        choices=("generator", "all"),
+        help="Passes whose w move the running mean w: those of the generator's loss, or also of the path length and of "
+        "the discriminator's loss.",
         later=True,
     )
 

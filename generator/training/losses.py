@@ -50,10 +50,10 @@ def r1_penalty(real_logits: Tensor, real_images: Tensor) -> Tensor:
     return gradient.square().sum(dim=[1, 2, 3])
 
 
-def path_lengths(images: Tensor, ws: Tensor, y: Tensor) -> Tensor:
+def path_lengths(images: Tensor, ws: Tensor, y: Tensor, layers: int | None = None) -> Tensor:
     """Return |J^T y| of each image, differentiable, with y scaled by 1 / sqrt(HW) and the MEAN over layers.
 
-    Equation 5 has y unscaled and one w for all layers, so that |J^T y|^2 is the sum over layers. The two differ by the
+    Equation 4 has y unscaled and one w for all layers, so that |J^T y|^2 is the sum over layers. The two differ by the
     factor sqrt(layers * HW) = r sqrt(2 log2(r) - 2), and so, with a weight of 2 here and of
     ln 2 / (r^2 (ln r - ln 2)) there (appendix B), the penalties are the same.
 
@@ -61,6 +61,7 @@ def path_lengths(images: Tensor, ws: Tensor, y: Tensor) -> Tensor:
         images: Images `[N, C, R, R]`, generated from `ws`.
         ws: Styles `[N, L, w_dim]` that require gradients.
         y: Images of N(0, 1) noise, `[N, C, R, R]`.
+        layers: Number of layers that the mean is over, for those besides the L have a part of 0; None: L.
 
     Returns:
         Lengths `[N]`.
@@ -69,11 +70,12 @@ def path_lengths(images: Tensor, ws: Tensor, y: Tensor) -> Tensor:
     # summed, as each image depends on its own styles alone.
     height, width = images.shape[2:]
     (gradient,) = torch.autograd.grad((images * y).sum() / math.sqrt(height * width), ws, create_graph=True)
-    return gradient.square().sum(dim=2).mean(dim=1).sqrt()
+    lengths = gradient.square().sum(dim=2).mean(dim=1).sqrt()
+    return lengths if layers is None else lengths * math.sqrt(ws.shape[1] / layers)
 
 
 def path_length_penalty(lengths: Tensor, average: Tensor) -> Tensor:
-    """Return (|J^T y| - a)^2 of each image, equation 5; `average` a is a constant.
+    """Return (|J^T y| - a)^2 of each image, equation 4; `average` a is a constant.
 
     Args:
         lengths: Lengths `[N]`.

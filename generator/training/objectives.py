@@ -98,15 +98,22 @@ class GeneratorObjective(nn.Module):
         generator: The network that is trained.
         discriminator: The network that scores its images; it is not part of this module.
         loss: The loss that they play for; None: the logistic one.
+        all_layers: Whether path lengths are means over all layers, also over those that have not grown yet.
     """
 
     def __init__(
-        self, generator: Generator, discriminator: DiscriminatorBase, loss: AdversarialLoss | None = None
+        self,
+        generator: Generator,
+        discriminator: DiscriminatorBase,
+        loss: AdversarialLoss | None = None,
+        *,
+        all_layers: bool = False,
     ) -> None:
         super().__init__()
         self.generator = generator
         self._discriminator = [discriminator]
         self._loss = loss or AdversarialLoss()
+        self._layers = generator.num_ws if all_layers else None
 
     def forward(
         self,
@@ -132,17 +139,16 @@ class GeneratorObjective(nn.Module):
         """
         images, ws, w = generate_images(self.generator, draws, resolution, alpha)
         loss = images.new_zeros([])
-        found: Statistics = {}
+        found: Statistics = {"w_mean": w.detach().mean(dim=0)}
         if adversarial:
             logits = self._discriminator[0](images, draws.labels, alpha=alpha)
             losses = -logits if self._loss.is_wgan else generator_logistic_loss(logits)
             loss = loss + losses.mean()
             found["generator"] = losses.detach().mean()
-            found["w_mean"] = w.detach().mean(dim=0)
         if weight:
             if draws.y is None:
                 raise ValueError("the path length needs draws with y")
-            lengths = path_lengths(images, ws, draws.y)
+            lengths = path_lengths(images, ws, draws.y, self._layers)
             penalties = path_length_penalty(lengths, average)
             loss = loss + weight * penalties.mean() + _touch(self.generator)
             found["path_length"] = penalties.detach().mean()
@@ -195,7 +201,8 @@ class DiscriminatorObjective(nn.Module):
         real_logits = self.discriminator(real, labels, alpha=alpha)
         if draws is not None:
             with torch.no_grad():
-                fake, _, _ = generate_images(self._generator[0], draws, resolution, alpha)
+                fake, _, w = generate_images(self._generator[0], draws, resolution, alpha)
+            found["w_mean"] = w.mean(dim=0)
             fake_logits = self.discriminator(fake, draws.labels, alpha=alpha)
             if self._loss.is_wgan:
                 losses = critic_loss(real_logits, fake_logits, self._loss.drift)

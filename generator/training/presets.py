@@ -2,11 +2,12 @@
 
 import dataclasses
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from generator.errors import ConfigError
 from generator.settings import setting, setting_of
+from generator.training.config import TrainConfig
 
 __all__ = ["TRAINING_PRESETS", "Lengths", "TrainingPreset", "settings_with"]
 
@@ -38,11 +39,11 @@ class Lengths:
     )
 
     def __post_init__(self) -> None:
-        for field in dataclasses.fields(self):
-            value = getattr(self, field.name)
-            wanted = setting_of(field).wanted(value)
+        for one in dataclasses.fields(self):
+            value = getattr(self, one.name)
+            wanted = setting_of(one).wanted(value)
             if wanted is not None:
-                raise ConfigError(f"{field.name} is {value!r}, not {wanted}")
+                raise ConfigError(f"{one.name} is {value!r}, not {wanted}")
 
     @property
     def images(self) -> int:
@@ -69,12 +70,17 @@ class TrainingPreset:
         lengths: How long a run trains, and how often it reports and saves.
         growth_kimg: Thousands of images of a stage, and of a fade, where the networks are told to grow; None: what
             the settings say.
+        former: What some of the settings were in version 0.1. A run that was begun with these is resumed with them.
     """
 
     settings: Mapping[str, Any]
     lengths: Lengths = Lengths()
     growth_kimg: float | None = None
+    former: Mapping[str, Any] = field(default_factory=dict)
 
+
+_PAPERS = {"mirror": True, "w_avg_passes": "all"}
+"""What the configurations of both papers have in common: their tables are of FFHQ, which is mirrored."""
 
 _STYLEGAN = {
     "generator_architecture": "stylegan",
@@ -85,16 +91,35 @@ _STYLEGAN = {
 }
 """What makes a StyleGAN of the defaults: no path length regulariser, and R1 in every step."""
 
-# Learning rates and batches by resolution: the public settings of the papers' configurations.
+# Learning rates and batches by resolution: the public settings of the papers' configurations for eight GPUs.
 _GROWN = {
+    **_PAPERS,
     "channel_base": 16384,
     "growing": True,
+    "adam_reset": "fade",
     "learning_rate": 0.001,
     "discriminator_learning_rate": 0.001,
     "learning_rate_by_resolution": "128:0.0015,256:0.002,512:0.003,1024:0.003",
-    "batch_by_resolution": "8:256,16:128,32:64,64:32",
+    "batch_by_resolution": "4:512,8:256,16:128,32:64,64:32",
 }
-_REVISED = {**_GROWN, "generator_architecture": "orig", "discriminator_architecture": "orig"}
+_REVISED = {
+    **_GROWN,
+    "generator_architecture": "orig",
+    "discriminator_architecture": "orig",
+    "path_length_layers": "all",
+}
+
+# Karras et al. 2019, table 1, from the last row back to the first: each leaves out what its successor added.
+_STYLEGAN_F = {**_STYLEGAN, **_GROWN}
+_STYLEGAN_E = {**_STYLEGAN_F, "style_mixing": 0.0}
+_STYLEGAN_D = {**_STYLEGAN_E, "use_noise": False}
+_STYLEGAN_C = {**_STYLEGAN_D, "synthesis_input": "latent"}
+_STYLEGAN_B = {**_STYLEGAN_C, "use_styles": False, "normalisation": "pixel", "mapping_layers": 0}
+_STYLEGAN_A = {**_STYLEGAN_B, "blur": False, "growing_start": 4, "loss": "wgan-gp", "r1_gamma": 0.0}
+
+_FORMER = {"mirror": False, "w_avg_passes": "generator"}
+_FORMER_GROWN = {**_FORMER, "adam_reset": "resolution", "batch_by_resolution": "8:256,16:128,32:64,64:32"}
+_FORMER_REVISED = {**_FORMER_GROWN, "ema_warmup": 0.05, "path_length_layers": "grown"}
 
 _SMALL = {
     "z_dim": 128,
@@ -104,19 +129,27 @@ _SMALL = {
     "batch": 16,
     "r1_gamma": 1.0,
     "ema_half_life_kimg": 10.0,
+    "ema_warmup": 0.05,
 }
 
 TRAINING_PRESETS = {
     # Karras et al. 2020, table 1 and appendix B; gamma 100 belongs to configuration E.
-    "stylegan2-f": TrainingPreset({}),
-    "stylegan2-e": TrainingPreset({"channel_base": 16384, "r1_gamma": 100.0}),
+    "stylegan2-f": TrainingPreset(_PAPERS, former={**_FORMER, "ema_warmup": 0.05}),
+    "stylegan2-e": TrainingPreset(
+        {**_PAPERS, "channel_base": 16384, "r1_gamma": 100.0}, former={**_FORMER, "ema_warmup": 0.05}
+    ),
     # Rows A to D of the same table grow: StyleGAN, demodulation, lazy regularisation, path length.
-    "stylegan2-a": TrainingPreset({**_STYLEGAN, **_GROWN}),
-    "stylegan2-b": TrainingPreset({**_REVISED, "lazy": False, "path_length_weight": 0.0}),
-    "stylegan2-c": TrainingPreset({**_REVISED, "path_length_weight": 0.0}),
-    "stylegan2-d": TrainingPreset(_REVISED),
-    # Karras et al. 2019, row F of table 1 and appendix C.
-    "stylegan": TrainingPreset({**_STYLEGAN, **_GROWN}),
+    "stylegan2-a": TrainingPreset(_STYLEGAN_F, former=_FORMER_GROWN),
+    "stylegan2-b": TrainingPreset({**_REVISED, "lazy": False, "path_length_weight": 0.0}, former=_FORMER_REVISED),
+    "stylegan2-c": TrainingPreset({**_REVISED, "path_length_weight": 0.0}, former=_FORMER_REVISED),
+    "stylegan2-d": TrainingPreset(_REVISED, former=_FORMER_REVISED),
+    # Karras et al. 2019, row F of table 1 and appendix C, then the rows before it.
+    "stylegan": TrainingPreset(_STYLEGAN_F, former=_FORMER_GROWN),
+    "stylegan-e": TrainingPreset(_STYLEGAN_E),
+    "stylegan-d": TrainingPreset(_STYLEGAN_D),
+    "stylegan-c": TrainingPreset(_STYLEGAN_C),
+    "stylegan-b": TrainingPreset(_STYLEGAN_B),
+    "stylegan-a": TrainingPreset(_STYLEGAN_A, Lengths(12_000.0)),
     # What a laptop trains in an hour or two at 32 px; the networks that come with the project.
     "small": TrainingPreset(_SMALL, Lengths(400.0, 2.0, 20.0), growth_kimg=50.0),
     # The same widths, batch and R1, to set beside it; `growing` is off. R1 comes in every step, as above.
@@ -132,6 +165,7 @@ TRAINING_PRESETS = {
             "batch": 16,
             "r1_gamma": 1.0,
             "ema_half_life_kimg": 1.0,
+            "ema_warmup": 0.05,
         },
         Lengths(10.0, 0.5, 2.0),
         growth_kimg=1.0,
@@ -139,23 +173,35 @@ TRAINING_PRESETS = {
 }
 
 
-def settings_with(name: str, chosen: Mapping[str, Any]) -> dict[str, Any]:
+def settings_with(name: str, chosen: Mapping[str, Any], recorded: Mapping[str, Any] | None = None) -> dict[str, Any]:
     """Return the settings of a preset, replaced where a user chose others.
 
     A batch or a learning rate that was chosen counts at every resolution, so the preset's own ones by resolution give
-    way to it; a short preset that is told to grow has stages that it has the time for; and WGAN-GP, which has a penalty
-    of its own, goes without R1.
+    way to it; a short preset that is told to grow has stages that it has the time for; WGAN-GP, which has a penalty
+    of its own, goes without R1, and the logistic loss with it.
 
     Args:
         name: The preset, a key of `TRAINING_PRESETS`.
         chosen: Values of `TrainConfig` by name.
+        recorded: Settings of the run that is to be resumed, as its file has them. Where they are those that the preset
+            had in version 0.1, these are returned.
     """
     preset = TRAINING_PRESETS[name]
-    settings = dict(preset.settings)
+    if recorded is not None and preset.former:
+        before = _adapted(preset, {**preset.settings, **preset.former}, chosen)
+        if all(recorded.get(key, _DEFAULTS[key]) == before[key] for key in preset.former):
+            return before
+    return _adapted(preset, dict(preset.settings), chosen)
+
+
+_DEFAULTS = {one.name: one.default for one in dataclasses.fields(TrainConfig)}
+
+
+def _adapted(preset: TrainingPreset, settings: dict[str, Any], chosen: Mapping[str, Any]) -> dict[str, Any]:
     if chosen.get("growing") and preset.growth_kimg is not None:
         settings |= {"growing_stage_kimg": preset.growth_kimg, "growing_fade_kimg": preset.growth_kimg}
-    if chosen.get("loss") == "wgan-gp":
-        settings["r1_gamma"] = 0.0
+    if "loss" in chosen and chosen["loss"] != settings.get("loss", _DEFAULTS["loss"]):
+        settings["r1_gamma"] = 0.0 if chosen["loss"] == "wgan-gp" else _DEFAULTS["r1_gamma"]
     if "batch" in chosen:
         settings["batch_by_resolution"] = ""
     if "learning_rate" in chosen or "discriminator_learning_rate" in chosen:

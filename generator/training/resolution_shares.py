@@ -10,9 +10,13 @@ from torch import Tensor, nn
 
 from generator.networks import Generator
 
-__all__ = ["resolution_shares"]
+__all__ = ["SAMPLES", "resolution_shares"]
 
-_BATCH = 32
+SAMPLES = 1024
+"""Random latents that the shares are measured on, as in the paper."""
+
+# Images at a time, so that feature maps of large ones fit the memory.
+_BATCH, _BATCH_PIXELS = 32, 32 * 256 * 256
 
 
 class _Spread:
@@ -35,7 +39,7 @@ class _Spread:
 
 
 @torch.inference_mode()
-def resolution_shares(generator: Generator, samples: int = 1024, seed: int = 0) -> dict[int, float] | None:
+def resolution_shares(generator: Generator, samples: int = SAMPLES, seed: int = 0) -> dict[int, float] | None:
     """Return the share of each resolution's tRGB in the sum of their deviations, 4 px first.
 
     Measured on what each tRGB layer gives at its own resolution, its bias included, before it is enlarged; noise
@@ -53,6 +57,7 @@ def resolution_shares(generator: Generator, samples: int = 1024, seed: int = 0) 
     if synthesis.config.architecture != "skip":
         return None
     device = next(synthesis.parameters()).device
+    batch = max(1, min(_BATCH, _BATCH_PIXELS // synthesis.config.img_resolution**2))
     rng = torch.Generator().manual_seed(seed)
     spreads = {r: _Spread() for r in synthesis.config.widths}
 
@@ -64,8 +69,8 @@ def resolution_shares(generator: Generator, samples: int = 1024, seed: int = 0) 
         for r, spread in spreads.items()
     ]
     try:
-        for first in range(0, samples, _BATCH):
-            n = min(_BATCH, samples - first)
+        for first in range(0, samples, batch):
+            n = min(batch, samples - first)
             z = torch.randn([n, mapping.z_dim], generator=rng).to(device)
             c = None
             if mapping.c_dim:

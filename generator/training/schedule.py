@@ -33,6 +33,15 @@ class Stage:
     learning_rate: float
     discriminator_learning_rate: float
 
+    def begins_anew(self, before: "Stage", *, fades: bool) -> bool:
+        """Tell whether a new resolution begins here, or a fade ends.
+
+        Args:
+            before: The stage of the step before.
+            fades: Whether the end of a fade counts.
+        """
+        return self.resolution != before.resolution or (fades and before.alpha < 1 and self.alpha == 1)
+
 
 @dataclass(frozen=True)
 class GrowthSchedule:

@@ -64,6 +64,9 @@ def new_networks(config: TrainConfig, device: torch.device) -> tuple[Generator, 
 RECORDED = ("generator", "discriminator", "real", "fake", "r1", "path_length")
 """What is averaged over the steps of a tick: losses, mean logits, and the two penalties without their weights."""
 
+_W_MEAN = "w_mean of "
+"""Before the name of the phase whose images had this mean w."""
+
 _Objective = Callable[[int], tuple[Tensor, dict[str, Tensor]]]
 
 
@@ -86,7 +89,7 @@ class Trainer:
         images: Number of images seen.
         step: Number of steps done.
         stage: What the next step trains.
-        path_length_average: The `a` of equation 5, a scalar.
+        path_length_average: The `a` of equation 4, a scalar.
 
     Raises:
         ConfigError: The images, the micro-batch or the number of processes do not fit the settings.
@@ -107,7 +110,7 @@ class Trainer:
         loss = AdversarialLoss(config.loss, config.gradient_penalty, config.drift)
         self._recorded = (*RECORDED, "gradient_penalty") if loss.is_wgan else RECORDED
         self._objectives = (
-            GeneratorObjective(self.generator, self.discriminator, loss),
+            GeneratorObjective(self.generator, self.discriminator, loss, all_layers=config.path_length_layers == "all"),
             DiscriminatorObjective(self.discriminator, self.generator, loss),
         )
         self._lazy_g = config.path_length_interval if config.lazy and config.path_length_weight else None
@@ -251,8 +254,8 @@ class Trainer:
         self.step += 1
         self._finish(found)
         before, after = self.stage, self._schedule.at(self.images)
-        if after.resolution != before.resolution:
-            # As the public code does: what Adam knows of the gradients is of other images, at another rate.
+        if config.adam_reset != "never" and after.begins_anew(before, fades=config.adam_reset == "fade"):
+            # What Adam knows of the gradients is of other images, at another rate.
             self._g_adam.state.clear()
             self._d_adam.state.clear()
         self._enter(after)
@@ -268,7 +271,9 @@ class Trainer:
             )
             return result
 
-        return self._descend(self._generate, self._g_adam, objective)
+        found = self._descend(self._generate, self._g_adam, objective)
+        found[f"{_W_MEAN}{phase}"] = found.pop("w_mean")
+        return found
 
     def _train_discriminator(self, images: Sequence[Tensor], adversarial: bool, weight: float) -> dict[str, Tensor]:
         def objective(part: int) -> tuple[Tensor, dict[str, Tensor]]:
@@ -284,7 +289,10 @@ class Trainer:
             )
             return result
 
-        return self._descend(self._discriminate, self._d_adam, objective)
+        found = self._descend(self._discriminate, self._d_adam, objective)
+        if adversarial:
+            found[f"{_W_MEAN}D"] = found.pop("w_mean")
+        return found
 
     def _descend(self, module: nn.Module, optimiser: torch.optim.Adam, objective: _Objective) -> dict[str, Tensor]:
         """Take one step of Adam along the gradient of the mean over all micro-batches; return the statistics' means."""
@@ -314,7 +322,9 @@ class Trainer:
             # Appendix B keeps one average per device; here all processes share it. It moves after the step, so that
             # every micro-batch is compared with the same constant.
             self.path_length_average.lerp_(found["length"], 1 - config.path_length_decay)
-        self.generator.mapping.update_average(found["w_mean"])
+        passes = [name for name in found if name.startswith(_W_MEAN)]  # in their order: the generator's is the first
+        for name in passes if config.w_avg_passes == "all" else passes[:1]:
+            self.generator.mapping.update_average(found[name])
         warmup = config.ema_warmup or None
         beta = ema_beta(config.ema_half_life_kimg * 1000, self.stage.batch, self.images, warmup)
         update_ema(self.average, plain_weights(self.generator), plain_buffers(self.generator), beta)

@@ -19,6 +19,7 @@ __all__ = ["dataset"]
     short_help="Make a zip of training images.",
     examples=(
         "invert dataset photos/ photos256.zip --resolution 256",
+        "invert dataset cars/ cars512.zip --resolution 512 --pad",
         "invert dataset train-images-idx3-ubyte.gz digits.zip --resolution 32 --pad",
     ),
 )
@@ -27,12 +28,15 @@ __all__ = ["dataset"]
 @options.option("--resolution", type=int, metavar="R", help="Bring all images to R x R, a power of two from 4 to 4096.")
 @options.option(
     "--crop",
-    default="center",
-    show_default=True,
     type=click.Choice(["center", "none"]),
-    help="With --resolution: cut the centre square, or refuse images that are not square.",
+    help="With --resolution: cut the centre square, or refuse images that are not square.  [default: center, unless "
+    "--pad is given]",
 )
-@options.option("--pad", is_flag=True, help="With --resolution: put smaller images on black instead of enlarging them.")
+@options.option(
+    "--pad",
+    is_flag=True,
+    help="With --resolution: put images whole on black, neither cut (letterboxed) nor enlarged.",
+)
 @options.option(
     "--channels", type=click.Choice(["1", "3"]), help="Channels: 1 is grey, 3 is RGB.  [default: as the first image]"
 )
@@ -52,7 +56,7 @@ def dataset(
     src: Path,
     out: Path,
     resolution: int | None,
-    crop: Literal["center", "none"],
+    crop: Literal["center", "none"] | None,
     pad: bool,
     channels: str | None,
     label_source: str,
@@ -88,7 +92,10 @@ def dataset(
         report.rest()
         if summary.enlarged:
             advice = "" if pad else " (--pad puts them on black instead)"
-            output.warning(f"{summary.enlarged} images are smaller than {resolution} px: enlarged{advice}")
+            output.warning(f"{_images_are(summary.enlarged)} smaller than {resolution} px: enlarged{advice}")
+        if summary.cut:
+            advice = "" if pad else " (--pad keeps them whole, on black)"
+            output.warning(f"{_images_are(summary.cut)} not square: the centre square is cut out{advice}")
         output.result(
             {"type": "summary", "code": "done", "path": str(out), **vars(summary)},
             f"{summary.images} images, {summary.resolution} x {summary.resolution}, "
@@ -99,10 +106,14 @@ def dataset(
     return ExitCode.PARTIAL if summary.skipped else ExitCode.OK
 
 
-def _check(src: Path, out: Path, resolution: int | None, crop: str, pad: bool, overwrite: bool) -> None:
+def _images_are(count: int) -> str:
+    return "1 image is" if count == 1 else f"{count} images are"
+
+
+def _check(src: Path, out: Path, resolution: int | None, crop: str | None, pad: bool, overwrite: bool) -> None:
     from invert.datasets.uniformity import is_resolution
 
-    if resolution is None and (pad or crop == "none"):
+    if resolution is None and (pad or crop is not None):
         raise UsageError("--pad and --crop need --resolution")
     if resolution is not None and not is_resolution(resolution):
         raise UsageError(f"--resolution {resolution} is not a power of two from 4 to 4096")

@@ -29,6 +29,8 @@ _WITH_OPTION = tuple(field.name for field in _FIELDS if setting_of(field).option
 _LENGTHS = tuple(field.name for field in dataclasses.fields(Lengths))
 _FROM_DATA = ("channels", "classes")
 """Settings that the images decide, and --cond."""
+_SHOWN = "stylegan2-f"
+"""The preset whose values `--help` shows."""
 
 
 class _Assignment(click.ParamType[tuple[str, Any]]):
@@ -53,14 +55,16 @@ class _TrainCommand(Command):
 
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         rows = []
+        settings = TRAINING_PRESETS[_SHOWN].settings
         for field in _FIELDS:
             declared = setting_of(field)
             takes_value = declared.option is not None and declared.flag is None
             if not takes_value and field.name not in _FROM_DATA:
-                default = str(field.default).lower() if isinstance(field.default, bool) else field.default
+                value = settings.get(field.name, field.default)
+                default = str(value).lower() if isinstance(value, bool) else value
                 shown = f"{default:g}" if type(default) is float else default
                 rows.append((f"{field.name}={shown}", declared.help))
-        with formatter.section("Settings for --set, with the defaults of stylegan2-f"):
+        with formatter.section(f"Settings for --set, with their values in {_SHOWN}"):
             formatter.write_dl(rows, col_max=34)
         super().format_epilog(ctx, formatter)
 
@@ -70,7 +74,7 @@ class _TrainCommand(Command):
     short_help="Train a StyleGAN or StyleGAN2 from images.",
     examples=(
         "invert train --data digits.zip --out runs/digits",
-        "invert train --data photos256.zip --out runs/photos --config stylegan2-f --gamma 10 --mirror",
+        "invert train --data photos256.zip --out runs/photos --config stylegan2-f --gamma 10",
     ),
 )
 @options.option(
@@ -160,6 +164,7 @@ def train(
         from generator.training.processes import join_world
         from invert.datasets.training_images import open_images
         from invert.projection.session import device_kind, prepare_process
+        from invert.runs.folder import recorded_settings
         from invert.runs.session import begin_session, config_for, new_trainer
 
         kind = device_kind(device)
@@ -167,7 +172,16 @@ def train(
         # one process is enough to say what is wrong with an image
         on_warning = output.warning if is_first else lambda _: None
         images = open_images(data, on_message=on_warning)
-        config = config_for(images, preset, chosen, conditional=cond, lengths=lengths, on_warning=on_warning)
+        config = config_for(
+            images,
+            preset,
+            chosen,
+            conditional=cond,
+            lengths=lengths,
+            recorded=world.agree(recorded_settings(folder) if is_first and not overwrite else None),
+            on_warning=on_warning,
+            on_note=output.note,
+        )
         prepare_process(kind, threads, output.note)
         trainer = new_trainer(config, images, micro_batch=micro_batch, world=world)
         begun = begin_session(

@@ -99,4 +99,5 @@ class Uniformity:
     def _resolution_advice(self, width: int, height: int) -> str:
         side = min(max(width, height), MAX_RESOLUTION)
         proposal = self.side or max(MIN_RESOLUTION, 1 << (side - 1).bit_length())
-        return f"--resolution {proposal}{' (and --pad)' if max(width, height) < proposal else ''}"
+        smaller = " (and --pad)" if max(width, height) < proposal else ""
+        return f"--resolution {proposal}{smaller if width == height else ' (and --pad to cut nothing)'}"

@@ -11,6 +11,7 @@ from typing import BinaryIO, Literal
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 from invert.datasets.image_sources import ImageSource, Loaded, check_labels, unlabelled
 from invert.datasets.labels import DATASET_JSON, Labels, encode_dataset_json
@@ -31,13 +32,13 @@ class DatasetSettings:
 
     Args:
         resolution: Side of all images; None: they all have one already.
-        crop: "center" cuts the centre square, "none" refuses what is not square.
-        pad: Whether smaller images are put in the middle of black instead of enlarged.
+        crop: "center" cuts the centre square, "none" refuses what is not square; None cuts, unless `pad` is set.
+        pad: Whether images are put whole in the middle of black: none is enlarged and, without `crop`, none is cut.
         channels: 1, 3, or None: as the first image has.
     """
 
     resolution: int | None = None
-    crop: Literal["center", "none"] = "center"
+    crop: Literal["center", "none"] | None = None
     pad: bool = False
     channels: int | None = None
 
@@ -53,6 +54,7 @@ class DatasetSummary:
         classes: Number of classes; None without labels.
         skipped: Number of images that could not be used.
         enlarged: Number of images that were smaller and are not padded.
+        cut: Number of images that were not square and lost what lies outside their centre square.
         bytes: Size of the zip.
         sha256: sha256 of the zip.
     """
@@ -63,6 +65,7 @@ class DatasetSummary:
     classes: int | None
     skipped: int
     enlarged: int
+    cut: int
     bytes: int
     sha256: str
 
@@ -119,7 +122,7 @@ class _Packing:
         self._uniformity = Uniformity(
             channels=settings.channels,
             any_square=resize,
-            any_shape=resize and settings.crop == "center",
+            any_shape=resize and settings.crop != "none",
             any_channels=settings.channels is not None,
         )
         self._source = source
@@ -130,7 +133,7 @@ class _Packing:
         self._used: list[int] = []
         self._names: list[str] = []
         self._skipped = 0
-        self._enlarged = 0
+        self._enlarged = self._cut = 0
 
     def skip(self, error: InvertError) -> None:
         """Count and report an image that cannot be used."""
@@ -165,18 +168,20 @@ class _Packing:
 
     def _to_size(self, loaded: Loaded) -> NDArray[np.uint8]:
         """Return an image of the settings' size, [R, R, C]."""
-        side = min(loaded.image.size)
-        resolution = self._settings.resolution or side
+        image, settings = loaded.image, self._settings
+        whole = settings.pad and settings.crop is None
+        side = max(image.size) if whole else min(image.size)
+        resolution = settings.resolution or side
+        if image.width != image.height:
+            if whole:
+                return _on_black(_within(image, resolution), resolution)
+            self._cut += 1
         if side >= resolution:
-            return fit(loaded.image, resolution)
-        if not self._settings.pad:
+            return fit(image, resolution)
+        if not settings.pad:
             self._enlarged += 1
-            return fit(loaded.image, resolution)
-        square = fit(loaded.image, side)
-        padded = np.zeros((resolution, resolution, square.shape[2]), np.uint8)
-        start = (resolution - side) // 2
-        padded[start : start + side, start : start + side] = square
-        return padded
+            return fit(image, resolution)
+        return _on_black(fit(image, side), resolution)
 
     def finish(self) -> DatasetSummary:
         """Write dataset.json and the directory."""
@@ -203,9 +208,28 @@ class _Packing:
             classes=_class_count(labels, values),
             skipped=self._skipped,
             enlarged=self._enlarged,
+            cut=self._cut,
             bytes=self._zip.size,
             sha256=self._zip.sha256,
         )
+
+
+def _within(image: Image.Image, resolution: int) -> NDArray[np.uint8]:
+    """Return an image whose longer side is at most `resolution`, its proportions kept, [h, w, C]."""
+    longer = max(image.size)
+    if longer > resolution:
+        width, height = (max(1, round(side * resolution / longer)) for side in image.size)
+        image = image.resize((width, height), Image.Resampling.LANCZOS)
+    return np.array(image).reshape(image.height, image.width, -1)
+
+
+def _on_black(array: NDArray[np.uint8], resolution: int) -> NDArray[np.uint8]:
+    """Return an image in the middle of black, [resolution, resolution, C]."""
+    height, width, channels = array.shape
+    padded = np.zeros((resolution, resolution, channels), np.uint8)
+    top, left = (resolution - height) // 2, (resolution - width) // 2
+    padded[top : top + height, left : left + width] = array
+    return padded
 
 
 def _as_text(name: str) -> str:

@@ -18,7 +18,7 @@ from invert.version import __version__
 if TYPE_CHECKING:
     from torch import Tensor
 
-__all__ = ["NETWORK", "REALS", "SETTINGS", "RunFolder", "lock_run", "open_run_folder", "record_of"]
+__all__ = ["NETWORK", "REALS", "SETTINGS", "RunFolder", "lock_run", "open_run_folder", "record_of", "recorded_settings"]
 
 SETTINGS = "settings.json"
 NETWORK = "network.safetensors"
@@ -140,6 +140,16 @@ def open_run_folder(folder: Path, record: _Record, *, overwrite: bool, resume: b
             with contextlib.suppress(OSError):
                 (folder / name).unlink()
     return RunFolder(folder)
+
+
+def recorded_settings(folder: Path) -> _Record | None:
+    """Return the settings of the run in a folder; None where there is none, or none that `open_run_folder` takes."""
+    try:
+        record = _read(folder / SETTINGS)
+    except UsageError:
+        return None
+    settings = None if record is None else record.get("settings")
+    return settings if isinstance(settings, dict) else None
 
 
 def _listing(folder: Path) -> list[str]:

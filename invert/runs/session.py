@@ -16,7 +16,7 @@ from generator.files.invert_format import network_bytes
 from generator.networks import Generator
 from generator.training.config import TrainConfig
 from generator.training.draws import RandomSource
-from generator.training.presets import Lengths, settings_with
+from generator.training.presets import TRAINING_PRESETS, Lengths, settings_with
 from generator.training.resolution_shares import resolution_shares
 from generator.training.state import state_bytes
 from generator.training.trainer import Trainer
@@ -35,8 +35,6 @@ __all__ = ["StepDone", "TickDone", "TrainingSession", "begin_session", "config_f
 
 # A contact sheet is about this wide, and shows at most so many images a side.
 _SHEET_PIXELS, _SHEET_SIDE = 1024, 12
-# Latents for the shares of the resolutions: 1024 where that is a matter of seconds.
-_SHARE_PIXELS = 1024 * 64 * 64
 
 
 @dataclass(frozen=True)
@@ -165,8 +163,7 @@ class TrainingSession:
             self._run.write(name, content)
             self._run.write(NETWORK, content)
         fakes = self._write_fakes()
-        pixels = trainer.config.resolution**2
-        shares = resolution_shares(trainer.average, samples=min(1024, max(16, _SHARE_PIXELS // pixels)))
+        shares = resolution_shares(trainer.average)
         named = None if shares is None else {str(r): share for r, share in shares.items()}
         return {"resolution_shares": named, "fakes": fakes, "network": name}
 
@@ -232,7 +229,9 @@ def config_for(
     *,
     conditional: bool,
     lengths: Lengths,
+    recorded: Mapping[str, Any] | None = None,
     on_warning: Callable[[str], None] = lambda _: None,
+    on_note: Callable[[str], None] = lambda _: None,
 ) -> TrainConfig:
     """Return the settings of a run on these images.
 
@@ -242,7 +241,9 @@ def config_for(
         chosen: Values of `TrainConfig` by name, which count in place of the preset's.
         conditional: Whether the network is to know the images' labels.
         lengths: How long the run is to train.
+        recorded: Settings of the run that is to be resumed, as `invert.runs.folder.recorded_settings` returns them.
         on_warning: Called with a line when the run ends before its networks have grown.
+        on_note: Called with a line when the run is resumed with what the preset was in version 0.1.
 
     Raises:
         UsageError: The settings do not fit together, or the images.
@@ -253,8 +254,12 @@ def config_for(
     if wanted != images.resolution:
         advice = f"Make them {wanted} px with `invert dataset --resolution {wanted}`."
         raise UsageError(f"--resolution {wanted}: the images have {images.resolution} px", advice=advice)
+    now, taken = settings_with(preset, chosen), settings_with(preset, chosen, recorded)
+    if now != taken:
+        kept = ", ".join(f"{name}={taken.get(name)}" for name in TRAINING_PRESETS[preset].former if name not in chosen)
+        on_note(f"this run was begun with {preset} as version 0.1 had it; it is resumed with that: {kept}")
     settings = {
-        **settings_with(preset, chosen),
+        **taken,
         "resolution": images.resolution,
         "channels": images.channels,
         "classes": images.classes if conditional else 0,

@@ -132,6 +132,7 @@ def test_images_are_cropped_and_resized(invert: Invert, source: Callable[..., Pa
     assert result.code == 0
     assert "c.jpg': EXIF orientation 6 applied" in result.err
     assert "2 images are smaller than 32 px: enlarged (--pad puts them on black instead)" in result.err
+    assert "2 images are not square: the centre square is cut out (--pad keeps them whole, on black)" in result.err
     images = list(contents(out)[0].values())
     assert [array.shape for array in images] == [(32, 32, 3)] * 3
     assert (images[0] == 200).all()
@@ -153,12 +154,52 @@ def test_padding(invert: Invert, source: Callable[..., Path], out: Path, side: i
 
 
 @pytest.mark.parametrize(
+    ("width", "height", "inside"),
+    # inside: left, top, width and height of the image in 32 x 32
+    [(64, 48, (0, 4, 32, 24)), (48, 64, (4, 0, 24, 32)), (32, 16, (0, 8, 32, 16)), (21, 10, (5, 11, 21, 10)),
+     (400, 2, (0, 15, 32, 1)), (64, 64, (0, 0, 32, 32))],
+    ids=str,
+)  # fmt: skip
+def test_padding_cuts_nothing(
+    invert: Invert, source: Callable[..., Path], out: Path, width: int, height: int, inside: tuple[int, ...]
+) -> None:
+    """An image that is not square is letterboxed, and not enlarged."""
+    pixels = np.full((height, width, 3), 255, np.uint8)
+    pixels[:, : width // 2, 1] = 0
+    result = invert("dataset", source(a_png=pixels), out, "--resolution", 32, "--pad", "--json", "-q")
+    assert result.code == 0, result.err
+    summary = result.records()[-1]
+    assert (summary["cut"], summary["enlarged"]) == (0, 0)
+    assert result.err == ""
+    (array,) = contents(out)[0].values()
+    left, top, w, h = inside
+    assert (array[top : top + h, left : left + w, 0] == 255).all()
+    assert array[..., 0].astype(bool).sum() == w * h
+    # both halves of it are there
+    assert array[top, left, 1] == 0
+    assert array[top, left + w - 1, 1] == 255
+
+
+def test_padding_what_is_cut_first(invert: Invert, source: Callable[..., Path], out: Path) -> None:
+    """Both options together do as each says."""
+    wide = np.zeros((16, 48, 3), np.uint8)
+    wide[:, 16:32] = 200
+    result = invert("dataset", source(a_png=wide), out, "--resolution", 32, "--crop", "center", "--pad", "-q")
+    assert "1 image is not square: the centre square is cut out" in result.err
+    (array,) = contents(out)[0].values()
+    np.testing.assert_array_equal(array[..., 0], np.pad(np.full((16, 16), 200), 8))
+    refused = invert("dataset", source(a_png=wide), out, "--resolution", 32, "--crop", "none", "--pad", "--overwrite")
+    assert refused.code == 2
+    assert "is not square" in refused.err
+
+
+@pytest.mark.parametrize(
     ("arguments", "reason", "advice"),
     [
         (
             [],
             f"1 of 4 images is not 16 x 16, first 'c.png', 9 x 16; {NOT_GREY}",
-            "Add --resolution 16 and --channels 3 (or 1).",
+            "Add --resolution 16 (and --pad to cut nothing) and --channels 3 (or 1).",
         ),
         (["--resolution", 8], NOT_GREY, "Add --channels 3 (or 1)."),
         (

@@ -166,7 +166,10 @@ def test_damage_behind_a_header_shows_when_it_is_read(tmp_path: Path) -> None:
     ("odd", "expected"),
     [
         (image(16, 16, 1), "2 of 7 images are not 8 x 8, first '3/x.png', 16 x 16. {} --resolution 8."),
-        (image(8, 9, 1), "2 of 7 images are not 8 x 8, first '3/x.png', 9 x 8. {} --resolution 8."),
+        (
+            image(8, 9, 1),
+            "2 of 7 images are not 8 x 8, first '3/x.png', 9 x 8. {} --resolution 8 (and --pad to cut nothing).",
+        ),
         (image(8, 8, 3), "2 of 7 images are not grey, first '3/x.png', colour. {} --channels 3 (or 1)."),
     ],
 )

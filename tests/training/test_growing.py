@@ -17,6 +17,7 @@ from generator.files.reading import load
 from generator.networks import Generator, make_discriminator
 from generator.training.config import TrainConfig
 from generator.training.growth import blend_reals, grown_part, is_used, styles_at
+from generator.training.losses import path_lengths
 from generator.training.state import state_bytes, state_from_bytes
 from generator.training.trainer import Trainer
 from tests.training.training_case import ArrayImages, is_same, largest_difference, parameters, tiny
@@ -135,6 +136,39 @@ def test_a_run_through_all_stages(family: dict[str, str]) -> None:
     assert all(math.isfinite(losses[name] or math.nan) for name in ("generator", "discriminator", "r1"))
     images = [index for batch in trainer.data.asked for index in batch]  # type: ignore[attr-defined]
     assert sorted(images[:40]) == list(range(40)), "no image is left out or seen twice where the batch changes"
+
+
+@pytest.mark.parametrize(
+    ("reset", "expected"),
+    # new layers after 16 and 56 images, faded in after 40 and 80
+    [("resolution", [16, 56]), ("fade", [16, 40, 56, 80]), ("never", [])],
+)
+def test_when_adam_begins_again(reset: str, expected: list[int]) -> None:
+    trainer = trainer_of(growing(adam_reset=reset))
+    empty = [count for count in trainer.run(96) if not trainer._g_adam.state and not trainer._d_adam.state]
+    assert empty == expected
+
+
+def test_path_length_of_a_part_as_that_of_the_whole() -> None:
+    """Over all layers it is that of the image enlarged to the whole resolution, as the public code has it."""
+    torch.manual_seed(0)
+    ws = torch.randn(3, 2, 5, requires_grad=True)
+    images = torch.einsum("nlw,lwchv->nchv", ws.sin(), torch.randn(2, 5, 3, 4, 4))
+    whole = functional.interpolate(images, scale_factor=4)
+    y = torch.randn_like(whole)
+    (gradient,) = torch.autograd.grad((whole * y).sum() / 16, ws, retain_graph=True)
+    rest = torch.zeros(3, 4, 5)  # of the layers that have not grown
+    expected = torch.cat([gradient, rest], dim=1).square().sum(dim=2).mean(dim=1).sqrt()
+    summed = functional.avg_pool2d(y, 4) * 4  # N(0, 1) again
+    torch.testing.assert_close(path_lengths(images, ws, summed, layers=6), expected)
+
+
+def test_layers_of_the_path_length() -> None:
+    lengths = {}
+    for layers in ("grown", "all"):
+        trainer = trainer_of(growing(**ORIG, path_length_weight=2.0, path_length_layers=layers), 8)
+        lengths[layers] = float(trainer.path_length_average)
+    assert lengths["all"] == pytest.approx(lengths["grown"] * math.sqrt(2 / 6), rel=1e-5)  # of 6 layers, 2 at 4 px
 
 
 def test_layers_that_have_had_their_time_rest() -> None:

@@ -1,15 +1,19 @@
 """The schedule of progressive growing: which stage follows from the images seen."""
 
 import dataclasses
+from itertools import pairwise
 from typing import Any
 
 import pytest
 
+from generator.config import to_dict
 from generator.errors import ConfigError
 from generator.training.config import TrainConfig
-from generator.training.presets import TRAINING_PRESETS
+from generator.training.presets import TRAINING_PRESETS, settings_with
 from generator.training.schedule import GrowthSchedule, parse_by_resolution
 from tests.training.training_case import tiny
+
+DEFAULTS = {one.name: one.default for one in dataclasses.fields(TrainConfig)}
 
 
 def schedule(**changes: Any) -> GrowthSchedule:
@@ -68,13 +72,18 @@ def test_the_papers_schedule() -> None:
 
 @pytest.mark.parametrize("preset", TRAINING_PRESETS)
 def test_presets_are_whole(preset: str) -> None:
-    grows = preset in ("stylegan", *(f"stylegan2-{row}" for row in "abcd"))
-    config = TrainConfig(
-        **{"resolution": 1024 if preset.startswith("stylegan2") or grows else 32, **TRAINING_PRESETS[preset].settings}
-    )
+    grows = preset in ("stylegan", *(f"stylegan-{row}" for row in "abcde"), *(f"stylegan2-{row}" for row in "abcd"))
+    paper = grows or preset.startswith("stylegan2")
+    config = TrainConfig(**{"resolution": 1024 if paper else 32, **TRAINING_PRESETS[preset].settings})
     assert config.growing is grows
     assert config.generator_config().synthesis.growing is grows
-    assert len(config.growth_schedule().resolutions) == (8 if grows else 1)
+    assert len(config.growth_schedule().resolutions) == ((9 if preset == "stylegan-a" else 8) if grows else 1)
+    # Those of the papers are as the papers and their public code have them, for FFHQ; the short ones are our own.
+    assert config.mirror is paper
+    assert config.w_avg_passes == ("all" if paper else "generator")
+    assert config.adam_reset == ("fade" if grows else "resolution")
+    assert config.ema_warmup == (0.05 if preset in ("small", "tiny") else 0.0)
+    assert not grows or config.growth_schedule().batch_at(4) == 512
 
 
 @pytest.mark.parametrize(
@@ -105,6 +114,49 @@ def test_rows_of_the_tables(
     assert synthesis.architecture == generator
     row_by_row = {"stylegan2-f": 32768, "stylegan-small": 512}
     assert config.channel_base == row_by_row.get(preset, 16384)
+
+
+def test_rows_of_the_first_table() -> None:
+    """Karras et al. 2019, table 1: what each row adds to the one before."""
+    rows = [TrainConfig(**TRAINING_PRESETS[f"stylegan{row}"].settings) for row in ("-a", "-b", "-c", "-d", "-e", "")]
+    added = []
+    for before, after in pairwise(rows):
+        names = [one.name for one in dataclasses.fields(TrainConfig)]
+        added.append({n: getattr(after, n) for n in names if getattr(before, n) != getattr(after, n)})
+    assert added == [
+        {"blur": True, "growing_start": 8, "loss": "logistic", "r1_gamma": 10.0},
+        {"mapping_layers": 8, "use_styles": True, "normalisation": "instance"},
+        {"synthesis_input": "constant"},
+        {"use_noise": True},
+        {"style_mixing": 0.9},
+    ]
+    kimg = {row: TRAINING_PRESETS[f"stylegan-{row}"].lengths.kimg for row in "abcde"}
+    assert kimg == {"a": 12_000, **dict.fromkeys("bcde", 25_000)}
+
+
+@pytest.mark.parametrize("preset", [name for name, one in TRAINING_PRESETS.items() if one.former])
+def test_a_run_of_before_keeps_what_its_preset_was(preset: str) -> None:
+    now = settings_with(preset, {})
+    former = {**now, **TRAINING_PRESETS[preset].former}
+    assert all(now.get(name, DEFAULTS[name]) != value for name, value in TRAINING_PRESETS[preset].former.items())
+    recorded = to_dict(TrainConfig(**former))  # without settings that there were not
+    assert not {"w_avg_passes", "adam_reset", "path_length_layers"} & recorded.keys()
+    assert settings_with(preset, {}, recorded) == former
+    assert settings_with(preset, {"batch": 8}, {**recorded, "batch": 8, "batch_by_resolution": ""}) == {
+        **former,
+        "batch": 8,
+        "batch_by_resolution": "",
+    }
+    # one of them alone is somebody's choice
+    assert settings_with(preset, {}, {**recorded, "mirror": True}) == now
+    assert settings_with(preset, {}, to_dict(TrainConfig(**now))) == now
+
+
+def test_a_loss_of_the_user_brings_its_penalty() -> None:
+    assert settings_with("stylegan", {"loss": "wgan-gp"})["r1_gamma"] == 0
+    assert settings_with("stylegan-a", {"loss": "logistic"})["r1_gamma"] == 10
+    assert settings_with("stylegan-a", {"loss": "logistic", "r1_gamma": 3.0})["r1_gamma"] == 3
+    assert settings_with("small", {"loss": "logistic"})["r1_gamma"] == 1
 
 
 def test_parsing() -> None:

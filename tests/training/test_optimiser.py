@@ -176,12 +176,13 @@ class PlainTraining:
         config = self.config
         path_due = not config.lazy or self.steps % config.path_length_interval == 0
         draws, images, ws, w = self._draw("G", y=not config.lazy)
-        w_mean = w.detach().mean(dim=0)
+        w_means = [w.detach().mean(dim=0)]
         loss = -torch.sigmoid(self.discriminator(images)).log().mean()
         if config.lazy:
             self._descend(self.generator, self.g_adam, loss)
             if path_due:
-                draws, images, ws, _ = self._draw("path length", y=True)
+                draws, images, ws, w = self._draw("path length", y=True)
+                w_means.append(w.detach().mean(dim=0))
                 k = config.path_length_interval
                 penalty = self._path_length(draws, images, ws)
                 self._descend(self.generator, self.g_adam, config.path_length_weight * k * penalty)
@@ -191,7 +192,9 @@ class PlainTraining:
 
         order = image_order(len(self.images), config.seed, self.steps * config.batch, config.batch)
         real = torch.from_numpy(self.images.array[order]).float() / 127.5 - 1
-        fake = self._draw("D")[1].detach()
+        _, images, _, w = self._draw("D")
+        fake = images.detach()
+        w_means.append(w.detach().mean(dim=0))
         loss = -torch.sigmoid(self.discriminator(real)).log().mean()
         loss = loss - torch.sigmoid(-self.discriminator(fake)).log().mean()
         if config.lazy:
@@ -204,7 +207,8 @@ class PlainTraining:
 
         self.steps += 1
         mapping, seen = self.generator.mapping, self.steps * config.batch
-        mapping.w_avg.copy_(config.w_avg_beta * mapping.w_avg + (1 - config.w_avg_beta) * w_mean)
+        for w_mean in w_means if config.w_avg_passes == "all" else w_means[:1]:
+            mapping.w_avg.copy_(config.w_avg_beta * mapping.w_avg + (1 - config.w_avg_beta) * w_mean)
         kept = 0.5 ** (config.batch / min(config.ema_half_life_kimg * 1000, seen * config.ema_warmup))
         with torch.no_grad():
             for mean, value in zip(self.average.parameters(), self.generator.parameters(), strict=True):
@@ -221,10 +225,10 @@ class PlainTraining:
         return {f"{prefix}.{name}": p.detach() for prefix, n in networks.items() for name, p in n.named_parameters()}
 
 
-@pytest.mark.parametrize("lazy", [True, False], ids=["lazy", "at every step"])
-def test_steps_are_those_of_a_plain_loop(lazy: bool) -> None:
+@pytest.mark.parametrize(("lazy", "passes"), [(True, "generator"), (True, "all"), (False, "all")])
+def test_steps_are_those_of_a_plain_loop(lazy: bool, passes: str) -> None:
     # an epsilon that keeps Adam from making steps out of rounding errors
-    config = tiny(lazy=lazy, adam_beta1=0.3, adam_epsilon=1e-4, ema_warmup=4.0)
+    config = tiny(lazy=lazy, adam_beta1=0.3, adam_epsilon=1e-4, ema_warmup=4.0, w_avg_passes=passes)
     plain, trainer = PlainTraining(config), Trainer(config, ArrayImages())
     begun = parameters(trainer)
     for _ in range(5):  # path length in steps 0, 2, 4 and R1 in steps 0, 4

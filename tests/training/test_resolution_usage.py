@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from generator.networks import Generator
+from generator.training import resolution_shares as module
 from generator.training.resolution_shares import resolution_shares
 from tests.training.training_case import tiny
 
@@ -102,3 +103,18 @@ def test_samples_are_those_of_the_seed() -> None:
 @pytest.mark.parametrize("architecture", ["orig", "resnet"])
 def test_other_architectures_have_none(architecture: str) -> None:
     assert resolution_shares(generator(generator_architecture=architecture), 4) is None
+
+
+def test_samples_and_how_many_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """1024 as in the paper, whatever the size; less at a time where feature maps are large."""
+    made = generator()
+    counts: list[int] = []
+    made.synthesis.get_submodule("b4.torgb").register_forward_hook(lambda _l, _i, out: counts.append(len(out)))
+    small = resolution_shares(made)
+    assert (sum(counts), max(counts)) == (1024, 32)
+    counts.clear()
+    monkeypatch.setattr(module, "_BATCH_PIXELS", 11 * 16 * 16)
+    large = resolution_shares(made)
+    assert (sum(counts), max(counts)) == (1024, 11)
+    assert small is not None
+    assert large == pytest.approx(small, abs=0.01)

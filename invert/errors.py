@@ -10,6 +10,7 @@ from os import PathLike, fsdecode
 from typing import Any, Literal
 
 from generator.errors import GeneratorError
+from generator.opening import Fault
 
 __all__ = [
     "BusyError",
@@ -50,16 +51,8 @@ ImageCode = Literal[
     "image-folder-unreadable",
 ]
 
-FileFault = Literal[
-    "missing",
-    "link-dangling",
-    "link-loop",
-    "link-not-followed",
-    "not-regular",
-    "too-large",
-    "changed",
-    "unreadable",
-]
+FileFault = Fault
+"""What can be wrong with a file, in one word; see `generator.opening`."""
 
 _IMAGE_CODES: dict[FileFault, ImageCode] = {
     "missing": "image-missing",

@@ -5,7 +5,6 @@ schema and nothing else: hard links, plain numbers and texts of a fixed length, 
 are there, that lie within the file and cannot unpack to more than their compressed size allows.
 """
 
-import json
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from generator.jsontext import read_json
 from invert.hdf5.schema import ATTRIBUTES, FAILURE_TEXTS, FLAT, SCHEMA, Column, columns
 from invert.store.manifest import Manifest
 from invert.store.result import LAYER_NAME, VERSION
@@ -265,10 +265,7 @@ class _Inspection:
 
 
 def _json(text: str | int) -> dict[str, Any]:
-    try:
-        values = json.loads(str(text))
-    except RecursionError as error:
-        raise StructureError("its records are nested too deeply") from error
+    values = read_json(str(text), _MAX_ATTRIBUTE)
     if not isinstance(values, dict):
         raise StructureError("its records are no objects")
     return values

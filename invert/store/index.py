@@ -196,7 +196,7 @@ def drop_earlier_index(folder: Path) -> None:
 
 def _read(path: Path) -> bytes | None:
     try:
-        return read_regular(path, _MAX_INDEX)
+        return read_regular(path, _MAX_INDEX, follow=False)
     except UnreadableError as error:
         if error.fault == "missing":
             return None

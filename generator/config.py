@@ -10,12 +10,13 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any, Protocol, TypeVar
 
-from generator.errors import ConfigError
+from generator.errors import ConfigError, shown
 from generator.settings import (
     ACTIVATIONS,
     MAX_DIM,
     MAX_LAYERS,
     NetworkSettings,
+    check_types,
     is_left_out,
     require,
     require_finite,
@@ -89,6 +90,7 @@ class MappingConfig:
     w_avg_beta: float = 0.995
 
     def __post_init__(self) -> None:
+        check_types(self)
         require_size("z_dim", self.z_dim, 0, MAX_DIM)
         require_size("c_dim", self.c_dim, 0, MAX_DIM)
         require(self.z_dim + self.c_dim > 0, "a mapping network needs a latent or a label: z_dim and c_dim are both 0")
@@ -97,10 +99,10 @@ class MappingConfig:
         for name in ("layer_dim", "embed_dim"):
             if getattr(self, name) is not None:
                 require_size(name, getattr(self, name), 1, MAX_DIM)
-        require(self.label_mode in ("embed", "concat"), f"label_mode is {self.label_mode!r}, not embed or concat")
-        require(self.activation in ACTIVATIONS, f"activation {self.activation!r} is not one of {ACTIVATIONS}")
+        require(self.label_mode in ("embed", "concat"), f"label_mode is {shown(self.label_mode)}, not embed or concat")
+        require(self.activation in ACTIVATIONS, f"activation {shown(self.activation)} is not one of {ACTIVATIONS}")
         require_finite("lr_multiplier", self.lr_multiplier)
-        require(0 <= self.w_avg_beta < 1, f"w_avg_beta is {self.w_avg_beta!r}, not in [0, 1)")
+        require(0 <= self.w_avg_beta < 1, f"w_avg_beta is {shown(self.w_avg_beta)}, not in [0, 1)")
 
     @property
     def label_dim(self) -> int:
@@ -175,7 +177,7 @@ def from_dict(cls: Callable[..., _T], values: Any) -> _T:
     known = {field.name for field in dataclasses.fields(cls)}  # type: ignore[arg-type]
     require(isinstance(values, dict), f"{name} settings are not an object")
     unknown = sorted(set(values) - known)
-    require(not unknown, f"{name} has no setting {', '.join(map(repr, unknown))}")
+    require(not unknown, f"{name} has no setting {', '.join(map(shown, unknown[:4]))}")
     arguments = {key: tuple(value) if isinstance(value, list) else value for key, value in values.items()}
     try:
         return cls(**arguments)

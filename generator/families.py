@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import generator.stylegan as stylegan
 import generator.stylegan2 as stylegan2
 from generator.config import DiscriminatorSettings, GeneratorConfig, MappingConfig, SynthesisSettings, from_dict
-from generator.errors import ConfigError
+from generator.errors import ConfigError, shown
 from generator.settings import require
 from generator.tensors import Hints, Shape, Shapes
 
@@ -159,7 +159,7 @@ def generator_from_dict(values: Any) -> GeneratorConfig:
     """
     require(isinstance(values, dict), "GeneratorConfig settings are not an object")
     unknown = sorted(set(values) - {"mapping", "synthesis"})
-    require(not unknown, f"GeneratorConfig has no setting {', '.join(map(repr, unknown))}")
+    require(not unknown, f"GeneratorConfig has no setting {', '.join(map(shown, unknown[:4]))}")
     mapping, synthesis = values.get("mapping", {}), values.get("synthesis", {})
     synthesis_config = from_dict(_named(synthesis).SynthesisConfig, synthesis)
     return GeneratorConfig(from_dict(MappingConfig, mapping), synthesis_config)
@@ -180,4 +180,4 @@ def _named(values: Any) -> Family:
     for family in FAMILIES:
         if name == family.NAME:
             return family
-    raise ConfigError(f"there is no network family {name!r}")
+    raise ConfigError(f"there is no network family {shown(name)}")

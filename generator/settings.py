@@ -5,12 +5,14 @@ Whatever a file asks for is checked against these limits before a tensor is allo
 
 import dataclasses
 import math
+import types
+import typing
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, Protocol
 
-from generator.errors import ConfigError
+from generator.errors import ConfigError, shown
 
 __all__ = [
     "ACTIVATIONS",
@@ -24,6 +26,7 @@ __all__ = [
     "check_growth",
     "check_image",
     "check_taps",
+    "check_types",
     "is_left_out",
     "require",
     "require_finite",
@@ -39,6 +42,8 @@ MAX_RESOLUTION = 4096
 MAX_CHANNELS = 2048
 MAX_LAYERS = 32
 MAX_DIM = 8192
+MAX_WORD = 100
+MAX_ITEMS = 64
 
 
 class NetworkSettings(Protocol):
@@ -70,6 +75,40 @@ def require(condition: bool, message: str) -> None:
         raise ConfigError(message)
 
 
+def check_types(config: Any) -> None:
+    """Check that every field of a settings dataclass has exactly the type that it is declared with.
+
+    An integer stands for a floating-point number, and nothing else for anything else: true is no number. Numbers are
+    finite and fit a float, texts and tuples are short. So whatever comes after may compare and compute.
+
+    Args:
+        config: The settings, of the types bool, int, float, str and tuples of one of these, or None where declared.
+
+    Raises:
+        ConfigError: A field has another type.
+    """
+    for name, kind in typing.get_type_hints(type(config)).items():
+        value = getattr(config, name)
+        kinds = typing.get_args(kind) if isinstance(kind, types.UnionType) else (kind,)
+        require(any(_is_of(value, one) for one in kinds), f"{name} is {shown(value)}, not {_words_of(kinds)}")
+
+
+def _is_of(value: object, kind: Any) -> bool:
+    if kind is float:
+        return (type(value) is float and math.isfinite(value)) or (type(value) is int and abs(value) < 1 << 63)
+    if typing.get_origin(kind) is tuple:
+        one = typing.get_args(kind)[0]
+        return isinstance(value, tuple) and len(value) <= MAX_ITEMS and all(_is_of(item, one) for item in value)
+    if kind is str:
+        return type(value) is str and len(value) <= MAX_WORD
+    return type(value) is kind
+
+
+def _words_of(kinds: tuple[Any, ...]) -> str:
+    words = {bool: "true or false", int: "an integer", float: "a finite number", str: "a word", types.NoneType: "none"}
+    return " or ".join(words.get(kind, "a short list of numbers") for kind in kinds)
+
+
 def require_size(name: str, value: int, low: int, high: int) -> None:
     """Check that a setting is an integer in low..high.
 
@@ -82,7 +121,7 @@ def require_size(name: str, value: int, low: int, high: int) -> None:
     Raises:
         ConfigError: It is not.
     """
-    require(isinstance(value, int) and low <= value <= high, f"{name} is {value!r}, not an integer in {low}..{high}")
+    require(type(value) is int and low <= value <= high, f"{name} is {shown(value)}, not an integer in {low}..{high}")
 
 
 def require_finite(name: str, value: float | None) -> None:
@@ -91,7 +130,7 @@ def require_finite(name: str, value: float | None) -> None:
     Raises:
         ConfigError: It is not.
     """
-    require(value is None or (math.isfinite(value) and value > 0), f"{name} is {value!r}, not a positive number")
+    require(value is None or (math.isfinite(value) and value > 0), f"{name} is {shown(value)}, not a positive number")
 
 
 def check_image(config: NetworkSettings) -> None:
@@ -103,7 +142,7 @@ def check_image(config: NetworkSettings) -> None:
     resolution = config.img_resolution
     require_size("img_resolution", resolution, 4, MAX_RESOLUTION)
     require(resolution & (resolution - 1) == 0, f"img_resolution is {resolution}, not a power of two")
-    require(config.img_channels in (1, 3, 4), f"img_channels is {config.img_channels!r}, not 1, 3 or 4")
+    require(config.img_channels in (1, 3, 4), f"img_channels is {shown(config.img_channels)}, not 1, 3 or 4")
     require_size("channel_base", config.channel_base, 1, 1 << 20)
     require_size("channel_max", config.channel_max, 1, MAX_CHANNELS)
     if config.channels is not None:
@@ -124,10 +163,10 @@ def check_growth(growing: bool, alpha: float, resolution: int) -> None:
     Raises:
         ConfigError: They contradict each other.
     """
-    require(isinstance(growing, bool), f"growing is {growing!r}, not true or false")
+    require(isinstance(growing, bool), f"growing is {shown(growing)}, not true or false")
     number = isinstance(alpha, int | float) and not isinstance(alpha, bool) and 0 <= alpha <= 1
-    require(number, f"alpha is {alpha!r}, not in [0, 1]")
-    require(alpha == 1 or (growing and resolution > 4), f"alpha is {alpha!r}, but no layers can fade in")
+    require(number, f"alpha is {shown(alpha)}, not in [0, 1]")
+    require(alpha == 1 or (growing and resolution > 4), f"alpha is {shown(alpha)}, but no layers can fade in")
 
 
 def check_taps(name: str, taps: tuple[float, ...]) -> None:
@@ -137,7 +176,7 @@ def check_taps(name: str, taps: tuple[float, ...]) -> None:
         ConfigError: They are none.
     """
     good = 1 <= len(taps) <= 16 and all(math.isfinite(tap) for tap in taps)
-    require(good, f"{name} {taps!r} is not 1 to 16 finite taps")
+    require(good, f"{name} {shown(taps)} is not 1 to 16 finite taps")
     require(abs(sum(taps)) > 1e-6, f"{name} sums to zero")
 
 

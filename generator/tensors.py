@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from generator.config import DiscriminatorSettings, MappingConfig
-from generator.errors import NetworkFileError, escaped
+from generator.errors import NetworkFileError, shown
 from generator.settings import MAX_RESOLUTION
 
 __all__ = [
@@ -22,7 +22,6 @@ __all__ = [
     "mapping_of",
     "mapping_shapes",
     "resolutions_of",
-    "shown",
     "size_of",
 ]
 
@@ -57,12 +56,6 @@ class Hints:
     mbstd_group_size: int | None = 4
     normalisation: str = "instance"
     claims: Mapping[str, Any] = field(default_factory=dict)
-
-
-def shown(value: object) -> str:
-    """Return a file's value as text that is short and safe to show."""
-    text = str(value)
-    return escaped(text if len(text) <= 40 else text[:40] + "...")
 
 
 def resolutions_of(shapes: Shapes, prefix: str) -> list[int]:

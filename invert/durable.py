@@ -4,12 +4,16 @@ The only module that renames, syncs or locks. A file is written beside its desti
 over it, and then the folder is synced: after a crash or a power cut the destination holds the old
 bytes or the new ones, never a part. Only an index that grows line by line is appended to: there the
 last line may be torn, and its reader leaves it out.
+
+No link is followed or replaced: somebody else may have put it there, and what it leads to is not ours
+to write. A file is refused where a link is in its place; the folders above it may be links.
 """
 
 import contextlib
 import errno
 import fcntl
 import os
+import re
 import secrets
 import socket
 import stat
@@ -38,13 +42,15 @@ TEMPORARY_PREFIX = ".invert-"
 _NO_SPACE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _NO_PERMISSION = {errno.EACCES, errno.EPERM}
 _MAX_HOLDER = 512
+_HOLDER = re.compile(rb"(?:\d{1,20}(?: [^\s]*)?)?")
+"""What a lock file holds: the process and the machine that took it last, or nothing."""
 
 
 def write_atomic(path: str | os.PathLike[str], data: bytes) -> None:
     """Put `data` into a file so that the file holds either its old bytes or all of the new ones.
 
     Args:
-        path: Destination. A symbolic link is written through: the link stays, its target is replaced.
+        path: Destination, see `destination`.
         data: The whole content.
 
     Raises:
@@ -61,7 +67,7 @@ def atomic_file(path: str | os.PathLike[str], expected: int | None = None) -> It
     When the block raises, the destination stays as it was and nothing is left beside it.
 
     Args:
-        path: Destination; see `write_atomic`.
+        path: Destination; see `destination`.
         expected: Size in bytes, where known, for the message when the space runs out.
 
     Raises:
@@ -82,7 +88,7 @@ def atomic_path(
     The file is open here all the while: so the sync at the end hears of every write that failed, whoever made it.
 
     Args:
-        path: Destination; see `write_atomic`.
+        path: Destination; see `destination`.
         temporary: Made here, on the file system of `path`.
         expected: Size in bytes, where known, for the message when the space runs out.
     """
@@ -119,7 +125,7 @@ def append(path: str | os.PathLike[str], data: bytes, size: int) -> None:
     """Add `data` to the end of a file, durably: after a crash a part of it may be there, what was before always is.
 
     Args:
-        path: The file, which nobody else writes to; a symbolic link is written through.
+        path: The file, which nobody else writes to; see `destination`.
         data: What is added, for example one line.
         size: Bytes that the file has so far; what is beyond, which a crash or a full disk left, is cut off first.
 
@@ -128,7 +134,7 @@ def append(path: str | os.PathLike[str], data: bytes, size: int) -> None:
     """
     target = destination(path)
     try:
-        descriptor = os.open(target, os.O_RDWR | os.O_CLOEXEC)
+        descriptor = os.open(target, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
     except FileNotFoundError as error:
         raise _changed_meanwhile(path) from error
     except OSError as error:
@@ -173,18 +179,22 @@ def rename(source: str | os.PathLike[str], target: str | os.PathLike[str]) -> No
 
 
 def destination(path: str | os.PathLike[str]) -> Path:
-    """Return the file that `path` leads to through links, which need not exist.
+    """Return the file that `path` names, in the real place of its folder; it need not exist.
 
     Raises:
-        OutputError: It is a folder, a device or the like.
+        OutputError: It is a link, a folder, a device or the like.
     """
-    target = Path(os.path.realpath(path))
+    named = Path(path)
+    # ".." and "/" are folders, whatever leads to them.
+    target = Path(os.path.realpath(named.parent)) / named.name if named.name else Path(os.path.realpath(named))
     try:
-        mode = os.stat(target).st_mode
+        mode = os.lstat(target).st_mode
     except FileNotFoundError:
         return target
     except OSError as error:
         raise _output_error(error, path) from error
+    if stat.S_ISLNK(mode):
+        raise _is_link(path)
     if stat.S_ISDIR(mode):
         raise OutputError("it is a folder", path=path, advice="Name a file.", code="output-is-folder")
     if not stat.S_ISREG(mode):
@@ -193,6 +203,12 @@ def destination(path: str | os.PathLike[str]) -> Path:
             "it is a device, pipe or socket", path=path, advice="Name a regular file.", code="output-not-regular"
         )
     return target
+
+
+def _is_link(path: str | os.PathLike[str]) -> OutputError:
+    leads = "" if not os.path.islink(path) else f" to '{display_path(os.readlink(path))}'"
+    advice = "Remove the link, or name the file that it leads to."
+    return OutputError(f"it is a link{leads}, which is not followed", path=path, advice=advice, code="output-is-link")
 
 
 def _discard(file: BinaryIO, temporary: Path) -> None:
@@ -244,14 +260,24 @@ def _space(path: str | os.PathLike[str], needed: int | None) -> str:
     return f"{reason}, {status.f_bavail * status.f_frsize} bytes free"
 
 
-def ensure_folder(path: str | os.PathLike[str]) -> Path:
+def ensure_folder(path: str | os.PathLike[str], within: Path | None = None) -> Path:
     """Create a folder and its parents, durably, unless it exists.
 
+    Args:
+        path: The folder.
+        within: One of its parents. What is below is this program's alone, so that none of it may be a link.
+
     Raises:
-        OutputError: It cannot be created, or a file is in its place.
+        OutputError: It cannot be created, or a file or a link is in its place.
     """
     folder = Path(path)
     missing = []
+    if within is not None:
+        for part in (folder, *folder.parents):
+            if part == within:
+                break
+            if os.path.islink(part):
+                raise _is_link(part)
     try:
         for candidate in (folder, *folder.parents):
             if candidate.is_dir():
@@ -279,7 +305,7 @@ def exclusive_lock(path: str | os.PathLike[str], output: str | os.PathLike[str] 
 
     Raises:
         BusyError: Somebody else holds it; the message names the process and the machine.
-        OutputError: The file cannot be created or locked.
+        OutputError: The file cannot be created or locked, or is not a lock of this program.
     """
     descriptor = _lock(path, output, fcntl.LOCK_EX)
     try:
@@ -312,11 +338,13 @@ def _lock(path: str | os.PathLike[str], output: str | os.PathLike[str] | None, k
     output = Path(path).parent if output is None else output
     try:
         while True:
-            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+            descriptor = _open_lock(path)
             try:
                 fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
                 # Its holder may have removed it meanwhile, and a third may have locked the next one.
                 if _leads_to(path, descriptor):
+                    if not _is_lock(descriptor):
+                        raise _foreign_lock(path)
                     holder = f"{os.getpid()} {socket.gethostname()}" if kind == fcntl.LOCK_EX else ""
                     os.ftruncate(descriptor, 0)
                     os.pwrite(descriptor, holder.encode(), 0)
@@ -333,9 +361,45 @@ def _lock(path: str | os.PathLike[str], output: str | os.PathLike[str] | None, k
         raise _output_error(error, path) from error
 
 
+def _open_lock(path: str | os.PathLike[str]) -> int:
+    """Return the descriptor of a lock file, which is made when it is missing.
+
+    Raises:
+        OutputError: Something else is in its place, which would be overwritten: a link, or a file of somebody else's.
+    """
+    # O_NONBLOCK: a pipe would wait for whoever reads it.
+    flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
+    try:
+        # Opening a device may already act on it, so it is looked at before.
+        if os.path.lexists(path) and not stat.S_ISREG(os.lstat(path).st_mode) and not os.path.islink(path):
+            raise _foreign_lock(path)
+        descriptor = os.open(path, flags, 0o666)
+    except OSError as error:
+        if os.path.islink(path):
+            raise _is_link(path) from error
+        raise
+    status = os.fstat(descriptor)
+    # A second name of the file would be overwritten with it. Without a name it was removed a moment ago.
+    if stat.S_ISREG(status.st_mode) and status.st_nlink <= 1:
+        return descriptor
+    os.close(descriptor)
+    raise _foreign_lock(path)
+
+
+def _is_lock(descriptor: int) -> bool:
+    """Tell whether a file has what this program writes into its locks, and nothing that somebody could miss."""
+    content = os.pread(descriptor, _MAX_HOLDER + 1, 0)
+    return len(content) <= _MAX_HOLDER and _HOLDER.fullmatch(content) is not None
+
+
+def _foreign_lock(path: str | os.PathLike[str]) -> OutputError:
+    advice = "Move it away, or choose another output."
+    return OutputError("it is not a lock of this program", path=path, advice=advice, code="output-foreign-lock")
+
+
 def _leads_to(path: str | os.PathLike[str], descriptor: int) -> bool:
     try:
-        return os.path.samestat(os.stat(path), os.fstat(descriptor))
+        return os.path.samestat(os.lstat(path), os.fstat(descriptor))
     except FileNotFoundError:
         return False
 

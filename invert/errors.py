@@ -4,12 +4,14 @@ A message is one line, `<what> '<path>': <why>. <what to do>`, safe to write to 
 """
 
 import contextlib
+import errno
 from collections.abc import Iterator
 from enum import IntEnum
 from os import PathLike, fsdecode
 from typing import Any, Literal
 
 from generator.errors import GeneratorError
+from generator.opening import Fault
 
 __all__ = [
     "BusyError",
@@ -25,6 +27,7 @@ __all__ = [
     "UnreadableError",
     "UsageError",
     "display_path",
+    "is_out_of_memory",
     "network_errors",
     "visible",
 ]
@@ -52,16 +55,8 @@ ImageCode = Literal[
     "image-own-sheet",
 ]
 
-FileFault = Literal[
-    "missing",
-    "link-dangling",
-    "link-loop",
-    "link-not-followed",
-    "not-regular",
-    "too-large",
-    "changed",
-    "unreadable",
-]
+FileFault = Fault
+"""What can be wrong with a file, in one word; see `generator.opening`."""
 
 _IMAGE_CODES: dict[FileFault, ImageCode] = {
     "missing": "image-missing",
@@ -74,6 +69,29 @@ _IMAGE_CODES: dict[FileFault, ImageCode] = {
     "changed": "image-changed",
     "unreadable": "image-unreadable",
 }
+
+
+_NO_MEMORY = ("can't allocate memory", "not enough memory", "bad_alloc", "start new thread", "cannot allocate memory")
+
+
+def is_out_of_memory(error: BaseException | None) -> bool:
+    """Return whether an error, or what led to it, means that memory or address space ran out.
+
+    Python, numpy, torch, the loader of libraries and the starter of threads each have a way of their own to say so.
+    """
+    seen: set[int] = set()
+    while error is not None and id(error) not in seen:
+        seen.add(id(error))
+        if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+            return True
+        if isinstance(error, OSError) and error.errno == errno.ENOMEM:
+            return True
+        # torch is not imported here: its errors are told by their texts.
+        text = str(error).lower() if isinstance(error, RuntimeError | ImportError) else ""
+        if any(words in text for words in _NO_MEMORY) or "failed to map segment" in text:
+            return True
+        error = error.__cause__ or error.__context__
+    return False
 
 
 class ExitCode(IntEnum):

@@ -177,7 +177,7 @@ def test_what_cannot_be_an_output(tmp_path: Path) -> None:
         "missing/x": "output-no-folder",
         "file/x": "output-not-folder",
         "n" * 300: "output-name",
-        "loop": "output-name",
+        "loop": "output-is-link",
     }
     for name, code in cases.items():
         with pytest.raises(OutputError) as caught:
@@ -188,15 +188,26 @@ def test_what_cannot_be_an_output(tmp_path: Path) -> None:
     assert only(tmp_path) == ["file", "folder", "loop", "pipe"]
 
 
-def test_links_are_written_through(tmp_path: Path) -> None:
+def test_a_link_in_the_place_of_an_output_is_refused_and_named(tmp_path: Path) -> None:
+    """Somebody else may have put it there; what it leads to stays as it was."""
+    (tmp_path / "thesis.txt").write_bytes(b"PRECIOUS")
+    for target in ("thesis.txt", "nowhere"):
+        link = tmp_path / "out"
+        link.symlink_to(target)
+        for write in (lambda path: write_atomic(path, b"new"), lambda path: append(path, b"new", 0)):
+            with pytest.raises(OutputError, match=rf"out': it is a link to '{target}', which") as caught:
+                write(link)
+            assert caught.value.code == "output-is-link"
+        link.unlink()
+    assert (tmp_path / "thesis.txt").read_bytes() == b"PRECIOUS"
+    assert only(tmp_path) == ["thesis.txt"]
+
+
+def test_a_folder_that_is_a_link_is_written_into(tmp_path: Path) -> None:
     (tmp_path / "disk").mkdir()
-    link = tmp_path / "out"
-    link.symlink_to("disk/out")
-    for data in (b"new", b"newer"):
-        write_atomic(link, data)
-        assert link.is_symlink()
-        assert (tmp_path / "disk/out").read_bytes() == data
-    assert only(tmp_path / "disk") == ["out"]
+    (tmp_path / "here").symlink_to("disk")
+    write_atomic(tmp_path / "here/out", b"new")
+    assert (tmp_path / "disk/out").read_bytes() == b"new"
 
 
 @pytest.mark.parametrize("name", [b"caf\xe9", b"new\nline", b"-x", "😀".encode(), b"n" * 255])
@@ -334,12 +345,10 @@ def test_folder_without_permission() -> None:
 
 
 def test_append_cuts_off_what_a_crash_left(tmp_path: Path) -> None:
-    path, link = tmp_path / "index", tmp_path / "link"
+    path = tmp_path / "index"
     path.write_bytes(b"one\ntw")
-    link.symlink_to("index")
-    append(link, b"two\n", 4)
+    append(path, b"two\n", 4)
     assert path.read_bytes() == b"one\ntwo\n"
-    assert link.is_symlink()
     for gone, size in ((tmp_path / "gone", 0), (path, 99)):
         with pytest.raises(OutputError, match="it was removed or cut off by something else"):
             append(gone, b"two\n", size)

@@ -5,10 +5,11 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from invert.durable import ensure_folder, exclusive_lock, write_atomic
+from invert.durable import ensure_folder, exclusive_lock, shared_lock, write_atomic
 from invert.errors import BusyError, ExitCode, OutputError
 
 
@@ -114,6 +115,27 @@ def test_lock_file_with_strange_content(tmp_path: Path, content: bytes) -> None:
         path.write_bytes(content)
         with pytest.raises(BusyError, match="in use by another process"):
             exclusive_lock(path).__enter__()
+
+
+@pytest.mark.parametrize("lock", [exclusive_lock, shared_lock])
+def test_what_is_no_lock_is_refused_and_stays(tmp_path: Path, lock: Any) -> None:
+    """A link, a second name, a pipe, or a file of somebody else's under the name of a lock: none is written to."""
+    thesis = tmp_path / "thesis.txt"
+    thesis.write_text("PRECIOUS")
+    (tmp_path / "link.lock").symlink_to("thesis.txt")
+    (tmp_path / "nowhere.lock").symlink_to("nowhere")
+    os.link(thesis, tmp_path / "second.lock")
+    os.mkfifo(tmp_path / "pipe.lock")
+    (tmp_path / "own.lock").write_text("[[package]]\n")
+    for name, says in (("link", "is a link to"), ("nowhere", "is a link to")):
+        with pytest.raises(OutputError, match=says):
+            lock(tmp_path / f"{name}.lock").__enter__()
+    for name in ("second", "pipe", "own"):
+        with pytest.raises(OutputError, match=rf"{name}.lock': it is not a lock of this program"):
+            lock(tmp_path / f"{name}.lock").__enter__()
+    assert thesis.read_text() == "PRECIOUS"
+    assert (tmp_path / "own.lock").read_text() == "[[package]]\n"
+    assert not (tmp_path / "nowhere").exists()
 
 
 def test_lock_that_cannot_be_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,7 +14,8 @@ import pytest
 from PIL import Image
 
 import invert.store.folder as folder_module
-from invert.errors import BusyError, NoInputError, OutputError, UsageError
+from invert.errors import BusyError, InvertError, NoInputError, OutputError, UsageError
+from invert.images.decoding import to_png_bytes
 from invert.images.target import Target, pixel_sha256, safe_name
 from invert.projection.config import ProjectConfig, method_digest, method_record
 from invert.projection.projector import Projection
@@ -199,6 +200,41 @@ def test_overwrite_removes_what_is_listed_and_nothing_else(tmp_path: Path) -> No
     stem = f"mine-{target(shade=11).file_sha256[:8]}"
     assert visible(tmp_path) == [f"{stem}.npz", f"{stem}.png", "mine.npz", "mine.png", "results.jsonl"]
     assert (tmp_path / "mine.png").read_bytes() == b"mine"
+
+
+@pytest.mark.parametrize("earlier", [False, True])
+def test_overwrite_removes_only_what_has_the_recorded_content(tmp_path: Path, earlier: bool) -> None:
+    """An index that somebody else wrote, or a file put in the place of ours, costs nobody a file."""
+    save(tmp_path, target(), target("shoe.png", 9))
+    listed = lines_of(tmp_path)
+    for line in listed[1:] if earlier else ():
+        del line["png_sha256"]  # as indexes of version 0.1 are
+    forged = [{**line, "name": "holiday", "source": "holiday"} for line in listed if line.get("name") == "shirt"]
+    (tmp_path / "results.jsonl").write_bytes(b"".join(json.dumps(one).encode() + b"\n" for one in listed + forged))
+    mine = to_png_bytes(np.full([16, 32, 3], 7, np.uint8))
+    for name in ("holiday.png", "holiday.npz", "shoe.png"):
+        (tmp_path / name).write_bytes(mine)
+    said: list[str] = []
+    with open_folder(tmp_path, method(steps=500), RUN, overwrite=True, on_warning=said.append):
+        pass
+    assert visible(tmp_path) == ["holiday.npz", "holiday.png", "results.jsonl", "shoe.png"]
+    assert len(said) == 3
+    assert all("is kept: it is not what this program wrote there" in line for line in said)
+
+
+@pytest.mark.parametrize("name", [".lock", "results.jsonl", "results.json", "shirt.npz", "shirt.png"])
+def test_links_in_a_folder_are_not_followed(tmp_path: Path, name: str) -> None:
+    thesis, folder = tmp_path / "thesis.txt", tmp_path / "out"
+    thesis.write_text("PRECIOUS")
+    folder.mkdir()
+    (folder / name).symlink_to("../thesis.txt")
+    if name.startswith("shirt"):  # another name is free
+        save(folder, target())
+    else:
+        with pytest.raises(InvertError, match=rf"{name}': it is a link"):
+            save(folder, target())
+    assert (folder / name).is_symlink()
+    assert thesis.read_text() == "PRECIOUS"
 
 
 def test_foreign_files_are_never_written_over(tmp_path: Path) -> None:

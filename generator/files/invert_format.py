@@ -3,20 +3,24 @@
 The same networks and settings always give the same bytes. Reading imports no torch.
 """
 
+import errno
 import json
 import math
 import os
+import re
 import secrets
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeGuard
 
 import numpy as np
 
 from generator.config import to_dict
 from generator.errors import ConfigError, NetworkFileError, escaped
 from generator.families import discriminator_from_dict, generator_from_dict
+from generator.files.pickles.records import MAX_NAME, MAX_SIZE, check_shape
 from generator.files.state import LoadedNetwork, LoadedState, discriminator_shapes, generator_shapes
 from generator.files.weights import Weight, check_shapes, to_float32
+from generator.jsontext import JsonError, read_json
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -73,10 +77,23 @@ def read(data: memoryview) -> LoadedState:
         generator_state=to_float32(parts["G."])[0],
         discriminator_config=discriminator,
         discriminator_state=None if discriminator is None else to_float32(parts["D."])[0],
-        family=family if isinstance(family, str) else FAMILY,
+        family=_family(family),
         settings=settings if isinstance(settings, dict) else {},
         source_sha256=source if isinstance(source, str) else None,
     )
+
+
+def _family(name: object) -> str:
+    """Return the code that wrote the network first; it goes into every record of a run.
+
+    Raises:
+        NetworkFileError: It is not the plain word that each of our readers gives.
+    """
+    if name is None:
+        return FAMILY
+    if not isinstance(name, str) or not re.fullmatch(r"[a-z0-9_.-]{1,100}", name):
+        raise NetworkFileError("damaged: it does not name the code that wrote it in a plain word")
+    return name
 
 
 def _header(data: memoryview) -> tuple[dict[str, Any], int]:
@@ -91,19 +108,13 @@ def _header(data: memoryview) -> tuple[dict[str, Any], int]:
 
 def _json(text: bytes, offset: int) -> dict[str, Any]:
     try:
-        value = json.loads(text, object_pairs_hook=_unique)
-    except (ValueError, RecursionError):
-        raise NetworkFileError("damaged: the safetensors header is not valid JSON", offset) from None
+        value = read_json(text, MAX_HEADER)
+    except JsonError as error:
+        reason = f"damaged: the safetensors header is not valid JSON ({escaped(str(error))})"
+        raise NetworkFileError(reason, offset) from None
     if not isinstance(value, dict):
         raise NetworkFileError("damaged: the safetensors header is not an object", offset)
     return value
-
-
-def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    result = dict(pairs)
-    if len(result) != len(pairs):
-        raise ValueError("duplicate key")
-    return result
 
 
 def _weights(data: memoryview, header: dict[str, Any], begin: int) -> dict[str, Weight]:
@@ -111,8 +122,9 @@ def _weights(data: memoryview, header: dict[str, Any], begin: int) -> dict[str, 
     places: list[tuple[int, int, str, tuple[int, ...]]] = []
     for name, entry in header.items():
         known = isinstance(entry, dict) and entry.get("dtype") == "F32"
-        shape, span = (_sizes(entry.get(key)) if known else None for key in ("shape", "data_offsets"))
-        if shape is None or span is None or len(span) != 2:
+        shape = _shape(entry.get("shape")) if known else None
+        span = entry.get("data_offsets") if known else None
+        if shape is None or not _is_span(span) or len(name) > MAX_NAME:
             raise NetworkFileError(f"damaged: tensor '{escaped(name)}' is not described as float32 numbers", 8)
         places.append((span[0], span[1], name, shape))
     weights: dict[str, Weight] = {}
@@ -130,11 +142,18 @@ def _weights(data: memoryview, header: dict[str, Any], begin: int) -> dict[str, 
     return weights
 
 
-def _sizes(value: object) -> tuple[int, ...] | None:
-    """Return a short list of sizes as a tuple; None if it is not one."""
-    if not isinstance(value, list) or len(value) > 8:
+def _is_span(value: object) -> TypeGuard[list[int]]:
+    return isinstance(value, list) and len(value) == 2 and all(type(at) is int and 0 <= at < MAX_SIZE for at in value)
+
+
+def _shape(value: object) -> tuple[int, ...] | None:
+    """Return a list of sizes as a shape; None if it is not one."""
+    if not isinstance(value, list):
         return None
-    return tuple(value) if all(type(size) is int and 0 <= size < 1 << 40 for size in value) else None
+    try:
+        return check_shape(tuple(value))
+    except NetworkFileError:
+        return None
 
 
 def _part(weights: dict[str, Weight], prefix: str) -> dict[str, Weight]:
@@ -196,7 +215,7 @@ def save_network(
         settings: What that file said about itself, as JSON types.
 
     Raises:
-        OSError: It cannot be written; an older file of that name is untouched.
+        OSError: It cannot be written, or a link is in its place; an older file of that name is untouched.
     """
     content = network_bytes(generator, discriminator, family=family, source_sha256=source_sha256, settings=settings)
     _write_atomically(Path(path), content)
@@ -206,7 +225,7 @@ def save_loaded(path: str | os.PathLike[str], network: LoadedNetwork) -> None:
     """Write a network that was loaded from any supported file, with what is known of its origin.
 
     Raises:
-        OSError: It cannot be written; an older file of that name is untouched.
+        OSError: It cannot be written, or a link is in its place; an older file of that name is untouched.
     """
     origin = network.provenance
     save_network(
@@ -226,6 +245,8 @@ def _tensors(module: "nn.Module", prefix: str) -> "dict[str, Tensor]":
 
 def _write_atomically(path: Path, content: bytes) -> None:
     """Write beside the target, then rename, so that a crash or power cut leaves the old file or the new one."""
+    if path.is_symlink():
+        raise OSError(errno.ELOOP, "it is a link, which is not followed", os.fspath(path))
     temporary = path.with_name(f".{path.name[:100]}.{secrets.token_hex(4)}.tmp")
     try:
         with open(temporary, "xb") as file:

@@ -5,7 +5,7 @@ from typing import Any, Final
 
 import generator.stylegan2 as stylegan2
 from generator.errors import NetworkFileError, escaped
-from generator.files.pickles.records import ModuleRecord, TensorRecord, plain
+from generator.files.pickles.records import MAX_NAME, ModuleRecord, TensorRecord, plain
 from generator.files.state import LoadedState, Part, assemble
 from generator.files.weights import Intake, Weight
 from generator.tensors import Hints
@@ -108,6 +108,8 @@ def _walk(root: ModuleRecord, class_name: str) -> Iterator[tuple[str, ModuleReco
         if module.class_name not in SUPPORTED:
             supported = ", ".join(sorted(SUPPORTED))
             raise NetworkFileError(f"unsupported: class '{escaped(module.class_name)}'; supported are {supported}")
+        if len(name) > MAX_NAME:
+            raise NetworkFileError(f"refused: a module's name has {len(name)} characters")
         if id(module) in seen or len(seen) > MAX_MODULES or depth > MAX_DEPTH:
             raise NetworkFileError(f"refused: '{escaped(name)}' is shared, or modules are nested without end")
         seen.add(id(module))

@@ -5,7 +5,6 @@ Only building the networks imports torch: `inspect` does without.
 
 import hashlib
 import os
-import stat
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -20,6 +19,7 @@ from generator.files.pickles.vocabularies import NVIDIA
 from generator.files.sniff import HEAD, sniff
 from generator.files.state import LoadedNetwork, LoadedState, Provenance
 from generator.files.weights import state_digest
+from generator.opening import OpeningError, open_regular
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -153,24 +153,16 @@ def _embeds_source(found: Interpretation) -> bool:
 def _read_file(path: str | os.PathLike[str]) -> memoryview:
     """Read a regular file once and whole; a file that cannot be a network only up to its head."""
     try:
-        with open(path, "rb", opener=_open_without_waiting) as file:
-            status = os.fstat(file.fileno())
-            if not stat.S_ISREG(status.st_mode):
-                raise NetworkFileError("this is not a file (a folder, pipe or device)")
-            if status.st_size > MAX_FILE:
-                raise NetworkFileError(f"refused: {status.st_size} bytes are over the limit of {MAX_FILE}")
-            sniff(file.peek(HEAD)[:HEAD], status.st_size)
-            return memoryview(file.read(status.st_size))
+        with open_regular(path, MAX_FILE) as file:
+            size = os.fstat(file.fileno()).st_size
+            sniff(file.peek(HEAD)[:HEAD], size)
+            return memoryview(file.read(size))
+    except OpeningError as error:
+        raise NetworkFileError(error.reason) from None
     except OSError as error:
         raise NetworkFileError(f"it cannot be read: {error.strerror or type(error).__name__}") from None
-    except ValueError:
-        raise NetworkFileError("it cannot be read: its name holds a zero byte") from None
     except MemoryError:
         raise NetworkFileError("it does not fit into memory") from None
-
-
-def _open_without_waiting(path: str, flags: int) -> int:
-    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))  # a pipe would wait for its writer
 
 
 def load(path: str | os.PathLike[str]) -> LoadedNetwork:

@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from generator.config import DiscriminatorSettings, GeneratorConfig
-from generator.errors import NetworkFileError
+from generator.errors import NetworkFileError, shown
 from generator.families import Family, family_of
 from generator.files.pickles.records import Array
 from generator.files.weights import Weight, check_shapes, resample_taps, shapes_of, state_digest, to_float32
-from generator.tensors import Hints, Shape, mapping_shapes, shown
+from generator.tensors import Hints, Shape, mapping_shapes
 
 if TYPE_CHECKING:
     from generator.bases import DiscriminatorBase

@@ -9,7 +9,7 @@ from typing import Final
 import numpy as np
 
 from generator.errors import NetworkFileError, escaped
-from generator.files.pickles.records import Array, ArrayRecord, TensorRecord
+from generator.files.pickles.records import MAX_NAME, Array, ArrayRecord, TensorRecord
 from generator.tensors import Shape
 
 __all__ = [
@@ -43,6 +43,7 @@ TRANSFORMS: Final[dict[str, tuple[tuple[int, ...], Callable[[Array], Array]]]] =
     "vector": ((1, 4), lambda a: a.reshape(-1)),
     "scalar": ((0, 1), lambda a: a.reshape(())),
 }
+MAX_TENSORS: Final = 20_000  # a network of 1024 px has some three hundred with its discriminator
 SINGLE_AXES: Final = {"first": 1, "map": 2}  # leading axes that must have size 1
 
 
@@ -92,6 +93,7 @@ class Intake:
 
     def __init__(self, file_size: int) -> None:
         self.left = file_size
+        self.tensors = 0
 
     def weight(self, record: object, source: str) -> Weight:
         """Take the array out of a tensor or array record.
@@ -103,8 +105,14 @@ class Intake:
         Raises:
             NetworkFileError: It is neither, or the file shares its bytes with too many others.
         """
+        self.tensors += 1
+        if len(source) > MAX_NAME or self.tensors > MAX_TENSORS:
+            raise NetworkFileError(f"refused: more than {MAX_TENSORS} tensors, or a name of over {MAX_NAME} characters")
         if isinstance(record, bool | int | float):  # a 0-d array is pickled as a numpy scalar
-            return Weight(np.asarray(record, np.float32), source, "float32")
+            if isinstance(record, int) and abs(record) >= 1 << 63:
+                raise NetworkFileError(f"damaged: '{escaped(source)}' is an integer of more than 64 bits")
+            with np.errstate(over="ignore"):
+                return Weight(np.asarray(record, np.float64).astype(np.float32), source, "float32")
         if not isinstance(record, TensorRecord | ArrayRecord):
             raise NetworkFileError(f"damaged: '{escaped(source)}' is a {type(record).__name__}, not a tensor")
         self.left -= record.nbytes

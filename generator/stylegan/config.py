@@ -9,6 +9,7 @@ from generator.settings import (
     check_growth,
     check_image,
     check_taps,
+    check_types,
     require,
     require_size,
     setting,
@@ -82,6 +83,7 @@ class StyleGANSynthesisConfig:
     alpha: float = setting(1.0, later=True)
 
     def __post_init__(self) -> None:
+        check_types(self)
         require_size("w_dim", self.w_dim, 1, MAX_DIM)
         _check(self)
         require(self.input in INPUTS, f"input {self.input!r} is not one of {INPUTS}")
@@ -154,6 +156,7 @@ class StyleGANDiscriminatorConfig:
     family: str = FAMILY
 
     def __post_init__(self) -> None:
+        check_types(self)
         require_size("c_dim", self.c_dim, 0, MAX_DIM)
         _check(self)
         if self.mbstd_group_size is not None:

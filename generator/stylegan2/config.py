@@ -12,6 +12,7 @@ from generator.settings import (
     check_growth,
     check_image,
     check_taps,
+    check_types,
     require,
     require_finite,
     require_size,
@@ -74,6 +75,7 @@ class SynthesisConfig:
     alpha: float = setting(1.0, later=True)
 
     def __post_init__(self) -> None:
+        check_types(self)
         require_size("w_dim", self.w_dim, 1, MAX_DIM)
         _check_image(self)
         check_growth(self.growing, self.alpha, self.img_resolution)
@@ -136,6 +138,7 @@ class DiscriminatorConfig:
     growing: bool = setting(False, later=True)
 
     def __post_init__(self) -> None:
+        check_types(self)
         require_size("c_dim", self.c_dim, 0, MAX_DIM)
         _check_image(self)
         check_growth(self.growing, 1.0, self.img_resolution)

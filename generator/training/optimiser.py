@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from generator.training.config import TrainConfig
 
-__all__ = ["adam", "adam_state", "ema_beta", "load_adam_state", "set_learning_rate", "update_ema"]
+__all__ = ["adam", "adam_moments", "adam_state", "ema_beta", "load_adam_state", "set_learning_rate", "update_ema"]
 
 
 def adam(network: nn.Module, config: TrainConfig, learning_rate: float, interval: int | None) -> torch.optim.Adam:
@@ -60,23 +60,30 @@ def adam_state(network: nn.Module, optimiser: torch.optim.Adam) -> dict[str, Ten
     return state
 
 
+def adam_moments(network: nn.Module) -> dict[str, dict[str, tuple[torch.Size, torch.dtype]]]:
+    """Return shape and type of what `adam_state` gives of each parameter that has had a gradient, by its name."""
+    found = {}
+    for name, parameter in network.named_parameters():
+        like = (parameter.shape, parameter.dtype)
+        kinds = {"step": (torch.Size(), torch.float32), "exp_avg": like, "exp_avg_sq": like}
+        found[name] = {f"{name}:{key}": kind for key, kind in kinds.items()}
+    return found
+
+
 def load_adam_state(network: nn.Module, optimiser: torch.optim.Adam, state: dict[str, Tensor]) -> None:
     """Set what `adam_state` returned.
 
     Args:
         network: The network.
         optimiser: Its optimiser.
-        state: Moments and step counts by name.
-
-    Raises:
-        KeyError: It names a parameter that the network does not have.
+        state: Moments and step counts by name, compared with `adam_moments`.
     """
     own = dict(network.named_parameters())
     optimiser.state.clear()
     for name, value in state.items():
         parameter, _, key = name.rpartition(":")
         # the moments lie in memory as the parameter does: so the next step reads the same bits the same way
-        stored = torch.empty_like(own[parameter]) if value.shape == own[parameter].shape else value.clone()
+        stored = value.clone() if key == "step" else torch.empty_like(own[parameter])
         optimiser.state[own[parameter]][key] = stored.copy_(value)
 
 

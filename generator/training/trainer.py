@@ -20,10 +20,19 @@ from generator.training.draws import RandomSource
 from generator.training.growth import grown_part, require_used_gradients
 from generator.training.images import Images, RealImages, stream_seed
 from generator.training.objectives import AdversarialLoss, DiscriminatorObjective, GeneratorObjective
-from generator.training.optimiser import adam, adam_state, ema_beta, load_adam_state, set_learning_rate, update_ema
+from generator.training.optimiser import (
+    adam,
+    adam_moments,
+    adam_state,
+    ema_beta,
+    load_adam_state,
+    set_learning_rate,
+    update_ema,
+)
 from generator.training.processes import World, own_parts
 from generator.training.schedule import Stage
 from generator.training.spectral import add_spectral_norm, plain_buffers, plain_weights, update_spectral_norm
+from generator.training.state import Layout, check_state
 
 __all__ = ["RECORDED", "Trainer", "check_images", "new_networks"]
 
@@ -186,19 +195,31 @@ class Trainer:
         """Resume from what `state` returned, in a trainer with the same settings.
 
         Raises:
-            ConfigError: It is the state of another kind of run.
+            NetworkFileError: It is no such state; the trainer is as it was.
         """
-        try:
-            for prefix, network, optimiser in self._trained():
-                network.load_state_dict(_part(state, prefix))
-                load_adam_state(network, optimiser, _part(state, f"adam.{prefix}"))
-            self.average.load_state_dict(_part(state, "EMA"))
-            self.images, self.step = int(state["images"]), int(state["step"])
-            self.path_length_average.copy_(state["path_length_average"])
-            self._sums.copy_(state["losses"])
-            self._enter(self._schedule.at(self.images))
-        except (KeyError, RuntimeError) as error:
-            raise ConfigError(f"the saved state does not fit these settings ({str(error).splitlines()[0]})") from error
+        check_state(state, self.layout())
+        for prefix, network, optimiser in self._trained():
+            network.load_state_dict(_part(state, prefix))
+            load_adam_state(network, optimiser, _part(state, f"adam.{prefix}"))
+        self.average.load_state_dict(_part(state, "EMA"))
+        self.images, self.step = int(state["images"]), int(state["step"])
+        self.path_length_average.copy_(state["path_length_average"])
+        self._sums.copy_(state["losses"])
+        self._enter(self._schedule.at(self.images))
+
+    def layout(self) -> Layout:
+        """Return what every state of this run consists of."""
+        tensors = {"images": torch.tensor(0), "step": torch.tensor(0), "losses": self._sums}
+        tensors["path_length_average"] = self.path_length_average
+        moments = {}
+        for prefix, network, _ in (*self._trained(), ("EMA", self.average, None)):
+            tensors |= {f"{prefix}.{name}": value for name, value in network.state_dict().items()}
+        for prefix, network, _ in self._trained():
+            for name, kinds in adam_moments(network).items():
+                moments[f"adam.{prefix}.{name}"] = {f"adam.{prefix}.{key}": kind for key, kind in kinds.items()}
+        steps = {key for kinds in moments.values() for key in kinds if key.endswith(":step")}
+        kinds = {name: (value.shape, value.dtype) for name, value in tensors.items()}
+        return Layout(kinds, moments, frozenset({"images", "step", *steps}))
 
     def _trained(self) -> list[tuple[str, nn.Module, torch.optim.Adam]]:
         return [("G", self.generator, self._g_adam), ("D", self.discriminator, self._d_adam)]

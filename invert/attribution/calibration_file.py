@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from generator.cache import CacheError, cache_folder
+from generator.jsontext import JsonError, read_json
 from invert.attribution.calibration import Calibration, Population
 from invert.attribution.evidence import FEATURES
 from invert.attribution.measurements import Measurement
@@ -48,7 +49,8 @@ _SUFFIX = ".calibration.json"
 _LINES = {1: "pictures", 2: "images"}
 """Key of the measurements of a population in each version of the format that can be read."""
 
-_MAX_BYTES = 256 << 20
+_MAX_BYTES = 64 << 20
+_MAX_LINE = 1 << 14
 _HASH = "content_sha256"
 
 _Record = dict[str, Any]
@@ -138,10 +140,7 @@ def decode_calibration(data: bytes) -> Calibration:
     Raises:
         ValueError, KeyError, TypeError, AttributeError: It is none, damaged or of another version.
     """
-    try:
-        record = json.loads(data)
-    except RecursionError as error:
-        raise ValueError("is nested too deeply") from error
+    record = read_json(data, _MAX_BYTES)
     if not isinstance(record, dict) or record.get("format") != _FORMAT:
         raise ValueError("is no calibration")
     version = record.get("version")
@@ -184,7 +183,7 @@ def _read_population(record: Mapping[str, Any], features: Sequence[str], lines: 
     measurements = []
     for line in lines:
         digest, _, numbers = line.partition(" ")
-        evidence = dict(zip(features, json.loads(numbers), strict=True))
+        evidence = dict(zip(features, read_json(numbers, _MAX_LINE), strict=True))
         row = {
             "name": digest.encode().hex(),
             "file_sha256": "",
@@ -212,7 +211,7 @@ def read_calibration(path: Path) -> Calibration:
     try:
         return decode_calibration(data)
     except (ValueError, KeyError, TypeError, AttributeError, OverflowError, UsageError) as error:
-        plain = type(error) is ValueError and not isinstance(error, json.JSONDecodeError)
+        plain = type(error) is ValueError and not isinstance(error, JsonError)
         reason = str(error) if plain else "is damaged or was not written by this program"
         raise CalibrationError(reason, path=path, advice="Make it again with 'invert calibrate'.") from error
 

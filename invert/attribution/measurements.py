@@ -16,12 +16,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
+from generator.jsontext import read_json
 from invert.attribution.evidence import EVIDENCE_VERSION, FEATURES
 from invert.batch.images import Listed
 from invert.batch.work import Done, Event, work
 from invert.batch.workers import Preparation, run_workers
 from invert.durable import ensure_folder, write_atomic
-from invert.errors import NoInputError, UsageError
+from invert.errors import NoInputError, UnreadableError, UsageError
+from invert.images.opening import read_regular
 from invert.projection.config import differing_keys, method_digest
 from invert.store.names import check_name, name_key
 from invert.store.protocol import ImageStore
@@ -46,6 +48,7 @@ __all__ = [
 
 _Record = dict[str, Any]
 _FORMAT = "invert measurements"
+_MAX_BYTES = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -191,12 +194,12 @@ def _with_checksum(record: _Record) -> bytes:
 def read_measurement(folder: Path, name: bytes) -> Measurement | None:
     """Return the measurement of an image that a folder keeps; None when it is not there, or damaged."""
     try:
-        content = (folder / f"{name_key(name)}.json").read_bytes()
+        content = read_regular(folder / f"{name_key(name)}.json", _MAX_BYTES, follow=False)
         digest, _, text = content.rstrip(b"\n").partition(b" ")
         if hashlib.sha256(text).hexdigest().encode() != digest:
             return None
-        found = Measurement.from_record(json.loads(text))
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        found = Measurement.from_record(read_json(text))
+    except (UnreadableError, ValueError, KeyError, TypeError, AttributeError):
         return None
     return found if found.name == name else None
 
@@ -211,13 +214,15 @@ def begin_measurements(work: Path, method: _Record, run: _Record) -> None:
     path = work / "settings.json"
     settings = {"format": _FORMAT, "method": method, "method_digest": method_digest(method), "run": run}
     try:
-        before = json.loads(path.read_bytes())
+        before = read_json(read_regular(path, _MAX_BYTES, follow=False))
         differing = differing_keys(dict(before["method"]), method) + differing_keys(dict(before["run"]), run)
-    except FileNotFoundError:
+    except UnreadableError as error:
+        if error.fault != "missing":
+            raise
         ensure_folder(work)
         write_atomic(path, json.dumps(settings, indent=1).encode() + b"\n")
         return
-    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+    except (ValueError, KeyError, TypeError) as error:
         raise NoInputError("is damaged or was not written by this program", path=path) from error
     if differing:
         reason = f"was begun with other settings ({'; '.join(differing)})"

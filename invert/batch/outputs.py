@@ -8,7 +8,6 @@ with open_output(job, on_note, on_warning) as output:       # an HDF5 file is lo
 
 import contextlib
 import dataclasses
-import io
 import os
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -25,14 +24,15 @@ from invert.errors import UsageError
 from invert.hdf5.pack import PackResult, pack
 from invert.hdf5.reading import open_latents
 from invert.images.decoding import ImagePolicy
-from invert.store.entry import decode
+from invert.images.opening import read_regular
+from invert.store.entry import MAX_ENTRY, decode
 from invert.store.folder import FolderStore, known_images, open_folder
 from invert.store.index import INDEX, FolderEntry
 from invert.store.journal import Journal, begin_journal
 from invert.store.locks import OutputLock, lock_output, read_manifest
 from invert.store.manifest import Manifest
 from invert.store.names import name_key
-from invert.store.npz import read_projection
+from invert.store.npz import MAX_BYTES, decode_sheet, read_projection
 from invert.store.protocol import ImageStore, Nowhere
 from invert.store.result import Result
 
@@ -123,13 +123,15 @@ class RunOutput:
 class FolderOutput(RunOutput):
     """A folder of .npz and .png, with an index."""
 
-    def __init__(self, job: Job, folder: Path, held: contextlib.ExitStack) -> None:
-        self._job, self.folder, self._held = job, folder, held
+    def __init__(self, job: Job, folder: Path, held: contextlib.ExitStack, on_warning: OnMessage) -> None:
+        self._job, self.folder, self._held, self._on_warning = job, folder, held, on_warning
         self.written = frozenset(known_images(folder))
         self._store: FolderStore | None = None
 
     def begin(self, session: "Session", found: Found) -> ImageStore:
-        store = open_folder(self.folder, session.method, session.run, overwrite=self._job.overwrite)
+        store = open_folder(
+            self.folder, session.method, session.run, overwrite=self._job.overwrite, on_warning=self._on_warning
+        )
         self._store = self._held.enter_context(store)
         self.identity = self._store.key
         return self._store
@@ -148,8 +150,7 @@ class FolderOutput(RunOutput):
     def stored(self, done: Done) -> Result:
         facts = self.facts(done)
         found = read_projection(Path(facts["npz"]))
-        with open(facts["png"], "rb") as file:
-            image = _right_half(file.read())
+        image = _right_half(read_regular(facts["png"], MAX_BYTES))
         return dataclasses.replace(found, name=done.name, reconstruction=image)
 
     def summary(self) -> dict[str, Any]:
@@ -157,12 +158,12 @@ class FolderOutput(RunOutput):
 
 
 def _right_half(png: bytes) -> NDArray[np.uint8]:
-    """Return the reconstruction `[H, W, C]`, which is beside the target."""
-    from PIL import Image
+    """Return the reconstruction `[H, W, C]`, which is beside the target.
 
-    with Image.open(io.BytesIO(png), formats=("PNG",)) as image:
-        both = np.asarray(image)
-    both = both if both.ndim == 3 else both[:, :, None]
+    Raises:
+        ImageError: It is damaged.
+    """
+    both = decode_sheet(png)
     return both[:, both.shape[1] // 2 :]
 
 
@@ -230,7 +231,7 @@ class FileOutput(RunOutput):
         if self._journal is None:
             return self._packed_result(done.name)
         work = self.lock.work
-        return decode(work.entry(name_key(done.name)).read_bytes(), self._journal.manifest)
+        return decode(read_regular(work.entry(name_key(done.name)), MAX_ENTRY, follow=False), self._journal.manifest)
 
     def _packed_result(self, name: bytes) -> Result:
         with open_latents(self.lock.out) as latents:
@@ -278,7 +279,7 @@ def open_output(job: Job, on_note: OnMessage, on_warning: OnMessage) -> Iterator
             lock = held.enter_context(lock_output(job.out, job.shard))
             yield FileOutput(job, lock, on_note, on_warning)
         else:
-            yield FolderOutput(job, job.out, held)
+            yield FolderOutput(job, job.out, held, on_warning)
 
 
 def pack_told(lock: OutputLock, on_note: Callable[[str], None], *, partial: bool = False) -> PackResult:

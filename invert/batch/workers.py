@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 
 from invert.batch.images import Listed
 from invert.batch.work import Done, Event, Failed, work
-from invert.errors import InvertError, NetworkError
+from invert.errors import InvertError, NetworkError, is_out_of_memory
 from invert.images.decoding import ImagePolicy
 from invert.projection.config import ProjectConfig
 from invert.store.journal import join_journal
@@ -36,6 +36,7 @@ Work = Callable[[Iterable[Listed]], Iterator[Event]]
 """What a process does with its images."""
 
 _SHARED_DEPTH = 1
+_AGAIN = "What is finished is kept; run the same command again, with fewer --workers if memory was short."
 
 
 @dataclass(frozen=True)
@@ -127,18 +128,20 @@ def _receive(worker: _Worker) -> Event | None:
     """Return the next event; None when the process has ended well."""
     try:
         found = worker.events.recv()
-    except EOFError:
+    except (EOFError, OSError):
         worker.process.join()
         code = worker.process.exitcode or 0
-        how = f"signal {-code} ended it" if code < 0 else f"it ended with {code}"
-        raise InvertError(
-            f"a worker process stopped early: {how}",
-            advice="What is finished is kept; run the same command again, with fewer --workers if memory was short.",
-        ) from None
+        how = f"{_signal_name(-code)} ended it" if code < 0 else f"it ended with {code}"
+        raise InvertError(f"a worker process stopped early: {how}", advice=_AGAIN, code="worker-killed") from None
     if isinstance(found, BaseException):
         raise found
     result: Event | None = found
     return result
+
+
+def _signal_name(number: int) -> str:
+    names = {int(one): one.name for one in signal.Signals}
+    return f"{names.get(number, 'signal')} ({number})"
 
 
 def _hand_out(worker: _Worker, images: list[Listed]) -> None:
@@ -170,7 +173,10 @@ def _main(prepare: Callable[[], Work], tasks: Connection, events: Connection) ->
     except InvertError as error:
         events.send(error)
     except Exception as error:
-        events.send(RuntimeError(f"{type(error).__name__}: {error}"))
+        if is_out_of_memory(error):
+            events.send(InvertError("a worker process ran out of memory", advice=_AGAIN, code="worker-memory"))
+        else:
+            events.send(RuntimeError(f"{type(error).__name__}: {error}"))
     events.close()
 
 

@@ -36,7 +36,7 @@ from invert.commands.train import train
 from invert.commands.train_report import train_report
 from invert.commands.truncate import truncate
 from invert.commands.verify import verify
-from invert.errors import ExitCode, InvertError
+from invert.errors import ExitCode, InvertError, is_out_of_memory
 
 __all__ = ["cli", "main"]
 
@@ -136,21 +136,13 @@ def _describe(error: BaseException) -> tuple[int, str]:
         return ExitCode.USAGE, f"{error.format_message().rstrip('.')}. Try '{command} --help'."
     if isinstance(error, click.ClickException):
         return ExitCode.USAGE, error.format_message()
-    if _is_out_of_memory(error):
-        return ExitCode.INTERNAL, "not enough memory. Try a smaller --batch, or --threads 1."
+    if is_out_of_memory(error):
+        reason = "not enough memory, or a limit on it (ulimit -v) is too small"
+        return ExitCode.INTERNAL, f"{reason}. Try a smaller --batch, fewer --workers, or --threads 1."
     if isinstance(error, OSError):
         return ExitCode.OUTPUT, f"{error.strerror or error}, while reading or writing {error.filename or 'a stream'}"
     reason = f"{type(error).__name__}: {error}"
     return ExitCode.INTERNAL, f"a bug in invert {__version__}: {reason}. Please report it with the output of --debug."
-
-
-def _is_out_of_memory(error: BaseException) -> bool:
-    # torch is not imported here; its two ways of saying so are told by name and text.
-    return (
-        isinstance(error, MemoryError)
-        or type(error).__name__ == "OutOfMemoryError"
-        or (isinstance(error, RuntimeError) and "can't allocate memory" in str(error))
-    )
 
 
 @contextlib.contextmanager

@@ -24,6 +24,9 @@ __all__ = ["is_images_name", "labels_beside", "read_images", "read_labels"]
 _MAX_BYTES = 8 << 30
 """Largest content that is read: a hundred times the largest data set in this format."""
 
+_MAX_RATIO, _SMALL = 50, 16 << 20
+"""A gzipped file may unpack to so many times its own size, or to 16 MiB; those of MNIST's family to ten times."""
+
 _IMAGES, _LABELS = 0x803, 0x801
 _NAME = re.compile(r"(?P<head>.*)images(?P<join>[-.])idx3(?P<tail>-ubyte)(?P<gz>\.gz)?", re.DOTALL)
 _GZIP = b"\x1f\x8b"
@@ -56,12 +59,12 @@ def read_images(path: Path) -> NDArray[np.uint8]:
     Raises:
         NoInputError: It cannot be read, holds something else, is cut off, too long or damaged.
     """
-    with _opened(path) as stream:
+    with _opened(path) as (stream, most):
         _check_magic(stream, path, _IMAGES)
         count, height, width = struct.unpack(">III", _exactly(stream, 12, path))
         if not (count and height and width):
             raise NoInputError(f"it holds {count} images of {width} x {height} pixels", path=path, code="idx-empty")
-        data = _content(stream, count * height * width, path)
+        data = _content(stream, count * height * width, most, path)
     return data.reshape(count, height, width)
 
 
@@ -78,27 +81,31 @@ def read_labels(path: Path, count: int) -> NDArray[np.int64]:
     Raises:
         NoInputError: As for `read_images`, or the number of labels is another.
     """
-    with _opened(path) as stream:
+    with _opened(path) as (stream, most):
         _check_magic(stream, path, _LABELS)
         (found,) = struct.unpack(">I", _exactly(stream, 4, path))
         if found != count:
             reason = f"it holds {found} labels, and there are {count} images"
             raise NoInputError(reason, path=path, advice="The two files belong to different sets.", code="idx-count")
-        return _content(stream, count, path).astype(np.int64)
+        return _content(stream, count, most, path).astype(np.int64)
 
 
 @contextlib.contextmanager
-def _opened(path: Path) -> Iterator[BinaryIO]:
-    """Open a regular file, gzipped or not, and turn everything that reading it raises into one error."""
+def _opened(path: Path) -> Iterator[tuple[BinaryIO, int]]:
+    """Open a regular file, gzipped or not, and turn everything that reading it raises into one error.
+
+    With it comes the most bytes that it may unpack to.
+    """
     try:
         with open_regular(path) as file:
             packed = file.read(2) == _GZIP
             file.seek(0)
+            size = os.fstat(file.fileno()).st_size
             if packed:
                 with gzip.GzipFile(fileobj=file, mode="rb") as unpacked:
-                    yield unpacked  # type: ignore[misc]  # a BinaryIO in all but name
+                    yield unpacked, max(_MAX_RATIO * size, _SMALL)  # type: ignore[misc]  # a BinaryIO in all but name
             else:
-                yield file
+                yield file, size
     except EOFError as error:
         raise _cut(path) from error
     except (gzip.BadGzipFile, zlib.error) as error:
@@ -132,13 +139,23 @@ def _check_magic(stream: BinaryIO, path: Path, expected: int) -> None:
     raise NoInputError(reason, path=path, advice=advice, code="idx-magic")
 
 
-def _content(stream: BinaryIO, size: int, path: Path) -> NDArray[np.uint8]:
-    """Read exactly `size` bytes, after which the file must end."""
+def _content(stream: BinaryIO, size: int, most: int, path: Path) -> NDArray[np.uint8]:
+    """Read exactly `size` bytes, after which the file must end.
+
+    Args:
+        stream: The file, after its header.
+        size: What the header promises.
+        most: What the file can hold.
+        path: What messages call it.
+    """
     if size > _MAX_BYTES:
         reason = f"its header promises {size} bytes, over the limit of {_MAX_BYTES}"
         raise NoInputError(reason, path=path, code="idx-too-large")
+    if size > most:
+        # A plain file that is too short is cut off; a gzipped one would have to be a trap.
+        reason = f"its header promises {size} bytes, which a file of its size does not hold"
+        raise NoInputError(reason, path=path, advice=_COPY_AGAIN, code="idx-truncated")
     try:
-        # Pages that nothing is written to take no memory, so a header that lies costs none.
         data = np.empty(size, np.uint8)
     except MemoryError as error:
         raise NoInputError(f"not enough memory for its {size} bytes", path=path, code="idx-memory") from error

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from generator.jsontext import JsonError, read_json
 from invert.errors import NoInputError, UsageError, display_path
 
 __all__ = [
@@ -55,12 +56,9 @@ def parse_dataset_json(data: bytes, path: Path) -> Labels | None:
         NoInputError: It is not of this form.
     """
     try:
-        content: Any = json.loads(data)
-    except RecursionError as error:
-        raise NoInputError("it is nested too deeply", path=path, advice=_ADVICE, code="labels-damaged") from error
-    except ValueError as error:  # not JSON, not UTF-8, or a number of thousands of digits
-        reason = f"it is not JSON ({' '.join(str(error).split())[:100]})"
-        raise NoInputError(reason, path=path, advice=_ADVICE, code="labels-damaged") from error
+        content: Any = read_json(data, MAX_JSON_BYTES)
+    except JsonError as error:
+        raise NoInputError(str(error), path=path, advice=_ADVICE, code="labels-damaged") from error
     if not isinstance(content, dict) or not isinstance(content.get("labels", 0), list | None):
         raise NoInputError("it has no list of labels", path=path, advice=_ADVICE, code="labels-damaged")
     if content["labels"] is None:

@@ -5,7 +5,6 @@ schema and nothing else: hard links, plain numbers and texts of a fixed length, 
 are there, that lie within the file and cannot unpack to more than their compressed size allows.
 """
 
-import json
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from generator.jsontext import read_json
 from invert.hdf5.schema import ATTRIBUTES, FAILURE_TEXTS, FLAT, SCHEMA, Column, columns
 from invert.store.manifest import Manifest
 from invert.store.result import LAYER_NAME, VERSION
@@ -24,6 +24,9 @@ _MAX_LAYERS = 64
 _MAX_TEXT = 1 << 14
 MAX_FLAT = 1 << 28
 MAX_WHOLE = 1 << 30
+MAX_GROWTH, SMALL_WHOLE = 32, 64 << 20
+"""Columns that are read in one piece may have so many times the file's size together, or 64 MiB."""
+
 MAX_CHUNK = 1 << 28
 SMALL_CHUNK = 1 << 18
 """Chunks up to this many bytes hold several rows; a larger one holds one row, whole."""
@@ -105,7 +108,7 @@ class _Inspection:
     def __init__(self, file: Any, size: int) -> None:
         self._h5py = import_h5py()
         self._file, self._size = file, size
-        self._stored = 0
+        self._stored = self._whole = 0
 
     def attributes(self) -> dict[str, str | int]:
         h5a, h5t = self._h5py.h5a, self._h5py.h5t
@@ -223,8 +226,11 @@ class _Inspection:
         if not fits or dataset.shape != shape:
             raise StructureError(f"its column {path} is of another type or shape")
         total = int(np.prod(shape, dtype=object)) * kind.get_size()
-        if limit is not None and total > limit:
-            raise StructureError(f"its column {path} is too large")
+        if limit is not None:
+            # What is read in one piece counts together, against the file: names and hashes are the least of a row.
+            self._whole += total
+            if total > limit or self._whole > max(MAX_GROWTH * self._size, SMALL_WHOLE):
+                raise StructureError(f"its column {path} is too large")
         self._storage(dataset, path, kind.get_size(), total)
 
     def _storage(self, dataset: Any, path: str, item: int, total: int) -> None:
@@ -265,10 +271,7 @@ class _Inspection:
 
 
 def _json(text: str | int) -> dict[str, Any]:
-    try:
-        values = json.loads(str(text))
-    except RecursionError as error:
-        raise StructureError("its records are nested too deeply") from error
+    values = read_json(str(text), _MAX_ATTRIBUTE)
     if not isinstance(values, dict):
         raise StructureError("its records are no objects")
     return values

@@ -20,8 +20,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from generator.jsontext import read_json
 from invert.durable import atomic_path
-from invert.errors import InvertError, NoInputError, OutputError, UsageError, display_path
+from invert.errors import InvertError, NoInputError, OutputError, UnreadableError, UsageError, display_path
 from invert.hdf5.reading import Latents
 from invert.hdf5.verification import verify
 from invert.hdf5.writing import Contents, OnProgress, collect, write
@@ -155,7 +156,7 @@ class _Packing:
         ) as child:
             try:
                 for line in child.stdout or ():
-                    last = json.loads(line)
+                    last = read_json(line, surrogates=True)
                     if "stage" in last:
                         self._on_progress(last["stage"], last["done"], last["total"])
             except BaseException:
@@ -227,6 +228,8 @@ def _errno(error: BaseException) -> int | None:
     # The library often says it in words alone, and not always by an OSError.
     if isinstance(error, OSError | RuntimeError) and (found := _ERRNO.search(str(error))):
         return int(found[1])
+    if isinstance(error, UnreadableError) and error.__cause__ is not None:
+        error = error.__cause__.__cause__ or error
     return error.errno if isinstance(error, OSError) else None
 
 

@@ -1,17 +1,17 @@
 """Compare everything in a file of latents with its checksums."""
 
-import json
 from collections.abc import Callable
 from itertools import pairwise
 from typing import Any
 
 import numpy as np
 
+from generator.jsontext import JsonError, read_json
 from invert.errors import NumericError
 from invert.hdf5.reading import Latents, LatentsError
 from invert.hdf5.schema import content_digest, row_digest
 from invert.store.names import check_name, printable, row_order
-from invert.store.result import FIELDS
+from invert.store.result import FIELDS, MAX_TEXTS
 
 __all__ = ["verify"]
 
@@ -69,8 +69,8 @@ def _check_values(latents: Latents, number: int, row: dict[str, Any]) -> None:
         if field.choices and row[field.column or ""].decode("ascii", "replace") not in field.choices:
             raise _damaged(latents, f"row {number} has an unknown {field.name}")
     try:
-        json.loads(latents.warnings[number])
-    except (ValueError, RecursionError) as error:
+        read_json(latents.warnings[number], MAX_TEXTS)
+    except JsonError as error:
         raise _damaged(latents, f"row {number} has warnings that cannot be read") from error
     if not all(np.isfinite(row[field.column or ""]).all() for field in fields if field.finite):
         raise NumericError(f"row {number} has numbers that are not finite", path=latents.path)

@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 
 from invert.hdf5.inspection import import_h5py
 from invert.hdf5.schema import FLAT, Column, attributes, chunk_rows, columns, content_digest, row_digest, row_values
-from invert.store.entry import EntryError, decode, read_failure
+from invert.images.opening import read_regular
+from invert.store.entry import MAX_ENTRY, EntryError, decode, read_failure
 from invert.store.locks import WorkFolder
 from invert.store.manifest import Manifest
 from invert.store.names import name_key, printable, row_order
@@ -43,7 +44,7 @@ def collect(work: WorkFolder, manifest: Manifest, on_progress: OnProgress) -> Co
     """Read the whole journal once, to know what is intact and in which order it goes.
 
     Raises:
-        OSError, OutputError: It cannot be read.
+        UnreadableError, OutputError: It cannot be read.
     """
     contents = Contents(manifest)
     found: list[tuple[list[bytes], bytes, bytes | Failure]] = []
@@ -84,9 +85,9 @@ def read_entry(work: WorkFolder, key: str, manifest: Manifest) -> Result:
 
     Raises:
         EntryError: It is damaged.
-        OSError: It cannot be read.
+        UnreadableError: It cannot be read.
     """
-    result = decode(work.entry(key).read_bytes(), manifest)
+    result = decode(read_regular(work.entry(key), MAX_ENTRY, follow=False), manifest)
     if name_key(result.name) != key:
         raise EntryError("it is under another name")
     return result
@@ -123,7 +124,7 @@ def write(work: WorkFolder, contents: Contents, on_progress: OnProgress) -> None
     When this raises, the process must end without another touch of the file: HDF5 crashes on closing it.
 
     Raises:
-        OSError: The file cannot be written, or an entry not be read any more.
+        OSError, UnreadableError: The file cannot be written, or an entry not be read any more.
         EntryError: An entry is damaged now.
     """
     h5py = import_h5py()

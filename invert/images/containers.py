@@ -50,6 +50,7 @@ MAX_JPEG_SCANS = 100
 # An image of 256 MiB in the usual pieces of 8 KiB has 32768.
 MAX_BLOCKS = 1 << 18
 
+_PNG_SAMPLES = {2: 3, 4: 2, 6: 4}  # by the colour type of the header; elsewhere there is one a pixel
 _PNG = b"\x89PNG\r\n\x1a\n"
 
 _MARK = b"tEXtSoftware\0invert, a sheet of several images"
@@ -124,10 +125,11 @@ def take_png_apart(data: bytes) -> Container:
     """Check a PNG file and take it apart, see `Container`."""
     kept = [_PNG]
     kinds: list[bytes] = []
-    frames, exif, is_sheet = 1, b"", False
+    frames, exif, is_sheet, packed = 1, b"", False, 0
     about: dict[bytes, bytes] = {}
     for kind, start, end in _png_chunks(data):
         kinds.append(kind)
+        packed += end - start if kind == b"IDAT" else 0
         body = data[start + 8 : end - 4]
         if kind in (b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND"):
             kept.append(data[start:end])
@@ -141,6 +143,10 @@ def take_png_apart(data: bytes) -> Container:
             is_sheet = True
     if kinds[0] != b"IHDR" or kinds.count(b"IHDR") != 1 or b"IDAT" not in kinds:
         raise damaged("it has no single header followed by pixels")
+    # Deflate makes of one byte 1032 at most: what the header promises is there, or the file ends too early.
+    width, height, bits, colour = struct.unpack_from(">IIBB", data, 16)
+    if height * (1 + width * bits * _PNG_SAMPLES.get(colour, 1) // 8) > 1032 * packed + MAX_BLOCKS:
+        raise cut_off(len(data))
     return Container(b"".join(kept), None, data[24], max(frames, 1), exif, _png_colour(about), is_sheet)
 
 

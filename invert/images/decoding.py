@@ -223,10 +223,13 @@ def _eight_bits(image: Image.Image, bits: int, remarks: _Remarks) -> Image.Image
     if image.mode == "I;16":
         # Pillow's own conversion clips at 255. 65535 = 255 * 257, so this keeps order, black and white.
         wide = np.asarray(image)
-        image = Image.fromarray(((wide.astype(np.uint32) + 128) // 257).astype(np.uint8))
+        narrow = np.empty(wide.shape, np.uint8)
+        for row, values in enumerate(wide):  # row by row: nothing wider than the file's own samples is kept
+            narrow[row] = (values.astype(np.uint32) + 128) // 257
+        image = Image.fromarray(narrow)
         if transparent is not None:
-            opaque = Image.fromarray(np.where(wide == transparent, 0, 255).astype(np.uint8))
-            image = Image.merge("LA", (image, opaque))
+            opaque = (wide != transparent).view(np.uint8) * np.uint8(255)
+            image = Image.merge("LA", (image, Image.fromarray(opaque)))
     elif image.mode == "RGB" and bits == 16 and transparent is not None:
         image.info["transparency"] = tuple(value >> 8 for value in transparent)
     elif image.mode == "L" and bits < 8 and transparent is not None:

@@ -5,8 +5,6 @@ part of the method record: another start leads to other distances.
 """
 
 import io
-import zipfile
-import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,8 +18,10 @@ from torch.nn import functional
 from generator.cache import CacheError, cache_folder
 from generator.networks import Generator
 from invert.durable import ensure_folder, write_atomic
-from invert.errors import OutputError
+from invert.errors import OutputError, UnreadableError
 from invert.images.arrays import to_uint8
+from invert.images.opening import read_regular
+from invert.npy import ArraysError, read_arrays
 from invert.projection.config import BANK_VERSION, FINALISTS
 from invert.projection.latents import LatentStatistics, sample_w
 from invert.projection.perceptual import Perceptual
@@ -29,6 +29,7 @@ from invert.projection.perceptual import Perceptual
 __all__ = ["BankStart", "SampleBank", "bank_size", "load_bank", "thumbnail"]
 
 _PIECE = 500  # samples per file of the cache
+_MAX_PIECE = 64 << 20  # of a file of the cache, in bytes
 _AT_ONCE = 20  # samples synthesised at once; divides _PIECE
 _THUMBNAIL = 64  # px at most
 _SEED = 7_000_000  # of piece 0; far from the seeds that people use, for a bank must not hold the exam
@@ -103,9 +104,9 @@ def _read_piece(path: Path, generator: Generator) -> SampleBank | None:
     """Return a piece of the cache; None when it is not there or damaged."""
     side = min(_THUMBNAIL, generator.config.synthesis.img_resolution)
     try:
-        with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as arrays:
-            w, thumbnails = arrays["w"], arrays["thumbnails"]
-    except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile, zlib.error):
+        arrays = read_arrays(read_regular(path, _MAX_PIECE))
+        w, thumbnails = arrays["w"], arrays["thumbnails"]
+    except (UnreadableError, ArraysError, KeyError):
         return None
     fits = w.dtype == np.float32 and w.shape == (_PIECE, generator.config.synthesis.w_dim)
     channels = generator.config.synthesis.img_channels

@@ -4,33 +4,58 @@ import contextlib
 import json
 import os
 import platform
-from collections.abc import Iterator, Mapping
+import re
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from generator.errors import NetworkFileError
+from generator.jsontext import JsonError, read_json
 from invert.durable import TEMPORARY_PREFIX, ensure_folder, exclusive_lock, write_atomic
-from invert.errors import OutputError, UnreadableError, UsageError, display_path
-from invert.images.opening import open_regular, read_regular
+from invert.errors import NetworkError, OutputError, UnreadableError, UsageError, display_path
+from invert.images.opening import read_regular
 from invert.projection.config import differing_keys
+from invert.runs.files import WrittenFiles
 from invert.version import __version__
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-__all__ = ["NETWORK", "REALS", "SETTINGS", "RunFolder", "lock_run", "open_run_folder", "record_of", "recorded_settings"]
+__all__ = [
+    "LOG",
+    "NETWORK",
+    "REALS",
+    "SETTINGS",
+    "RunFolder",
+    "StateError",
+    "lock_run",
+    "open_run_folder",
+    "record_of",
+    "recorded_settings",
+]
 
 SETTINGS = "settings.json"
+LOG = "log.jsonl"
 NETWORK = "network.safetensors"
 REALS = "reals.png"
 RUN_FORMAT = "invert-training"
 RUN_VERSION = 1
 MAX_SETTINGS = 1 << 20
 _LOCK = ".lock"
+MAX_STATE = 64 << 30
 _STATES_KEPT = 2
+_STATE = re.compile(r"state-[0-9]{12}\.safetensors", re.ASCII)
+_EVENTS = "tensorboard/events.out.tfevents*"
 _FOREIGN = "run-foreign"
 
 _Record = dict[str, Any]
+
+
+class StateError(NetworkError):
+    """A training state is none of the run in whose folder it lies."""
+
+    code = "state-foreign"
+    what = "training state"
 
 
 def record_of(settings: _Record, data: _Record) -> _Record:
@@ -60,9 +85,12 @@ class RunFolder:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        self._files = WrittenFiles(folder)
 
     def write(self, name: str, content: bytes) -> None:
         """Write one file of the run, whole or not at all."""
+        # Recorded first: a file that is there and not in the record would stay for ever.
+        self._files.add(name, content)
         write_atomic(self.folder / name, content)
 
     def save_state(self, images: int, content: bytes) -> None:
@@ -72,18 +100,38 @@ class RunFolder:
             with contextlib.suppress(OSError):
                 old.unlink()
 
-    def newest_state(self) -> tuple["dict[str, Tensor] | None", list[str]]:
-        """Return the newest state that is whole, or None, and a line about each one that is not."""
+    def note_growing(self) -> None:
+        """Record how far the files have grown that are only added to: the log and TensorBoard's events."""
+        self._files.add_growing([self.folder / LOG, *self.folder.glob(_EVENTS)])
+
+    def newest_state(
+        self, limit: int = MAX_STATE, check: "Callable[[dict[str, Tensor]], None]" = lambda _: None
+    ) -> tuple["dict[str, Tensor] | None", list[str]]:
+        """Return the newest state that is whole, or None, and a line about each one that is not.
+
+        Args:
+            limit: The most bytes that a state of this run may have.
+            check: Raises NetworkFileError for what is no state of this run.
+
+        Raises:
+            StateError: A state is whole, and none of this run: no accident makes such a file.
+        """
         from generator.training.state import state_from_bytes
 
         complaints: list[str] = []
         for path in self._states():
             try:
-                with open_regular(path) as file:
-                    return state_from_bytes(file.read()), complaints
-            except (NetworkFileError, UnreadableError, OSError) as error:
+                state = state_from_bytes(read_regular(path, limit, follow=False))
+            except (NetworkFileError, UnreadableError) as error:
                 reason = error.reason if isinstance(error, UnreadableError) else error
                 complaints.append(f"state '{display_path(path)}': {reason}. What it held is trained again.")
+                continue
+            try:
+                check(state)
+            except NetworkFileError as error:
+                advice = "Remove it to go on from the state before, or choose another --out."
+                raise StateError(error.reason, path=path, advice=advice) from error
+            return state, complaints
         return None, complaints
 
     def last_snapshot(self) -> str:
@@ -92,7 +140,8 @@ class RunFolder:
         return f"the last good snapshot is '{display_path(path)}'" if path.is_file() else "there is no snapshot yet"
 
     def _states(self) -> list[Path]:
-        return sorted(self.folder.glob("state-*.safetensors"), reverse=True)
+        found = self.folder.glob("state-*.safetensors")
+        return sorted((path for path in found if _STATE.fullmatch(path.name)), reverse=True)
 
 
 @contextlib.contextmanager
@@ -161,13 +210,12 @@ def _listing(folder: Path) -> list[str]:
 
 def _read(path: Path) -> _Record | None:
     try:
-        record = json.loads(read_regular(path, MAX_SETTINGS))
-    except (UnreadableError, ValueError, RecursionError) as error:
+        record = read_json(read_regular(path, MAX_SETTINGS, follow=False), surrogates=True)
+    except (UnreadableError, JsonError) as error:
         if isinstance(error, UnreadableError) and error.fault == "missing":
             return None
         reason = error.reason if isinstance(error, UnreadableError) else f"is damaged ({error})"
-        advice = "Choose another --out, or begin again with --overwrite."
-        raise UsageError(reason, path=path, advice=advice) from error
+        raise UsageError(reason, path=path, advice="Choose another --out.", code=_FOREIGN) from error
     if not isinstance(record, dict) or record.get("format") != RUN_FORMAT:
         raise UsageError("belongs to no training run", path=path, advice="Choose another --out.", code=_FOREIGN)
     if record.get("version") != RUN_VERSION:
@@ -177,7 +225,7 @@ def _read(path: Path) -> _Record | None:
 
 
 def _require_ours(path: Path) -> None:
-    """Refuse to write over somebody else's settings; damaged ones are taken for ours."""
+    """Refuse to write over somebody else's settings; what cannot be read is not ours either."""
     try:
         _read(path)
     except UsageError as error:
@@ -200,11 +248,27 @@ def _require_same(before: _Record, now: _Record, path: Path) -> None:
 
 def _clear(folder: Path) -> None:
     """Remove what an earlier run wrote, and nothing else; its settings stay until the new ones replace them."""
-    events = "tensorboard/events.out.tfevents*"
-    patterns = ("state-*.safetensors", "network*.safetensors", "fakes-*.png", "log.jsonl", events, REALS)
-    for pattern in patterns:
-        for path in folder.glob(pattern):
-            try:
-                path.unlink()
-            except OSError as error:
-                raise OutputError(error.strerror or str(error), path=path) from error
+    files = WrittenFiles(folder)
+    for path in (*files.recorded(), *_states_of_earlier_version(folder, files)):
+        try:
+            path.unlink(missing_ok=True)
+        except OSError as error:
+            raise OutputError(error.strerror or str(error), path=path) from error
+    files.forget()
+
+
+def _states_of_earlier_version(folder: Path, files: WrittenFiles) -> list[Path]:
+    """Return the states of a run that has no record of its files; each has a checksum of its own.
+
+    With one of them left, the new run would go on from it. What else there is, the new run replaces by and by.
+    """
+    if files.exists():
+        return []
+    from generator.training.state import state_from_bytes
+
+    found = []
+    for path in folder.glob("state-*.safetensors"):
+        with contextlib.suppress(NetworkFileError, UnreadableError):
+            state_from_bytes(read_regular(path, MAX_STATE, follow=False))
+            found.append(path)
+    return found

@@ -1,6 +1,5 @@
 """Read back what a training run wrote: settings, log and images. Nothing of it is trusted, or has to be complete."""
 
-import json
 import math
 import os
 import re
@@ -10,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from generator.jsontext import JsonError, read_json
 from invert.errors import NoInputError, UnreadableError
 from invert.images.decoding import ImagePolicy, decode_image
 from invert.images.opening import open_regular, read_regular
@@ -29,7 +29,7 @@ _GROUPS = {
     "scores": ("real", "fake"),
     "": ("path_length_average", "seconds", "images_per_second", "resolution", "alpha"),
 }
-_DAMAGE = (ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError)
+_DAMAGE = (ValueError, TypeError, KeyError, AttributeError, OverflowError)
 _MAX_IMAGES = 10**12
 _PLAIN_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}", re.ASCII)
 _RESOLUTION = re.compile(r"[1-9][0-9]{0,4}", re.ASCII)
@@ -150,12 +150,12 @@ class _Thinned:
 def _read_settings(folder: Path) -> dict[str, Any]:
     path = folder / SETTINGS
     try:
-        record = json.loads(read_regular(path, MAX_SETTINGS, follow=False))
+        record = read_json(read_regular(path, MAX_SETTINGS, follow=False), surrogates=True)
     except UnreadableError as error:
         if error.fault == "missing":
             error.advice = "Name the folder of a training run."
         raise
-    except (ValueError, RecursionError) as error:
+    except JsonError as error:
         raise NoInputError("is damaged", path=path, code="run-settings") from error
     if not isinstance(record, dict) or record.get("format") != RUN_FORMAT:
         raise NoInputError("belongs to no training run", path=path, code="run-settings")
@@ -197,7 +197,7 @@ def _read_log(folder: Path) -> Iterator[Tick]:
 def _tick(line: bytes) -> Tick:
     if len(line) > _MAX_LINE:
         raise ValueError("the line is too long")
-    record = json.loads(line)
+    record = read_json(line, _MAX_LINE, surrogates=True, finite=False)
     images, fakes, shares = record["images"], record.get("fakes"), record.get("resolution_shares")
     if type(images) is not int or not 0 <= images <= _MAX_IMAGES:
         raise ValueError("images is not a number of images")

@@ -5,14 +5,18 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from invert.durable import write_atomic
+from generator.jsontext import finite_number, read_json, whole_number
+from invert.durable import append, ensure_folder, write_atomic
 from invert.errors import OutputError, UnreadableError
-from invert.images.opening import open_regular
+from invert.images.opening import read_regular
+from invert.runs.folder import LOG
 
 __all__ = ["LOG", "TickLog"]
 
-LOG = "log.jsonl"
 EVENTS = "tensorboard"
+_MAX_LOG = 100_000_000
+_MAX_LINE = 1 << 16
+_MAX_IMAGES = 1 << 40
 
 
 class TickLog:
@@ -31,6 +35,7 @@ class TickLog:
         kept = [record for record in _read(self._path) if record["images"] <= images and not record.get("partial")]
         text = "".join(_line(record) for record in kept)
         write_atomic(self._path, text.encode())
+        self._size = len(text)
         self.last: Mapping[str, Any] = kept[-1] if kept else {}
         self._events = _event_writer(folder / EVENTS, int(self.last.get("images", 0)))
 
@@ -40,11 +45,9 @@ class TickLog:
         Raises:
             OutputError: It cannot be written.
         """
-        try:
-            with open(self._path, "a", encoding="ascii") as file:
-                file.write(_line(record))
-        except OSError as error:
-            raise OutputError(error.strerror or str(error), path=self._path) from error
+        line = _line(record).encode()
+        append(self._path, line, self._size)
+        self._size += len(line)
         if self._events is not None:
             for name, value in _scalars(record):
                 self._events.add_scalar(name, value, record["images"])
@@ -64,20 +67,18 @@ def _read(path: Path) -> list[dict[str, Any]]:
     """Read the records of an earlier process, up to a line that it did not finish."""
     records: list[dict[str, Any]] = []
     try:
-        with open_regular(path) as file:
-            lines = file.read().splitlines()
+        lines = read_regular(path, _MAX_LOG, follow=False).splitlines()
     except UnreadableError as error:
         if error.fault == "missing":
             return records
         raise OutputError(error.reason, path=path) from error
-    except OSError as error:
-        raise OutputError(error.strerror or str(error), path=path) from error
     for line in lines:
         try:
-            record = json.loads(line)
-            if not isinstance(record["images"], int):
-                raise TypeError
-        except (ValueError, KeyError, TypeError, RecursionError):
+            record = read_json(line, _MAX_LINE)
+            whole_number(record["images"], "images", 0, _MAX_IMAGES)
+            finite_number(record.get("seconds", 0.0), "seconds", 0.0)
+            whole_number(record.get("tick", 0), "tick", 0, _MAX_IMAGES)
+        except (ValueError, KeyError, TypeError, AttributeError):
             break
         records.append(record)
     return records
@@ -92,6 +93,7 @@ def _event_writer(folder: Path, images: int) -> Any:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError:
         return None
+    ensure_folder(folder, within=folder.parent)
     return SummaryWriter(str(folder), purge_step=images + 1)
 
 

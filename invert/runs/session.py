@@ -18,7 +18,7 @@ from generator.training.config import TrainConfig
 from generator.training.draws import RandomSource
 from generator.training.presets import TRAINING_PRESETS, Lengths, settings_with
 from generator.training.resolution_shares import resolution_shares
-from generator.training.state import state_bytes
+from generator.training.state import check_state, state_bytes, state_limit
 from generator.training.trainer import Trainer
 from invert.errors import NumericError, UsageError
 from invert.images.arrays import contact_sheet, to_uint8
@@ -162,6 +162,7 @@ class TrainingSession:
             content = network_bytes(trainer.sampler(), settings=origin)
             self._run.write(name, content)
             self._run.write(NETWORK, content)
+            self._run.note_growing()
         fakes = self._write_fakes()
         shares = resolution_shares(trainer.average)
         named = None if shares is None else {str(r): share for r, share in shares.items()}
@@ -316,6 +317,7 @@ def begin_session(
     Raises:
         UsageError: The folder holds a run with other settings or data, or something else; or, with `resume`, nothing.
         OutputError: The folder cannot be read or written.
+        StateError: The newest training state is whole, and not one of this run.
     """
     images: Images = trainer.data
     about = {
@@ -330,7 +332,8 @@ def begin_session(
     run = state = None
     if trainer.world.rank == 0:
         run = open_run_folder(folder, record_of(settings, about), overwrite=overwrite, resume=resume)
-        state, complaints = run.newest_state()
+        layout = trainer.layout()
+        state, complaints = run.newest_state(state_limit(layout), lambda found: check_state(found, layout))
         for line in complaints:
             on_warning(line)
     state = trainer.world.agree(state)

@@ -9,33 +9,29 @@ import hashlib
 import io
 import json
 import re
-import zipfile
-import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from generator.jsontext import read_json
+from invert.errors import UnreadableError
+from invert.images.opening import read_regular
+from invert.npy import read_arrays
 from invert.store.manifest import Manifest
 from invert.store.names import check_name, name_key, one_line, printable
 from invert.store.result import FIELDS, VERSION, Failure, Result
 
-__all__ = ["EntryError", "decode", "encode", "encode_failure", "read_failure"]
+__all__ = ["MAX_ENTRY", "EntryError", "decode", "encode", "encode_failure", "read_failure"]
 
 _HEADER = re.compile(rb"invert-entry ([1-9][0-9]{0,3}) ([0-9a-f]{64})\n")
-_DAMAGE = (
-    ValueError,
-    KeyError,
-    TypeError,
-    AttributeError,
-    EOFError,
-    RuntimeError,
-    OverflowError,
-    MemoryError,
-    zipfile.BadZipFile,
-    zlib.error,
-)
+_DAMAGE = (ValueError, KeyError, TypeError, AttributeError, OverflowError, MemoryError)
+_MAX_FAILURE = 1 << 16
+
+
+MAX_ENTRY = 1 << 30
+"""A result at 4096 px, the largest size there is, has less than half of it, nearly all of it noise maps and images."""
 
 
 class EntryError(ValueError):
@@ -76,9 +72,8 @@ def decode(data: bytes, manifest: Manifest) -> Result:
         EntryError: It is none, is damaged, or does not go with the manifest.
     """
     try:
-        version, archive = _open(data)
-        with archive:
-            result = _result({key: archive[key] for key in archive.files}, manifest, version)
+        version, arrays = _open(data)
+        result = _result(arrays, manifest, version)
     except EntryError:
         raise
     except _DAMAGE as error:
@@ -87,20 +82,15 @@ def decode(data: bytes, manifest: Manifest) -> Result:
     return result
 
 
-def _open(data: bytes) -> tuple[int, Any]:
-    """Return the version of an entry and its archive, after a look at the checksum."""
+def _open(data: bytes) -> tuple[int, Mapping[str, Any]]:
+    """Return the version of an entry and its arrays, after a look at the checksum."""
     header = _HEADER.match(data)
     body = memoryview(data)[header.end() if header else 0 :]
     if header is None or hashlib.sha256(body).hexdigest().encode() != header[2]:
         raise EntryError("is damaged")
     if int(header[1]) > VERSION:
         raise EntryError(f"is in version {int(header[1])} of its format, this program reads up to {VERSION}")
-    arrays = np.load(io.BytesIO(body), allow_pickle=False)
-    if not isinstance(arrays, np.lib.npyio.NpzFile) or arrays.zip is None:
-        raise EntryError("is one array")
-    # What is stored as it is cannot unpack to more than there is.
-    if any(member.compress_type != zipfile.ZIP_STORED for member in arrays.zip.infolist()):
-        raise EntryError("is compressed")
+    arrays = read_arrays(body)
     return int(header[1]), arrays
 
 
@@ -144,10 +134,10 @@ def encode_failure(failure: Failure) -> bytes:
 def read_failure(path: Path) -> Failure | None:
     """Return a failure of the journal; None when it is damaged."""
     try:
-        values: dict[str, Any] = json.loads(path.read_bytes())
+        values: dict[str, Any] = read_json(read_regular(path, _MAX_FAILURE, follow=False))
         name = check_name(base64.b64decode(values["name_b64"], validate=True))
         if name_key(name) == path.stem:
             return Failure(name, one_line(str(values["code"])), one_line(str(values["reason"])))
-    except (OSError, ValueError, TypeError, KeyError, RecursionError):
+    except (UnreadableError, ValueError, TypeError, KeyError):
         pass
     return None

@@ -8,13 +8,16 @@ import contextlib
 import hashlib
 import os
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from invert.durable import TEMPORARY_PREFIX, append, ensure_folder, exclusive_lock, write_atomic
-from invert.errors import NoInputError, OutputError, UnreadableError
+from invert.errors import ImageError, NoInputError, OutputError, UnreadableError, display_path
 from invert.images.opening import read_regular
+from invert.images.target import pixel_sha256
 from invert.projection.config import differing_keys
 from invert.store.index import (
     INDEX,
@@ -27,7 +30,7 @@ from invert.store.index import (
     read_index,
 )
 from invert.store.names import one_line, printable
-from invert.store.npz import MAX_BYTES, encode_arrays, encode_images, read_projection
+from invert.store.npz import MAX_BYTES, decode_sheet, encode_arrays, encode_images, read_projection
 from invert.store.result import Result
 
 if TYPE_CHECKING:  # the store itself works without torch
@@ -65,7 +68,7 @@ class FolderStore:
         if entry is None or not (self.folder / f"{entry.name}.png").is_file():
             return None
         try:
-            data = read_regular(self.folder / f"{entry.name}.npz", MAX_BYTES)
+            data = read_regular(self.folder / f"{entry.name}.npz", MAX_BYTES, follow=False)
         except UnreadableError:
             return None
         return entry if hashlib.sha256(data).hexdigest() == entry.npz_sha256 else None
@@ -84,11 +87,13 @@ class FolderStore:
         key = self.key(name, result.file_sha256)
         stem = self._name(key, projection.target.name)
         data = encode_arrays(result, self._index.method, self._run)
+        images = encode_images(result)
         write_atomic(self.folder / f"{stem}.npz", data)
-        write_atomic(self.folder / f"{stem}.png", encode_images(result))
+        write_atomic(self.folder / f"{stem}.png", images)
         self._begin()
-        digest, run = hashlib.sha256(data).hexdigest(), len(self._index.runs) - 1
-        entry = FolderEntry(stem, printable(name), key[0], digest, run, result.facts())
+        npz, png = (hashlib.sha256(content).hexdigest() for content in (data, images))
+        run = len(self._index.runs) - 1
+        entry = FolderEntry(stem, printable(name), key[0], npz, run, result.facts(), png)
         self._write(entry.to_line())
         self._taken.add(_folded(stem))
         self._images.add(entry.image)
@@ -168,14 +173,23 @@ class FolderStore:
 
 
 @contextlib.contextmanager
-def open_folder(folder: Path, method: _Record, run: _Record, *, overwrite: bool = False) -> Iterator[FolderStore]:
+def open_folder(
+    folder: Path,
+    method: _Record,
+    run: _Record,
+    *,
+    overwrite: bool = False,
+    on_warning: Callable[[str], None] = lambda _: None,
+) -> Iterator[FolderStore]:
     """Take a folder for this process, to put projections of one method into it.
 
     Args:
         folder: Made when missing.
         method: `invert.projection.config.method_record`.
         run: `invert.projection.projector.run_record`.
-        overwrite: Remove what the index lists first; nothing else is ever removed.
+        overwrite: Remove what the index lists first, where it is still what this program wrote; nothing else is
+            ever removed.
+        on_warning: Called with a line for each file that the index lists and that is kept, for it is another.
 
     Raises:
         UsageError: The folder holds projections made with other settings, or an index of something else.
@@ -187,12 +201,12 @@ def open_folder(folder: Path, method: _Record, run: _Record, *, overwrite: bool 
         for leftover in folder.glob(f"{TEMPORARY_PREFIX}*.tmp"):
             with contextlib.suppress(OSError):
                 leftover.unlink()
-        store = FolderStore(folder, _index(folder, method, run, overwrite), run)
+        store = FolderStore(folder, _index(folder, method, run, overwrite, on_warning), run)
         yield store
         store.finish()
 
 
-def _index(folder: Path, method: _Record, run: _Record, overwrite: bool) -> Index:
+def _index(folder: Path, method: _Record, run: _Record, overwrite: bool, on_warning: Callable[[str], None]) -> Index:
     """Return the index to go on with: that of the folder, converted where it is of an earlier version, or a new one."""
     before = read_index(folder)
     if before is None:
@@ -200,7 +214,7 @@ def _index(folder: Path, method: _Record, run: _Record, overwrite: bool) -> Inde
     index = before
     if overwrite or not before.entries:
         index = Index(method, [run])
-        _remove(folder, before)
+        _remove(folder, before, on_warning)
     else:
         _require_same_settings(folder, before, method, run)
     if index is not before or before.version == 1:
@@ -242,10 +256,34 @@ def _folded(name: str) -> str:
     return unicodedata.normalize("NFC", name).casefold()
 
 
-def _remove(folder: Path, index: Index) -> None:
+def _remove(folder: Path, index: Index, on_warning: Callable[[str], None]) -> None:
+    """Remove what an index lists, each file only where its content is what this program wrote."""
     for entry in index.entries.values():
         for suffix in _SUFFIXES:
-            _unlink(folder / f"{entry.name}{suffix}")
+            path = folder / f"{entry.name}{suffix}"
+            try:
+                data = read_regular(path, MAX_BYTES, follow=False)
+            except UnreadableError as error:
+                if error.fault != "missing":
+                    on_warning(f"'{display_path(path)}' is kept: {error.reason}")
+                continue
+            if _is_of(entry, suffix, data):
+                _unlink(path)
+            else:
+                on_warning(f"'{display_path(path)}' is kept: it is not what this program wrote there")
+
+
+def _is_of(entry: FolderEntry, suffix: str, data: bytes) -> bool:
+    """Tell whether a file is the one that an entry lists."""
+    digest = entry.npz_sha256 if suffix == ".npz" else entry.png_sha256
+    if digest is not None:
+        return hashlib.sha256(data).hexdigest() == digest
+    # An index of an earlier version has no digest of the .png: its left half is the target, whose pixels have one.
+    try:
+        target = np.split(decode_sheet(data), 2, axis=1)[0]
+    except (ImageError, ValueError):
+        return False
+    return bool(pixel_sha256(target) == entry.facts["pixel_sha256"])
 
 
 def _unlink(path: Path) -> None:

@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from generator.jsontext import read_json
 from invert.errors import OutputError, UnreadableError, UsageError
 from invert.images.opening import read_regular
 from invert.projection.config import method_digest
@@ -31,6 +32,7 @@ _FORMAT = "invert projections"
 _VERSION = 2
 
 _MAX_INDEX = 1 << 30
+_MAX_LINE = 1 << 20
 
 _Record = dict[str, Any]
 Key = tuple[str, str]
@@ -45,6 +47,7 @@ class FolderEntry:
         image: The image's name in the batch, as it may be shown.
         source: Name of the image's file.
         npz_sha256: Digest of the .npz, to notice damage.
+        png_sha256: Digest of the .png, to know it as ours; None in an index of an earlier version.
         run: Which of the index's runs made it.
         facts: Numbers and texts of its result; see `invert.store.result.Result.facts`.
     """
@@ -55,6 +58,7 @@ class FolderEntry:
     npz_sha256: str
     run: int
     facts: Mapping[str, Any]
+    png_sha256: str | None = None
 
     @property
     def key(self) -> Key:
@@ -74,7 +78,9 @@ class FolderEntry:
     def to_line(self) -> _Record:
         """Return its line in the index."""
         names = {"type": "image", "name": self.name, "image": self.image, "source": self.source}
-        return {**names, "npz_sha256": self.npz_sha256, "run": self.run, **self.facts}
+        digests = {"npz_sha256": self.npz_sha256, "png_sha256": self.png_sha256}
+        known = {key: digest for key, digest in digests.items() if digest is not None}
+        return {**names, **known, "run": self.run, **self.facts}
 
     @classmethod
     def from_line(cls, line: Mapping[str, Any]) -> "FolderEntry":
@@ -99,9 +105,10 @@ class FolderEntry:
             raise ValueError("its name is not plain")
         source, digest = line["source"], line["npz_sha256"]
         image = line.get("image", source)
-        if not all(isinstance(text, str) for text in (source, digest, image)):
+        png = line.get("png_sha256")
+        if not all(isinstance(text, str) for text in (source, digest, image, png or "")):
             raise TypeError("its names are no texts")
-        return cls(name, image, source, digest, run, facts)
+        return cls(name, image, source, digest, run, facts, png)
 
 
 @dataclass
@@ -189,7 +196,7 @@ def drop_earlier_index(folder: Path) -> None:
 
 def _read(path: Path) -> bytes | None:
     try:
-        return read_regular(path, _MAX_INDEX)
+        return read_regular(path, _MAX_INDEX, follow=False)
     except UnreadableError as error:
         if error.fault == "missing":
             return None
@@ -204,13 +211,14 @@ def _guarded(path: Path, read: Callable[[bytes], Index], data: bytes) -> Index:
     except _VersionError as error:
         reason = f"is in version {error} of its format, this program writes {_VERSION}"
         raise FolderError(reason, path=path, advice="Choose another --out.", code="results-version") from error
-    except (TypeError, KeyError, ValueError, AttributeError, RecursionError) as error:
+    except (TypeError, KeyError, ValueError, AttributeError) as error:
         raise _not_ours(path) from error
 
 
 def _of_lines(data: bytes) -> Index:
     whole = data[: data.rfind(b"\n") + 1]
-    header, *lines = [json.loads(line) for line in whole.split(b"\n")[:-1]]
+    lines = (read_json(line, _MAX_LINE) for line in whole.split(b"\n")[:-1])
+    header: Any = next(lines, None)
     _check_header(header, _VERSION)
     index = Index(dict(header["method"]), [dict(header["run"])], size=len(whole))
     for line in lines:
@@ -220,7 +228,7 @@ def _of_lines(data: bytes) -> Index:
 
 def _of_object(data: bytes) -> Index:
     """Read version 1."""
-    values = json.loads(data)
+    values = read_json(data)
     _check_header(values, 1)
     index = Index(dict(values["method"]), [dict(run) for run in values["runs"]], version=1)
     for line in values["images" if "images" in values else "pictures"]:

@@ -33,8 +33,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from invert.durable import ensure_folder, exclusive_lock, write_atomic
-from invert.errors import BusyError, NoInputError, OutputError, UsageError, display_path
-from invert.store.entry import EntryError, decode, encode, encode_failure, read_failure
+from invert.errors import BusyError, NoInputError, OutputError, UnreadableError, UsageError, display_path
+from invert.images.opening import read_regular
+from invert.store.entry import MAX_ENTRY, EntryError, decode, encode, encode_failure, read_failure
 from invert.store.locks import OutputLock, Shard, WorkFolder, lock_output, read_manifest
 from invert.store.manifest import Manifest
 from invert.store.names import check_name, in_shard, name_key
@@ -83,11 +84,11 @@ class Journal:
         """Return the result of an image that is done, intact and of the same file; None when it is to be done."""
         path = self._work.entry(name_key(name))
         try:
-            found = decode(path.read_bytes(), self.manifest)
-        except FileNotFoundError:
-            return None
-        except (OSError, EntryError) as error:
-            reason = error.strerror if isinstance(error, OSError) else error
+            found = decode(read_regular(path, MAX_ENTRY, follow=False), self.manifest)
+        except (UnreadableError, EntryError) as error:
+            if isinstance(error, UnreadableError) and error.fault == "missing":
+                return None
+            reason = error.reason if isinstance(error, UnreadableError) else error
             self._on_warning(f"entry '{display_path(path)}': {reason}; the image is done again")
             return None
         return found if found.name == name and found.file_sha256 == file_sha256 else None
@@ -198,7 +199,7 @@ def begin_journal(
     if changes:
         raise output_usage(f"was begun with other settings ({'; '.join(changes)})", lock.out, "settings-differ")
     for folder in ("entries", "failures", "parts"):
-        ensure_folder(work.path / folder)
+        ensure_folder(work.path / folder, within=work.path.parent)
     try:
         # This run may be given more images than an earlier one had been through: it is unfinished until it says so.
         work.part(lock.shard or (1, 1)).unlink(missing_ok=True)

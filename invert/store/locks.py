@@ -22,7 +22,7 @@ from pathlib import Path
 from invert.durable import TEMPORARY_PREFIX, destination, ensure_folder, exclusive_lock, rename, shared_lock
 from invert.errors import BusyError, OutputError, UnreadableError, UsageError
 from invert.images.opening import read_regular
-from invert.store.manifest import Manifest, ManifestVersionError
+from invert.store.manifest import MAX_MANIFEST, Manifest, ManifestVersionError
 
 __all__ = ["MAX_SHARDS", "OutputLock", "Shard", "WorkFolder", "lock_output", "read_manifest"]
 
@@ -30,7 +30,6 @@ Shard = tuple[int, int]
 
 _SUFFIX = ".work"
 MAX_SHARDS = 100_000
-_MAX_MANIFEST = 1 << 20
 
 _FILES = {
     "entries": re.compile(r"[0-9a-f]{64}\.entry", re.ASCII),
@@ -148,7 +147,7 @@ def read_manifest(work: WorkFolder) -> Manifest | None:
         UsageError: It is damaged or of another version.
     """
     try:
-        return Manifest.from_bytes(read_regular(work.manifest, _MAX_MANIFEST))
+        return Manifest.from_bytes(read_regular(work.manifest, MAX_MANIFEST))
     except UnreadableError as error:
         if error.fault == "missing":
             return None
@@ -202,7 +201,7 @@ class OutputLock:
         """
         for attempt in range(_TRIES):
             try:
-                ensure_folder(self.work.locks)
+                ensure_folder(self.work.locks, within=self.work.path.parent)
                 # What a killed run left is removed by who has the output alone. A shard, which shares it with others
                 # that are at work, must do so only where the folder was packed already: then nobody works in it.
                 if self.shard is None or self.work.packed.exists():

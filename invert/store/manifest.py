@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Self
 
+from generator.jsontext import read_json
 from invert.projection.config import differing_keys, method_digest
 from invert.store.result import DISTANCE_LAYERS, VERSION, Field, Sizes
 
@@ -17,6 +18,7 @@ NOISE_TYPES = ("none", "float32", "float16")
 MAX_STEPS = 10**7
 MAX_SIZE = 1 << 16
 MAX_FAMILY = 100
+MAX_MANIFEST = 1 << 20
 MAX_RECORD = 1 << 15
 """An attribute of HDF5 has 64 kB at most."""
 
@@ -134,10 +136,7 @@ class Manifest:
         Raises:
             ValueError: It is none, or damaged; `ManifestVersionError` when it is of a later version.
         """
-        try:
-            values = json.loads(data)
-        except RecursionError as error:
-            raise ValueError("nested too deeply") from error
+        values = read_json(data, MAX_MANIFEST)
         if not isinstance(values, dict) or values.get("format") != _FORMAT:
             raise ValueError("no manifest")
         version = values.get("version")

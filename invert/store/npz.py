@@ -2,44 +2,34 @@
 
 import io
 import json
-import lzma
-import struct
-import zipfile
-import zlib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from invert.errors import NoInputError
-from invert.images.decoding import to_png_bytes
+from generator.jsontext import read_json
+from generator.settings import MAX_RESOLUTION
+from invert.errors import NoInputError, UnreadableError
+from invert.images.decoding import ImagePolicy, decode_image, to_png_bytes
 from invert.images.opening import read_regular
+from invert.npy import read_arrays
 from invert.projection.config import method_digest
-from invert.store.result import FIELDS, Result
+from invert.store.result import FIELDS, Field, Result
 
-__all__ = ["StoredProjection", "encode_arrays", "encode_images", "read_projection"]
+__all__ = ["StoredProjection", "decode_sheet", "encode_arrays", "encode_images", "read_projection"]
 
 _Record = dict[str, Any]
+
+_PNG = ImagePolicy(formats=("PNG",), min_size=1)
+_MAX_RECORD = 1 << 20
 
 MAX_BYTES = 1 << 30
 """A projection at 4096 px, the largest size there is, has less than a quarter of it, nearly all of it noise maps."""
 
-_DAMAGE = (
-    OSError,
-    ValueError,
-    KeyError,
-    TypeError,
-    AttributeError,
-    OverflowError,
-    EOFError,
-    MemoryError,
-    RuntimeError,
-    struct.error,
-    zipfile.BadZipFile,
-    zlib.error,
-    lzma.LZMAError,
-)
+_DAMAGE = (ValueError, KeyError, TypeError, AttributeError, OverflowError, MemoryError, UnreadableError)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -64,31 +54,44 @@ def read_projection(path: Path) -> StoredProjection:
         NoInputError: The file cannot be read, is damaged or holds something else.
     """
     try:
-        with np.load(io.BytesIO(read_regular(path, MAX_BYTES)), allow_pickle=False) as arrays:
-            if sum(member.file_size for member in arrays.zip.infolist()) > MAX_BYTES:
-                raise ValueError("it unpacks to more than any projection has")
-            method, run = json.loads(str(arrays["method"])), json.loads(str(arrays["run"]))
-            if not isinstance(method, dict) or not isinstance(run, dict):
-                raise ValueError("a record is no object")
-            return StoredProjection(method=method, run=run, **_values(arrays))
+        arrays = read_arrays(read_regular(path, MAX_BYTES))
+        method, run = (read_json(str(arrays[key]), _MAX_RECORD) for key in ("method", "run"))
+        if not isinstance(method, dict) or not isinstance(run, dict):
+            raise ValueError("a record is no object")
+        return StoredProjection(method=method, run=run, **_values(arrays))
     except _DAMAGE as error:
         raise NoInputError("is no projection, or damaged", path=path, code="projection-damaged") from error
 
 
-def _values(arrays: Any) -> dict[str, Any]:
-    """Return the fields that an .npz has; later fields than it keep their defaults."""
+def _values(arrays: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the fields that an .npz has; later fields than it keep their defaults.
+
+    Raises:
+        ValueError, TypeError, KeyError: One is missing, or is none.
+    """
     found: dict[str, Any] = {}
     for field in FIELDS:
         if field.npz is None:
             continue
         if field.kind == "maps":
             prefix = f"{field.npz}/"
-            found[field.name] = {
-                key.removeprefix(prefix): arrays[key] for key in arrays.files if key.startswith(prefix)
-            }
+            found[field.name] = {key.removeprefix(prefix): arrays[key] for key in arrays if key.startswith(prefix)}
         elif field.since == 1 or field.npz in arrays:
             found[field.name] = field.from_array(arrays[field.npz])
+        else:
+            continue
+        problem = field.problem(found[field.name], _sizes_of(field, found[field.name]), "float32")
+        if problem:
+            raise ValueError(problem)
     return found
+
+
+def _sizes_of(field: Field, value: Any) -> dict[str, int]:
+    """Return what the words of a field's shape stand for, as far as its own value tells: the network is not known."""
+    sides = {"side": MAX_RESOLUTION}
+    if field.kind != "array" or value.ndim != len(field.shape):
+        return sides | {str(word): 1 for word in field.shape}
+    return sides | {word: size for word, size in zip(field.shape, value.shape, strict=True) if isinstance(word, str)}
 
 
 def encode_arrays(result: Result, method: _Record, run: _Record) -> bytes:
@@ -117,3 +120,14 @@ def encode_images(result: Result) -> bytes:
     if result.target is None or result.reconstruction is None:
         raise ValueError("a result without images cannot be shown")
     return to_png_bytes(np.concatenate([result.target, result.reconstruction], axis=1), is_sheet=True)  # [H, 2 W, C]
+
+
+def decode_sheet(png: bytes) -> NDArray[np.uint8]:
+    """Return the pixels `[H, 2 W, C]` of a .png that `encode_images` gave.
+
+    Raises:
+        ImageError: It is damaged, or another image.
+    """
+    channels = {0: 1, 2: 3, 6: 4}.get(png[25] if len(png) > 25 else 0, 3)  # by the colour type of its header
+    both = np.asarray(decode_image(png, channels, _PNG).image)
+    return both if both.ndim == 3 else both[:, :, None]

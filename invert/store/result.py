@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from generator.jsontext import read_json
 from invert.store.names import check_name
 
 if TYPE_CHECKING:
@@ -29,6 +30,9 @@ DISTANCE_LAYERS = 5
 """Both backbones of LPIPS compare at five depths."""
 
 LAYER_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.]{0,63}", re.ASCII)
+
+MAX_TEXTS = 1 << 20
+"""The most bytes that the texts of one field may have as JSON."""
 
 _SHA256 = re.compile(r"[0-9a-f]{64}", re.ASCII)
 
@@ -140,7 +144,7 @@ class Field:
             case "bytes":
                 return stored if isinstance(stored, bytes) else stored.tobytes()
             case "texts":
-                texts = json.loads(stored if isinstance(stored, bytes) else str(stored))
+                texts = read_json(stored if isinstance(stored, bytes) else str(stored), MAX_TEXTS)
                 if not isinstance(texts, list) or not all(isinstance(text, str) for text in texts):
                     raise ValueError(f"its {self.name} are no texts")
                 return tuple(texts)

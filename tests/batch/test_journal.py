@@ -387,16 +387,29 @@ def test_last_share_packs_over_what_a_killed_one_left_half_packed(out: Path) -> 
     assert only(out.parent) == ["latents.h5"]
 
 
-def test_output_in_a_folder_that_is_missing_and_through_a_link(tmp_path: Path) -> None:
+def test_output_in_a_folder_that_is_missing_and_not_through_a_link(tmp_path: Path) -> None:
     out = tmp_path / "new/deep/latents.h5"
     write_batch(out, MANIFEST, [ENTRY])
     link = tmp_path / "link.h5"
     link.symlink_to("new/deep/linked.h5")
-    write_batch(link, MANIFEST, [ENTRY])
-    assert link.is_symlink()
+    with pytest.raises(OutputError, match=r"is a link to .new/deep/linked"):
+        write_batch(link, MANIFEST, [ENTRY])
     assert only(tmp_path) == ["link.h5", "new"]
-    assert only(out.parent) == ["latents.h5", "linked.h5"]
-    assert (out.parent / "linked.h5").read_bytes() == out.read_bytes()
+    assert only(out.parent) == ["latents.h5"]
+
+
+@pytest.mark.parametrize("place", ["latents.h5.work", "latents.h5.work/locks", "latents.h5.work/entries"])
+def test_a_link_in_the_place_of_a_work_folder_is_refused(tmp_path: Path, place: str) -> None:
+    """Somebody who may write beside the output cannot have files made or removed elsewhere."""
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    (elsewhere / f"{'0' * 64}.entry").touch()
+    link = tmp_path / "out" / place
+    link.parent.mkdir(parents=True)
+    link.symlink_to(elsewhere)
+    with pytest.raises(OutputError, match=f"{place.rpartition('/')[2]}': it is a link to"):
+        write_batch(tmp_path / "out/latents.h5", MANIFEST, [ENTRY])
+    assert only(elsewhere) == [f"{'0' * 64}.entry"]
 
 
 def test_entry_of_the_same_name_replaces_the_first(out: Path) -> None:

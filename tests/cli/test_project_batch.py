@@ -313,7 +313,7 @@ def test_a_worker_that_is_killed(network: Path, out: Path, tmp_path: Path) -> No
     workers[0].kill()
     _, messages = process.communicate(timeout=240)
     assert process.returncode == 1
-    assert "a worker process stopped early: signal 9 ended it" in messages
+    assert "a worker process stopped early: SIGKILL (9) ended it" in messages
     assert len(entries(out)) >= 1
 
 

@@ -19,6 +19,7 @@ import torch
 from PIL import Image
 
 from generator.files.reading import load
+from generator.training.state import state_bytes, state_from_bytes
 from generator.training.trainer import Trainer
 from invert.durable import exclusive_lock
 from tests.cli.conftest import ROOT, Invert, Result
@@ -193,6 +194,34 @@ def test_damaged_states(train: Invert, run: Path, finished: Path, damage: str) -
     assert "damaged" in complaints[0]
     assert ("resuming after 80 images" in result.err) is (damage != "all")
     assert_same_end(run, finished)
+
+
+def test_a_hostile_state_is_refused(train: Invert, run: Path, finished: Path) -> None:
+    """Its checksum is right, and a moment of its optimiser has another shape than the parameter: exit code 4."""
+    shutil.copytree(finished, run)
+    newest = newest_state(run)
+    state = state_from_bytes(newest.read_bytes())
+    state["adam.D.b4.fc.weight:exp_avg"] = torch.zeros(1)
+    newest.write_bytes(state_bytes(state))
+    result = train("--resume")
+    assert result.code == 4
+    line = one_error(result)
+    assert f"training state '{newest}': damaged: it is not a state of this run" in line
+    assert "'adam.D.b4.fc.weight:exp_avg' is float32 [1]" in line
+
+
+def test_links_in_a_run_folder_are_refused(train: Invert, run: Path, tmp_path: Path) -> None:
+    thesis = tmp_path / "thesis.txt"
+    thesis.write_text("PRECIOUS")
+    for name in (".lock", "settings.json"):
+        run.mkdir()
+        (run / name).symlink_to(thesis)
+        result = train("--overwrite")
+        assert result.code in (2, 6)
+        assert name in one_error(result)
+        assert "link" in result.err
+        shutil.rmtree(run)
+    assert thesis.read_text() == "PRECIOUS"
 
 
 def test_a_log_that_was_cut_off_or_lost(train: Invert, run: Path, finished: Path) -> None:

@@ -1,5 +1,6 @@
 """The folder and the log of a training run: what is begun, refused, found again and removed."""
 
+import hashlib
 import json
 import sys
 import warnings
@@ -9,9 +10,10 @@ from typing import Any
 import pytest
 import torch
 
+from generator.errors import NetworkFileError
 from generator.training.state import state_bytes
-from invert.errors import BusyError, OutputError, UsageError
-from invert.runs.folder import RunFolder, lock_run, open_run_folder, record_of
+from invert.errors import BusyError, ExitCode, OutputError, UsageError
+from invert.runs.folder import RunFolder, StateError, lock_run, open_run_folder, record_of
 from invert.runs.log import TickLog
 
 DATA = {"path": "a", "fingerprint": "f" * 64, "images": 3}
@@ -78,10 +80,21 @@ def test_folders_of_others_are_left_alone(tmp_path: Path, overwrite: bool) -> No
     assert (tmp_path / "network.safetensors").read_bytes() == b"mine"
 
 
-@pytest.mark.parametrize("content", ["", "{", "\xff", json.dumps({**record(), "version": 99})])
-def test_damaged_settings_are_refused_until_overwritten(tmp_path: Path, content: str) -> None:
+@pytest.mark.parametrize("content", ["", "{", "\xff", "[" * 100_000, '{"version": 1, "version": 1}'])
+def test_settings_that_cannot_be_read_are_not_ours(tmp_path: Path, content: str) -> None:
     begin(tmp_path).save_state(8, state(8))
     (tmp_path / "settings.json").write_text(content, encoding="latin-1")
+    before = visible(tmp_path)
+    for overwrite in (False, True):
+        with pytest.raises(UsageError, match=r"settings\.json': is damaged.* Choose another --out"):
+            begin(tmp_path, overwrite=overwrite)
+    assert visible(tmp_path) == before
+    assert (tmp_path / "settings.json").read_bytes() == content.encode("latin-1")
+
+
+def test_settings_of_another_version_are_refused_until_overwritten(tmp_path: Path) -> None:
+    begin(tmp_path).save_state(8, state(8))
+    (tmp_path / "settings.json").write_text(json.dumps({**record(), "version": 99}))
     with pytest.raises(UsageError, match=r"settings\.json.*--overwrite"):
         begin(tmp_path)
     begin(tmp_path, overwrite=True)
@@ -103,6 +116,10 @@ def test_overwriting_removes_what_runs_write_and_nothing_else(tmp_path: Path) ->
     ):
         run.write(name, b"old")
     (events / "events.out.tfevents.1.host.2.0").write_bytes(b"old")
+    run.note_growing()
+    for name in ("log.jsonl", "tensorboard/events.out.tfevents.1.host.2.0"):
+        with open(tmp_path / name, "ab") as file:
+            file.write(b"and more")
     mine = ["notes.txt", "reals-of-mine.png", "my.safetensors", "tensorboard/mine"]
     for name in mine:
         (tmp_path / name).write_text("mine")
@@ -110,6 +127,52 @@ def test_overwriting_removes_what_runs_write_and_nothing_else(tmp_path: Path) ->
     assert visible(tmp_path) == ["my.safetensors", "notes.txt", "reals-of-mine.png", "settings.json", "tensorboard"]
     assert visible(events) == ["mine"]
     assert json.loads((tmp_path / "settings.json").read_text())["settings"]["seed"] == 1
+
+
+def test_overwriting_keeps_what_was_put_in_the_place_of_ours(tmp_path: Path) -> None:
+    """Of what a run lists, only the content that it wrote is removed: names alone say nothing."""
+    run = begin(tmp_path)
+    for name in ("fakes-000000000.png", "fakes-000000008.png", "network.safetensors", "log.jsonl"):
+        run.write(name, b"old")
+    (tmp_path / "fakes-000000000.png").write_bytes(b"a holiday")
+    (tmp_path / "log.jsonl").write_bytes(b"a diary")
+    (tmp_path / "fakes-000000008.png").unlink()
+    (tmp_path / "fakes-000000008.png").symlink_to("fakes-000000000.png")
+    (tmp_path / "network-000000099.safetensors").write_bytes(b"mine")
+    (tmp_path / "thesis.txt").write_bytes(b"mine")
+    record_path = tmp_path / ".files.json"
+    listed = json.loads(record_path.read_bytes())
+    listed["files"]["thesis.txt"] = [[4, hashlib.sha256(b"mine").hexdigest()]]
+    listed["files"]["../elsewhere.png"] = listed["files"]["thesis.txt"]
+    record_path.write_text(json.dumps(listed))
+    begin(tmp_path, record(seed=1), overwrite=True)
+    kept = ["fakes-000000000.png", "fakes-000000008.png", "log.jsonl", "network-000000099.safetensors"]
+    assert visible(tmp_path) == [*kept, "settings.json", "thesis.txt"]
+
+
+def test_states_of_a_run_without_a_record_are_removed(tmp_path: Path) -> None:
+    """Runs of earlier versions have none; their states have checksums of their own."""
+    begin(tmp_path).save_state(8, state(8))
+    (tmp_path / ".files.json").unlink()
+    (tmp_path / "state-mine.safetensors").write_bytes(b"mine")
+    assert begin(tmp_path, record(seed=1), overwrite=True).newest_state() == (None, [])
+    assert visible(tmp_path) == ["settings.json", "state-mine.safetensors"]
+
+
+def test_a_state_of_another_run_is_refused_by_its_name(tmp_path: Path) -> None:
+    def check(_: object) -> None:
+        raise NetworkFileError("damaged: it is not a state of this run, 'a' is unknown")
+
+    run = begin(tmp_path)
+    run.save_state(8, state(8))
+    with pytest.raises(
+        StateError, match=r"^training state '.*state-000000000008.safetensors': damaged: .* Remove"
+    ) as caught:
+        run.newest_state(check=check)
+    assert caught.value.exit_code == ExitCode.NETWORK == 4
+    found, (complaint,) = run.newest_state(limit=10)
+    assert found is None
+    assert "over the" in complaint
 
 
 def test_two_states_are_kept_and_the_newest_whole_one_is_found(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from generator.errors import ConfigError
+from generator.errors import ConfigError, NetworkFileError
 from generator.stylegan2.config import ARCHITECTURES
 from generator.stylegan2.discriminator import Discriminator
 from generator.training.state import state_bytes, state_from_bytes
@@ -67,10 +67,41 @@ def test_runs_repeat_and_seeds_differ() -> None:
 def test_states_of_other_settings_are_refused() -> None:
     state = trained(tiny(), 1).state()
     for changes in ({"channel_max": 8}, {"mapping_layers": 3}, {"spectral_norm": "g"}, LABELLED):
-        with pytest.raises(ConfigError, match="does not fit these settings"):
+        with pytest.raises(NetworkFileError, match="it is not a state of this run, '"):
             trained(tiny(**changes), 0).load_state(state)
-    with pytest.raises(ConfigError, match="does not fit"):
+    with pytest.raises(NetworkFileError, match="'step' is missing"):
         trained(tiny(), 0).load_state({name: value for name, value in state.items() if name != "step"})
+
+
+MOMENT = "adam.D.b4.fc.weight:exp_avg"
+HOSTILE_STATES = {
+    "a moment of another shape": ({MOMENT: torch.zeros(1)}, rf"'{MOMENT}' is float32 \[1\], not float32 \["),
+    "a moment of another type": ({MOMENT: torch.zeros(1, dtype=torch.float64)}, "is float64"),
+    "no moment": ({MOMENT: None}, f"'{MOMENT}' is missing, and others of"),
+    "an unknown moment": ({"adam.D.nowhere:exp_avg": torch.zeros(1)}, "is unknown"),
+    "an unknown key": ({"adam.D.b4.fc.weight:max_exp_avg_sq": torch.zeros(1)}, "is unknown"),
+    "a negative count": ({"images": torch.tensor(-1)}, "'images' is not a count"),
+    "a count of steps that is none": ({"adam.D.b4.fc.weight:step": torch.tensor(-2.0)}, "is not a count"),
+    "a fraction of a step": ({"adam.D.b4.fc.weight:step": torch.tensor(1.5)}, "is not a count"),
+    "an absurd count": ({"step": torch.tensor(1 << 62)}, "'step' is not a count"),
+    "a weight that is no number": ({"path_length_average": torch.tensor(float("nan"))}, "is not finite"),
+    "a count of another type": ({"images": torch.tensor(1.0)}, "'images' is float32"),
+    "a weight of another shape": ({"EMA.mapping.w_avg": torch.zeros(3)}, "'EMA.mapping.w_avg' is"),
+}
+
+
+def test_hostile_states_never_reach_the_optimiser() -> None:
+    """Its kernel walks over a parameter and its moments side by side: one that is shorter corrupts the heap."""
+    good = trained(tiny(), 1).state()
+    trainer = trained(tiny(), 0)
+    before = {name: value.clone() for name, value in trainer.state().items()}
+    for changes, says in HOSTILE_STATES.values():
+        state = {name: value for name, value in (good | changes).items() if value is not None}
+        with pytest.raises(NetworkFileError, match=says):
+            trainer.load_state(state)
+        assert is_same(trainer.state(), before)
+    trainer.load_state(good)
+    train(trainer, 1)
 
 
 def test_losses_are_means_over_a_tick() -> None:

@@ -16,6 +16,7 @@ MAX_OPCODES: Final = 500_000  # a 1024 px network with its discriminator takes a
 MAX_LONG_TEXT: Final = 1 << 26
 MAX_WIDE_TEXT: Final = 1 << 20  # longer text is array data spelt as text, one character a byte
 _MAX_LINE: Final = 256
+MAX_KEY: Final = 1000  # longer names would be copied for every tensor below them
 MAX_INTEGER_KEY: Final = 1 << 32  # larger ones could be chosen to collide in a hash table
 
 
@@ -24,12 +25,21 @@ class Budget:
     """Work left for one file, shared with the pickles embedded in it.
 
     Attributes:
-        copied: Bytes that handlers may still copy out of the file: as many as it has.
+        copied: Bytes that may still be copied out of the file, as texts or array data.
         opcodes: Pickle operations that may still run.
     """
 
     copied: int
     opcodes: int = MAX_OPCODES
+
+    @classmethod
+    def of_file(cls, size: int) -> "Budget":
+        """Return what a file of so many bytes may take.
+
+        Each byte may be read as text, and once more as the array data that Python 2 spelt as text. What a pickle reads
+        again, such as a storage that it embeds once and unpacks often, is charged each time.
+        """
+        return cls(2 * size)
 
     def spend(self, count: int = 1) -> None:
         """Take `count` opcodes off.
@@ -74,12 +84,16 @@ class Vocabulary:
 
 
 def checked_key(key: Any) -> Any:
-    """Let only keys through whose hash cannot be made costly.
+    """Let only keys through whose hash cannot be made costly, and names that are no longer than names are.
 
     Raises:
         NetworkFileError: It is another one.
     """
-    if key is None or isinstance(key, str) or (isinstance(key, int) and abs(key) < MAX_INTEGER_KEY):
+    if key is None or (isinstance(key, int) and abs(key) < MAX_INTEGER_KEY):
+        return key
+    if isinstance(key, str):
+        if len(key) > MAX_KEY:
+            raise NetworkFileError(f"refused: a name of {len(key)} characters")
         return key
     raise NetworkFileError(f"refused: a {type(key).__name__} is used as a key")
 
@@ -152,8 +166,10 @@ class Machine:
         """Read a text of `count` bytes, in "utf-8" or "latin-1"."""
         if count > MAX_LONG_TEXT:
             raise NetworkFileError(f"refused: a text of {count} bytes is too long")
+        content = self.take(count)
+        self.budget.copy(count)
         try:
-            text = str(self.take(count), encoding, "surrogatepass" if encoding == "utf-8" else "strict")
+            text = str(content, encoding, "surrogatepass" if encoding == "utf-8" else "strict")
         except UnicodeDecodeError:
             raise NetworkFileError("damaged: a text is not valid UTF-8") from None
         if count > MAX_WIDE_TEXT:

@@ -58,7 +58,7 @@ def interpret(
     Raises:
         NetworkFileError: The pickle is damaged or asks for anything that is not understood.
     """
-    machine = Machine(data, vocabulary, persistent, budget or Budget(len(data)), start)
+    machine = Machine(data, vocabulary, persistent, budget or Budget.of_file(len(data)), start)
     _run(machine)
     if whole and machine.position != len(data):
         extra = len(data) - machine.position

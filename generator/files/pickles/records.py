@@ -32,6 +32,8 @@ __all__ = [
 Array = npt.NDArray[Any]
 
 MAX_DIMENSIONS = 8
+MAX_SIZE = 1 << 40
+MAX_NAME = 256  # of a tensor, with those of all modules that it lies in
 _NO_BYTES = memoryview(b"")
 
 
@@ -180,14 +182,17 @@ class TensorRecord:
 
 
 def check_shape(shape: object) -> tuple[int, ...]:
-    """Return `shape` if it is a tuple of at most 8 sizes.
+    """Return `shape` if it is a tuple of at most 8 sizes that numpy can take.
 
     Raises:
         NetworkFileError: It is not.
     """
     good = isinstance(shape, tuple) and len(shape) <= MAX_DIMENSIONS and all(type(size) is int for size in shape)
-    if not good or any(not 0 <= size < 1 << 40 for size in shape):  # type: ignore[attr-defined]
+    if not good or any(not 0 <= size < MAX_SIZE for size in shape):  # type: ignore[attr-defined]
         raise NetworkFileError("refused: a tensor's shape is not a tuple of at most 8 sizes")
+    # a size of 0 makes the tensor empty, yet numpy multiplies the others
+    if math.prod(max(size, 1) for size in shape) > MAX_SIZE:  # type: ignore[attr-defined]
+        raise NetworkFileError("refused: a tensor's shape has more elements than any network has")
     return shape  # type: ignore[return-value]
 
 

@@ -16,7 +16,7 @@ def read_stream(data: memoryview) -> Interpretation:
     Raises:
         NetworkFileError: The file is damaged or asks for anything that is not understood.
     """
-    budget = Budget(len(data))
+    budget = Budget.of_file(len(data))
     start = skip_header(data, budget)
     table = StorageTable(length=6)
     saved = interpret(data, TORCH, persistent=table, budget=budget, start=start, whole=False)
@@ -39,7 +39,7 @@ def read_zip(data: memoryview) -> Interpretation:
     table = StorageTable(length=5)
     pickle = members[f"{folder}/data.pkl"]
     try:
-        saved = interpret(read_member(data, pickle), TORCH, persistent=table, budget=Budget(len(data)))
+        saved = interpret(read_member(data, pickle), TORCH, persistent=table, budget=Budget.of_file(len(data)))
     except NetworkFileError as error:
         offset = None if error.offset is None else pickle.begin + error.offset
         raise NetworkFileError(error.reason, offset) from None

@@ -103,6 +103,16 @@ class Output:
         with self._aside():
             message("error", text)
 
+    def keeps(self, text: str = "What was finished is kept.") -> None:
+        """Say what becomes of the work when the user stops it; a command that does not say so promises nothing.
+
+        Args:
+            text: A whole sentence, for the line in which the command ends.
+        """
+        context = click.get_current_context(silent=True)
+        if context is not None and isinstance(context.obj, dict):
+            context.obj["kept"] = text
+
     def _aside(self) -> contextlib.AbstractContextManager[None]:
         return contextlib.nullcontext() if self._progress is None else self._progress.hidden()
 

@@ -11,7 +11,6 @@ import dataclasses
 import hashlib
 import json
 import math
-import os
 import platform
 import resource
 import sys
@@ -25,6 +24,7 @@ from scipy.stats import spearmanr
 
 from bench.populations import FASHION_MNIST, NETWORKS, write_populations
 from generator.files.reading import load
+from generator.processors import processors
 from invert.attribution.calibration_file import read_calibration
 from invert.attribution.evaluation import CLEAN, Evaluation, attributed, evaluate, scores_of
 from invert.attribution.evidence import FEATURES
@@ -81,7 +81,7 @@ class Bench:
         listed = list(list_images([source]))[:count]
         out = self.work / "measured" / method / population
         # A batch goes to one process: few images are shared out all the same.
-        processes = os.cpu_count() or 1
+        processes = processors()
         batch = min(BATCH, max(1, len(listed) // processes))
         session = open_session(self.loaded, dataclasses.replace(config, batch=batch))
         begin_measurements(out.parent, attribution_method(session.method), {})
@@ -336,7 +336,7 @@ def main() -> None:
     bench.say("# Attribution to network A, measured")
     bench.say(
         "32 x 32 networks of garments; nothing here implies the same rates for photographs or larger networks.",
-        f"Made by `make benchmark-attribution` (`--count {bench.count}`); {os.cpu_count()} processors "
+        f"Made by `make benchmark-attribution` (`--count {bench.count}`); {processors()} processors "
         f"({platform.machine()}), torch {torch.__version__},",
         f"method {bench.calibration.digest[:16]}, network {bench.loaded.provenance.sha256[:16]}.",
     )

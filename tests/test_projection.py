@@ -14,6 +14,7 @@ from generator.stylegan2.config import SynthesisConfig
 from generator.stylegan2.layers import ModulatedConv2d, ToRGB
 from invert.errors import UsageError
 from invert.images.target import Target
+from invert.projection import session
 from invert.projection.config import ProjectConfig, differing_keys, method_digest, method_record
 from invert.projection.latents import LatentStatistics, latent_statistics
 from invert.projection.noise import NoiseMaps
@@ -396,10 +397,19 @@ def test_streams_depend_on_seed_image_and_restart() -> None:
 
 
 def test_default_batch() -> None:
-    assert [default_batch(32, "cpu", n) for n in (1, 5, 8, 100, None)] == [1, 8, 8, 32, 32]
-    assert [default_batch(128, "cpu", n) for n in (1, 3, 100, None)] == [1, 4, 8, 8]
-    assert default_batch(512, "cpu", 100) == 1
-    assert default_batch(512, "cuda", 100) == 8
+    """How many images there are has no say: see `bench/default_batch.py` for the numbers."""
+    assert [default_batch(side, "cpu") for side in (16, 32, 64, 128, 1024)] == [8, 8, 8, 1, 1]
+    assert [default_batch(side, "cuda") for side in (32, 1024)] == [8, 8]
+
+
+def test_threads_are_no_more_than_the_processors(monkeypatch: pytest.MonkeyPatch, threads: None) -> None:
+    torch.set_num_threads(4)
+    for counted, expected in ((1, (1, 1, 1)), (3, (3, 1, 1)), (16, (4, 8, 4))):
+        monkeypatch.setattr(session, "processors", lambda counted=counted: counted)
+        assert tuple(session.default_threads(workers) for workers in (1, 2, 4)) == expected
+    monkeypatch.setattr(session, "processors", lambda: 2)
+    session.prepare_process("cpu", None, print)
+    assert torch.get_num_threads() == 2
 
 
 def test_method_digest_covers_what_changes_distances_only() -> None:

@@ -5,6 +5,7 @@ import dataclasses
 import os
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,14 +14,15 @@ from invert.attribution.settings import CalibrationSettings
 from invert.batch.given import find_given
 from invert.batch.images import Listed
 from invert.batch.work import Event, Failed
-from invert.durable import ensure_folder, exclusive_lock
 from invert.errors import UsageError
+from invert.store.locks import Shard, hold_folder
 from invert.version import __version__
 
 if TYPE_CHECKING:
     from invert.attribution.calibration import Calibration
+    from invert.attribution.study import Study
 
-__all__ = ["calibrate"]
+__all__ = ["calibrate", "measure_share"]
 
 Populations = Mapping[str, tuple[str, Sequence[Listed]]]
 
@@ -71,53 +73,159 @@ def calibrate(
         BusyError: Another process is at it.
         InvertError: The network cannot be used, a population has no images, or something cannot be written.
     """
-    names = [field.name for field in dataclasses.fields(CalibrationSettings)]
-    chosen = CalibrationSettings(**{name: settings.pop(name) for name in names if name in settings})
-    policy = settings.pop("policy", None)
-    config = make_config("verdict", settings)
     message = on_message or silent
-    warning = on_warning or message
+    told: dict[str, Any] = {
+        "on_event": on_event,
+        "on_count": on_count,
+        "on_message": message,
+        "on_warning": on_warning or message,
+    }
     target = None if out is None else Path(out)
     if target is not None and target.exists() and not overwrite:
         raise UsageError("exists already", path=target, advice="Add --overwrite, or choose another -o.")
+    chosen = _settings(settings)
     with _work_folder(None if work is None else Path(work), target) as folder:
-        populations = _populations(real, others or {}, message, warning)
-        _announce({name: len(images) for name, (_, images) in populations.items()}, count, chosen, message)
-        loaded = load(network, on_warning=warning) if isinstance(network, str | os.PathLike) else network
-        # Only now: what is above must be quick, and this imports torch.
-        from invert.attribution.calibration_file import read_calibration, write_calibration
-        from invert.attribution.measurements import clear_measurements
-        from invert.attribution.study import Study
-        from invert.projection.session import open_session
-
-        session = open_session(loaded, config, policy, on_message=message)
-        before = None if earlier is None else (Path(earlier), read_calibration(Path(earlier)))
-        if on_count is not None:
-            on_count(count + sum(len(images) for _, images in populations.values()))
-
-        def say(event: Event) -> None:
-            if isinstance(event, Failed):
-                warning(event.message)
-
-        study = Study(session, folder, workers, on_event or say)
-        made = study.calibrate(chosen, populations, count, tool=__version__, earlier=before)
+        asked = _begin(network, real, others or {}, chosen, folder, count, earlier, workers, settings, **told)
+        made = asked.study.calibrate(chosen, asked.populations, count, tool=__version__, earlier=asked.earlier)
         if target is not None:
+            from invert.attribution.calibration_file import write_calibration
+            from invert.attribution.measurements import clear_measurements
+
             write_calibration(made, target, message)
             if work is None:
                 clear_measurements(folder)
     return made
 
 
+def measure_share(
+    network: Network,
+    real: Any,
+    others: Mapping[str, Any] | None = None,
+    *,
+    out: str | os.PathLike[str],
+    shard: Shard,
+    count: int = 400,
+    earlier: str | os.PathLike[str] | None = None,
+    workers: int | None = 1,
+    on_count: Callable[[int], None] | None = None,
+    on_event: Callable[[Event], None] | None = None,
+    on_message: OnMessage | None = None,
+    on_warning: OnMessage | None = None,
+    **settings: Any,
+) -> int:
+    """Measure a share of what a calibration measures; others may do theirs at the same time, on other machines.
+
+    When all shares are done, `calibrate` with the same arguments finds everything measured and sets the thresholds.
+
+    Args:
+        network: See `calibrate`.
+        real: See `calibrate`.
+        others: See `calibrate`.
+        out: The calibration's file, which is not written; what is measured is beside it.
+        shard: Share I of N of the images of each population, (I, N).
+        count: See `calibrate`.
+        earlier: See `calibrate`.
+        workers: See `calibrate`.
+        on_count: Called once with how many images all shares have together.
+        on_event: See `calibrate`.
+        on_message: See `calibrate`.
+        on_warning: See `calibrate`.
+        settings: See `calibrate`.
+
+    Returns:
+        How many images of the share are measured.
+
+    Raises:
+        UsageError: A population is too small for the rate, or the settings are not those of the other shares.
+        BusyError: Another process is at it.
+        InvertError: The network cannot be used, a population has no images, or something cannot be written.
+    """
+    message = on_message or silent
+    told: dict[str, Any] = {
+        "on_event": on_event,
+        "on_count": on_count,
+        "on_message": message,
+        "on_warning": on_warning or message,
+    }
+    chosen = _settings(settings)
+    with _work_folder(None, Path(out), shard) as folder:
+        asked = _begin(network, real, others or {}, chosen, folder, count, earlier, workers, settings, **told)
+        measured = asked.study.measure(asked.populations, count, earlier=asked.earlier, shard=shard)
+    return sum(len(population.measurements) for population in measured)
+
+
+def _settings(settings: dict[str, Any]) -> CalibrationSettings:
+    """Take the settings of a calibration out of all settings."""
+    names = [field.name for field in dataclasses.fields(CalibrationSettings)]
+    return CalibrationSettings(**{name: settings.pop(name) for name in names if name in settings})
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """What a calibration is to be made from."""
+
+    study: "Study"
+    populations: Populations
+    earlier: "tuple[Path, Calibration] | None"
+
+
+def _begin(
+    network: Network,
+    real: Any,
+    others: Mapping[str, Any],
+    chosen: CalibrationSettings,
+    folder: Path,
+    count: int,
+    earlier: str | os.PathLike[str] | None,
+    workers: int | None,
+    settings: dict[str, Any],
+    *,
+    on_event: Callable[[Event], None] | None,
+    on_count: Callable[[int], None] | None,
+    on_message: OnMessage,
+    on_warning: OnMessage,
+) -> _Asked:
+    """List the images and settle the session, as the work folder or the earlier calibration has it."""
+    policy = settings.pop("policy", None)
+    config = make_config("verdict", settings)
+    populations = _populations(real, others, on_message, on_warning)
+    _announce({name: len(images) for name, (_, images) in populations.items()}, count, chosen, on_message)
+    loaded = load(network, on_warning=on_warning) if isinstance(network, str | os.PathLike) else network
+    # Only now: what is above must be quick, and this imports torch.
+    from invert.attribution.calibration_file import read_calibration
+    from invert.attribution.measurements import begin_settled, read_settings
+    from invert.attribution.study import Study, count_workers
+    from invert.projection.session import Records, Session, open_session
+
+    before = None if earlier is None else (Path(earlier), read_calibration(Path(earlier)))
+    processes = count_workers(workers, config.device)
+
+    def settled() -> Session:
+        resumed = read_settings(folder)
+        if resumed is None and before is not None:
+            resumed = Records(before[1].method, before[1].run)
+        return open_session(loaded, config, policy, workers=processes, resumed=resumed, on_message=on_message)
+
+    session = begin_settled(folder, settled)
+    if on_count is not None:
+        on_count(count + sum(len(images) for _, images in populations.values()))
+
+    def say(event: Event) -> None:
+        if isinstance(event, Failed):
+            on_warning(event.message)
+
+    return _Asked(Study(session, folder, processes, on_event or say), populations, before)
+
+
 @contextlib.contextmanager
-def _work_folder(named: Path | None, out: Path | None) -> Iterator[Path]:
+def _work_folder(named: Path | None, out: Path | None, shard: Shard | None = None) -> Iterator[Path]:
     """Give a folder for what is measured, locked for the length of the block."""
     if named is None and out is None:
         with tempfile.TemporaryDirectory(prefix="invert-calibrate-") as folder:
             yield Path(folder)
         return
     work = named or Path(f"{out}.work")
-    ensure_folder(work)
-    with exclusive_lock(work / ".lock", out or work):
+    with hold_folder(work, out or work, shard):
         yield work
 
 

@@ -2,15 +2,18 @@
 
 import contextlib
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+import tempfile
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from invert.api.arguments import Network, OnFailure, OnMessage, check_failure, check_settings, fail, silent
 from invert.batch.given import find_given
 from invert.batch.images import Listed
+from invert.batch.job import is_file
 from invert.batch.work import Failed
 from invert.errors import UsageError
+from invert.store.locks import Shard, hold_folder
 
 if TYPE_CHECKING:
     from generator.files.reading import LoadedNetwork
@@ -53,6 +56,9 @@ def attribute(
     calibration: "Calibrated | Iterable[Calibrated] | None" = None,
     threshold: float | None = None,
     rate: float | None = None,
+    out: str | os.PathLike[str] | None = None,
+    workers: int = 1,
+    shard: Shard | None = None,
     on_step: "Callable[[StepRecord], None] | None" = None,
     on_message: OnMessage | None = None,
     on_warning: OnMessage | None = None,
@@ -62,12 +68,18 @@ def attribute(
     """Say of each image whether it is attributed to a network, to none of these, or whether it cannot be told.
 
     Args:
-        images: As for `invert.project`.
+        images: As for `invert.project`; or HDF5 files that it wrote with `save_images`, whose projections are then
+            judged without projecting again: one for each network, of the method of its calibration.
         networks: One or several that may have made the images: from `load`, or their files.
         calibration: One or several: from `calibrate`, or their files; those of other networks are passed over. By
             default they are looked up beside the networks, in the cache, and among those that come with the program.
         threshold: LPIPS below which the paper's plain rule attributes an image, with unknown error rate.
         rate: Rate of false attributions, in (0, 1), shared among the networks; default each calibration's own.
+        out: Folder in which the networks' answers are kept, to be used again by the next call: one that was stopped is
+            resumed, and one image more costs one image. By default nothing is kept.
+        workers: Processes that share the images. A script that asks for several must not do its work when it is
+            imported.
+        shard: Judge share I of N of the images, (I, N); others may do theirs at the same time in the same `out`.
         on_step: Called after each step of a group of images into one of the networks.
         on_message: Called with a line on what takes long.
         on_warning: Called with a line on what should be known; by default `on_message`.
@@ -94,24 +106,91 @@ def attribute(
     check_failure(on_failure)
     message = on_message or silent
     warning = on_warning or message
+    judged: dict[str, Any] = {"threshold": threshold, "rate": rate}
+    opened: dict[str, Any] = {"calibrations": _calibrations(calibration), "policy": policy}
+    opened |= {"on_message": message, "on_warning": warning}
+    files = _finished_files(images)
+    if files:
+        if out is not None or workers > 1 or shard is not None:
+            reason = "finished projections are judged at once: out, workers and shard have no part in it"
+            raise UsageError(reason, advice="Leave them out.")
+        return _judge_finished(files, _networks(networks), settings, opened, judged, warning, on_failure)
     found = find_given(images, follow, frozenset(), message, warning)
+    if shard is not None:
+        found = found.share(shard)
     # Only now: what is above must be quick, and this imports torch.
-    from invert.attribution.candidate import check_calibrations, open_candidates
+    from invert.attribution.candidate import open_candidates
 
-    candidates = open_candidates(
-        _networks(networks),
-        settings,
-        calibrations=_calibrations(calibration),
-        policy=policy,
-        images=found.count,
-        on_message=message,
-        on_warning=warning,
-    )
+    with contextlib.ExitStack() as stack:
+        candidates = open_candidates(
+            _networks(networks),
+            settings,
+            workers=workers,
+            work=_work_folder(stack, None if out is None else Path(out), workers, shard),
+            **opened,
+        )
+        _check(candidates, threshold, warning)
+        held = stack.pop_all()
+    judged |= {"workers": workers, "on_step": on_step}
+    return Attributions(candidates, found.count, _attribute(candidates, found.mine, judged, warning, on_failure, held))
+
+
+def _check(candidates: "Sequence[LoadedCandidate]", threshold: float | None, on_warning: OnMessage) -> None:
+    from invert.attribution.candidate import check_calibrations
+
     missing = check_calibrations(candidates, threshold)
     if missing:
-        warning(missing)
-    judged = _attribute(candidates, found.mine, threshold, rate, on_step, warning, on_failure)
-    return Attributions(candidates, found.count, judged)
+        on_warning(missing)
+
+
+def _finished_files(images: Any) -> list[Path]:
+    """Return the files of finished projections that were named; none where images are.
+
+    Raises:
+        UsageError: Both are.
+    """
+    given = images if isinstance(images, list | tuple) else [images]
+    paths = [Path(one) if isinstance(one, str | os.PathLike) else None for one in given]
+    files = [path for path in paths if path is not None and is_file(path) and not path.is_dir()]
+    if files and len(files) < len(paths):
+        reason = "has finished projections, which are not judged together with images"
+        raise UsageError(reason, path=files[0], advice="Name one or the other.")
+    return files
+
+
+def _judge_finished(
+    files: Sequence[Path],
+    networks: "list[str | os.PathLike[str] | LoadedNetwork]",
+    settings: Mapping[str, Any],
+    opened: Mapping[str, Any],
+    judged: Mapping[str, Any],
+    on_warning: OnMessage,
+    on_failure: OnFailure,
+) -> Attributions:
+    from invert.attribution.attributions import judge_finished
+    from invert.attribution.candidate import open_candidates
+    from invert.attribution.finished import open_finished
+
+    with contextlib.ExitStack() as stack:
+        finished = stack.enter_context(open_finished(files))
+        given = {**finished.settings, **{name: value for name, value in settings.items() if value is not None}}
+        candidates = open_candidates(networks, given, projects=False, **opened)
+        finished.check(candidates)
+        _check(candidates, judged["threshold"], on_warning)
+        held = stack.pop_all()
+    found = judge_finished(candidates, finished, **judged)
+    return Attributions(candidates, finished.count, _yielded(found, on_warning, on_failure, held))
+
+
+def _work_folder(stack: contextlib.ExitStack, out: Path | None, workers: int, shard: Shard | None) -> Path | None:
+    """Return where answers are kept; None where nowhere. The stack gives back what is held for it."""
+    if out is not None:
+        stack.enter_context(hold_folder(out, out, shard))
+        return out
+    if workers > 1:
+        # Processes leave what they find in files, here too.
+        return Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="invert-attribute-")))
+    return None
 
 
 def _networks(networks: "Network | Iterable[Network]") -> "list[str | os.PathLike[str] | LoadedNetwork]":
@@ -134,16 +213,21 @@ def _calibrations(given: "Calibrated | Iterable[Calibrated] | None") -> "list[Pa
 def _attribute(
     candidates: "Sequence[LoadedCandidate]",
     images: Iterable[Listed],
-    threshold: float | None,
-    rate: float | None,
-    on_step: "Callable[[StepRecord], None] | None",
+    judged: Mapping[str, Any],
     on_warning: OnMessage,
     on_failure: OnFailure,
+    held: contextlib.ExitStack,
 ) -> "Iterator[Attribution]":
     from invert.attribution import attributions
 
-    found = attributions.attribute(candidates, images, threshold=threshold, rate=rate, on_step=on_step)
-    with contextlib.closing(found):  # type: ignore[type-var]
+    return _yielded(attributions.attribute(candidates, images, **judged), on_warning, on_failure, held)
+
+
+def _yielded(
+    found: "Iterator[Attribution]", on_warning: OnMessage, on_failure: OnFailure, held: contextlib.ExitStack
+) -> "Iterator[Attribution]":
+    """Yield attributions, and do with images that cannot be used what the caller wants."""
+    with held, contextlib.closing(found):  # type: ignore[type-var]
         for one in found:
             if one.error is None:
                 yield one

@@ -8,11 +8,7 @@ Reference: the StyleGAN2 paper (Karras et al. 2020, section 5.1).
 """
 
 import contextlib
-import dataclasses
-import itertools
 import os
-import threading
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,19 +16,20 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from invert.attribution import answers
+from invert.attribution.answers import Measured
 from invert.attribution.candidate import LoadedCandidate
+from invert.attribution.finished import FinishedFiles
 from invert.attribution.measurements import Measurement
 from invert.attribution.verdict import Finding, Outcome, Verdict, decide
-from invert.batch.images import Listed, read_image
-from invert.batch.work import Done, Event, Failed, Stepped, work
+from invert.batch.images import Listed
+from invert.batch.work import Failed
 from invert.errors import ImageError, InvertError, UsageError
-from invert.images.decoding import ImagePolicy
 from invert.images.target import Target
-from invert.projection.projector import Projection, StepRecord
+from invert.projection.projector import StepRecord
 from invert.statistics.thresholds import TooFewNegativesError
-from invert.store.protocol import Nowhere
 
-__all__ = ["Answer", "Attribution", "attribute"]
+__all__ = ["Answer", "Attribution", "attribute", "judge_finished", "judge_image"]
 
 Array = npt.NDArray[np.uint8]
 
@@ -138,6 +135,7 @@ def attribute(
     *,
     threshold: float | None = None,
     rate: float | None = None,
+    workers: int = 1,
     on_step: Callable[[StepRecord], None] | None = None,
 ) -> Iterator[Attribution]:
     """Judge images, in their order.
@@ -147,6 +145,7 @@ def attribute(
         images: The images; they are read ahead in threads.
         threshold: Distance below which the plain rule attributes an image, with unknown error rate.
         rate: Rate of false attributions, in (0, 1), shared among the networks; default each calibration's own.
+        workers: Processes that share the images; several need candidates whose answers are kept.
         on_step: Called after each step of a group of images into one of the networks.
 
     Yields:
@@ -155,133 +154,69 @@ def attribute(
     Raises:
         UsageError: A calibration cannot promise this rate to so many networks.
     """
-    # The engines know an image by its number: names from memory may be there twice.
-    own, *streams = _shared(map(_numbered, itertools.count(), images), 1 + len(candidates))
-    reading = _ReadOnce(candidates)
-    with contextlib.ExitStack() as held:
-        engines = [
-            held.enter_context(contextlib.closing(_Engine(candidate, stream, reading, on_step)))
-            for candidate, stream in zip(candidates, streams, strict=True)
-        ]
-        for listed in own:
-            found = [engine.outcome(listed.name) for engine in engines]
+    asked = answers.measure(candidates, images, workers=workers, on_step=on_step)
+    with contextlib.closing(asked):  # type: ignore[type-var]
+        for listed, found in asked:
             failed = next((one for one in found if isinstance(one, Failed)), None)
             if failed is not None:
                 yield Attribution(listed.path, error=failed.to_error())
             else:
-                asked = [one for one in found if not isinstance(one, Failed)]
-                yield _judge(listed.path, candidates, asked, threshold, rate)
-        for engine in engines:
-            engine.finish()
+                measured = [one for one in found if isinstance(one, Measured)]
+                yield judge_image(listed.path, candidates, measured, threshold, rate)
 
 
-def _numbered(number: int, listed: Listed) -> Listed:
-    return dataclasses.replace(listed, name=b"%d" % number)
+def judge_finished(
+    candidates: Sequence[LoadedCandidate],
+    finished: FinishedFiles,
+    *,
+    threshold: float | None = None,
+    rate: float | None = None,
+) -> Iterator[Attribution]:
+    """Judge finished projections, in their order; see `attribute`.
+
+    Args:
+        candidates: The networks.
+        finished: The projections, which have been checked against the candidates.
+        threshold: See `attribute`.
+        rate: See `attribute`.
+
+    Yields:
+        An attribution of each image.
+    """
+    for path, found in finished.measure(candidates):
+        if isinstance(found, ImageError):
+            yield Attribution(path, error=found)
+        else:
+            yield judge_image(path, candidates, found, threshold, rate)
 
 
-def _shared(images: Iterable[Listed], readers: int) -> list[Iterator[Listed]]:
-    """Return an iterator over the same images for each of several readers, which may be threads."""
-    source, lock = iter(images), threading.Lock()
-    waiting: list[deque[Listed]] = [deque() for _ in range(readers)]
-
-    def read(own: deque[Listed]) -> Iterator[Listed]:
-        while True:
-            with lock:
-                if not own:
-                    for listed in itertools.islice(source, 1):
-                        for one in waiting:
-                            one.append(listed)
-                if not own:
-                    return
-                listed = own.popleft()
-            yield listed
-
-    return [read(own) for own in waiting]
-
-
-class _ReadOnce:
-    """Read each image once for each size and number of channels that a network has, whoever asks first."""
-
-    def __init__(self, candidates: Sequence[LoadedCandidate]) -> None:
-        sizes = [(one.session.resolution, one.session.channels) for one in candidates]
-        self._asked = {size: sizes.count(size) for size in sizes}
-        self._lock = threading.Lock()
-        self._kept: dict[tuple[bytes, int, int], tuple[Target | ImageError, int]] = {}
-
-    def __call__(self, listed: Listed, resolution: int, channels: int, policy: ImagePolicy) -> Target | ImageError:
-        """Read an image, or return what another network was given."""
-        key = (listed.name, resolution, channels)
-        with self._lock:
-            found, left = self._kept.pop(key, (None, self._asked[resolution, channels]))
-            if found is None:
-                found = read_image(listed, resolution, channels, policy)
-            if left > 1:
-                self._kept[key] = found, left - 1
-        return found
-
-
-class _Engine:
-    """One network at work on the images; it goes on only as far as it is asked."""
-
-    def __init__(
-        self,
-        candidate: LoadedCandidate,
-        images: Iterable[Listed],
-        read: _ReadOnce,
-        on_step: Callable[[StepRecord], None] | None,
-    ) -> None:
-        self._candidate, self._on_step = candidate, on_step
-        session = candidate.session
-        self._events = work(session.projector(), Nowhere(), images, session.policy, read=read)
-        self._outcomes: dict[bytes, tuple[Projection, Measurement] | Failed] = {}
-
-    def outcome(self, name: bytes) -> tuple[Projection, Measurement] | Failed:
-        """Return what came out for an image and what that measures, or why nothing did."""
-        while name not in self._outcomes:
-            self._hear(next(self._events))
-        return self._outcomes.pop(name)
-
-    def finish(self) -> None:
-        """Hear what is left: nothing, or the error that ended the images early.
-
-        Raises:
-            Exception: Whatever it was.
-        """
-        for event in self._events:
-            self._hear(event)
-
-    def close(self) -> None:
-        """End the thread that reads ahead."""
-        self._events.close()
-
-    def _hear(self, event: Event) -> None:
-        if isinstance(event, Stepped):
-            if self._on_step is not None:
-                self._on_step(event.record)
-        elif isinstance(event, Done | Failed):
-            projection = event.projection
-            # What diverged at once is measured too: that nothing finite came out is an answer.
-            if projection is not None:
-                self._outcomes[event.name] = projection, self._candidate.measure(projection)
-            elif isinstance(event, Failed):
-                self._outcomes[event.name] = event
-
-
-def _judge(
+def judge_image(
     path: Path,
     candidates: Sequence[LoadedCandidate],
-    asked: Sequence[tuple[Projection, Measurement]],
+    asked: Sequence[Measured],
     threshold: float | None,
     rate: float | None,
 ) -> Attribution:
+    """Judge an image of which every network was asked.
+
+    Args:
+        path: The image's file.
+        candidates: The networks.
+        asked: What each of them says.
+        threshold: See `attribute`.
+        rate: See `attribute`.
+
+    Raises:
+        UsageError: A calibration cannot promise this rate to so many networks.
+    """
     names = [candidate.name for candidate in candidates]
-    verdict = _verdict(candidates, [measurement for _, measurement in asked], rate)
+    verdict = _verdict(candidates, [one.measurement for one in asked], rate)
     findings: Sequence[Finding | None] = [None] * len(names) if verdict is None else verdict.findings
-    answers = tuple(
-        Answer(name, projection.target, projection.image, measurement, projection.distance, finding)
-        for name, (projection, measurement), finding in zip(names, asked, findings, strict=True)
+    judged = tuple(
+        Answer(name, one.target, one.reconstruction, one.measurement, one.distance, finding)
+        for name, one, finding in zip(names, asked, findings, strict=True)
     )
-    return Attribution(path, answers, verdict, "" if threshold is None else _threshold_rule(answers, threshold))
+    return Attribution(path, judged, verdict, "" if threshold is None else _threshold_rule(judged, threshold))
 
 
 def _verdict(

@@ -6,17 +6,18 @@ import shlex
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from invert.attribution.calibration import Calibration
 from invert.attribution.calibration_file import find_calibration
 from invert.attribution.evidence import EvidenceMeter
-from invert.attribution.measurements import Measurement, attribution_method, measurement_of
+from invert.attribution.measurements import attribution_method, begin_settled, read_settings
 from invert.errors import UsageError, display_path
 from invert.images.decoding import ImagePolicy
+from invert.images.target import safe_name
 from invert.projection.config import ProjectConfig, config_of, differing_keys, with_defaults
-from invert.projection.projector import Projection
 from invert.projection.session import Session, load_network, open_session
 from invert.projection.start import bank_size
 
@@ -55,10 +56,12 @@ class LoadedCandidate(Candidate):
     Args:
         session: What projects images.
         meter: What measures projections.
+        folder: Where its answers are kept; see `invert.attribution.answers`.
     """
 
     session: Session = dataclasses.field(kw_only=True)
     meter: EvidenceMeter = dataclasses.field(kw_only=True)
+    folder: Path | None = dataclasses.field(default=None, kw_only=True)
 
     @property
     def config(self) -> ProjectConfig:
@@ -70,10 +73,6 @@ class LoadedCandidate(Candidate):
         """Method record of its measurements."""
         return attribution_method(self.session.method)
 
-    def measure(self, projection: Projection) -> Measurement:
-        """Return what a projection into this network measures."""
-        return measurement_of(os.fsencode(projection.target.path), projection, self.meter)
-
 
 def open_candidates(
     networks: "Sequence[str | os.PathLike[str] | LoadedNetwork]",
@@ -81,7 +80,9 @@ def open_candidates(
     *,
     calibrations: Sequence[Given] = (),
     policy: ImagePolicy | None = None,
-    images: int | None = None,
+    workers: int = 1,
+    work: Path | None = None,
+    projects: bool = True,
     on_message: Callable[[str], None] | None = None,
     on_warning: Callable[[str], None] | None = None,
 ) -> list[LoadedCandidate]:
@@ -92,7 +93,9 @@ def open_candidates(
         given: Fields of `ProjectConfig` that the user named; None where one was not.
         calibrations: Those that the user named, or their files; by default they are looked up.
         policy: What is accepted as an image.
-        images: How many images there are, for the size of a batch; None where nobody knows.
+        workers: Processes that will share the images.
+        work: Folder that keeps the answers, which the caller holds; what it has settles what is not given.
+        projects: Whether images are projected, and not only what is finished judged.
         on_message: Called with a line while something takes long.
         on_warning: Called with a line for each thing that a user of a network should know.
 
@@ -105,16 +108,17 @@ def open_candidates(
     found: list[LoadedCandidate] = []
     for name, network in zip(_names([one.provenance.path for one in loaded]), loaded, strict=True):
         path, calibration = _calibration(network, calibrations)
-        if found:
-            given = {**given, "batch": found[0].config.batch}  # the first one's for all
-        session = open_calibrated(
-            network, given, calibration, path, policy=policy, images=images, on_message=on_message
-        )
+        sha256 = network.provenance.sha256
+        folder = None if work is None else work / f"{safe_name(network.provenance.path)}-{sha256[:8]}"
+        shared: dict[str, Any] = {"policy": policy, "workers": workers, "work": folder, "on_message": on_message}
+        session = begin_settled(folder, partial(open_calibrated, network, given, calibration, path, **shared))
         meter = EvidenceMeter(network.generator, class_index=session.config.class_index, device=session.config.device)
-        session.projector()
-        found.append(
-            LoadedCandidate(name, session.path, session.sha256, calibration, path, session=session, meter=meter)
-        )
+        if workers > 1:
+            session.draw_bank()
+        elif projects:
+            session.projector()
+        facts = (name, session.path, sha256, calibration, path)
+        found.append(LoadedCandidate(*facts, session=session, meter=meter, folder=folder))
     return found
 
 
@@ -145,7 +149,8 @@ def open_calibrated(
     calibration_path: Path | None,
     *,
     policy: ImagePolicy | None = None,
-    images: int | None = None,
+    workers: int = 1,
+    work: Path | None = None,
     on_message: Callable[[str], None] | None = None,
 ) -> Session:
     """Open a session with the settings of a network's calibration, unless others are given.
@@ -156,7 +161,8 @@ def open_calibrated(
         calibration: Calibration of the network, if there is one.
         calibration_path: File of the calibration.
         policy: What is accepted as an image.
-        images: How many there are, None where nobody knows.
+        workers: Processes that will share the images.
+        work: Folder of earlier measurements; what they were made with settles what is not given.
         on_message: Called with a line while something takes long.
 
     Raises:
@@ -170,7 +176,8 @@ def open_calibrated(
         if named.get("preset", method["preset"]) != method["preset"]:
             named = with_defaults(named)
         config = dataclasses.replace(config_of(method), **named)
-    session = open_session(network, config, policy, images=images, on_message=on_message)
+    resumed = None if work is None else read_settings(work)
+    session = open_session(network, config, policy, workers=workers, resumed=resumed, on_message=on_message)
     differing = (
         [] if calibration is None else differing_keys(dict(calibration.method), attribution_method(session.method))
     )

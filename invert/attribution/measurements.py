@@ -10,7 +10,8 @@ import contextlib
 import hashlib
 import json
 import math
-import shutil
+import os
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,10 +22,11 @@ from invert.attribution.evidence import EVIDENCE_VERSION, FEATURES
 from invert.batch.images import Listed
 from invert.batch.work import Done, Event, work
 from invert.batch.workers import Preparation, run_workers
-from invert.durable import ensure_folder, write_atomic
+from invert.durable import TEMPORARY_PREFIX, ensure_folder, write_atomic
 from invert.errors import NoInputError, UnreadableError, UsageError
 from invert.images.opening import read_regular
 from invert.projection.config import differing_keys, method_digest
+from invert.store.journal import patient_lock
 from invert.store.names import check_name, name_key
 from invert.store.protocol import ImageStore
 
@@ -32,7 +34,7 @@ if TYPE_CHECKING:
     from generator.files.reading import LoadedNetwork
     from invert.attribution.evidence import EvidenceMeter
     from invert.projection.projector import Projection
-    from invert.projection.session import Session
+    from invert.projection.session import Records, Session
 
 __all__ = [
     "Measurement",
@@ -40,15 +42,23 @@ __all__ = [
     "MeasuringPreparation",
     "attribution_method",
     "begin_measurements",
+    "begin_settled",
     "clear_measurements",
     "measure_population",
     "measurement_of",
     "read_measurement",
+    "read_record",
+    "read_settings",
+    "write_record",
 ]
 
 _Record = dict[str, Any]
 _FORMAT = "invert measurements"
 _MAX_BYTES = 1 << 20
+_WRITTEN = re.compile(
+    r"settings\.json|[0-9a-f]{64}\.(json|png)|seed[0-9]+\.png|\.(lock|settings\.lock|shard-[0-9]+-of-[0-9]+\.lock)",
+    re.ASCII,
+)
 
 
 @dataclass(frozen=True)
@@ -182,26 +192,60 @@ class MeasurementStore(ImageStore):
         Raises:
             OutputError: It cannot be written.
         """
-        write_atomic(self._folder / f"{name_key(found.name)}.json", _with_checksum(found.to_record()))
+        write_record(self._folder / f"{name_key(found.name)}.json", found.to_record())
         self._kept[found.name] = found
 
 
-def _with_checksum(record: _Record) -> bytes:
+def write_record(path: Path, record: Mapping[str, Any]) -> None:
+    """Write JSON types with their checksum.
+
+    Raises:
+        OutputError: The file cannot be written.
+    """
     text = json.dumps(record, sort_keys=True, allow_nan=False)
-    return f"{hashlib.sha256(text.encode()).hexdigest()} {text}\n".encode()
+    write_atomic(path, f"{hashlib.sha256(text.encode()).hexdigest()} {text}\n".encode())
+
+
+def read_record(path: Path) -> _Record | None:
+    """Return what `write_record` wrote; None when it is not there, or damaged."""
+    try:
+        digest, _, text = read_regular(path, _MAX_BYTES, follow=False).rstrip(b"\n").partition(b" ")
+        if hashlib.sha256(text).hexdigest().encode() != digest:
+            return None
+        record = read_json(text)
+    except (UnreadableError, ValueError):
+        return None
+    return record if isinstance(record, dict) else None
 
 
 def read_measurement(folder: Path, name: bytes) -> Measurement | None:
     """Return the measurement of an image that a folder keeps; None when it is not there, or damaged."""
+    record = read_record(folder / f"{name_key(name)}.json")
     try:
-        content = read_regular(folder / f"{name_key(name)}.json", _MAX_BYTES, follow=False)
-        digest, _, text = content.rstrip(b"\n").partition(b" ")
-        if hashlib.sha256(text).hexdigest().encode() != digest:
-            return None
-        found = Measurement.from_record(read_json(text))
-    except (UnreadableError, ValueError, KeyError, TypeError, AttributeError):
+        found = None if record is None else Measurement.from_record(record)
+    except (ValueError, KeyError, TypeError, AttributeError):
         return None
-    return found if found.name == name else None
+    return found if found is not None and found.name == name else None
+
+
+def read_settings(work: Path) -> "Records | None":
+    """Return the records of what a work folder has; None where nothing was begun.
+
+    Raises:
+        NoInputError: It is damaged, or something else.
+    """
+    from invert.projection.session import Records
+
+    path = work / "settings.json"
+    try:
+        before = read_json(read_regular(path, _MAX_BYTES, follow=False))
+        return Records(dict(before["method"]), dict(before["run"]))
+    except UnreadableError as error:
+        if error.fault != "missing":
+            raise
+        return None
+    except (ValueError, KeyError, TypeError) as error:
+        raise NoInputError("is damaged or was not written by this program", path=path) from error
 
 
 def begin_measurements(work: Path, method: _Record, run: _Record) -> None:
@@ -211,19 +255,15 @@ def begin_measurements(work: Path, method: _Record, run: _Record) -> None:
         UsageError: It was begun with other settings.
         OutputError: It cannot be written.
     """
-    path = work / "settings.json"
     settings = {"format": _FORMAT, "method": method, "method_digest": method_digest(method), "run": run}
-    try:
-        before = read_json(read_regular(path, _MAX_BYTES, follow=False))
-        differing = differing_keys(dict(before["method"]), method) + differing_keys(dict(before["run"]), run)
-    except UnreadableError as error:
-        if error.fault != "missing":
-            raise
-        ensure_folder(work)
-        write_atomic(path, json.dumps(settings, indent=1).encode() + b"\n")
-        return
-    except (ValueError, KeyError, TypeError) as error:
-        raise NoInputError("is damaged or was not written by this program", path=path) from error
+    ensure_folder(work)
+    # Shards may begin at once: one writes the settings, the others compare theirs.
+    with patient_lock(work / ".settings.lock", work):
+        before = read_settings(work)
+        if before is None:
+            write_atomic(work / "settings.json", json.dumps(settings, indent=1).encode() + b"\n")
+            return
+    differing = differing_keys(dict(before.method), method) + differing_keys(dict(before.run), run)
     if differing:
         reason = f"was begun with other settings ({'; '.join(differing)})"
         raise UsageError(
@@ -231,9 +271,39 @@ def begin_measurements(work: Path, method: _Record, run: _Record) -> None:
         )
 
 
+def begin_settled(work: Path | None, open_session: "Callable[[], Session]") -> "Session":
+    """Open a session and begin the work folder of its measurements.
+
+    Args:
+        work: The folder; None where nothing is kept.
+        open_session: Opens a session whose open settings are those that the folder has; see `read_settings`.
+
+    Raises:
+        UsageError: The folder was begun with other settings.
+        OutputError: It cannot be written.
+    """
+    while True:
+        before = None if work is None else read_settings(work)
+        session = open_session()
+        try:
+            if work is not None:
+                begin_measurements(work, attribution_method(session.method), session.run)
+            return session
+        except UsageError as error:
+            # Another shard may have begun in between: its record settles it for this one too.
+            if error.code != "settings-differ" or (work is not None and read_settings(work) == before):
+                raise
+
+
 def clear_measurements(work: Path) -> None:
-    """Remove a work folder that is not needed any more."""
-    shutil.rmtree(work, ignore_errors=True)
+    """Remove a work folder that is not needed any more; what this program did not put there stays."""
+    with contextlib.suppress(OSError):
+        for folder, _, names in os.walk(work, topdown=False):
+            for name in names:
+                if _WRITTEN.fullmatch(name) or name.startswith(TEMPORARY_PREFIX):
+                    os.unlink(os.path.join(folder, name))
+            with contextlib.suppress(OSError):
+                os.rmdir(folder)
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ Samples are written as 8-bit PNG, like any image that is compared with the netwo
 """
 
 import dataclasses
+import os
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -21,6 +22,8 @@ from invert.images.decoding import to_png_bytes
 from invert.projection.config import differing_keys
 from invert.projection.latents import class_label, draw_image, seed_latent
 from invert.projection.session import Session
+from invert.store.locks import Shard
+from invert.store.names import in_shard
 
 __all__ = [
     "FIRST_SEED",
@@ -78,7 +81,9 @@ def sample_source(count: int) -> str:
     return f"{seeds}, no truncation; stored and random noise maps in turn"
 
 
-def draw_samples(generator: Generator, folder: Path, count: int, class_index: int | None = None) -> Iterator[Path]:
+def draw_samples(
+    generator: Generator, folder: Path, count: int, class_index: int | None = None, shard: Shard | None = None
+) -> Iterator[Path]:
     """Synthesise samples without truncation and write them, unless they are there already; yield their paths.
 
     Even ones have the noise maps that the network stores, odd ones random maps.
@@ -88,6 +93,7 @@ def draw_samples(generator: Generator, folder: Path, count: int, class_index: in
         folder: Where they go.
         count: How many, from seed `FIRST_SEED` on; seeds are those of `invert generate`.
         class_index: Class of a conditional network; None takes the classes in turn.
+        shard: Share I of N of them, (I, N), by their names; None is all of them.
 
     Raises:
         OutputError: A file cannot be written.
@@ -97,6 +103,8 @@ def draw_samples(generator: Generator, folder: Path, count: int, class_index: in
     for number in range(count):
         seed = FIRST_SEED + number
         path = folder / f"seed{seed}.png"
+        if not in_shard(os.fsencode(path.name), shard):
+            continue
         if not path.exists():
             chosen = class_index
             if chosen is None and mapping.c_dim:

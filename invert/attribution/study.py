@@ -9,13 +9,13 @@
 The same study again in the same folder does what is left of it.
 """
 
-import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from generator.processors import processors
 from invert.attribution.calibration import Calibration, Population, make_calibration
 from invert.attribution.evaluation import CLEAN, Evaluation, evaluate, usable
 from invert.attribution.evidence import EvidenceMeter
@@ -28,13 +28,25 @@ from invert.batch.work import Event, Failed
 from invert.durable import ensure_folder, write_atomic
 from invert.errors import ImageError
 from invert.images.decoding import to_png_bytes
-from invert.projection.session import Session
+from invert.projection.session import Session, device_kind
+from invert.store.locks import Shard
+from invert.store.names import in_shard
 
-__all__ = ["Study"]
+__all__ = ["Study", "count_workers"]
 
 
 def _silent(_: Event) -> None:
     return
+
+
+def count_workers(asked: int | None, device: str) -> int:
+    """Return how many processes share images: as many as asked for, or one per processor, and one for a GPU.
+
+    Args:
+        asked: None where it is left open.
+        device: A device as `ProjectConfig` has it.
+    """
+    return asked or (1 if device_kind(device) == "cuda" else processors())
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,22 +92,7 @@ class Study:
             UsageError: A population is too small for the rate, or what is there was made with other settings.
             OutputError: Something cannot be written.
         """
-        if earlier is not None:
-            check_same(earlier[1], earlier[0], self.method, self.session.run)
-        self._begin()
-        self.session.on_message(f"drawing {count} samples of the network")
-        folder = self.work / f"samples-{SAMPLES_VERSION}"
-        generator = self.session.network.generator.cpu()
-        paths = draw_samples(generator, folder, count, self.session.config.class_index)
-        samples = [Listed(path.name.encode(), path) for path in paths]
-        self.session.draw_bank()
-        found = []
-        for name, (source, images) in {OWN: (sample_source(count), samples), **populations}.items():
-            if earlier is not None:
-                self._reuse(earlier[1], name, images)
-            measured = self._measure(images, self.work / "populations" / name)
-            found.append(Population.of(name, source, measured, len(images) - len(measured)))
-        own, *others = found
+        own, *others = self.measure(populations, count, earlier=earlier)
         provenance = self.session.network.provenance
         network = {
             "sha256": provenance.sha256,
@@ -105,6 +102,47 @@ class Study:
         }
         records = {"method": self.method, "run": self.session.run, "network": network}
         return make_calibration(settings, own, others, **records, tool=tool)
+
+    def measure(
+        self,
+        populations: Mapping[str, tuple[str, Sequence[Listed]]],
+        count: int,
+        *,
+        earlier: tuple[Path, Calibration] | None = None,
+        shard: Shard | None = None,
+    ) -> list[Population]:
+        """Measure the network's own samples and other populations.
+
+        Args:
+            populations: See `calibrate`.
+            count: See `calibrate`.
+            earlier: See `calibrate`.
+            shard: Share I of N of the images, (I, N), that is measured; None is all of them.
+
+        Returns:
+            The populations, the network's own first; of a share what was found of that alone.
+
+        Raises:
+            UsageError: What is there was made with other settings.
+            OutputError: Something cannot be written.
+        """
+        if earlier is not None:
+            check_same(earlier[1], earlier[0], self.method, self.session.run)
+        self._begin()
+        self.session.on_message(f"drawing {count} samples of the network")
+        folder = self.work / f"samples-{SAMPLES_VERSION}"
+        generator = self.session.network.generator.cpu()
+        paths = draw_samples(generator, folder, count, self.session.config.class_index, shard)
+        samples = [Listed(path.name.encode(), path) for path in paths]
+        self.session.draw_bank()
+        found = []
+        for name, (source, listed) in {OWN: (sample_source(count), samples), **populations}.items():
+            images = [image for image in listed if in_shard(image.name, shard)]
+            if earlier is not None:
+                self._reuse(earlier[1], name, images)
+            measured = self._measure(images, self.work / "populations" / name)
+            found.append(Population.of(name, source, measured, len(images) - len(measured)))
+        return found
 
     def evaluate(
         self,
@@ -149,7 +187,7 @@ class Study:
 
     @property
     def _processes(self) -> int:
-        return self.workers or (1 if self.session.config.device == "cuda" else os.cpu_count() or 1)
+        return count_workers(self.workers, self.session.config.device)
 
     @cached_property
     def _meter(self) -> EvidenceMeter:

@@ -80,6 +80,14 @@ class Found:
     mine: Iterable[Listed]
     count: int | None
 
+    def share(self, shard: tuple[int, int]) -> "Found":
+        """Return the same images, of which only share I of N is this process's."""
+        mine = (listed for listed in self.mine if in_shard(listed.name, shard))
+        if self.count is None:
+            return Found(self.names, mine, None)
+        chosen = list(mine)
+        return Found(self.names, chosen, len(chosen))
+
     @classmethod
     def of_stream(cls, images: Iterable[Listed], count: int | None = None) -> "Found":
         """Return images that come one by one, whose names are only known when they have come."""

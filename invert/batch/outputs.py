@@ -27,9 +27,9 @@ from invert.images.decoding import ImagePolicy
 from invert.images.opening import read_regular
 from invert.store.entry import MAX_ENTRY, decode
 from invert.store.folder import FolderStore, known_images, open_folder
-from invert.store.index import INDEX, FolderEntry
+from invert.store.index import INDEX, FolderEntry, read_index
 from invert.store.journal import Journal, begin_journal
-from invert.store.locks import OutputLock, lock_output, read_manifest
+from invert.store.locks import OutputLock, WorkFolder, lock_output, read_manifest
 from invert.store.manifest import Manifest
 from invert.store.names import name_key
 from invert.store.npz import MAX_BYTES, decode_sheet, read_projection
@@ -37,12 +37,13 @@ from invert.store.protocol import ImageStore, Nowhere
 from invert.store.result import Result
 
 if TYPE_CHECKING:
-    from invert.projection.session import Session
+    from invert.projection.session import Records, Session
 
 __all__ = [
     "FileOutput",
     "FolderOutput",
     "RunOutput",
+    "earlier_records",
     "open_output",
     "pack_record",
     "pack_told",
@@ -62,8 +63,12 @@ class RunOutput:
     identity: Identity | None = None
     packed: PackResult | None = None
 
-    def resumed(self) -> Mapping[str, Any] | None:
-        """Return the run record that goes on; None where a run may have another."""
+    def resumed(self) -> "Records | None":
+        """Return the records of what is there already; None where nothing is.
+
+        Raises:
+            UsageError: It is damaged, or something else.
+        """
         return None
 
     def begin(self, session: "Session", found: Found) -> ImageStore | None:
@@ -128,6 +133,10 @@ class FolderOutput(RunOutput):
         self.written = frozenset(known_images(folder))
         self._store: FolderStore | None = None
 
+    def resumed(self) -> "Records | None":
+        index = None if self._job.overwrite else read_index(self.folder)
+        return None if index is None or not index.entries else _records(index.method, index.runs[-1])
+
     def begin(self, session: "Session", found: Found) -> ImageStore:
         store = open_folder(
             self.folder, session.method, session.run, overwrite=self._job.overwrite, on_warning=self._on_warning
@@ -176,13 +185,11 @@ class FileOutput(RunOutput):
         self._journal: Journal | None = None
         self._before = None if job.overwrite else finished_output(lock.out)
 
-    def resumed(self) -> Mapping[str, Any] | None:
+    def resumed(self) -> "Records | None":
         if self._job.overwrite:
             return None
-        manifest = read_manifest(self.lock.work) if self.lock.begun else None
-        if manifest is None and self._before is not None:
-            manifest = self._before.manifest
-        return None if manifest is None else manifest.run
+        # Asked again when another shard may have begun meanwhile.
+        return _records_of(read_manifest(self.lock.work), self._before)
 
     def begin(self, session: "Session", found: Found) -> ImageStore | None:
         manifest = _manifest(session, self._job)
@@ -239,6 +246,30 @@ class FileOutput(RunOutput):
 
     def summary(self) -> dict[str, Any]:
         return {} if self.packed is None else pack_record(self.packed)
+
+
+def earlier_records(out: Path) -> "Records | None":
+    """Return the records of what an HDF5 file or its work folder has already; None where nothing was begun.
+
+    Args:
+        out: The file.
+
+    Raises:
+        UsageError: It is damaged, or something else.
+    """
+    return _records_of(read_manifest(WorkFolder(out)), finished_output(out))
+
+
+def _records_of(begun: Manifest | None, finished: FinishedOutput | None) -> "Records | None":
+    manifest = finished.manifest if begun is None and finished is not None else begun
+    return None if manifest is None else _records(manifest.method, manifest.run)
+
+
+def _records(method: Mapping[str, Any], run: Mapping[str, Any]) -> "Records":
+    # Only now: the module imports torch, and an output is opened before.
+    from invert.projection.session import Records
+
+    return Records(method, run)
 
 
 def _manifest(session: "Session", job: Job) -> Manifest:

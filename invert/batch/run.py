@@ -8,9 +8,11 @@ with open_run(job, list_images_of_the_job, on_note=..., on_warning=...) as run:
 """
 
 import contextlib
+import dataclasses
 import statistics
 from array import array
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from invert.batch.images import Found, OnMessage
@@ -18,7 +20,7 @@ from invert.batch.job import Job
 from invert.batch.outputs import RunOutput, open_output
 from invert.batch.work import Done, Duplicate, Event, Failed, Warnings, work
 from invert.batch.workers import Preparation, run_workers
-from invert.errors import ExitCode, display_path
+from invert.errors import ExitCode, UsageError, display_path
 from invert.store.protocol import ImageStore
 
 if TYPE_CHECKING:
@@ -191,16 +193,29 @@ def open_run(
     with open_output(job, on_note, on_warning) as output:
         found = find(output)
         # Only now: what is above must be quick, and this imports torch.
-        from invert.projection.session import open_session
+        from invert.projection.session import load_network
 
+        network = load_network(job.network, on_warning) if isinstance(job.network, Path) else job.network
+        session, store = _begin(dataclasses.replace(job, network=network), output, found, on_note)
+        yield Run(job, session, output, found, store, on_warning)
+
+
+def _begin(job: Job, output: RunOutput, found: Found, on_note: OnMessage) -> "tuple[Session, ImageStore | None]":
+    """Settle a job's session as the output has it already, and begin its store.
+
+    Raises:
+        InvertError: See `open_run`.
+    """
+    from invert.projection.session import open_session
+
+    while True:
+        resumed = output.resumed()
         session = open_session(
-            job.network,
-            job.config,
-            job.policy,
-            images=None if found.count is None else len(found.names),
-            workers=job.workers,
-            resumed=output.resumed(),
-            on_message=on_note,
-            on_warning=on_warning,
+            job.network, job.config, job.policy, workers=job.workers, resumed=resumed, on_message=on_note
         )
-        yield Run(job, session, output, found, output.begin(session, found), on_warning)
+        try:
+            return session, output.begin(session, found)
+        except UsageError as error:
+            # Another shard may have begun in between: its record settles it for this one too.
+            if error.code != "settings-differ" or output.resumed() == resumed:
+                raise

@@ -6,8 +6,9 @@ import signal
 import sys
 import threading
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from types import FrameType
+from typing import Any
 
 import click
 
@@ -88,7 +89,7 @@ def main(argv: list[str] | None = None) -> int:
         The exit code, one of `invert.errors.ExitCode`.
     """
     guard_streams()
-    settings = {"debug": False}
+    settings: dict[str, Any] = {"debug": False, "kept": ""}
     try:
         with _signals_as_exceptions():
             # Not `cli.main`: it ends some errors by itself, with exit codes that mean something else here.
@@ -100,17 +101,17 @@ def main(argv: list[str] | None = None) -> int:
     except click.exceptions.Exit as ending:
         return ending.exit_code
     except BaseException as error:
-        return _report(error, settings["debug"])
+        return _report(error, settings)
 
 
-def _report(error: BaseException, debug: bool) -> int:
+def _report(error: BaseException, settings: Mapping[str, Any]) -> int:
     """Write the one line of an error and return its exit code."""
     if isinstance(error, BrokenPipeError):
         # The reader of stdout has gone: nothing left to say, and nothing may be written at exit either.
         with contextlib.suppress(OSError, ValueError):
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return CLOSED_PIPE
-    if debug:
+    if settings["debug"]:
         for part in "".join(traceback.format_exception(error)).splitlines():
             line(part, err=True)
     if isinstance(error, click.exceptions.NoArgsIsHelpError):
@@ -118,15 +119,17 @@ def _report(error: BaseException, debug: bool) -> int:
             line(part, err=True)
         return ExitCode.USAGE
     code, text = _describe(error)
+    if isinstance(error, KeyboardInterrupt) and settings["kept"]:
+        text = f"{text} {settings['kept']}"
     message("error", text)
     return code
 
 
 def _describe(error: BaseException) -> tuple[int, str]:
     if isinstance(error, _Terminated):
-        return error.exit_code, "asked to stop. What was finished is kept."
+        return error.exit_code, "asked to stop."
     if isinstance(error, KeyboardInterrupt):
-        return ExitCode.SIGINT, "interrupted. What was finished is kept."
+        return ExitCode.SIGINT, "interrupted."
     if isinstance(error, InvertError):
         return error.exit_code, str(error)
     if isinstance(error, GeneratorError):

@@ -8,6 +8,8 @@ from collections.abc import Iterable, Mapping
 from types import TracebackType
 from typing import IO, Any, Self
 
+import click
+
 from invert.batch.work import Done, Event, Failed
 from invert.cli.progress import Bar, BatchProgress, ImageProgress, ProjectionProgress, TrainingProgress
 from invert.cli.text import line, message
@@ -106,6 +108,16 @@ class Output:
         """Say on stderr what failed."""
         with self._aside():
             message("error", text)
+
+    def keeps(self, text: str = "What was finished is kept.") -> None:
+        """Say what becomes of the work when the user stops it; a command that does not say so promises nothing.
+
+        Args:
+            text: A whole sentence, for the line in which the command ends.
+        """
+        context = click.get_current_context(silent=True)
+        if context is not None and isinstance(context.obj, dict):
+            context.obj["kept"] = text
 
     def _aside(self) -> contextlib.AbstractContextManager[None]:
         return contextlib.nullcontext() if self._progress is None else self._progress.hidden()

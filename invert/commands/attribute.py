@@ -14,11 +14,13 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from invert import __version__, api
+from invert.batch.job import is_file
 from invert.batch.work import Failed, Warnings
 from invert.cli import options
 from invert.cli.help import OUTPUT
 from invert.cli.output import Output
-from invert.cli.progress import ProjectionProgress
+from invert.cli.progress import BatchProgress, ProjectionProgress
+from invert.commands import array
 from invert.durable import write_atomic
 from invert.errors import ExitCode, UsageError, display_path
 from invert.images.decoding import ImagePolicy
@@ -30,6 +32,8 @@ if TYPE_CHECKING:
     from invert.projection.projector import StepRecord
 
 __all__ = ["attribute"]
+
+_SHARED = "Shared work"
 
 
 @options.command(
@@ -82,6 +86,17 @@ __all__ = ["attribute"]
 )
 @options.max_pixels
 @options.follow
+@options.option(
+    "--out",
+    metavar="DIR",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Folder in which what the networks say of each image is kept: stopped, the same command resumes; one image"
+    " more costs one image.  [default: none; with --report FILE.html.work, until the report is written]",
+    group=OUTPUT,
+)
+@options.workers(1, help="Processes that share the images.", group=_SHARED)
+@array.shard(_SHARED, "Judge share I of N of the images, and keep what is found in --out.")
+@array.engine(_SHARED, "before everything is judged")
 @options.option("--csv", "as_csv", is_flag=True, help="Write CSV to stdout.", group=OUTPUT)
 @options.as_json
 @options.quiet
@@ -93,6 +108,12 @@ def attribute(
     threshold: float | None,
     rate: float | None,
     report: Path | None,
+    out: Path | None,
+    workers: int,
+    shard: tuple[int, int] | None,
+    engine: str,
+    shards: int,
+    slurm: tuple[str, ...],
     as_csv: bool,
     max_pixels: int | None,
     follow: bool,
@@ -106,9 +127,23 @@ def attribute(
     The error rate of a verdict is that of the network's calibration, for images like those it was made with.
     The settings of the method come from there too, and a calibration of another method or network is refused.
     Without a calibration, preset verdict measures distances alone.
+
+    PATH is an image or a folder of images; or an HDF5 file of 'invert project --save-images' with the same settings,
+    whose projections are judged without projecting again.
     """
     _check(as_csv, as_json, report, overwrite)
+    # Finished projections are judged at once.
+    kept_for = None if any(map(is_file, paths)) else report
+    place = _place(out, kept_for, shard, engine, workers)
     with Output(as_json=as_json, quiet=quiet or as_csv) as output:
+        if place is None:
+            output.keeps("Nothing is kept; with --out DIR the same command would resume.")
+        else:
+            output.keeps("What was finished is kept: the same command resumes.")
+        if engine == "slurm" and place is not None:
+            given_images = {"paths": paths, "networks": network_paths, "calibrations": calibration_paths}
+            command = _shard_command(**given_images, out=place, max_pixels=max_pixels, follow=follow, given=given)
+            array.follow_array(command, shards, place, array.parse_parameters(slurm), "the images", output)
         if max_pixels is not None:
             given["policy"] = ImagePolicy(max_pixels=max_pixels)
         shown = _Shown(output, as_csv, report is not None)
@@ -118,6 +153,9 @@ def attribute(
             calibration=calibration_paths,
             threshold=threshold,
             rate=rate,
+            out=place,
+            workers=workers,
+            shard=shard,
             follow=follow,
             on_step=shown.step,
             on_message=output.note,
@@ -125,14 +163,55 @@ def attribute(
             on_failure=shown.fail,
             **given,
         )
-        shown.begin(judged)
+        shown.begin(judged, workers)
         with contextlib.closing(judged):
             for found in judged:
                 shown.show(found)
         if report is not None:
+            from invert.attribution.measurements import clear_measurements
+
             write_atomic(report, _report(judged.candidates, shown.kept, rate))
+            if place is not None and place != out:
+                clear_measurements(place)
         shown.summarise(rate, report)
         return shown.exit_code
+
+
+def _place(
+    out: Path | None, report: Path | None, shard: tuple[int, int] | None, engine: str, workers: int
+) -> Path | None:
+    """Return the folder in which answers are kept.
+
+    Raises:
+        UsageError: There is none for what is asked, or what is asked does not go together.
+    """
+    if (shard is not None or engine != "local") and out is None:
+        raise UsageError("shards meet in one folder", advice="Add --out DIR.")
+    if shard is not None and report is not None:
+        raise UsageError("--report is of all images, --shard of some", advice="Leave --report to the last command.")
+    if engine != "local" and (shard is not None or workers > 1):
+        raise UsageError(f"--engine {engine} does not go with --shard or --workers")
+    # As 'invert calibrate' does it: beside the result, until that is written.
+    return Path(f"{report}.work") if out is None and report is not None else out
+
+
+def _shard_command(
+    *,
+    paths: Sequence[Path],
+    networks: Sequence[Path],
+    calibrations: Sequence[Path],
+    out: Path,
+    max_pixels: int | None,
+    follow: bool,
+    given: dict[str, Any],
+) -> list[str]:
+    """Return the command of a shard, without its number."""
+    command = [sys.executable, "-m", "invert", "attribute", *map(os.path.abspath, paths), "--quiet"]
+    for option, files in (("--network", networks), ("--calibration", calibrations)):
+        for file in files:
+            command += [option, os.path.abspath(file)]
+    command += ["--out", os.path.abspath(out), *array.given_arguments(given)]
+    return command + (["--max-pixels", str(max_pixels)] if max_pixels else []) + ["--follow"] * follow
 
 
 class _Shown:
@@ -145,22 +224,28 @@ class _Shown:
     def __init__(self, output: Output, as_csv: bool, with_report: bool) -> None:
         self._output, self._csv, self._with_report = output, as_csv, with_report
         self._candidates: Sequence[LoadedCandidate] = ()
-        self._progress: ProjectionProgress | None = None
+        self._progress: ProjectionProgress | BatchProgress | None = None
         self._counts: Counter[str] = Counter()
         self._warnings = Warnings(output.warning)
         self._awaited = 0
         self.kept: list[Attribution] = []
 
-    def begin(self, judged: "api.Attributions") -> None:
+    def begin(self, judged: "api.Attributions", workers: int) -> None:
         """Start the bar."""
         self._candidates, self._awaited = judged.candidates, judged.count or 0
         first = judged.candidates[0]
+        if workers > 1 or len({one.session.batch for one in judged.candidates}) > 1:
+            # Groups are no measure of the whole where several processes or sizes have their own.
+            self._progress = self._output.batch_progress(self._awaited)
+            return
         steps = first.config.steps * first.config.restarts * len(judged.candidates)
         self._progress = self._output.progress(self._awaited, first.session.batch, steps)
 
     def step(self, record: "StepRecord") -> None:
         """Count a step."""
-        if self._progress is not None:
+        if isinstance(self._progress, BatchProgress):
+            self._progress.beat()
+        elif self._progress is not None:
             self._progress.step(record.group, record.distances)
 
     def fail(self, failed: Failed) -> None:
@@ -171,7 +256,9 @@ class _Shown:
             self.kept.append(Attribution(Path(failed.path), error=failed.to_error()))
         self._counts["failed"] += 1
         self._awaited -= 1
-        if self._progress is not None:
+        if isinstance(self._progress, BatchProgress):
+            self._progress.image(None, is_new=True)
+        elif self._progress is not None:
             self._progress.expect(self._awaited)
         self._output.error(failed.message)
         if not self._csv:
@@ -183,6 +270,8 @@ class _Shown:
 
         if self._with_report:
             self.kept.append(found)
+        if isinstance(self._progress, BatchProgress):
+            self._progress.image(found.answers[0].distance, is_new=True)
         self._warnings.of(found.path, found.warnings)
         is_first = not self._counts["judged"]
         self._counts["judged"] += 1

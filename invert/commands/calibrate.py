@@ -1,7 +1,8 @@
 """`invert calibrate`: measure a network's own images and others, and set the thresholds that keep a stated rate."""
 
 import os
-from collections.abc import Sequence
+import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +12,8 @@ from invert import api
 from invert.attribution.settings import RULES, SCORES
 from invert.cli import options
 from invert.cli.output import Output
-from invert.errors import ExitCode, display_path
+from invert.commands import array
+from invert.errors import ExitCode, UsageError, display_path
 from invert.projection.config import ProjectConfig
 
 if TYPE_CHECKING:
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
 __all__ = ["calibrate"]
 
 _PROMISE = "Thresholds"
+_SHARED = "Shared work"
 
 
 @options.command(
@@ -114,9 +117,11 @@ _PROMISE = "Thresholds"
 @options.settings(
     ProjectConfig,
     without=("seed",),
-    defaults={"preset": "verdict", "threads": options.Unset("1")},
+    defaults={"preset": "verdict"},
 )
-@options.workers(None, help="Processes that share the images.  [default: one per processor]")
+@options.workers(None, help="Processes that share the images.  [default: one per processor]", group=_SHARED)
+@array.shard(_SHARED, "Measure share I of N of the images, and set no thresholds yet.")
+@array.engine(_SHARED, "before the thresholds are set")
 @options.as_json
 @options.quiet
 @options.overwrite
@@ -134,7 +139,10 @@ def calibrate(
     out: Path | None,
     earlier_path: Path | None,
     workers: int | None,
-    threads: int | None,
+    shard: tuple[int, int] | None,
+    engine: str,
+    shards: int,
+    slurm: tuple[str, ...],
     as_json: bool,
     quiet: bool,
     overwrite: bool,
@@ -147,28 +155,44 @@ def calibrate(
     With --from, only images that the earlier calibration does not have are projected.
     """
     given |= {"score": score, "rule": rule, "rate": rate, "confidence": confidence}
-    given |= {"candidates": candidates, "bins": bins, "threads": threads or 1}
+    given |= {"candidates": candidates, "bins": bins}
+    if engine != "local" and (shard is not None or workers is not None):
+        raise UsageError(f"--engine {engine} does not go with --shard or --workers")
     with Output(as_json=as_json, quiet=quiet) as output:
         network_path = options.network_or_default(network_path, output)
         out = out or network_path.with_suffix(".calibration.json")
+        output.keeps("What was finished is kept: the same command resumes.")
         events = output.follow_batch(0)
-        made = api.calibrate(
-            network_path,
-            real,
-            _named(others),
-            out=out,
-            count=count,
-            earlier=earlier_path,
-            workers=workers,
-            overwrite=overwrite,
-            on_count=events.expect,
-            on_event=events,
-            on_message=output.note,
-            on_warning=output.warning,
-            **given,
-        )
+        asked: dict[str, Any] = {"network": network_path, "real": real, "others": _named(others), "out": out}
+        asked |= {"count": count, "earlier": earlier_path, **given}
+        told: dict[str, Any] = {"on_count": events.expect, "on_event": events}
+        told |= {"on_message": output.note, "on_warning": output.warning}
+        if shard is not None:
+            measured = api.measure_share(shard=shard, workers=workers, **told, **asked)
+            record = {"type": "summary", "code": "measured", "out": os.fspath(out), "measured": measured}
+            line = f"{measured} images measured; when all shards are done, the same command without --shard"
+            output.result({**record, "failed": events.failed}, line)
+            return ExitCode.PARTIAL if events.failed else ExitCode.OK
+        if engine == "slurm":
+            command = _shard_command(asked)
+            array.follow_array(command, shards, out, array.parse_parameters(slurm), "the images", output)
+        made = api.calibrate(workers=workers, overwrite=overwrite, **told, **asked)
         _tell(made, out, events.failed, output)
     return ExitCode.PARTIAL if events.failed else ExitCode.OK
+
+
+def _shard_command(asked: Mapping[str, Any]) -> list[str]:
+    """Return the command of a shard, without its number."""
+    command = [sys.executable, "-m", "invert", "calibrate", "--network", os.path.abspath(asked["network"]), "--quiet"]
+    command += ["--real", os.path.abspath(asked["real"]), "-o", os.path.abspath(asked["out"])]
+    for name, folder in asked["others"].items():
+        command += ["--other", f"{name}={os.path.abspath(folder)}"]
+    if asked["earlier"] is not None:
+        command += ["--from", os.path.abspath(asked["earlier"])]
+    for option in ("count", "rate", "confidence", "candidates", "score", "rule", "bins"):
+        command += [f"--{'fpr' if option == 'rate' else option}", str(asked[option])]
+    # One process in each job, which has its processors as threads.
+    return [*command, "--workers", "1", *array.given_arguments(asked)]
 
 
 def _named(texts: Sequence[str]) -> dict[str, Path]:

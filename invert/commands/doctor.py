@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from generator.processors import processors
 from invert import __version__
 from invert.cli import options
 from invert.cli.output import Output
@@ -143,7 +144,7 @@ def _torch_facts() -> dict[str, Any]:
     return {
         "torch": str(torch.__version__),
         "threads": torch.get_num_threads(),
-        "processors": os.cpu_count(),
+        "processors": processors(),
         "cpu_capability": torch.backends.cpu.get_cpu_capability(),
         "cuda": {
             "torch": torch.version.cuda,

@@ -73,7 +73,7 @@ _RESULTS = ("evaluation.json", "evaluation.html", "histograms.png", "roc.png")
     type=click.Path(path_type=Path),
     help="Folder of the results.",
 )
-@options.settings(ProjectConfig, only=("batch", "threads", "device"), defaults={"threads": 1})
+@options.settings(ProjectConfig, only=("batch", "threads", "device"))
 @options.workers(None, help="Processes that share the images.  [default: one per processor]")
 @options.as_json
 @options.quiet
@@ -112,17 +112,19 @@ def evaluate(
         folders = {OWN: positive, **_named(negatives)}
         images = {name: list_population(folder)[:count] for name, folder in folders.items()}
         ensure_folder(out)
+        output.keeps()
         with exclusive_lock(out / ".lock", out):
             network_path = options.network_or_default(network_path, output)
             loaded = options.load_network(network_path, output)
             from invert.attribution.candidate import open_calibrated
             from invert.attribution.measurements import clear_measurements
-            from invert.attribution.study import Study
+            from invert.attribution.study import Study, count_workers
 
             found = _calibration(network_path, loaded, calibration_path)
-            session = open_calibrated(loaded, settings, found[1], found[0], on_message=output.note)
-            events = output.follow_batch((1 + len(kinds)) * sum(map(len, images.values())))
             work = out / "work"
+            shared: dict[str, Any] = {"workers": count_workers(workers, settings["device"]), "work": work}
+            session = open_calibrated(loaded, settings, found[1], found[0], **shared, on_message=output.note)
+            events = output.follow_batch((1 + len(kinds)) * sum(map(len, images.values())))
             study = Study(session, work, workers, events)
             evaluations: list[Evaluation] = []
             for evaluation in study.evaluate(found[1], images, kinds):

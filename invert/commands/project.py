@@ -16,8 +16,9 @@ from invert.batch.work import Done, Event, Failed, Stepped
 from invert.cli import options
 from invert.cli.output import Output
 from invert.cli.progress import BatchProgress, ProjectionProgress
+from invert.commands import array
 from invert.commands.pack import pack_line
-from invert.commands.project_slurm import parse_parameters, project_slurm
+from invert.commands.project_slurm import project_slurm
 from invert.errors import UsageError, display_path
 from invert.images.decoding import ImagePolicy
 from invert.projection.config import ProjectConfig, with_defaults
@@ -49,31 +50,8 @@ _HDF5 = "HDF5 output (--out FILE.h5)"
 @options.max_pixels
 @options.follow
 @options.workers(1, help="Processes that share the images.", group=_HDF5)
-@options.option("--shard", type=options.SHARD, metavar="I/N", help="Do share I of N of the images.", group=_HDF5)
-@options.option(
-    "--engine",
-    default="local",
-    show_default=True,
-    type=click.Choice(["local", "slurm"]),
-    help="Where shards run: here, or as jobs of SLURM, which are followed to their end and packed.",
-    group=_HDF5,
-)
-@options.option(
-    "--shards",
-    default=8,
-    show_default=True,
-    type=click.IntRange(1, 10_000),
-    metavar="N",
-    help="Number of jobs of --engine slurm.",
-    group=_HDF5,
-)
-@options.option(
-    "--slurm",
-    multiple=True,
-    metavar="KEY=VALUE",
-    help="Option of sbatch, such as partition=gpu or time=60; may be given several times.",
-    group=_HDF5,
-)
+@array.shard(_HDF5)
+@array.engine(_HDF5, "and packed")
 @options.option(
     "--save-noise",
     default="none",
@@ -119,10 +97,11 @@ def project(
     if not is_file(out):
         _refuse_options_of_a_file(given, engine)
     with Output(as_json=as_json, quiet=quiet) as output:
+        output.keeps()
         network = options.network_or_default(network_path, output)
         job = Job(network, config, policy, out, overwrite=overwrite, follow=follow, **given)
         if engine == "slurm":
-            return project_slurm(images, network, job, shards, parse_parameters(slurm), output)
+            return project_slurm(images, network, job, shards, array.parse_parameters(slurm), output)
         return _project(images, job, output)
 
 

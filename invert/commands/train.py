@@ -199,6 +199,7 @@ def _work(session: "TrainingSession", folder: Path, images: int, output: Output,
     from invert.runs.signals import deferred_signals
 
     trainer = session.trainer
+    output.keeps()
     progress = output.training_progress(trainer.images, images)
     last: dict[str, Any] = {}
     with deferred_signals(graceful) as asked:

@@ -138,7 +138,8 @@ class ProjectConfig:
       end, and is left out where it has its default: records from before there was the setting keep their digest.
     - `run`: that it belongs to the run record, for settings that change bits alone.
     - `metavar`: what stands for its value in `--help`.
-    - `unset`: what `--help` says is taken where the default is None.
+    - `unset`: that None leaves it open, and what `--help` says is taken then. What an output was made with is taken
+      when it is resumed.
 
     Raises:
         UsageError: A value is out of range.

@@ -1,6 +1,6 @@
 """Settle once what a projection needs: from a network and settings to records, a prepared process and a projector.
 
-    session = open_session("network.safetensors", ProjectConfig(), images=100)
+    session = open_session("network.safetensors", ProjectConfig())
     session.config                 # nothing left open: bank, batch, threads and device are what will be used
     session.method, session.run    # the two records that go into every output
     for event in session.projector().run(targets): ...
@@ -22,6 +22,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from generator.ops.native.build import ensure, kernels_hash
+from generator.processors import processors
+from generator.settings import setting_of
 from invert.errors import UsageError, display_path, network_errors
 from invert.images.decoding import ImagePolicy
 from invert.projection.config import ProjectConfig, method_record, run_settings
@@ -35,8 +37,10 @@ if TYPE_CHECKING:
     from generator.networks import Generator
 
 __all__ = [
+    "Records",
     "Session",
     "default_batch",
+    "default_threads",
     "device_kind",
     "keep_freed_memory",
     "load_network",
@@ -44,13 +48,14 @@ __all__ = [
     "prepare_process",
     "run_record",
     "settle",
+    "settle_as_before",
 ]
 
 _Record = dict[str, Any]
 _OnMessage = Callable[[str], None]
 
-_SMALL, _LARGE = 64, 512  # px
-_BATCHES = {_SMALL: 32, _LARGE - 1: 8}
+_SMALL = 64  # px
+_BATCH = 8
 
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
 _LARGEST = 2**30
@@ -58,6 +63,19 @@ _LARGEST = 2**30
 
 def _silent(_: str) -> None:
     return
+
+
+@dataclass(frozen=True)
+class Records:
+    """The records of an output that is resumed: they settle what the user leaves open.
+
+    Attributes:
+        method: See `invert.projection.config.method_record`.
+        run: See `run_record`.
+    """
+
+    method: Mapping[str, Any]
+    run: Mapping[str, Any]
 
 
 @dataclass(frozen=True, eq=False)
@@ -138,9 +156,8 @@ def open_session(
     config: ProjectConfig,
     policy: ImagePolicy | None = None,
     *,
-    images: int | None = None,
     workers: int = 1,
-    resumed: Mapping[str, Any] | None = None,
+    resumed: Records | None = None,
     on_message: _OnMessage | None = None,
     on_warning: _OnMessage | None = None,
 ) -> Session:
@@ -150,9 +167,8 @@ def open_session(
         network: A network, or its file.
         config: Settings; what is None is settled as `settle` says.
         policy: What is accepted as an image.
-        images: How many there are, None where nobody knows.
         workers: Processes that will share the work.
-        resumed: Run record of an output that is resumed.
+        resumed: Records of an output that is resumed.
         on_message: Called with a line while something takes long: kernels are built, samples are generated.
         on_warning: Called with a line for each thing that a user of the network should know.
 
@@ -163,7 +179,7 @@ def open_session(
     if isinstance(network, str | os.PathLike):
         network = load_network(network, on_warning)
     on_message = on_message or _silent
-    config = settle(network, config, images=images, workers=workers, resumed=resumed)
+    config = settle(network, config, workers=workers, resumed=resumed)
     prepare_process(config.device, config.threads, on_message)
     policy = policy or ImagePolicy()
     method = method_record(config, network.provenance.sha256, policy.record())
@@ -193,37 +209,57 @@ def settle(
     network: "LoadedNetwork",
     config: ProjectConfig,
     *,
-    images: int | None = None,
     workers: int = 1,
-    resumed: Mapping[str, Any] | None = None,
+    resumed: Records | None = None,
 ) -> ProjectConfig:
     """Return the settings with nothing left open.
 
-    Device: CUDA where there is one. Batch: that of the run that is resumed, or `default_batch`. Threads: all of the
-    process, or an equal share of the processors for each of several workers. Bank: by the size of the network.
+    What is open is as it was in the output that is resumed. Otherwise device: CUDA where there is one. Batch:
+    `default_batch`. Threads: `default_threads`. Bank: by the size of the network.
 
     Args:
         network: The network.
         config: Settings.
-        images: How many there are, None where nobody knows.
         workers: Processes that will share the work.
-        resumed: Run record of an output that is resumed.
+        resumed: Records of an output that is resumed.
 
     Raises:
         UsageError: The settings do not fit the network or the machine.
     """
     check_fit(network.generator, config)
+    if resumed is not None:
+        config = settle_as_before(config, resumed)
     kind = device_kind(config.device)
     if kind == "cuda" and workers > 1:
         raise UsageError("--workers is for processors", advice="One process keeps a GPU busy: leave it out.")
     resolution = network.generator.config.synthesis.img_resolution
-    threads = config.threads
-    if threads is None:
-        threads = torch.get_num_threads() if workers == 1 else max(1, (os.cpu_count() or 1) // workers)
-    batch = config.batch
-    if batch is None:
-        batch = int(resumed["batch"]) if resumed is not None else default_batch(resolution, kind, images)
-    return dataclasses.replace(_settle_bank(config, resolution), batch=batch, threads=threads, device=kind)
+    return dataclasses.replace(
+        _settle_bank(config, resolution),
+        batch=config.batch or default_batch(resolution, kind),
+        threads=config.threads or default_threads(workers),
+        device=kind,
+    )
+
+
+def settle_as_before(config: ProjectConfig, before: Records) -> ProjectConfig:
+    """Return the settings with what is left open as the records have it.
+
+    What the records lack or have wrong stays open: they are files, and are compared with what comes of it anyway.
+    """
+    found: _Record = {}
+    for setting in dataclasses.fields(config):
+        declared = setting_of(setting)
+        if getattr(config, setting.name) is not None or "unset" not in declared.others:
+            continue
+        value = before.run.get(setting.name)
+        if "entry" in declared.others:
+            value = declared.others["entry"].read(before.method) if config.starts_from_bank else None
+        if type(value) is int and declared.wanted(value) is None:
+            found[setting.name] = value
+    kind = str(before.run.get("device")).partition(" ")[0]
+    if config.device == "auto" and (kind == "cpu" or (kind == "cuda" and torch.cuda.is_available())):
+        found["device"] = kind
+    return dataclasses.replace(config, **found)
 
 
 def _settle_bank(config: ProjectConfig, resolution: int) -> ProjectConfig:
@@ -233,18 +269,26 @@ def _settle_bank(config: ProjectConfig, resolution: int) -> ProjectConfig:
     return dataclasses.replace(config, bank=bank_size(resolution))
 
 
-def default_batch(resolution: int, device_type: str, images: int | None = None) -> int:
-    """Return how many images are optimised together unless the user says: what keeps a processor busy.
+def default_batch(resolution: int, device_type: str) -> int:
+    """Return how many images are optimised together unless the user says.
 
-    It is a power of two that few images more or less do not change, for it is part of the run record.
+    It depends on nothing else, above all not on how many images there are: a batch rounds in its own way, and an
+    image's numbers must not change because another one lies beside it. Where there are fewer images the batch is
+    padded, which is why it is small: see `bench/default_batch.py`.
 
     Args:
         resolution: Side of the network's images in pixels.
         device_type: "cpu" or "cuda".
-        images: How many there are; a batch is not much larger. None where nobody knows.
     """
-    most = next((batch for side, batch in _BATCHES.items() if resolution <= side), 1 if device_type == "cpu" else 8)
-    return most if images is None else min(most, 1 << max(0, images - 1).bit_length())
+    return 1 if device_type == "cpu" and resolution > _SMALL else _BATCH
+
+
+def default_threads(workers: int = 1) -> int:
+    """Return the CPU threads of each of several processes unless the user says: an equal share of the processors.
+
+    One process has as many as torch takes (which is where OMP_NUM_THREADS counts), if there are processors for them.
+    """
+    return min(torch.get_num_threads(), processors()) if workers == 1 else max(1, processors() // workers)
 
 
 def device_kind(choice: str) -> str:
@@ -281,13 +325,12 @@ def prepare_process(device_type: str, threads: int | None, on_message: _OnMessag
 
     Args:
         device_type: "cpu" or "cuda".
-        threads: CPU threads; None leaves the number that torch has.
+        threads: CPU threads; None takes `default_threads`.
         on_message: Called with a line when kernels have to be built.
     """
     keep_freed_memory()
     ensure(cuda=device_type == "cuda", on_message=on_message)
-    if threads is not None:
-        torch.set_num_threads(threads)
+    torch.set_num_threads(threads or default_threads())
 
 
 def keep_freed_memory() -> bool:

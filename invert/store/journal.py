@@ -51,6 +51,7 @@ __all__ = [
     "join_journal",
     "open_journal",
     "output_usage",
+    "patient_lock",
 ]
 
 _WAIT = 0.05  # seconds, for another shard that is writing the manifest
@@ -189,7 +190,7 @@ def begin_journal(
     if overwrite:
         _discard(lock)
     # Shards hold the output together and may begin at once: one writes the manifest, the others compare theirs.
-    with _patient_lock(work.locks / "manifest.lock", lock.out):
+    with patient_lock(work.locks / "manifest.lock", lock.out):
         before = read_manifest(work)
         if before is None:
             if not overwrite and os.path.lexists(work.target):
@@ -265,7 +266,13 @@ def output_usage(reason: str, path: Path, code: str) -> UsageError:
 
 
 @contextlib.contextmanager
-def _patient_lock(path: Path, output: Path) -> Iterator[None]:
+def patient_lock(path: Path, output: Path) -> Iterator[None]:
+    """Hold a lock that is never held for long: wait for it for a few seconds.
+
+    Raises:
+        BusyError: Somebody holds it all the same.
+        OutputError: The file cannot be made.
+    """
     with contextlib.ExitStack() as stack:
         for attempt in range(_WAITS):
             try:

@@ -24,7 +24,7 @@ from invert.errors import BusyError, OutputError, UnreadableError, UsageError
 from invert.images.opening import read_regular
 from invert.store.manifest import MAX_MANIFEST, Manifest, ManifestVersionError
 
-__all__ = ["MAX_SHARDS", "OutputLock", "Shard", "WorkFolder", "lock_output", "read_manifest"]
+__all__ = ["MAX_SHARDS", "OutputLock", "Shard", "WorkFolder", "hold_folder", "lock_output", "read_manifest"]
 
 Shard = tuple[int, int]
 
@@ -303,3 +303,26 @@ def lock_output(out: Path, shard: Shard | None = None) -> Iterator[OutputLock]:
         yield lock
     finally:
         lock.leave()
+
+
+@contextlib.contextmanager
+def hold_folder(work: Path, output: Path, shard: Shard | None = None) -> Iterator[None]:
+    """Hold a work folder for the length of the block: alone, or together with the other shards.
+
+    Args:
+        work: The folder, made when missing.
+        output: What it is for, to be named where another process has it.
+        shard: (I, N) when N processes share the images.
+
+    Raises:
+        BusyError: Another process has it.
+        OutputError: It cannot be made.
+    """
+    ensure_folder(work)
+    with contextlib.ExitStack() as held:
+        if shard is None:
+            held.enter_context(exclusive_lock(work / ".lock", output))
+        else:
+            held.enter_context(shared_lock(work / ".lock", output))
+            held.enter_context(exclusive_lock(work / f".shard-{shard[0]}-of-{shard[1]}.lock", output))
+        yield

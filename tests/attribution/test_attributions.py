@@ -17,13 +17,13 @@ from invert.errors import UsageError
 from tests.attribution.calibration_case import calibration
 from tests.cli.batch_case import write_images
 
-GIVEN = {"steps": 2, "lpips": "alex", "preset": "paper", "device": "cpu", "seed": 0, "bank": None}
+GIVEN = {"steps": 2, "lpips": "alex", "preset": "paper", "device": "cpu", "seed": 0, "bank": None, "batch": 2}
 
 
 @pytest.fixture(scope="module")
 def candidates(network: Path) -> list[LoadedCandidate]:
     """The same network twice, without calibrations."""
-    return open_candidates([load(network), load(network)], GIVEN, images=2)
+    return open_candidates([load(network), load(network)], GIVEN)
 
 
 @pytest.fixture(scope="module")

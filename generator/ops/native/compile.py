@@ -12,6 +12,7 @@ import torch
 
 from generator.ops.native.cache import NativeError
 from generator.ops.native.recipes import Recipe, ninja_text
+from generator.processors import processors
 
 __all__ = ["Toolchain", "compile_library", "cuda_home", "find_toolchain", "fingerprint"]
 
@@ -161,8 +162,9 @@ def _run_ninja(ninja: str, folder: Path) -> str | None:
     """Return what the compilers wrote when one failed."""
     # Compilers' temporary files go where they are cleaned up, whatever kills the build.
     environment = {**os.environ, "LC_ALL": "C", "TMPDIR": str(folder)}
+    command = [ninja, "-j", str(processors())]
     with subprocess.Popen(
-        [ninja], cwd=folder, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+        command, cwd=folder, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
     ) as process:
         try:
             output, _ = process.communicate()

@@ -247,9 +247,6 @@ def test_a_run_of_an_earlier_preset_is_resumed_as_it_was(train: Invert, run: Pat
     assert told in result.err
     assert (run / "settings.json").read_bytes() == begun
     assert [one["images"] for one in log(run)][-1] == 32
-    # what was a choice of one's own has to be made again
-    assert train("--kimg", 0.016, *preset, "--no-mirror", "--overwrite").code == 0
-    assert "mirror: False, now True" in one_error(train("--kimg", 0.032, *preset))
 
 
 def test_other_data_are_refused(invert: Invert, finished: Path, tmp_path: Path) -> None:

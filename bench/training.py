@@ -8,15 +8,18 @@ import argparse
 import json
 import time
 from collections.abc import Sequence
+from itertools import pairwise
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from bench.side_by_side import measure_apart, prepare_kernels
+from generator.networks import Generator
 from generator.stylegan2.layers import ModulatedConv2d, ToRGB
 from generator.training.config import TrainConfig
 from generator.training.presets import TRAINING_PRESETS
+from generator.training.resolution_shares import SAMPLES, resolution_shares
 from generator.training.trainer import Trainer
 from invert.projection.session import keep_freed_memory
 
@@ -55,7 +58,8 @@ def images_per_second(case: str, way: str) -> float:
     settings = {**TRAINING_PRESETS[preset].settings, **changes, "resolution": resolution, "channels": channels}
     trainer = Trainer(TrainConfig(**settings), Noise(resolution, channels), micro_batch=micro_batch)
     if way == "plain":
-        trainer.memory_format = torch.contiguous_format
+        to_images = trainer._real.to_images
+        trainer._real.to_images = lambda pixels, stage: to_images(pixels, stage).contiguous()  # type: ignore[method-assign]
         for network in (trainer.generator, trainer.discriminator, trainer.average):
             network.to(memory_format=torch.contiguous_format)
             for module in network.modules():
@@ -70,11 +74,27 @@ def images_per_second(case: str, way: str) -> float:
     return steps * batch / (time.perf_counter() - started)
 
 
+def shares_seconds() -> float:
+    """Return how many seconds of one core the shares of the resolutions take for `small` at 32 px."""
+    torch.set_num_threads(1)
+    settings = {**TRAINING_PRESETS["small"].settings, "resolution": 32, "channels": 1}
+    generator = Generator(TrainConfig(**settings).generator_config()).eval()
+    times = [time.process_time()]
+    for _ in range(4):
+        resolution_shares(generator)
+        times.append(time.process_time())
+    return min(after - before for before, after in pairwise(times))
+
+
 def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--measure", nargs=2, metavar=("CASE", "WAY"), help=argparse.SUPPRESS)
+    parser.add_argument("--shares", action="store_true", help="time the shares of the resolutions instead")
     arguments = parser.parse_args()
+    if arguments.shares:
+        print(f"{SAMPLES} samples: {shares_seconds():.2f} s of one core")
+        return
     if arguments.measure:
         case, way = arguments.measure
         prepare_kernels(way == "ours")

@@ -70,7 +70,7 @@ class TrainingPreset:
         lengths: How long a run trains, and how often it reports and saves.
         growth_kimg: Thousands of images of a stage, and of a fade, where the networks are told to grow; None: what
             the settings say.
-        former: What some of the settings were in version 0.1. A run that was begun with these is resumed with them.
+        former: What some of the settings were in earlier versions. A run that was begun so is resumed so.
     """
 
     settings: Mapping[str, Any]
@@ -184,7 +184,7 @@ def settings_with(name: str, chosen: Mapping[str, Any], recorded: Mapping[str, A
         name: The preset, a key of `TRAINING_PRESETS`.
         chosen: Values of `TrainConfig` by name.
         recorded: Settings of the run that is to be resumed, as its file has them. Where they are those that the preset
-            had in version 0.1, these are returned.
+            had in earlier versions, these are returned.
     """
     preset = TRAINING_PRESETS[name]
     if recorded is not None and preset.former:

@@ -244,7 +244,7 @@ def config_for(
         lengths: How long the run is to train.
         recorded: Settings of the run that is to be resumed, as `invert.runs.folder.recorded_settings` returns them.
         on_warning: Called with a line when the run ends before its networks have grown.
-        on_note: Called with a line when the run is resumed with what the preset was in version 0.1.
+        on_note: Called with a line when the run is resumed with what the preset was in an earlier version.
 
     Raises:
         UsageError: The settings do not fit together, or the images.
@@ -258,7 +258,7 @@ def config_for(
     now, taken = settings_with(preset, chosen), settings_with(preset, chosen, recorded)
     if now != taken:
         kept = ", ".join(f"{name}={taken.get(name)}" for name in TRAINING_PRESETS[preset].former if name not in chosen)
-        on_note(f"this run was begun with {preset} as version 0.1 had it; it is resumed with that: {kept}")
+        on_note(f"this run was begun with {preset} as an earlier version had it, and is resumed so: {kept}")
     settings = {
         **taken,
         "resolution": images.resolution,

@@ -1,4 +1,4 @@
-# make demo | make check | make test | make sanitize | make test-long | make bench | make networks | make calibration |
+# make demo | make check | make test | make sanitize | make fuzz | make test-long | make bench | make networks | make calibration |
 # make families | make benchmark-attribution | make clean
 
 PYTHON ?= python3
@@ -28,7 +28,7 @@ KIMG_stylegan2 := 60
 CONFIG_stylegan := stylegan-small
 
 .DELETE_ON_ERROR:
-.PHONY: demo networks families calibration benchmark-attribution test check lint sanitize test-long bench clean
+.PHONY: demo networks families calibration benchmark-attribution test check lint sanitize fuzz test-long bench clean
 
 demo: $(VENV)/.ready
 	@test -f "$(NETWORK)" || { echo "make demo: there is no file $(NETWORK)"; exit 1; }
@@ -99,6 +99,12 @@ lint: $(VENV)/.ready-test
 # The native kernels' tests under AddressSanitizer and UndefinedBehaviorSanitizer, and the CUDA kernels emulated.
 sanitize: $(VENV)/.ready-test
 	$(PY) -m pytest -q -m long tests/ops
+
+# Changed files of every format, read within limits; findings are written to runs/fuzz. See SECURITY.md.
+FUZZ_SECONDS ?= 3600
+FUZZ_SEED    ?= 0
+fuzz: $(VENV)/.ready-test
+	$(PY) -m tests.fuzz --seconds $(FUZZ_SECONDS) --seed $(FUZZ_SEED) --out $(RUNS)/fuzz
 
 test-long: $(VENV)/.ready-test
 	$(PY) -m pytest -q -m long || [ $$? -eq 5 ]  # 5: there is none

@@ -140,6 +140,8 @@ class Field:
         Raises:
             ValueError, TypeError: It is none.
         """
+        if self.kind in ("number", "numbers") and (stored.ndim != len(self.shape) or stored.dtype.kind not in "fiu"):
+            raise ValueError(f"its {self.name} is no number")
         match self.kind:
             case "bytes":
                 return stored if isinstance(stored, bytes) else stored.tobytes()

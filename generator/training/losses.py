@@ -53,7 +53,7 @@ def r1_penalty(real_logits: Tensor, real_images: Tensor) -> Tensor:
 def path_lengths(images: Tensor, ws: Tensor, y: Tensor) -> Tensor:
     """Return |J^T y| of each image, differentiable, with y scaled by 1 / sqrt(HW) and the MEAN over layers.
 
-    Equation 5 has y unscaled and one w for all layers, so that |J^T y|^2 is the sum over layers. The two differ by the
+    Equation 4 has y unscaled and one w for all layers, so that |J^T y|^2 is the sum over layers. The two differ by the
     factor sqrt(layers * HW) = r sqrt(2 log2(r) - 2), and so, with a weight of 2 here and of
     ln 2 / (r^2 (ln r - ln 2)) there (appendix B), the penalties are the same.
 
@@ -73,7 +73,7 @@ def path_lengths(images: Tensor, ws: Tensor, y: Tensor) -> Tensor:
 
 
 def path_length_penalty(lengths: Tensor, average: Tensor) -> Tensor:
-    """Return (|J^T y| - a)^2 of each image, equation 5; `average` a is a constant.
+    """Return (|J^T y| - a)^2 of each image, equation 4; `average` a is a constant.
 
     Args:
         lengths: Lengths `[N]`.

@@ -86,7 +86,7 @@ class Trainer:
         images: Number of images seen.
         step: Number of steps done.
         stage: What the next step trains.
-        path_length_average: The `a` of equation 5, a scalar.
+        path_length_average: The `a` of equation 4, a scalar.
 
     Raises:
         ConfigError: The images, the micro-batch or the number of processes do not fit the settings.
@@ -252,7 +252,8 @@ class Trainer:
         self._finish(found)
         before, after = self.stage, self._schedule.at(self.images)
         if after.resolution != before.resolution:
-            # As the public code does: what Adam knows of the gradients is of other images, at another rate.
+            # What Adam knows of the gradients is of other images, at another rate. The public code forgets it here,
+            # and once more where a fade ends, which this does not.
             self._g_adam.state.clear()
             self._d_adam.state.clear()
         self._enter(after)

@@ -4,6 +4,8 @@ An image is known by its NAME: its path below the folder that was named, as raw 
 two runs, and machines may mount it in different places.
 """
 
+import functools
+import hashlib
 import os
 import queue
 import threading
@@ -12,15 +14,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
 
-from invert.errors import ImageError, NoInputError
+from invert.errors import ImageError, NoInputError, UnreadableError
 from invert.images.decoding import ImagePolicy
 from invert.images.formats import LISTED
+from invert.images.image_zip import ImageZip
+from invert.images.opening import open_regular, unreadable
 from invert.images.scan import scan
-from invert.images.target import ImageLike, Target, read_target, target_of
+from invert.images.target import ImageLike, Target, read_target, target_of, target_of_bytes
 from invert.store.names import in_shard
 from invert.store.own_sheets import OwnSheets
 
-__all__ = ["Found", "Listed", "ahead", "list_found", "list_images", "read_image"]
+__all__ = ["Found", "Listed", "ahead", "file_sha256", "list_found", "list_images", "read_image"]
 
 _T = TypeVar("_T")
 
@@ -35,29 +39,37 @@ class Listed:
         name: Its NAME.
         path: Where it lies.
         error: Why it cannot even be opened.
+        archive: The zip that it lies in; None for a file of its own.
+        member: Its name in that zip.
         image: The image itself, where it came from Python and not from a file.
     """
 
     name: bytes
     path: Path
     error: ImageError | None = None
+    archive: Path | None = None
+    member: str = ""
     image: ImageLike | None = field(default=None, repr=False)
 
 
 def list_images(paths: Sequence[Path], follow: bool = False) -> Iterator[Listed]:
     """List the images that files and folders stand for, in the order of `invert.images.scan.scan`, each name once.
 
-    Sheets that this program made of images are listed with an error, unless they are named by themselves.
+    Sheets that this program made of images are listed with an error, unless they are named by themselves. Of a zip that
+    is named, its images are listed, as `invert train` reads it.
 
     Args:
         paths: Files and folders.
         follow: Whether links may lead out of the folders.
     """
-    root = paths[0] if len(paths) == 1 and paths[0].is_dir() else None
+    root = paths[0] if len(paths) == 1 and (paths[0].is_dir() or _is_zip(paths[0])) else None
     seen: set[bytes] = set()
     named_files, sheets = set(paths), OwnSheets()
     for item in scan(paths, follow):
         path = item if isinstance(item, Path) else Path(item.path or "")
+        if path in named_files and isinstance(item, Path) and _is_zip(path):
+            yield from _members(path, root)
+            continue
         named = path.relative_to(root) if root is not None and path.is_relative_to(root) else path
         name = os.fsencode(named)
         if name not in seen:
@@ -145,6 +157,78 @@ def list_found(
     return Found(names, mine, len(mine))
 
 
+def _is_zip(path: Path) -> bool:
+    return path.suffix.lower() == ".zip" and path.is_file()
+
+
+def _members(path: Path, root: Path | None) -> Iterator[Listed]:
+    """List the images of a zip."""
+    prefix = "" if root == path else f"{path}/"
+    try:
+        archive = _opened(path)
+    except NoInputError as error:
+        failed = ImageError(error.reason, path=path, advice=error.advice)
+        failed.code = error.code
+        yield Listed(os.fsencode(path), path, failed)
+        return
+    for member in archive.images:
+        yield Listed(os.fsencode(prefix + member.name), path / member.name, archive=path, member=member.name)
+    for skipped in archive.skipped:
+        inside = Path(skipped.path or path)
+        yield Listed(os.fsencode(prefix + inside.relative_to(path).as_posix()), inside, skipped)
+
+
+def _opened(path: Path) -> "_Opened":
+    """Return a zip whose directory is read once, unless the file changes."""
+    try:
+        status = os.stat(path)
+    except OSError as error:
+        raise unreadable(path, error) from error
+    return _open(path, (status.st_ino, status.st_size, status.st_mtime_ns))
+
+
+class _Opened(ImageZip):
+    """A zip, with its images by their names."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path)
+        self.by_name = {member.name: member for member in self.images}
+
+
+@functools.lru_cache(maxsize=4)
+def _open(path: Path, _stamp: tuple[int, ...]) -> _Opened:
+    return _Opened(path)
+
+
+def _member_bytes(archive: Path, name: str, limit: int) -> bytes:
+    """Read an image of a zip.
+
+    Raises:
+        ImageError: It is damaged, or too large.
+    """
+    try:
+        opened = _opened(archive)
+        member = opened.by_name[name]
+        if member.size > limit:
+            reason = f"the file has {member.size / 1e6:.4g} MB, over the {limit / 1e6:.4g} MB limit"
+            raise ImageError(reason, path=archive / name, code="image-too-large")
+        return opened.read(member)
+    except (KeyError, NoInputError) as error:
+        reason = error.reason if isinstance(error, NoInputError) else "the zip changed while it was read"
+        raise ImageError(reason, path=archive / name, code="image-changed") from error
+
+
+def file_sha256(listed: Listed) -> str | None:
+    """Return the sha256 of an image's file; None where it cannot be read."""
+    try:
+        if listed.archive is not None:
+            return hashlib.sha256(_member_bytes(listed.archive, listed.member, ImagePolicy().max_bytes)).hexdigest()
+        with open_regular(listed.path) as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except (ImageError, UnreadableError, OSError):
+        return None
+
+
 def read_image(listed: Listed, resolution: int, channels: int, policy: ImagePolicy) -> Target | ImageError:
     """Read an image; what is wrong with it is returned, not raised.
 
@@ -159,6 +243,9 @@ def read_image(listed: Listed, resolution: int, channels: int, policy: ImagePoli
     try:
         if listed.image is not None:
             return target_of(listed.image, resolution, channels, name=os.fspath(listed.path), policy=policy)
+        if listed.archive is not None:
+            data = _member_bytes(listed.archive, listed.member, policy.max_bytes)
+            return target_of_bytes(data, listed.path, resolution, channels, policy)
         return read_target(listed.path, resolution, channels, policy)
     except ImageError as error:
         return error

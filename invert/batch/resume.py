@@ -1,16 +1,14 @@
 """A file that is finished, when the same command comes again: what has changed since, and how it is resumed."""
 
-import hashlib
 import os
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from invert.batch.images import Listed, read_image
-from invert.errors import ImageError, NoInputError, UnreadableError
+from invert.batch.images import Listed, file_sha256, read_image
+from invert.errors import ImageError, NoInputError
 from invert.hdf5.reading import open_latents
 from invert.images.decoding import ImagePolicy
-from invert.images.opening import open_regular
 from invert.store.journal import Journal, output_usage
 from invert.store.manifest import Manifest
 
@@ -70,7 +68,7 @@ def changed_images(out: Path, images: Iterable[Listed], policy: ImagePolicy) -> 
     found = []
     for image in images:
         if image.name in known:
-            if _sha256(image.path) not in (None, known[image.name].decode("ascii", "replace")):
+            if file_sha256(image) not in (None, known[image.name].decode("ascii", "replace")):
                 found.append(image.path)
         elif image.name not in failed or not isinstance(read_image(image, side, channels, policy), ImageError):
             found.append(image.path)
@@ -92,11 +90,3 @@ def restore(journal: Journal, out: Path) -> None:
         for result in latents:
             if not journal.has_entry(result.name):
                 journal.save(result)
-
-
-def _sha256(path: Path) -> str | None:
-    try:
-        with open_regular(path) as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-    except (UnreadableError, OSError):
-        return None

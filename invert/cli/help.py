@@ -11,6 +11,21 @@ OUTPUT = "Output"
 """Heading of the options that say what is written to the terminal, and of --help."""
 
 
+_MEANT = {
+    "--target": "The image is named by itself: invert project IMAGE --network FILE",
+    "--image": "The image is named by itself: invert project IMAGE --network FILE",
+    "--outdir": "The output is named with --out",
+    "--num-steps": "It is --steps of invert project",
+    "--noise-mode": "It is --noise",
+    "--model": "The network is named with --network",
+    "--ckpt": "The network is named with --network",
+    "--checkpoint": "The network is named with --network",
+    "--pkl": "The network is named with --network",
+    "--gpus": "The device is named with --device",
+}
+"""What options of other programs are called in this one."""
+
+
 class Option(click.Option):
     """An option that `--help` lists under a heading.
 
@@ -42,6 +57,16 @@ class Command(click.Command):
     def __init__(self, *args: Any, examples: Sequence[str] = (), **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.examples = tuple(examples)
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Read the arguments, and say of an option that other programs have what it is called here."""
+        try:
+            return super().parse_args(ctx, args)
+        except click.NoSuchOption as error:
+            hint = _MEANT.get(error.option_name.replace("_", "-"))
+            if hint is None:
+                raise
+            raise click.UsageError(f"No such option: {error.option_name}. {hint}", ctx) from error
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the options under their headings, in the order in which these first occur; those on output are last."""

@@ -62,7 +62,11 @@ _SECTIONS = {
 }
 
 
-@click.group(cls=Group, sections=_SECTIONS, context_settings={"help_option_names": ["-h", "--help"]})
+# --max_pixels is --max-pixels.
+_CONTEXT = {"help_option_names": ["-h", "--help"], "token_normalize_func": lambda token: token.replace("_", "-")}
+
+
+@click.group(cls=Group, sections=_SECTIONS, context_settings=_CONTEXT)
 @click.version_option(__version__, prog_name="invert", message="%(prog)s %(version)s")
 @click.option("--debug", is_flag=True, help="Show a traceback with every error.")
 @click.pass_obj

@@ -11,6 +11,7 @@ import click
 
 from generator.settings import Setting, setting_of
 from invert.cli.help import OUTPUT, Command, Option
+from invert.cli.inputs import NETWORK_FILE
 from invert.cli.output import Output
 from invert.errors import UsageError
 from invert.projection.config import PRESET_SETTINGS, PRESETS, ProjectConfig, option_of, value_type
@@ -190,6 +191,7 @@ image_folder = option(
 )
 psi = option(
     "--psi",
+    "--trunc",
     default=1.0,
     show_default=True,
     type=_Finite(),
@@ -235,7 +237,7 @@ def network(*, required: bool) -> Callable[[F], F]:
         "network_path",
         metavar="FILE",
         required=required,
-        type=click.Path(exists=True, dir_okay=False, path_type=Path),
+        type=NETWORK_FILE,
         help="Network file: safetensors of this project, a StyleGAN or StyleGAN2 pickle, or a rosinality .pt."
         + ("" if required else "  [default: the demonstration network]"),
     )

@@ -16,7 +16,7 @@ import click
 from invert import __version__, api
 from invert.batch.job import is_file
 from invert.batch.work import Failed, Warnings
-from invert.cli import options
+from invert.cli import inputs, options
 from invert.cli.help import OUTPUT
 from invert.cli.output import Output
 from invert.cli.progress import BatchProgress, ProjectionProgress
@@ -43,13 +43,13 @@ _SHARED = "Shared work"
         "invert attribute photos/ --network ffhq.pkl --network cats.pkl --report verdicts.html",
     ),
 )
-@click.argument("paths", metavar="PATH...", nargs=-1, required=True, type=click.Path(path_type=Path))
+@inputs.images("paths", "PATH...")
 @options.option(
     "--network",
     "network_paths",
     multiple=True,
     metavar="FILE",
-    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    type=inputs.NETWORK_FILE,
     help="Network that may have synthesised the images; may be given several times.",
 )
 @options.option(
@@ -128,8 +128,8 @@ def attribute(
     The settings of the method come from there too, and a calibration of another method or network is refused.
     Without a calibration, preset verdict measures distances alone.
 
-    PATH is an image or a folder of images; or an HDF5 file of 'invert project --save-images' with the same settings,
-    whose projections are judged without projecting again.
+    PATH is an image, a folder or a zip of images, or - for a list of these on standard input; or an HDF5 file of
+    'invert project --save-images' with the same settings, whose projections are judged without projecting again.
     """
     _check(as_csv, as_json, report, overwrite)
     # Finished projections are judged at once.
@@ -341,5 +341,8 @@ def _report(candidates: "Sequence[LoadedCandidate]", images: "Sequence[Attributi
 def _check(as_csv: bool, as_json: bool, report: Path | None, overwrite: bool) -> None:
     if as_csv and as_json:
         raise UsageError("--csv and --json cannot both be written to stdout")
+    if report is not None and report.suffix.lower() not in (".html", ".htm"):
+        advice = "Name a .html file; a browser prints it as PDF."
+        raise UsageError("a report is written as one HTML page", path=report, advice=advice)
     if report is not None and report.exists() and not overwrite:
         raise UsageError("exists already", path=report, advice="Add --overwrite, or choose another --report.")

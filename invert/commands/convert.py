@@ -6,6 +6,7 @@ from pathlib import Path
 import click
 
 from invert.cli import options
+from invert.cli.inputs import NETWORK_FILE
 from invert.cli.output import Output
 from invert.durable import write_atomic
 from invert.errors import UsageError, display_path, network_errors
@@ -20,7 +21,7 @@ __all__ = ["convert"]
         "invert convert ffhq.pkl ffhq.safetensors --overwrite --json",
     ),
 )
-@click.argument("source", metavar="IN", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.argument("source", metavar="IN", type=NETWORK_FILE)
 @click.argument("destination", metavar="OUT.safetensors", type=click.Path(path_type=Path))
 @options.as_json
 @options.overwrite

@@ -72,12 +72,16 @@ def dataset(
     """
     _check(src, out, resolution, crop, pad, overwrite)
     from invert.datasets.image_sources import open_source
-    from invert.datasets.labels import folder_labels
+    from invert.datasets.labels import class_folders, folder_labels
     from invert.datasets.writer import DatasetSettings, write_dataset
 
     source = open_source(src, with_labels=label_source == "file", follow=follow)
     with contextlib.closing(source), Output(as_json=as_json, quiet=quiet) as output:
         report = _Report(output)
+        if label_source == "file" and source.labels is None and (folders := class_folders(source.names)):
+            shown = ", ".join(display_path(folder) for folder in folders[:3])
+            more = f" and {len(folders) - 3} more" if len(folders) > 3 else ""
+            output.note(f"images lie in the folders {shown}{more}; --labels folders makes each a class")
         if label_source == "folders":
             source.labels = folder_labels(source.names, source.path)
         settings = DatasetSettings(resolution, crop, pad, None if channels is None else int(channels))
@@ -117,6 +121,9 @@ def _check(src: Path, out: Path, resolution: int | None, crop: str | None, pad: 
         raise UsageError("--pad and --crop need --resolution")
     if resolution is not None and not is_resolution(resolution):
         raise UsageError(f"--resolution {resolution} is not a power of two from 4 to 4096")
+    if out.is_dir() and not (src.exists() and out.samefile(src)):
+        advice = f"Name a file in it, such as {display_path(out / f'{src.resolve().stem}.zip')}."
+        raise UsageError("it is a folder, and the images go into one zip", path=out, advice=advice)
     if out.exists() and src.exists() and out.samefile(src):
         raise UsageError("it is both source and output", path=out, advice="Choose another output.")
     if out.is_file() and not overwrite:

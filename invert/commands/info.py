@@ -8,6 +8,7 @@ import click
 
 from generator.config import to_dict
 from invert.cli import options
+from invert.cli.inputs import NETWORK_FILE
 from invert.cli.output import Output
 from invert.errors import display_path, network_errors
 
@@ -26,7 +27,7 @@ _BUFFERS = frozenset({"w_avg", "noise_const", "resample_filter"})
     short_help="Show what a network file holds.",
     examples=("invert info ffhq.pkl", "invert info network.safetensors --json"),
 )
-@click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.argument("file", type=NETWORK_FILE)
 @options.as_json
 def info(file: Path, as_json: bool) -> None:
     """Show what a network file holds: family, architecture, parameters, hash, and what it asks for.

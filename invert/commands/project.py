@@ -13,7 +13,7 @@ from invert.batch.job import Job, is_file
 from invert.batch.outputs import RunOutput
 from invert.batch.run import Run, open_run
 from invert.batch.work import Done, Event, Failed, Stepped
-from invert.cli import options
+from invert.cli import inputs, options
 from invert.cli.output import Output
 from invert.cli.progress import BatchProgress, ProjectionProgress
 from invert.commands import array
@@ -36,7 +36,7 @@ _HDF5 = "HDF5 output (--out FILE.h5)"
         "invert project photos/ --network ffhq.pkl --out photos.h5 --workers 4",
     ),
 )
-@click.argument("images", metavar="IMAGE...", nargs=-1, required=True, type=click.Path(path_type=Path))
+@inputs.images("images", "IMAGE...")
 @options.network(required=False)
 @options.option(
     "--out",
@@ -84,8 +84,9 @@ def project(
 ) -> int:
     """Find, for each image, the w and the noise maps from which the network synthesises it.
 
-    IMAGE is an image or a folder of images. For each one, NAME.npz (w, noise maps, distance) and NAME.png
-    (the image beside its reconstruction) are written to the output folder, with results.jsonl as the index.
+    IMAGE is an image, a folder or a zip of images, or - for a list of these on standard input. For each image,
+    NAME.npz (w, noise maps, distance) and NAME.png (the image beside its reconstruction) are written to the output
+    folder, with results.jsonl as the index.
     The same command again skips what is finished.
 
     With --out FILE.h5 all results go into one HDF5 file, by way of FILE.h5.work beside it, where each finished

@@ -61,6 +61,9 @@ def _destination(run: Path, out: Path | None) -> Path:
     from invert.report.page import is_page
 
     path = out or run / _REPORT
+    if path.suffix.lower() not in (".html", ".htm"):
+        advice = "Name a .html file; a browser prints it as PDF."
+        raise UsageError("a report is written as one HTML page", path=path, advice=advice)
     if out is None and path.is_symlink():
         # Who made the run may have laid it there.
         raise UsageError("is a link", path=path, advice="Name the report with --out.")

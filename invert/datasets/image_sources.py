@@ -10,12 +10,12 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from invert.datasets.idx import is_images_name, labels_beside, read_images, read_labels
-from invert.datasets.image_zip import ImageZip, is_zip
-from invert.datasets.labels import DATASET_JSON, MAX_JSON_BYTES, Labels, parse_dataset_json
+from invert.datasets.labels import MAX_JSON_BYTES, Labels, fitted, label_places, parse_dataset_json
 from invert.errors import ImageError, NoInputError, UnreadableError, display_path
 from invert.images.containers import Appearance
 from invert.images.decoding import ImagePolicy, decode_image
 from invert.images.formats import HEAD_BYTES, appearance
+from invert.images.image_zip import ImageZip, is_zip
 from invert.images.opening import read_head, read_regular
 from invert.images.scan import scan
 from invert.store.own_sheets import OwnSheets
@@ -144,10 +144,11 @@ class _FolderSource:
         if left_out:
             reason = f"{left_out} sheets that invert made of images are left out"
             self.skipped.append(ImageError(reason, path=path, code="image-own-sheet"))
-        json_path = path / DATASET_JSON
         self.labels: Labels | None = None
-        if with_labels and os.path.lexists(json_path):
-            self.labels = parse_dataset_json(read_regular(json_path, MAX_JSON_BYTES), json_path)
+        where = next((place for place in label_places(self.names) if os.path.lexists(path / place)), None)
+        if with_labels and where is not None:
+            data = read_regular(path / where, MAX_JSON_BYTES)
+            self.labels = fitted(parse_dataset_json(data, path / where), self.names, where)
 
     def where(self, index: int) -> Path:
         return self.path / self.names[index]
@@ -190,14 +191,16 @@ class _ZipSource:
         self.path = path
         self._zip = ImageZip(path)
         self.names = [member.name for member in self._zip.images]
-        self.skipped: list[ImageError] = []
+        self.skipped: list[ImageError] = list(self._zip.skipped)
         self.labels: Labels | None = None
-        if with_labels and self._zip.dataset_json is not None:
+        found = {member.name: member for member in self._zip.others}
+        where = next((place for place in label_places(self.names) if place in found), None) if with_labels else None
+        if where is not None:
             try:
-                data = self._zip.read(self._zip.dataset_json)
+                data = self._zip.read(found[where])
             except ImageError as error:
                 raise NoInputError(error.reason, path=error.path, advice=error.advice, code="labels-damaged") from error
-            self.labels = parse_dataset_json(data, path / DATASET_JSON)
+            self.labels = fitted(parse_dataset_json(data, path / where), self.names, where)
 
     def where(self, index: int) -> Path:
         return self.path / self.names[index]

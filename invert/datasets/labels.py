@@ -5,6 +5,7 @@ A dataset.json is what the published StyleGAN2-ADA code writes, `{"labels": [["0
 """
 
 import json
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -17,8 +18,11 @@ __all__ = [
     "MAX_CLASSES",
     "MAX_JSON_BYTES",
     "Labels",
+    "class_folders",
     "encode_dataset_json",
+    "fitted",
     "folder_labels",
+    "label_places",
     "parse_dataset_json",
 ]
 
@@ -97,6 +101,48 @@ def encode_dataset_json(names: Sequence[str], labels: Sequence[int] | None, othe
     """
     pairs = None if labels is None else [[name, label] for name, label in zip(names, labels, strict=True)]
     return (json.dumps({"labels": pairs, **others}, allow_nan=False, separators=(",", ":")) + "\n").encode()
+
+
+def label_places(names: Sequence[str]) -> list[str]:
+    """Return where a dataset.json may lie: in the root, or in the folder that holds all images, however deep.
+
+    Args:
+        names: Names of the images, relative to the root.
+    """
+    folder = os.path.commonpath([os.path.dirname(name) for name in names]) if names else ""
+    parts = folder.split("/") if folder else []
+    return ["/".join([*parts[:depth], DATASET_JSON]) for depth in range(len(parts) + 1)]
+
+
+def fitted(labels: Labels | None, names: Sequence[str], where: str) -> Labels | None:
+    """Return labels by the names of the images, whose dataset.json may lie in a folder or have names of Windows.
+
+    Args:
+        labels: As read.
+        names: Names of the images, relative to the root.
+        where: The dataset.json, relative to the root; the names in it are relative to its folder.
+    """
+    if labels is None:
+        return None
+    folder, known = where.removesuffix(DATASET_JSON), set(names)
+    of = {}
+    for name, label in labels.of.items():
+        inside = folder + name
+        if inside not in known and "\\" in name:
+            inside = folder + name.replace("\\", "/")
+        of[inside] = label
+    return Labels(of, labels.classes)
+
+
+def class_folders(names: Sequence[str]) -> list[str]:
+    """Return the direct subfolders that look like classes: several, of which not all are mere numbers of pieces.
+
+    Args:
+        names: Names of the images, relative to the root.
+    """
+    folders = {name.split("/", 1)[0] if "/" in name else "" for name in names}
+    is_split = all(folder.isdigit() and len(folder) >= 5 for folder in folders)
+    return [] if len(folders) < 2 or "" in folders or is_split else sorted(folders)
 
 
 def folder_labels(names: Sequence[str], path: Path) -> Labels:

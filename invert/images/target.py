@@ -21,7 +21,7 @@ from invert.images.opening import read_regular
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["ImageLike", "Target", "pixel_sha256", "read_target", "safe_name", "target_of"]
+__all__ = ["ImageLike", "Target", "pixel_sha256", "read_target", "safe_name", "target_of", "target_of_bytes"]
 
 MAX_NAME_BYTES = 160
 
@@ -84,9 +84,28 @@ def read_target(
     policy = policy or ImagePolicy()
     try:
         data = read_regular(path, policy.max_bytes)
-        decoded = decode_image(data, channels, policy)
     except UnreadableError as error:
         raise ImageError.of_file(error) from error
+    return target_of_bytes(data, path, resolution, channels, policy)
+
+
+def target_of_bytes(
+    data: bytes, path: Path, resolution: int, channels: int, policy: ImagePolicy | None = None
+) -> Target:
+    """Bring an image file that has been read to a network's size and channels; see `read_target`.
+
+    Args:
+        data: The whole file.
+        path: What to call it.
+        resolution: Side of the network's images in pixels.
+        channels: The network's channels: 1, 3 or 4.
+        policy: What is accepted and how it becomes pixels.
+
+    Raises:
+        ImageError: The image cannot be used.
+    """
+    try:
+        decoded = decode_image(data, channels, policy)
     except ImageError as error:
         error.path = path
         raise

@@ -180,6 +180,12 @@ def open_session(
         network = load_network(network, on_warning)
     on_message = on_message or _silent
     config = settle(network, config, workers=workers, resumed=resumed)
+    classes = network.generator.config.mapping.c_dim
+    if classes and config.class_index is None and on_warning is not None:
+        on_warning(
+            f"no --class was given: the network's latents of all its {classes} classes, 0 to {classes - 1}, are used, "
+            "each class as often as another"
+        )
     prepare_process(config.device, config.threads, on_message)
     policy = policy or ImagePolicy()
     method = method_record(config, network.provenance.sha256, policy.record())

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from invert.datasets import zip_writer
-from invert.datasets.image_zip import ImageZip
 from invert.datasets.zip_writer import ZipWriter
+from invert.images.image_zip import ImageZip
 
 Files = dict[str, bytes]
 

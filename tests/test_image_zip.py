@@ -15,9 +15,9 @@ from typing import Any
 
 import pytest
 
-from invert.datasets import image_zip
-from invert.datasets.image_zip import ImageZip
 from invert.errors import ImageError, NoInputError
+from invert.images import image_zip
+from invert.images.image_zip import ImageZip
 
 Build = Callable[..., bytes]
 

@@ -14,9 +14,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from invert.datasets.labels import DATASET_JSON
 from invert.errors import ImageError, NoInputError, display_path
-from invert.images.formats import EXTENSIONS
+from invert.images.formats import looks_like_image, unread
 from invert.images.opening import open_regular, unreadable
 
 __all__ = ["MAX_MEMBERS", "MAX_MEMBER_BYTES", "MAX_RATIO", "MAX_TOTAL_BYTES", "ImageZip", "ZipMember", "is_zip"]
@@ -84,8 +83,14 @@ def _pread(descriptor: int, offset: int, size: int) -> bytes:
 class ImageZip:
     """An open zip: its images, in the order of the bytes of their names, and its dataset.json.
 
-    Folders, names of which a part starts with a dot, what lies in `__MACOSX`, and files without one of
-    `invert.images.formats.EXTENSIONS` are left out without a word. Several threads may read at once.
+    Folders, names of which a part starts with a dot, what lies in `__MACOSX`, and files whose names are not those of
+    images are left out without a word. Several threads may read at once.
+
+    Attributes:
+        path: The zip.
+        images: The images that can be read.
+        skipped: The errors of those in formats that are not read.
+        others: All other members.
 
     Raises:
         NoInputError: It is no zip, cut off, damaged, or made as only a trap is.
@@ -93,6 +98,7 @@ class ImageZip:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self._descriptor = -1
         with open_regular(path) as file:
             self._descriptor = os.dup(file.fileno())
         try:
@@ -103,14 +109,25 @@ class ImageZip:
         except BaseException:
             self.close()
             raise
-        self.dataset_json = next((member for member in members if member.name == DATASET_JSON), None)
-        self.images = sorted(filter(_is_image, members), key=lambda member: member.raw_name)
+        self.images: list[ZipMember] = []
+        self.skipped: list[ImageError] = []
+        self.others = [member for member in members if not _is_image(member)]
+        for member in sorted(filter(_is_image, members), key=lambda member: member.raw_name):
+            unreadable_format = unread(member.name)
+            if unreadable_format is None:
+                self.images.append(member)
+            else:
+                unreadable_format.path = path / member.name
+                self.skipped.append(unreadable_format)
+
+    def __del__(self) -> None:
+        self.close()
 
     def close(self) -> None:
         """Close the file."""
-        if self._descriptor >= 0:
-            os.close(self._descriptor)
-            self._descriptor = -1
+        descriptor, self._descriptor = self._descriptor, -1
+        if descriptor >= 0:
+            os.close(descriptor)
 
     def read(self, member: ZipMember, limit: int | None = None) -> bytes:
         """Return the bytes of one member, or at most its first `limit`, which are then not checked.
@@ -157,7 +174,7 @@ class ImageZip:
 def _is_image(member: ZipMember) -> bool:
     parts = member.name.split("/")
     hidden = any(part.startswith(".") or part == "__MACOSX" for part in parts)
-    return not hidden and os.path.splitext(parts[-1])[1].lower() in EXTENSIONS
+    return not hidden and looks_like_image(parts[-1])
 
 
 def _read_directory(descriptor: int, path: Path) -> list[ZipMember]:

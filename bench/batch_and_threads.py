@@ -3,8 +3,8 @@
     python -m bench.batch_and_threads [--network A] [--work runs/batch-and-threads]
 
 The same images are measured in batches of several sizes and with several threads: those of data/samples, and samples
-of the network itself up to 200. All runs are compared with the first one, which is the default. What is measured is
-kept in the work folder, so that the same command goes on where it was stopped.
+of the network itself up to 200. All runs are compared with the first one, whose batch is the default. What is measured
+is kept in the work folder, so that the same command goes on where it was stopped.
 """
 
 import argparse
@@ -31,7 +31,7 @@ from invert.projection.config import config_of
 from invert.projection.latents import draw_image, seed_latent
 from invert.projection.session import open_session
 
-WAYS = ((8, 1), (8, 2), (1, 1), (1, 2), (32, 1), (32, 2))
+WAYS = ((8, 1), (32, 1), (8, 2), (32, 2), (1, 1), (1, 2))
 IMAGES = 200
 FIRST_SEED = 500
 
@@ -94,12 +94,13 @@ def main() -> None:
     calibration = read_calibration(network.with_suffix(".calibration.json"))
     work = arguments.work / arguments.network
     images = images_of(network, work)
-    found = {way: measure(network, calibration, images, way, work) for way in WAYS}
-    usual = found[WAYS[0]]
     print("| batch | threads | distance moves by: median | 95 % | most | evidence | LPIPS | verdicts that change |")
     print("|---|---|---|---|---|---|---|---|")
-    for (batch, threads), measured in found.items():
-        print(f"| {batch} | {threads} | {' | '.join(row(calibration, usual, measured))} |")
+    usual: Sequence[Measurement] = ()
+    for way in WAYS:
+        found = measure(network, calibration, images, way, work)
+        usual = usual or found
+        print(f"| {way[0]} | {way[1]} | {' | '.join(row(calibration, usual, found))} |", flush=True)
 
 
 if __name__ == "__main__":

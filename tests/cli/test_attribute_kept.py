@@ -19,6 +19,11 @@ PNG = re.compile(rb"data:image/png;base64,[^\"]+")
 CALIBRATION = (*METHOD, "--fpr", 0.3, "--count", 8, "--workers", 1, "-q")
 
 
+@pytest.fixture(autouse=True)
+def cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("INVERT_CACHE", str(tmp_path_factory.getbasetemp() / "kept-cache"))
+
+
 @pytest.fixture(scope="module")
 def case(tmp_path_factory: pytest.TempPathFactory, network: Path) -> Path:
     """A folder with a network, its calibration, and the images that it was made with; not to be changed."""
@@ -28,7 +33,9 @@ def case(tmp_path_factory: pytest.TempPathFactory, network: Path) -> Path:
     shutil.copy(network, folder / "net.pkl")
     write_images(folder / "real", 18, seed=1)
     arguments = ("--network", folder / "net.pkl", "--real", folder / "real", *CALIBRATION, "--threads", 1)
-    assert main([str(one) for one in ("calibrate", *arguments)]) == 0
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("INVERT_CACHE", str(tmp_path_factory.getbasetemp() / "kept-cache"))
+        assert main([str(one) for one in ("calibrate", *arguments)]) == 0
     return folder
 
 

@@ -79,3 +79,32 @@ def test_the_engine_submits_follows_and_packs(slurm: Path, tmp_path: Path, netwo
     assert "shard 2: completed, exit code" in done.stderr
     assert out.read_bytes() == alone.read_bytes()
     assert not (tmp_path / "X.h5.work").exists()
+
+
+@pytest.mark.timeout(600)
+def test_a_calibration_and_verdicts_by_jobs(slurm: Path, tmp_path: Path, network: Path) -> None:
+    """Jobs do the work: what is left for the command that submitted them is to sum up."""
+    own, real = tmp_path / "net.pkl", tmp_path / "real"
+    own.write_bytes(network.read_bytes())
+    real.mkdir()
+    for number in range(18):
+        save(real, encode(image(32, 32, seed=number)), f"{number:02}.png")
+    method = ["--network", own, "--steps", 1, "--lpips", "alex", "--bank", 20, "--threads", 1, "--device", "cpu"]
+    calibrate = ["calibrate", "--real", real, *method, "--count", 8, "--fpr", 0.3]
+    engine = ["--engine", "slurm", "--shards", 2, "--slurm", "time=5"]
+    alone, shared = tmp_path / "alone.json", tmp_path / "net.calibration.json"
+    subprocess.run(invert(*calibrate, "-o", alone, "--workers", 1, "-q"), check=True, capture_output=True)
+    done = subprocess.run(invert(*calibrate, *engine), capture_output=True, text=True, timeout=280)
+    assert done.returncode == 0, done.stderr
+    assert "shard 2: completed, exit code 0" in done.stderr
+    assert shared.read_bytes() == alone.read_bytes()
+
+    attribute = ["attribute", real, "--network", own, "--threads", 1, "--device", "cpu"]
+    expected = subprocess.run(invert(*attribute, "-q"), check=True, capture_output=True, text=True).stdout
+    report, out = tmp_path / "report.html", tmp_path / "out"
+    more = ["--out", out, "--report", report, *engine]
+    found = subprocess.run(invert(*attribute, *more), capture_output=True, text=True, timeout=280)
+    assert found.returncode == 0, found.stderr
+    assert found.stdout.splitlines()[:20] == expected.splitlines()[:20]
+    assert len(list(out.glob("*/answers/*.json"))) == 18
+    assert report.exists()

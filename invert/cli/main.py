@@ -12,6 +12,7 @@ from types import FrameType
 import click
 
 from generator.errors import GeneratorError
+from generator.openmp import be_patient
 from invert import __version__
 from invert.cli.help import Group
 from invert.cli.output import guard_streams
@@ -88,6 +89,7 @@ def main(argv: list[str] | None = None) -> int:
         The exit code, one of `invert.errors.ExitCode`.
     """
     guard_streams()
+    be_patient()
     settings = {"debug": False}
     try:
         with _signals_as_exceptions():

@@ -8,15 +8,16 @@ last line may be torn, and its reader leaves it out.
 
 import contextlib
 import errno
-import fcntl
 import os
 import secrets
+import shutil
 import socket
 import stat
 from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
+from generator.system import BINARY, CLOSE_ON_EXEC, lock_file, read_at, sync_folder, write_at
 from invert.errors import BusyError, OutputError, display_path
 
 __all__ = [
@@ -93,7 +94,7 @@ def atomic_path(
 @contextlib.contextmanager
 def _replacing(target: Path, temporary: Path, path: str | os.PathLike[str], expected: int | None) -> Iterator[BinaryIO]:
     # Not mkstemp: its mode 0600 would survive the rename, here the user's umask decides.
-    flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+    flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | CLOSE_ON_EXEC | BINARY
     try:
         file = os.fdopen(os.open(temporary, flags, 0o666), "w+b")
     except OSError as error:
@@ -128,7 +129,7 @@ def append(path: str | os.PathLike[str], data: bytes, size: int) -> None:
     """
     target = destination(path)
     try:
-        descriptor = os.open(target, os.O_RDWR | os.O_CLOEXEC)
+        descriptor = os.open(target, os.O_RDWR | CLOSE_ON_EXEC | BINARY)
     except FileNotFoundError as error:
         raise _changed_meanwhile(path) from error
     except OSError as error:
@@ -206,15 +207,9 @@ def _discard(file: BinaryIO, temporary: Path) -> None:
 def _sync_folder(folder: Path, path: str | os.PathLike[str]) -> None:
     """Make a rename or a new entry survive a power cut."""
     try:
-        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+        sync_folder(folder)
     except OSError as error:
-        # Some network file systems cannot sync a folder and say so with EINVAL; that is not a failed write.
-        if error.errno != errno.EINVAL:
-            raise _output_error(error, path) from error
+        raise _output_error(error, path) from error
 
 
 def _output_error(error: OSError, path: str | os.PathLike[str], needed: int | None = None) -> OutputError:
@@ -238,10 +233,10 @@ def _output_error(error: OSError, path: str | os.PathLike[str], needed: int | No
 def _space(path: str | os.PathLike[str], needed: int | None) -> str:
     reason = "no space left" if needed is None else f"no space left, {needed} bytes needed"
     try:
-        status = os.statvfs(Path(os.path.realpath(path)).parent)
+        free = shutil.disk_usage(Path(os.path.realpath(path)).parent).free
     except OSError:
         return reason
-    return f"{reason}, {status.f_bavail * status.f_frsize} bytes free"
+    return f"{reason}, {free} bytes free"
 
 
 def ensure_folder(path: str | os.PathLike[str]) -> Path:
@@ -281,7 +276,7 @@ def exclusive_lock(path: str | os.PathLike[str], output: str | os.PathLike[str] 
         BusyError: Somebody else holds it; the message names the process and the machine.
         OutputError: The file cannot be created or locked.
     """
-    descriptor = _lock(path, output, fcntl.LOCK_EX)
+    descriptor = _lock(path, output)
     try:
         yield
     finally:
@@ -300,26 +295,26 @@ def shared_lock(path: str | os.PathLike[str], output: str | os.PathLike[str] | N
         BusyError: Somebody holds it alone; where several share it, a message cannot name them all.
         OutputError: The file cannot be created or locked.
     """
-    descriptor = _lock(path, output, fcntl.LOCK_SH)
+    descriptor = _lock(path, output, shared=True)
     try:
         yield
     finally:
         os.close(descriptor)
 
 
-def _lock(path: str | os.PathLike[str], output: str | os.PathLike[str] | None, kind: int) -> int:
+def _lock(path: str | os.PathLike[str], output: str | os.PathLike[str] | None, *, shared: bool = False) -> int:
     """Return the descriptor of a lock file that is locked."""
     output = Path(path).parent if output is None else output
     try:
         while True:
-            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | CLOSE_ON_EXEC | BINARY, 0o666)
             try:
-                fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
+                lock_file(descriptor, shared=shared)
                 # Its holder may have removed it meanwhile, and a third may have locked the next one.
                 if _leads_to(path, descriptor):
-                    holder = f"{os.getpid()} {socket.gethostname()}" if kind == fcntl.LOCK_EX else ""
+                    holder = "" if shared else f"{os.getpid()} {socket.gethostname()}"
                     os.ftruncate(descriptor, 0)
-                    os.pwrite(descriptor, holder.encode(), 0)
+                    write_at(descriptor, holder.encode(), 0)
                     return descriptor
             except BlockingIOError as error:
                 reason, advice = f"in use by {_holder(descriptor)}", "Wait for it to end, or choose another output."
@@ -343,7 +338,7 @@ def _leads_to(path: str | os.PathLike[str], descriptor: int) -> bool:
 def _holder(descriptor: int) -> str:
     """Name who holds a lock, as far as the file tells: it may be empty, foreign or half written."""
     try:
-        pid, host = os.pread(descriptor, _MAX_HOLDER, 0).split(b" ", 1)
+        pid, host = read_at(descriptor, _MAX_HOLDER, 0).split(b" ", 1)
         return f"process {int(pid)} on {display_path(host)}"
     except (OSError, ValueError):
         return "another process"

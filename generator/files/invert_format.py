@@ -17,6 +17,7 @@ from generator.errors import ConfigError, NetworkFileError, escaped
 from generator.families import discriminator_from_dict, generator_from_dict
 from generator.files.state import LoadedNetwork, LoadedState, discriminator_shapes, generator_shapes
 from generator.files.weights import Weight, check_shapes, to_float32
+from generator.system import sync_folder
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -236,9 +237,4 @@ def _write_atomically(path: Path, content: bytes) -> None:
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
-    if hasattr(os, "O_DIRECTORY"):
-        folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
+    sync_folder(path.parent)

@@ -10,6 +10,7 @@ import stat
 from io import BufferedReader
 from pathlib import Path
 
+from generator.system import BINARY, CLOSE_ON_EXEC, NO_LINKS, NO_TERMINAL, NO_WAIT
 from invert.errors import FileFault, UnreadableError
 
 __all__ = ["open_regular", "read_head", "read_regular", "unreadable"]
@@ -85,8 +86,8 @@ def unreadable(path: StrPath, error: OSError) -> UnreadableError:
 
 def _open(path: StrPath, limit: int | None, follow: bool) -> tuple[BufferedReader, os.stat_result]:
     """Open a file, and return it with its status at that moment."""
-    # O_NONBLOCK and the second look: a pipe may take the file's place between the first look and the opening.
-    flags = os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC | (0 if follow else os.O_NOFOLLOW)
+    # NO_WAIT and the second look: a pipe may take the file's place between the first look and the opening.
+    flags = os.O_RDONLY | BINARY | CLOSE_ON_EXEC | NO_TERMINAL | NO_WAIT | (0 if follow else NO_LINKS)
     try:
         # Opening a device may already act on it, so it is looked at before.
         _require_regular(path, os.stat(path, follow_symlinks=follow))

@@ -25,7 +25,7 @@ def features(perceptual: Perceptual, images: Tensor) -> NDArray[np.float64]:
     """Return `[N, 512]` features of uint8 images `[N, C, R, R]`."""
     x = images.float() / 127.5 - 1
     x = perceptual.model.scaling_layer(x.expand(-1, 3, -1, -1))
-    return perceptual.model.net(x).relu4_3.mean(dim=[2, 3]).double().numpy()
+    return perceptual.model.net(x)[3].mean(dim=[2, 3]).double().numpy()
 
 
 def frechet_distance(a: NDArray[np.float64], b: NDArray[np.float64]) -> float:

@@ -7,11 +7,13 @@
     generator.save("ffhq.safetensors", network.generator, network.discriminator)
     trainer = generator.Trainer(generator.TrainConfig(resolution=32), images)
 
-Importing this package imports nothing else: a name is imported from its module when it is first used.
+Importing this package imports nothing heavy: a name is imported from its module when it is first used.
 """
 
 import importlib
 from typing import TYPE_CHECKING, Any
+
+from generator.openmp import import_torch
 
 if TYPE_CHECKING:
     from generator.files.invert_format import save_network as save
@@ -32,10 +34,14 @@ _HOMES = {
 }
 """Where each public name lives: its module, and what it is called there."""
 
+_NEEDS_TORCH = ("Generator", "Trainer", "load", "save")
+
 
 def __getattr__(name: str) -> Any:
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    if name in _NEEDS_TORCH:
+        import_torch()
     module, attribute = _HOMES[name]
     value = getattr(importlib.import_module(module), attribute)
     globals()[name] = value

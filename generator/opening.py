@@ -10,6 +10,8 @@ import stat
 from io import BufferedReader
 from typing import Literal
 
+from generator.system import BINARY, CLOSE_ON_EXEC, NO_LINKS, NO_TERMINAL, NO_WAIT
+
 __all__ = ["Fault", "OpeningError", "open_regular", "opening_error", "read_regular"]
 
 StrPath = str | os.PathLike[str]
@@ -99,8 +101,8 @@ def opening_error(path: StrPath, error: OSError) -> OpeningError:
 
 def _open(path: StrPath, limit: int | None, follow: bool) -> tuple[BufferedReader, os.stat_result]:
     """Open a file, and return it with its status at that moment."""
-    # O_NONBLOCK and the second look: a pipe may take the file's place between the first look and the opening.
-    flags = os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC | (0 if follow else os.O_NOFOLLOW)
+    # NO_WAIT and the second look: a pipe may take the file's place between the first look and the opening.
+    flags = os.O_RDONLY | BINARY | CLOSE_ON_EXEC | NO_TERMINAL | NO_WAIT | (0 if follow else NO_LINKS)
     try:
         # Opening a device may already act on it, so it is looked at before.
         _require_regular(os.stat(path, follow_symlinks=follow))

@@ -10,6 +10,7 @@ for result in invert.project("photo.png", network, steps=300):
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from generator.openmp import import_torch
 from invert.version import __version__
 
 if TYPE_CHECKING:
@@ -77,12 +78,15 @@ _HOMES = {
     "invert.projection.config": ("ProjectConfig",),
     "invert.projection.projector": ("Projector",),
 }
+_NEEDS_TORCH = ("Projector", "attribute", "calibrate", "generate", "load", "project")
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
 
 def __getattr__(name: str) -> Any:
     if name not in _HOME_OF:
         raise AttributeError(f"module 'invert' has no attribute {name!r}")
+    if name in _NEEDS_TORCH:
+        import_torch()
     return getattr(importlib.import_module(_HOME_OF[name]), name)
 
 

@@ -11,16 +11,17 @@ to write. A file is refused where a link is in its place; the folders above it m
 
 import contextlib
 import errno
-import fcntl
 import os
 import re
 import secrets
+import shutil
 import socket
 import stat
 from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
+from generator.system import BINARY, CLOSE_ON_EXEC, NO_LINKS, NO_WAIT, lock_file, read_at, sync_folder, write_at
 from invert.errors import BusyError, OutputError, display_path
 
 __all__ = [
@@ -99,7 +100,7 @@ def atomic_path(
 @contextlib.contextmanager
 def _replacing(target: Path, temporary: Path, path: str | os.PathLike[str], expected: int | None) -> Iterator[BinaryIO]:
     # Not mkstemp: its mode 0600 would survive the rename, here the user's umask decides.
-    flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+    flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | CLOSE_ON_EXEC | BINARY
     try:
         file = os.fdopen(os.open(temporary, flags, 0o666), "w+b")
     except OSError as error:
@@ -134,7 +135,7 @@ def append(path: str | os.PathLike[str], data: bytes, size: int) -> None:
     """
     target = destination(path)
     try:
-        descriptor = os.open(target, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
+        descriptor = os.open(target, os.O_RDWR | CLOSE_ON_EXEC | NO_LINKS | BINARY)
     except FileNotFoundError as error:
         raise _changed_meanwhile(path) from error
     except OSError as error:
@@ -222,15 +223,9 @@ def _discard(file: BinaryIO, temporary: Path) -> None:
 def _sync_folder(folder: Path, path: str | os.PathLike[str]) -> None:
     """Make a rename or a new entry survive a power cut."""
     try:
-        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+        sync_folder(folder)
     except OSError as error:
-        # Some network file systems cannot sync a folder and say so with EINVAL; that is not a failed write.
-        if error.errno != errno.EINVAL:
-            raise _output_error(error, path) from error
+        raise _output_error(error, path) from error
 
 
 def _output_error(error: OSError, path: str | os.PathLike[str], needed: int | None = None) -> OutputError:
@@ -254,10 +249,10 @@ def _output_error(error: OSError, path: str | os.PathLike[str], needed: int | No
 def _space(path: str | os.PathLike[str], needed: int | None) -> str:
     reason = "no space left" if needed is None else f"no space left, {needed} bytes needed"
     try:
-        status = os.statvfs(Path(os.path.realpath(path)).parent)
+        free = shutil.disk_usage(Path(os.path.realpath(path)).parent).free
     except OSError:
         return reason
-    return f"{reason}, {status.f_bavail * status.f_frsize} bytes free"
+    return f"{reason}, {free} bytes free"
 
 
 def ensure_folder(path: str | os.PathLike[str], within: Path | None = None) -> Path:
@@ -307,7 +302,7 @@ def exclusive_lock(path: str | os.PathLike[str], output: str | os.PathLike[str] 
         BusyError: Somebody else holds it; the message names the process and the machine.
         OutputError: The file cannot be created or locked, or is not a lock of this program.
     """
-    descriptor = _lock(path, output, fcntl.LOCK_EX)
+    descriptor = _lock(path, output)
     try:
         yield
     finally:
@@ -326,28 +321,28 @@ def shared_lock(path: str | os.PathLike[str], output: str | os.PathLike[str] | N
         BusyError: Somebody holds it alone; where several share it, a message cannot name them all.
         OutputError: The file cannot be created or locked.
     """
-    descriptor = _lock(path, output, fcntl.LOCK_SH)
+    descriptor = _lock(path, output, shared=True)
     try:
         yield
     finally:
         os.close(descriptor)
 
 
-def _lock(path: str | os.PathLike[str], output: str | os.PathLike[str] | None, kind: int) -> int:
+def _lock(path: str | os.PathLike[str], output: str | os.PathLike[str] | None, *, shared: bool = False) -> int:
     """Return the descriptor of a lock file that is locked."""
     output = Path(path).parent if output is None else output
     try:
         while True:
             descriptor = _open_lock(path)
             try:
-                fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
+                lock_file(descriptor, shared=shared)
                 # Its holder may have removed it meanwhile, and a third may have locked the next one.
                 if _leads_to(path, descriptor):
                     if not _is_lock(descriptor):
                         raise _foreign_lock(path)
-                    holder = f"{os.getpid()} {socket.gethostname()}" if kind == fcntl.LOCK_EX else ""
+                    holder = "" if shared else f"{os.getpid()} {socket.gethostname()}"
                     os.ftruncate(descriptor, 0)
-                    os.pwrite(descriptor, holder.encode(), 0)
+                    write_at(descriptor, holder.encode(), 0)
                     return descriptor
             except BlockingIOError as error:
                 reason, advice = f"in use by {_holder(descriptor)}", "Wait for it to end, or choose another output."
@@ -367,8 +362,8 @@ def _open_lock(path: str | os.PathLike[str]) -> int:
     Raises:
         OutputError: Something else is in its place, which would be overwritten: a link, or a file of somebody else's.
     """
-    # O_NONBLOCK: a pipe would wait for whoever reads it.
-    flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
+    # NO_WAIT: a pipe would wait for whoever reads it.
+    flags = os.O_RDWR | os.O_CREAT | CLOSE_ON_EXEC | NO_LINKS | NO_WAIT | BINARY
     try:
         # Opening a device may already act on it, so it is looked at before.
         if os.path.lexists(path) and not stat.S_ISREG(os.lstat(path).st_mode) and not os.path.islink(path):
@@ -388,7 +383,7 @@ def _open_lock(path: str | os.PathLike[str]) -> int:
 
 def _is_lock(descriptor: int) -> bool:
     """Tell whether a file has what this program writes into its locks, and nothing that somebody could miss."""
-    content = os.pread(descriptor, _MAX_HOLDER + 1, 0)
+    content = read_at(descriptor, _MAX_HOLDER + 1, 0)
     return len(content) <= _MAX_HOLDER and _HOLDER.fullmatch(content) is not None
 
 
@@ -407,7 +402,7 @@ def _leads_to(path: str | os.PathLike[str], descriptor: int) -> bool:
 def _holder(descriptor: int) -> str:
     """Name who holds a lock, as far as the file tells: it may be empty, foreign or half written."""
     try:
-        pid, host = os.pread(descriptor, _MAX_HOLDER, 0).split(b" ", 1)
+        pid, host = read_at(descriptor, _MAX_HOLDER, 0).split(b" ", 1)
         return f"process {int(pid)} on {display_path(host)}"
     except (OSError, ValueError):
         return "another process"

@@ -17,7 +17,8 @@ SHIPPED = sorted([*ROOT.glob("generator/**/*.py"), *ROOT.glob("invert/**/*.py")]
 # module lies in counts: a package without an entry of its own is not in the house.
 ORDER = (
     ("generator.errors",),
-    ("generator.settings", "generator.cache", "generator.opening", "generator.jsontext", "generator.processors"),
+    ("generator.system", "generator.settings", "generator.cache", "generator.openmp", "generator.jsontext"),
+    ("generator.opening", "generator.processors"),
     ("generator.config",),
     ("generator.tensors",),
     ("generator.ops",),
@@ -208,6 +209,20 @@ def test_no_print_no_assert_and_a_stated_interface(path: Path) -> None:
         targets = [t.id for n in tree.body if isinstance(n, ast.Assign) for t in n.targets if isinstance(t, ast.Name)]
         targets += [n.target.id for n in tree.body if isinstance(n, ast.AnnAssign) and isinstance(n.target, ast.Name)]
         assert "__all__" in targets
+
+
+@pytest.mark.parametrize("path", SHIPPED, ids=module_name)
+def test_only_one_module_knows_what_systems_lack(path: Path) -> None:
+    if module_name(path) == "generator.system":
+        return
+    assert not {"fcntl", "grp", "msvcrt", "pwd", "resource", "termios"} & names(path)
+    everywhere = {"O_APPEND", "O_CREAT", "O_EXCL", "O_RDONLY", "O_RDWR", "O_TRUNC", "O_WRONLY"}
+    lacking = {"fork", "geteuid", "getuid", "pread", "pwrite", "sched_getaffinity", "statvfs"}
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "os":
+            portable = node.attr in everywhere or not node.attr.startswith("O_")
+            assert portable, f"os.{node.attr} in line {node.lineno}"
+            assert node.attr not in lacking, f"os.{node.attr} in line {node.lineno}"
 
 
 @pytest.mark.parametrize("path", SHIPPED, ids=module_name)

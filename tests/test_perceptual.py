@@ -1,4 +1,5 @@
 import socket
+import warnings
 from pathlib import Path
 
 import lpips
@@ -31,14 +32,21 @@ def test_golden(perceptual: Perceptual, size: int) -> None:
 def test_equals_the_package_given_the_same_weights(perceptual: Perceptual) -> None:
     torch.manual_seed(0)
     x, y = torch.rand([2, 2, 3, 48, 40]) * 2 - 1
-    model: lpips.LPIPS = perceptual.model
-    expected = model(x, y).flatten()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # the package uses torchvision's old spelling of "no weights"
+        model = lpips.LPIPS(pretrained=False, net=perceptual.net, pnet_rand=True, verbose=False)
+    own = perceptual.model
+    model.net.load_state_dict(own.net.state_dict())
+    for theirs, head in zip(model.lins, own.lins, strict=True):
+        theirs.model[-1].load_state_dict(head.state_dict())
+    with torch.no_grad():
+        expected = model(x, y).flatten()
     torch.testing.assert_close(perceptual.distance(x, perceptual.prepare(y))[0], expected, atol=1e-6, rtol=1e-5)
 
 
 def test_weights_are_the_published_ones(perceptual: Perceptual) -> None:
     """Random heads or a random backbone give other orders of magnitude, silently."""
-    heads = [layer.model[-1].weight for layer in perceptual.model.lins]
+    heads = [layer.weight for layer in perceptual.model.lins]
     assert all(float(head.min()) >= 0 for head in heads), "LPIPS heads are trained to be non-negative"
     identical = GOLDEN["x64"][:1]
     assert float(perceptual.distance(identical, perceptual.prepare(identical))[0]) < 1e-9

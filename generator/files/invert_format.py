@@ -21,6 +21,7 @@ from generator.files.pickles.records import MAX_NAME, MAX_SIZE, check_shape
 from generator.files.state import LoadedNetwork, LoadedState, discriminator_shapes, generator_shapes
 from generator.files.weights import Weight, check_shapes, to_float32
 from generator.jsontext import JsonError, read_json
+from generator.system import sync_folder
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -257,9 +258,4 @@ def _write_atomically(path: Path, content: bytes) -> None:
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
-    if hasattr(os, "O_DIRECTORY"):
-        folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
+    sync_folder(path.parent)

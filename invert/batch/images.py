@@ -71,7 +71,7 @@ def list_images(paths: Sequence[Path], follow: bool = False) -> Iterator[Listed]
             yield from _members(path, root)
             continue
         named = path.relative_to(root) if root is not None and path.is_relative_to(root) else path
-        name = os.fsencode(named)
+        name = os.fsencode(named.as_posix())
         if name not in seen:
             seen.add(name)
             error = item if isinstance(item, ImageError) else None
@@ -134,9 +134,11 @@ def list_found(
 
     Raises:
         NoInputError: There are none.
+        ImageError: There is one, which cannot even be opened.
     """
     names: list[bytes] = []
     mine: list[Listed] = []
+    bad: list[ImageError] = []
     left_out = 0
     for listed in list_images(paths, follow):
         if listed.error is not None and listed.error.code == "image-own-sheet":
@@ -147,6 +149,8 @@ def list_found(
             left_out += 1
         else:
             names.append(listed.name)
+            if listed.error is not None:
+                bad.append(listed.error)
             if in_shard(listed.name, shard):
                 mine.append(listed)
     if left_out:
@@ -154,6 +158,13 @@ def list_found(
     if not names:
         advice = f"Name image files, or a folder with {LISTED} files."
         raise NoInputError("there are no images", path=paths[0] if len(paths) == 1 else None, advice=advice)
+    if len(bad) == len(names):
+        # At once, before anything is loaded or written.
+        if len(bad) == 1:
+            raise bad[0]
+        for error in bad:
+            on_warning(str(error))
+        raise NoInputError(f"none of the {len(bad)} images that were named can be opened")
     return Found(names, mine, len(mine))
 
 

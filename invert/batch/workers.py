@@ -19,6 +19,7 @@ from multiprocessing.context import SpawnProcess
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from generator.openmp import patient_children
 from invert.batch.images import Listed
 from invert.batch.work import Done, Event, Failed, work
 from invert.errors import InvertError, NetworkError, is_out_of_memory
@@ -83,7 +84,8 @@ class _Worker:
         self.tasks, tasks = context.Pipe()
         self.events, events = context.Pipe(duplex=False)
         self.process: SpawnProcess = context.Process(target=_main, args=(prepare, tasks, events), daemon=True)
-        self.process.start()
+        with patient_children():
+            self.process.start()
         # closed here, so that the end of the process is the end of the pipes
         tasks.close()
         events.close()

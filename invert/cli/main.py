@@ -13,6 +13,7 @@ from typing import Any
 import click
 
 from generator.errors import GeneratorError
+from generator.openmp import be_patient
 from invert import __version__
 from invert.cli.help import Group
 from invert.cli.output import guard_streams
@@ -93,6 +94,7 @@ def main(argv: list[str] | None = None) -> int:
         The exit code, one of `invert.errors.ExitCode`.
     """
     guard_streams()
+    be_patient()
     settings: dict[str, Any] = {"debug": False, "kept": ""}
     try:
         with _signals_as_exceptions():

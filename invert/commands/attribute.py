@@ -327,7 +327,7 @@ def _report(candidates: "Sequence[LoadedCandidate]", images: "Sequence[Attributi
         **first.method,
         **first.session.run,
     }
-    software = {name: metadata.version(name) for name in ("torch", "numpy", "pillow", "lpips")}
+    software = {name: metadata.version(name) for name in ("torch", "numpy", "pillow")}
     return attribution_report(
         candidates,
         images,

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 __all__ = ["doctor"]
 
-_PACKAGES = ("torch", "torchvision", "numpy", "lpips", "pillow", "h5py")
+_PACKAGES = ("torch", "numpy", "pillow", "h5py")
 _WEIGHTS = {"vgg": "lpips_vgg.safetensors", "alex": "lpips_alex.safetensors"}
 _TARGETS = {"cpu": "CPU", "cuda": "CUDA"}
 

@@ -11,6 +11,7 @@ import hashlib
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -122,10 +123,9 @@ def _space_needed(work: WorkFolder) -> int:
         for folder in ("entries", "failures"):
             with os.scandir(work.path / folder) as files:
                 needed += sum(file.stat().st_size for file in files)
-        status = os.statvfs(work.target.parent)
+        free = shutil.disk_usage(work.target.parent).free
     except OSError as error:
         raise OutputError(f"cannot be read, {error.strerror or error}", path=work.path) from error
-    free = status.f_bavail * status.f_frsize
     if free < needed:
         reason = f"no space left, {needed} bytes needed, {free} bytes free"
         raise OutputError(reason, path=work.out, advice=f"Free some space. {_AGAIN}", code="output-no-space")

@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+from generator.system import read_at
 from invert.errors import ImageError, NoInputError, display_path
 from invert.images.formats import looks_like_image, unread
 from invert.images.opening import open_regular, unreadable
@@ -73,7 +74,7 @@ def is_zip(head: bytes) -> bool:
 def _pread(descriptor: int, offset: int, size: int) -> bytes:
     """Read `size` bytes, less at the end of the file; a single call of the system may return less."""
     pieces = []
-    while size > 0 and (piece := os.pread(descriptor, size, offset)):
+    while size > 0 and (piece := read_at(descriptor, size, offset)):
         pieces.append(piece)
         offset += len(piece)
         size -= len(piece)
@@ -138,7 +139,7 @@ class ImageZip:
         """
         where = self.path / member.name
         try:
-            header = os.pread(self._descriptor, 30 + len(member.raw_name), member.offset)
+            header = read_at(self._descriptor, 30 + len(member.raw_name), member.offset)
             if header[:4] != _LOCAL or header[30:] != member.raw_name:
                 raise ImageError("the zip is damaged where it should start", path=where, advice=_COPY_AGAIN)
             start = member.offset + 30 + sum(struct.unpack_from("<HH", header, 26))

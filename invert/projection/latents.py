@@ -3,6 +3,7 @@
 Reference: Karras et al. 2020, appendix D.
 """
 
+import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -14,6 +15,7 @@ from torch import Tensor
 from generator.networks import Generator
 from invert.errors import UsageError
 from invert.images.arrays import to_uint8
+from invert.projection.cache import cached_file, keep_arrays, read_arrays
 
 __all__ = [
     "LatentStatistics",
@@ -22,6 +24,7 @@ __all__ = [
     "check_cutoff",
     "class_label",
     "draw_image",
+    "kept_statistics",
     "latent_statistics",
     "sample_w",
     "seed_latent",
@@ -69,6 +72,28 @@ def latent_statistics(
     centre = w.mean(dim=0)
     deviation = float((w - centre).square().sum(dim=1).mean().sqrt())
     return LatentStatistics(centre.to(device, torch.float32), deviation)
+
+
+def kept_statistics(
+    generator: Generator, *, samples: int, seed: int, class_index: int | None, weights_sha256: str, arithmetic: str
+) -> LatentStatistics:
+    """Return the statistics of a network from the user's cache, and measure and keep them where they are not there.
+
+    Args:
+        generator: As for `latent_statistics`, and so are samples, seed and class_index.
+        weights_sha256: Names the network in the cache.
+        arithmetic: What the last bits depend on: device, threads, version of torch.
+    """
+    digest = hashlib.sha256(arithmetic.encode()).hexdigest()[:16]
+    path = cached_file("statistics", f"{weights_sha256}-{class_index}-{samples}-{seed}-{digest}.npz")
+    shapes = {"centre": (np.float32, (generator.config.mapping.w_dim,)), "deviation": (np.float64, ())}
+    found = read_arrays(path, shapes)
+    if found is not None:
+        centre = torch.from_numpy(found["centre"]).to(generator.mapping.w_avg.device)
+        return LatentStatistics(centre, float(found["deviation"]))
+    measured = latent_statistics(generator, samples=samples, seed=seed, class_index=class_index)
+    keep_arrays(path, centre=measured.centre.cpu().numpy(), deviation=np.float64(measured.deviation))
+    return measured
 
 
 @torch.no_grad()

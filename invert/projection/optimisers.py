@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from torch.optim.adam import adam
 
 from invert.projection.config import Constants
 from invert.projection.noise import NoiseMaps
@@ -180,15 +181,38 @@ class Adam(Optimisation):
     ) -> None:
         super().__init__(problem)
         self._schedule = schedule
-        self._adam = torch.optim.Adam(self._parameters, lr=schedule.peak_rate, betas=betas, eps=epsilon, fused=True)
+        self._betas, self._epsilon = betas, epsilon
+        self._means = [torch.zeros_like(parameter) for parameter in self._parameters]
+        self._squares = [torch.zeros_like(parameter) for parameter in self._parameters]
+        self._counts = [torch.zeros([], device=parameter.device) for parameter in self._parameters]
 
     def step(self, step: int) -> Tensor:
         """Make step number `step`; the distances are those at the w with this step's noise, before the update."""
         deviations = self._schedule.latent_noise_deviation(step)
         distances = self._evaluate(self._problem.space.noised(self._latents, deviations, self._problem.streams))
-        self._adam.param_groups[0]["lr"] = self._schedule.learning_rate(step)
-        self._adam.step()
+        self._update(self._schedule.learning_rate(step))
         return self._end_step(distances)
+
+    @torch.no_grad()
+    def _update(self, rate: float) -> None:
+        # Not the class of torch.optim: it imports the compiler, which takes longer than a short projection.
+        gradients = [parameter.grad for parameter in self._parameters if parameter.grad is not None]
+        adam(
+            self._parameters,
+            gradients,
+            self._means,
+            self._squares,
+            [],
+            self._counts,
+            fused=True,
+            amsgrad=False,
+            beta1=self._betas[0],
+            beta2=self._betas[1],
+            lr=rate,
+            weight_decay=0.0,
+            eps=self._epsilon,
+            maximize=False,
+        )
 
 
 Optimiser = Callable[[Problem], Optimisation]

@@ -3,11 +3,12 @@
 Reference: Zhang et al. 2018 ("The Unreasonable Effectiveness of Deep Features as a Perceptual Metric"), version 0.1.
 """
 
-import warnings
+from collections import OrderedDict
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
 from importlib import resources
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
 import torch
 from safetensors.torch import load_file
@@ -17,12 +18,8 @@ from torch.nn import functional
 from generator.ops.frozen_conv import FrozenConv2d
 from generator.ops.lpips_tail import lpips_tail, normalise_features
 
-if TYPE_CHECKING:
-    import lpips
-
 __all__ = ["MINIMUM_SIZE", "NETS", "Perceptual", "TargetFeatures"]
 
-NETS = ("vgg", "alex")
 TargetFeatures = list[Tensor]
 Layer = Callable[[Tensor], Tensor]
 
@@ -30,30 +27,117 @@ MINIMUM_SIZE = {"vgg": 16, "alex": 32}  # px; below that a backbone has nothing 
 _COMPARED_SIZE = 256  # px; larger images are averaged down to it (Karras et al. 2020, appendix D)
 
 
-def _build(net: str) -> "lpips.LPIPS":
-    """Build the package's model without its random weights, and fill in the bundled ones."""
-    import lpips  # brings torchvision along, which is slow to import
+@dataclass(frozen=True)
+class _Backbone:
+    """Layers of a classifier from which features are taken.
 
-    with warnings.catch_warnings(), torch.device("meta"):
-        # torchvision warns that the package uses its old spelling of "no weights".
-        warnings.filterwarnings("ignore", message=".*pretrained.*", category=UserWarning, module="torchvision")
-        warnings.filterwarnings("ignore", message=".*weight enum.*", category=UserWarning, module="torchvision")
-        model = lpips.LPIPS(pretrained=False, net=net, pnet_rand=True, verbose=False)
-    with resources.as_file(resources.files("invert") / "weights" / f"lpips_{net}.safetensors") as path:
-        stored = load_file(path)
-    state = {}
-    for name in model.state_dict():
-        part, *rest = name.split(".")
-        if part == "net":  # net.slice3.14.weight is the backbone's features.14.weight
-            state[name] = stored[".".join(["features", *rest[1:]])]
-        elif part.startswith("lin") and part != "lins":
-            state[name] = stored[part].reshape(1, -1, 1, 1)
-        elif part == "lins":
-            state[name] = stored[f"lin{rest[0]}"].reshape(1, -1, 1, 1)
-    state["scaling_layer.shift"] = torch.tensor([-0.030, -0.088, -0.188])[None, :, None, None]
-    state["scaling_layer.scale"] = torch.tensor([0.458, 0.448, 0.450])[None, :, None, None]
-    model.load_state_dict({name: value.to(torch.float32) for name, value in state.items()}, assign=True)
-    return model.eval().requires_grad_(False)
+    Attributes:
+        layers: Numbered as in torchvision's `features`, whose names the weights have: (channels in, channels out,
+            kernel, stride, padding) of a convolution, (kernel, stride) of a maximum, None for a ReLU.
+        ends: Where each of the five parts ends, a ReLU whose values are compared.
+    """
+
+    layers: tuple[tuple[int, ...] | None, ...]
+    ends: tuple[int, ...]
+
+    def parts(self) -> list[nn.Sequential]:
+        """Return the five parts, without weights."""
+        begins = (0, *self.ends)
+        return [
+            nn.Sequential(OrderedDict((str(i), self._layer(i)) for i in range(begin, end)))
+            for begin, end in zip(begins, self.ends, strict=False)
+        ]
+
+    def _layer(self, number: int) -> nn.Module:
+        described = self.layers[number]
+        if described is None:
+            return nn.ReLU(inplace=True)
+        if len(described) == 2:
+            return nn.MaxPool2d(*described)
+        channels, wider, kernel, stride, padding = described
+        return nn.Conv2d(channels, wider, kernel, stride, padding)
+
+
+def _vgg16() -> _Backbone:
+    layers: list[tuple[int, ...] | None] = []
+    channels = 3
+    for wider, convolutions in ((64, 2), (128, 2), (256, 3), (512, 3), (512, 3)):
+        for _ in range(convolutions):
+            layers += [(channels, wider, 3, 1, 1), None]
+            channels = wider
+        layers.append((2, 2))
+    return _Backbone(tuple(layers), (4, 9, 16, 23, 30))
+
+
+_ALEXNET = _Backbone(
+    (
+        *((3, 64, 11, 4, 2), None, (3, 2)),
+        *((64, 192, 5, 1, 2), None, (3, 2)),
+        *((192, 384, 3, 1, 1), None),
+        *((384, 256, 3, 1, 1), None),
+        *((256, 256, 3, 1, 1), None),
+    ),
+    (2, 5, 8, 10, 12),
+)
+
+_BACKBONES = {"vgg": _vgg16(), "alex": _ALEXNET}
+NETS = tuple(_BACKBONES)
+"""The backbones of LPIPS: VGG16 (Simonyan and Zisserman 2015) and AlexNet (Krizhevsky 2014)."""
+
+
+class _Features(nn.Module):
+    """What a backbone has after each of its five parts."""
+
+    def __init__(self, backbone: _Backbone) -> None:
+        super().__init__()
+        for number, part in enumerate(backbone.parts(), 1):
+            self.add_module(f"slice{number}", part)
+
+    def parts(self) -> list[nn.Sequential]:
+        """Return the five parts."""
+        return [cast(nn.Sequential, part) for part in self.children()]
+
+    def forward(self, x: Tensor) -> list[Tensor]:
+        taps = []
+        for part in self.parts():
+            x = part(x)
+            taps.append(x)
+        return taps
+
+
+class _Scaling(nn.Module):
+    """From [-1, 1] to the values that the backbones were trained with."""
+
+    shift: Tensor
+    scale: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("shift", torch.tensor([-0.030, -0.088, -0.188])[None, :, None, None])
+        self.register_buffer("scale", torch.tensor([0.458, 0.448, 0.450])[None, :, None, None])
+
+    def forward(self, x: Tensor) -> Tensor:
+        return (x - self.shift) / self.scale
+
+
+class _Model(nn.Module):
+    """LPIPS's own arrangement of layers, with the bundled weights, as far as it is needed here."""
+
+    def __init__(self, net: str) -> None:
+        super().__init__()
+        with resources.as_file(resources.files("invert") / "weights" / f"lpips_{net}.safetensors") as path:
+            stored = {name: value.to(torch.float32) for name, value in load_file(path).items()}
+        with torch.device("meta"):  # no random weights are made
+            self.net = _Features(_BACKBONES[net])
+            heads = [nn.Conv2d(stored[f"lin{i}"].numel(), 1, 1, bias=False) for i in range(5)]
+            self.lins = nn.ModuleList(heads)
+        self.scaling_layer = _Scaling()
+        # net.slice3.14.weight is the backbone's features.14.weight
+        backbone = {name: stored["features." + name.split(".", 1)[1]] for name in self.net.state_dict()}
+        self.net.load_state_dict(backbone, assign=True)
+        lins = {f"{i}.weight": stored[f"lin{i}"].reshape(1, -1, 1, 1) for i in range(5)}
+        self.lins.load_state_dict(lins, assign=True)
+        self.eval().requires_grad_(False)
 
 
 def _frozen_layers(backbone: nn.Sequential) -> list[Layer]:
@@ -93,7 +177,7 @@ class Perceptual(nn.Module):
             raise ValueError(f"LPIPS backbone {net!r} is not one of {', '.join(NETS)}")
         self.net = net
         # On a CPU the convolutions run fastest with the channels innermost.
-        self.model = _build(net).to(memory_format=torch.channels_last)
+        self.model = _Model(net).to(memory_format=torch.channels_last)
         self._slices: list[list[Layer]] | None = None
 
     def _features(self, images: Tensor, dtype: torch.dtype) -> list[Tensor]:
@@ -104,7 +188,7 @@ class Perceptual(nn.Module):
             x = x.expand(-1, 3, -1, -1)
         x = self.model.scaling_layer(x[:, :3]).to(dtype).contiguous(memory_format=torch.channels_last)
         if self._slices is None:
-            self._slices = [_frozen_layers(getattr(self.model.net, f"slice{i + 1}")) for i in range(5)]
+            self._slices = [_frozen_layers(part) for part in self.model.net.parts()]
         taps = []
         for layers in self._slices:
             for layer in layers:
@@ -118,7 +202,7 @@ class Perceptual(nn.Module):
 
     @property
     def _heads(self) -> list[Tensor]:
-        return [cast(Tensor, head.model[-1].weight) for head in self.model.lins]  # [1, C, 1, 1] each
+        return [cast(Tensor, head.weight) for head in self.model.lins]  # [1, C, 1, 1] each
 
     def prepare(self, targets: Tensor, dtype: torch.dtype = torch.float32) -> TargetFeatures:
         """Return what `distance` needs to know of the targets.

@@ -5,7 +5,7 @@ Reference: Karras et al. 2020, appendix D.
 
 import hashlib
 import itertools
-from collections.abc import Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -129,6 +129,7 @@ class Projector:
             images there are.
         device: Where to work; `generator` and `perceptual` are moved there.
         start: Gives the first w of each image.
+        measure: Gives centre and spread of W, as `latent_statistics` does.
 
     Raises:
         UsageError: `config.class_index` does not fit the network, or its images are too small to compare.
@@ -143,6 +144,7 @@ class Projector:
         batch: int,
         device: torch.device | str = "cpu",
         start: Start = start_at_centre,
+        measure: Callable[..., LatentStatistics] = latent_statistics,
     ) -> None:
         check_fit(generator, config)
         self.config, self.batch, self.device = config, batch, torch.device(device)
@@ -151,7 +153,7 @@ class Projector:
         freeze(self.generator)
         constants = config.constants
         self.start = start
-        self.statistics: LatentStatistics = latent_statistics(
+        self.statistics: LatentStatistics = measure(
             self.generator,
             samples=constants.latent_samples,
             seed=constants.latent_seed,

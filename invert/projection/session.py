@@ -10,12 +10,13 @@ Every command and the functions of `invert.api` go this way, so that the same se
 
 import ctypes
 import dataclasses
+import json
 import os
 import platform
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,7 +28,7 @@ from generator.settings import setting_of
 from invert.errors import UsageError, display_path, network_errors
 from invert.images.decoding import ImagePolicy
 from invert.projection.config import ProjectConfig, method_record, run_settings
-from invert.projection.latents import Start, start_at_centre
+from invert.projection.latents import Start, kept_statistics, start_at_centre
 from invert.projection.perceptual import Perceptual
 from invert.projection.projector import Projector, check_fit
 from invert.projection.start import BankStart, SampleBank, bank_size, load_bank
@@ -143,7 +144,18 @@ class Session:
         if config.starts_from_bank:
             # Before the network is frozen, as it is for the images that a user draws with it.
             start = BankStart(self._bank(generator), generator, perceptual)
-        return Projector(generator, perceptual, config, batch=self.batch, device=config.device, start=start)
+        weights = self.network.provenance.weights_sha256
+        # What the last bits of w depend on: a kept centre must be the one that this run would measure.
+        arithmetic = json.dumps({name: value for name, value in self.run.items() if name not in ("seed", "batch")})
+        return Projector(
+            generator,
+            perceptual,
+            config,
+            batch=self.batch,
+            device=config.device,
+            start=start,
+            measure=partial(kept_statistics, weights_sha256=weights, arithmetic=arithmetic),
+        )
 
     def _bank(self, generator: "Generator") -> SampleBank:
         samples = self.config.bank or bank_size(self.resolution)

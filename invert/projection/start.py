@@ -4,7 +4,6 @@ Sample i of a bank is the same whatever the bank's size, so a larger one begins 
 part of the method record: another start leads to other distances.
 """
 
-import io
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,13 +14,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from generator.cache import CacheError, cache_folder
 from generator.networks import Generator
-from invert.durable import ensure_folder, write_atomic
-from invert.errors import OutputError, UnreadableError
 from invert.images.arrays import to_uint8
-from invert.images.opening import read_regular
-from invert.npy import ArraysError, read_arrays
+from invert.projection.cache import cached_file, keep_arrays, read_arrays
 from invert.projection.config import BANK_VERSION, FINALISTS
 from invert.projection.latents import LatentStatistics, sample_w
 from invert.projection.perceptual import Perceptual
@@ -75,53 +70,30 @@ def load_bank(
         class_index: As in `invert.projection.latents.latent_statistics`.
         on_message: Called with a line when much has to be generated.
     """
-    folder = _folder(weights_sha256, class_index)
+    bank = f"{weights_sha256}-{class_index}-v{BANK_VERSION}"
     pieces = []
     for number in range(-(-samples // _PIECE)):
-        path = None if folder is None else folder / f"{number:04d}.npz"
-        piece = None if path is None else _read_piece(path, generator)
+        path = cached_file("banks", f"{bank}/{number:04d}.npz")
+        piece = _read_piece(path, generator)
         if piece is None:
             if on_message is not None and samples > _PIECE:
                 on_message(
                     f"generating samples {number * _PIECE + 1} to {(number + 1) * _PIECE} of {samples} to start from"
                 )
             piece = _generate_piece(generator, number, class_index)
-            if path is not None:
-                _keep(path, piece)
+            keep_arrays(path, w=piece.w, thumbnails=piece.thumbnails)
         pieces.append(piece)
     w = np.concatenate([piece.w for piece in pieces])[:samples]
     return SampleBank(w, np.concatenate([piece.thumbnails for piece in pieces])[:samples])
 
 
-def _folder(weights_sha256: str, class_index: int | None) -> Path | None:
-    try:
-        return cache_folder() / "banks" / f"{weights_sha256}-{class_index}-v{BANK_VERSION}"
-    except CacheError:  # no home: the bank lives in memory alone
-        return None
-
-
-def _read_piece(path: Path, generator: Generator) -> SampleBank | None:
+def _read_piece(path: Path | None, generator: Generator) -> SampleBank | None:
     """Return a piece of the cache; None when it is not there or damaged."""
-    side = min(_THUMBNAIL, generator.config.synthesis.img_resolution)
-    try:
-        arrays = read_arrays(read_regular(path, _MAX_PIECE))
-        w, thumbnails = arrays["w"], arrays["thumbnails"]
-    except (UnreadableError, ArraysError, KeyError):
-        return None
-    fits = w.dtype == np.float32 and w.shape == (_PIECE, generator.config.synthesis.w_dim)
-    channels = generator.config.synthesis.img_channels
-    fits = fits and thumbnails.dtype == np.uint8 and thumbnails.shape == (_PIECE, channels, side, side)
-    return SampleBank(w, thumbnails) if fits and np.isfinite(w).all() else None
-
-
-def _keep(path: Path, piece: SampleBank) -> None:
-    buffer = io.BytesIO()
-    np.savez(buffer, w=piece.w, thumbnails=piece.thumbnails)
-    try:
-        ensure_folder(path.parent)
-        write_atomic(path, buffer.getvalue())
-    except OutputError:
-        return  # a read-only home costs time, nothing else
+    config = generator.config.synthesis
+    side = min(_THUMBNAIL, config.img_resolution)
+    thumbnails = (np.uint8, (_PIECE, config.img_channels, side, side))
+    found = read_arrays(path, {"w": (np.float32, (_PIECE, config.w_dim)), "thumbnails": thumbnails})
+    return None if found is None else SampleBank(found["w"], found["thumbnails"])
 
 
 def _generate_piece(generator: Generator, number: int, class_index: int | None) -> SampleBank:

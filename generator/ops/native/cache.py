@@ -5,11 +5,9 @@ only a temporary folder, which the next one removes; its lock dies with the proc
 """
 
 import contextlib
-import fcntl
 import hashlib
 import os
 import shutil
-import stat
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -17,6 +15,7 @@ from pathlib import Path
 
 from generator.cache import CacheError, cache_folder
 from generator.errors import GeneratorError
+from generator.system import BINARY, CLOSE_ON_EXEC, NO_LINKS, exposure, lock_file
 
 __all__ = ["NOT_BUILT", "Entry", "NativeError", "open_cache"]
 
@@ -62,18 +61,16 @@ def open_cache(create: bool = True) -> Path:
         if create:
             folder.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             folder.mkdir(mode=0o700, exist_ok=True)
-        status = folder.stat()
+        is_folder, exposed = folder.is_dir(), exposure(folder)
     except FileNotFoundError as error:
         raise NativeError("not-built", NOT_BUILT) from error
     except OSError as error:
         raise _unusable(folder, error) from error
-    if not stat.S_ISDIR(status.st_mode):
+    if not is_folder:
         raise NativeError("no-cache", f"the cache '{folder}' is not a folder; set INVERT_CACHE to another one")
     # Whoever can write there can have this process run any code; the system's administrator can anyway.
-    if status.st_uid not in (0, os.geteuid()):
-        raise NativeError("unsafe-cache", f"the cache folder '{folder}' belongs to somebody else; set INVERT_CACHE")
-    if status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
-        raise NativeError("unsafe-cache", f"others can write to the cache folder '{folder}'; chmod 700 it")
+    if exposed is not None:
+        raise NativeError("unsafe-cache", f"the cache folder '{folder}' {exposed}; chmod 700 it, or set INVERT_CACHE")
     return folder
 
 
@@ -118,7 +115,7 @@ class Entry:
         Raises:
             NativeError: Another process holds the lock for longer, or there is no locking here.
         """
-        flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
+        flags = os.O_RDWR | os.O_CREAT | BINARY | CLOSE_ON_EXEC | NO_LINKS
         try:
             descriptor = os.open(self.lock_file, flags, 0o600)
         except OSError as error:
@@ -134,7 +131,7 @@ class Entry:
         waiting = False
         while True:
             try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                lock_file(descriptor)
                 return
             except BlockingIOError:
                 pass

@@ -21,7 +21,8 @@ def processors(root: Path = Path("/")) -> int:
     Args:
         root: Where `proc` and `sys` lie.
     """
-    count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    affinity = getattr(os, "sched_getaffinity", None)  # macOS and Windows have none
+    count = (os.cpu_count() or 1) if affinity is None else len(affinity(0))
     return max(1, min([count, *map(math.ceil, _quotas(root))]))
 
 

@@ -119,8 +119,10 @@ def cycles(edges: Mapping[str, set[str]]) -> list[list[str]]:
 GRAPH = graph({module_name(path): path.read_text() for path in SHIPPED})
 
 
-# Who else may open a file by itself: for writing, for what this program has just made, or for what it came with.
+# Who else may open a file by itself: for writing, for what this program has just made or came with, or the system's.
 OPENERS = (
+    "generator.processors",
+    "generator.system",
     "generator.opening",
     "generator.jsontext",
     "generator.files.invert_format",

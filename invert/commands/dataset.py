@@ -20,7 +20,6 @@ __all__ = ["dataset"]
     examples=(
         "invert dataset photos/ photos256.zip --resolution 256",
         "invert dataset cars/ cars512.zip --resolution 512 --pad",
-        "invert dataset train-images-idx3-ubyte.gz digits.zip --resolution 32 --pad",
     ),
 )
 @click.argument("src", type=click.Path(exists=True, path_type=Path))

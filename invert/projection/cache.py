@@ -10,10 +10,11 @@ import numpy.typing as npt
 
 from generator.cache import CacheError, cache_folder
 from generator.system import exposure
-from invert import npy
 from invert.durable import ensure_folder, write_atomic
 from invert.errors import OutputError, UnreadableError
 from invert.images.opening import read_regular
+from invert.npy import ArraysError
+from invert.npy import read_arrays as read_npz
 
 __all__ = ["cached_file", "keep_arrays", "read_arrays"]
 
@@ -50,9 +51,9 @@ def read_arrays(
     if path is None:
         return None
     try:
-        stored = npy.read_arrays(read_regular(path, _LARGEST))
+        stored = read_npz(read_regular(path, _LARGEST))
         found = {name: stored[name] for name in expected}
-    except (UnreadableError, npy.ArraysError, KeyError):
+    except (UnreadableError, ArraysError, KeyError):
         return None
     for name, (kind, shape) in expected.items():
         array = found[name]

@@ -1,11 +1,12 @@
 """The user's cache folder, for what can be made again: built libraries, banks of samples, calibrations."""
 
 import os
+import stat
 from pathlib import Path
 
 from generator.errors import GeneratorError
 
-__all__ = ["CacheError", "cache_folder"]
+__all__ = ["CacheError", "cache_folder", "why_unsafe"]
 
 
 class CacheError(GeneratorError):
@@ -32,3 +33,21 @@ def cache_folder() -> Path:
     if not home.is_absolute():
         raise CacheError("there is no home folder to keep them in; set INVERT_CACHE to a folder of yours")
     return home / ".cache" / "invert"
+
+
+def why_unsafe(path: Path) -> str:
+    """Say why what lies in the cache cannot be relied on: somebody else may have put it there. Nothing where it can.
+
+    Args:
+        path: A folder or a file of the cache that is there.
+
+    Raises:
+        OSError: It cannot be looked at.
+    """
+    status = path.stat()
+    # The system's administrator can do anything anyway. Systems without owners of this kind have no such number.
+    if hasattr(os, "geteuid") and status.st_uid not in (0, os.geteuid()):
+        return f"'{path}' belongs to somebody else; set INVERT_CACHE to a folder of yours"
+    if os.name == "posix" and status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+        return f"others can write to '{path}'; chmod go-w it"
+    return ""

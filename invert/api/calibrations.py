@@ -102,7 +102,7 @@ def calibrate(
         study = Study(session, folder, workers, on_event or say)
         made = study.calibrate(chosen, populations, count, tool=__version__, earlier=before)
         if target is not None:
-            write_calibration(made, target, message)
+            write_calibration(made, target)
             if work is None:
                 clear_measurements(folder)
     return made

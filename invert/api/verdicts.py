@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from invert.api.arguments import Network, OnFailure, OnMessage, check_failure, check_settings, fail, silent
+from invert.attribution.settings import Judging
 from invert.batch.given import find_given
 from invert.batch.images import Listed
 from invert.batch.work import Failed
@@ -52,7 +53,9 @@ def attribute(
     *,
     calibration: "Calibrated | Iterable[Calibrated] | None" = None,
     threshold: float | None = None,
+    score: str | None = None,
     rate: float | None = None,
+    own: int = 0,
     on_step: "Callable[[StepRecord], None] | None" = None,
     on_message: OnMessage | None = None,
     on_warning: OnMessage | None = None,
@@ -65,9 +68,14 @@ def attribute(
         images: As for `invert.project`.
         networks: One or several that may have made the images: from `load`, or their files.
         calibration: One or several: from `calibrate`, or their files; those of other networks are passed over. By
-            default they are looked up beside the networks, in the cache, and among those that come with the program.
-        threshold: LPIPS below which the paper's plain rule attributes an image, with unknown error rate.
+            default they are looked up beside the networks, in the cache, and among those that come with the program;
+            which is used is in `candidates`. One of another method than what is given is then not used.
+        threshold: LPIPS below which the paper's plain rule attributes an image, with unknown error rate: it decides,
+            with a calibration or without.
+        score: Score that decides, "evidence" or "lpips"; default each calibration's own.
         rate: Rate of false attributions, in (0, 1), shared among the networks; default each calibration's own.
+        own: Number of fresh samples that a network without a calibration is compared with: "none of these" can then be
+            said, with its probability of a mistake.
         on_step: Called after each step of a group of images into one of the networks.
         on_message: Called with a line on what takes long.
         on_warning: Called with a line on what should be known; by default `on_message`.
@@ -81,14 +89,11 @@ def attribute(
 
     Raises:
         ImageError: An image cannot be used, with `on_failure="raise"`.
-        UsageError: The settings do not go with the calibration, one of several networks has none, or it cannot
-            promise the rate to so many networks.
+        UsageError: The settings do not go with the calibration that was named, one of several networks has none, or it
+            cannot promise the rate to so many networks. All of it is known before anything is measured.
         InvertError: A network or a calibration cannot be used, or there are no images.
     """
-    if threshold is not None and not 0 < threshold < 100:
-        raise UsageError(f"--threshold {threshold} is no distance")
-    if rate is not None and not 0 < rate < 1:
-        raise UsageError(f"--fpr {rate} is not between 0 and 1")
+    judging = Judging(score, threshold, rate, own)
     policy, follow = settings.pop("policy", None), settings.pop("follow", False)
     check_settings(settings)
     check_failure(on_failure)
@@ -96,21 +101,28 @@ def attribute(
     warning = on_warning or message
     found = find_given(images, follow, frozenset(), message, warning)
     # Only now: what is above must be quick, and this imports torch.
-    from invert.attribution.candidate import check_calibrations, open_candidates
+    from invert.attribution.candidate import open_candidates
+    from invert.attribution.own_samples import with_own_samples
+    from invert.attribution.ruling import settle
 
-    candidates = open_candidates(
+    opened = open_candidates(
         _networks(networks),
         settings,
         calibrations=_calibrations(calibration),
+        judging=judging,
         policy=policy,
         images=found.count,
         on_message=message,
         on_warning=warning,
     )
-    missing = check_calibrations(candidates, threshold)
-    if missing:
-        warning(missing)
-    judged = _attribute(candidates, found.mine, threshold, rate, on_step, warning, on_failure)
+    candidates = settle(opened, own, warning)
+    if own:
+        candidates = [
+            with_own_samples(one, own, on_message=message) if one.calibration is None else one for one in candidates
+        ]
+    for one in candidates:
+        one.make_ready()
+    judged = _attribute(candidates, found.mine, on_step, warning, on_failure)
     return Attributions(candidates, found.count, judged)
 
 
@@ -134,15 +146,13 @@ def _calibrations(given: "Calibrated | Iterable[Calibrated] | None") -> "list[Pa
 def _attribute(
     candidates: "Sequence[LoadedCandidate]",
     images: Iterable[Listed],
-    threshold: float | None,
-    rate: float | None,
     on_step: "Callable[[StepRecord], None] | None",
     on_warning: OnMessage,
     on_failure: OnFailure,
 ) -> "Iterator[Attribution]":
     from invert.attribution import attributions
 
-    found = attributions.attribute(candidates, images, threshold=threshold, rate=rate, on_step=on_step)
+    found = attributions.attribute(candidates, images, on_step=on_step)
     with contextlib.closing(found):  # type: ignore[type-var]
         for one in found:
             if one.error is None:

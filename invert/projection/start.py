@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from generator.cache import CacheError, cache_folder
+from generator.cache import CacheError, cache_folder, why_unsafe
 from generator.networks import Generator
 from invert.durable import ensure_folder, write_atomic
 from invert.errors import OutputError
@@ -94,9 +94,13 @@ def load_bank(
 
 def _folder(weights_sha256: str, class_index: int | None) -> Path | None:
     try:
-        return cache_folder() / "banks" / f"{weights_sha256}-{class_index}-v{BANK_VERSION}"
-    except CacheError:  # no home: the bank lives in memory alone
+        cache = cache_folder()
+        folder = cache / "banks" / f"{weights_sha256}-{class_index}-v{BANK_VERSION}"
+        # What others can put there decides where projections start: then the bank lives in memory alone.
+        is_safe = not any(why_unsafe(one) for one in (cache, folder.parent, folder) if one.exists())
+    except (CacheError, OSError):  # no home, or one that cannot be looked at
         return None
+    return folder if is_safe else None
 
 
 def _read_piece(path: Path, generator: Generator) -> SampleBank | None:

@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from generator.cache import CacheError, cache_folder
+from generator.cache import CacheError, cache_folder, why_unsafe
 from generator.errors import GeneratorError
 
 __all__ = ["NOT_BUILT", "Entry", "NativeError", "open_cache"]
@@ -69,11 +69,9 @@ def open_cache(create: bool = True) -> Path:
         raise _unusable(folder, error) from error
     if not stat.S_ISDIR(status.st_mode):
         raise NativeError("no-cache", f"the cache '{folder}' is not a folder; set INVERT_CACHE to another one")
-    # Whoever can write there can have this process run any code; the system's administrator can anyway.
-    if status.st_uid not in (0, os.geteuid()):
-        raise NativeError("unsafe-cache", f"the cache folder '{folder}' belongs to somebody else; set INVERT_CACHE")
-    if status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
-        raise NativeError("unsafe-cache", f"others can write to the cache folder '{folder}'; chmod 700 it")
+    # Whoever can write there can have this process run any code.
+    if reason := why_unsafe(folder):
+        raise NativeError("unsafe-cache", f"the cache cannot be used: {reason}")
     return folder
 
 

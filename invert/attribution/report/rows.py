@@ -230,7 +230,8 @@ def _csv(answer: Answer | None) -> list[Any]:
     numbers: list[Any] = [""] * 5
     if one is not None:
         values = [one.score, one.threshold]
-        shown = [None if value is None else shown_value(finding.deciding, value) for value in values]
+        # Without the last digits: a distance that was given comes back from its logarithm with other ones.
+        shown = [None if value is None else float(f"{shown_value(finding.deciding, value):.13g}") for value in values]
         numbers = ["" if value is None else value for value in (*shown, one.p0, one.p1, one.ratio)]
     return [distance, finding.deciding, *numbers, lpips_rule(finding)]
 

@@ -101,6 +101,8 @@ def calibrate(
 
         study = Study(session, folder, workers, on_event or say)
         made = study.calibrate(chosen, populations, count, tool=__version__, earlier=before)
+        for text in made.unlike_own():
+            warning(text)
         if target is not None:
             write_calibration(made, target)
             if work is None:

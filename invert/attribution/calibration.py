@@ -8,7 +8,7 @@ Reference: Tong, Feng and Li 2018 (Neyman-Pearson thresholds); see `invert.stati
 
 import hashlib
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -161,6 +161,16 @@ class Calibration:
     def kinds(self) -> Mapping[str, PopulationKind]:
         """Kind of the images of each population, by name."""
         return {one.name: one.kind_in(self.network["resolution"]) for one in (self.own, *self.others)}
+
+    def unlike_own(self) -> Iterator[str]:
+        """Yield what should be known of populations whose files are unlike the network's own: a score may see that."""
+        own = self.kinds[self.own.name]
+        for name, kind in self.kinds.items():
+            if (set(kind.formats), kind.qualities is None) != (set(own.formats), own.qualities is None):
+                yield (
+                    f"images of {name} are of another kind ({kind.text}) than the network's own ({own.text}): the "
+                    "thresholds may tell files apart, not networks. Give images that were stored alike"
+                )
 
     def score(self, name: str, measurement: Measurement) -> float:
         """Return a score of an image; NaN where a number is missing."""

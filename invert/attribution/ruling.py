@@ -62,7 +62,7 @@ def settle(candidates: Sequence[_C], own: int, on_warning: Callable[[str], None]
             one has no calibration, or a score was named that takes one.
     """
     missing = [one for one in candidates if one.calibration is None and one.threshold is None]
-    if missing and missing[0].score is not None:
+    if missing and missing[0].score is not None and not (own and missing[0].score == "lpips"):
         raise _no_calibration(missing[0], f"--score {missing[0].score} takes a calibration")
     if missing and not own:
         if len(candidates) > 1:

@@ -29,7 +29,7 @@ from invert.attribution.verdict import (
     read_score,
     refusal_of,
 )
-from invert.errors import UsageError, display_path
+from invert.errors import UsageError
 from invert.projection.config import with_defaults
 from invert.projection.start import bank_size
 from invert.statistics.checks import FloatArray
@@ -130,7 +130,7 @@ def _how_to_calibrate(candidate: Candidate) -> str:
             command += ["--bank", str(config.bank)]
         if config.class_index is not None:
             command += ["--class", str(config.class_index)]
-    return f"Make one with: {display_path(shlex.join(command))}."
+    return f"Make one with: {shlex.join(command)}."  # not escaped here: it is to be typed
 
 
 def rule(candidates: Sequence[Candidate], measurements: Sequence[Measurement]) -> Verdict | None:

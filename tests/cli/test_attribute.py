@@ -356,6 +356,7 @@ def test_an_evaluation_killed_goes_on(invert: Invert, case: Path, tmp_path: Path
     assert not (tmp_path / "killed" / "work").exists()
 
 
+@pytest.mark.slow
 def test_a_distance_gives_a_verdict_everywhere(attribute: Invert, case: Path, tmp_path: Path) -> None:
     """The paper's plain rule, with the calibration and with other settings than its."""
     image, page = case / "real" / "000.png", tmp_path / "report.html"
@@ -381,6 +382,7 @@ def test_a_distance_gives_a_verdict_everywhere(attribute: Invert, case: Path, tm
     assert (refused.code, "--threshold is a distance" in refused.err) == (2, True)
 
 
+@pytest.mark.slow
 def test_lpips_may_decide_in_place_of_the_evidence(attribute: Invert, case: Path) -> None:
     arguments = ("--network", case / "net.pkl", case / "real" / "000.png", "--score", "lpips")
     record, summary = attribute(*arguments, "--json").records()
@@ -390,6 +392,7 @@ def test_lpips_may_decide_in_place_of_the_evidence(attribute: Invert, case: Path
     assert score.count(f"{record['distances']['net']:.4f}") == 2  # as the distance and as the score
 
 
+@pytest.mark.slow
 def test_own_samples_in_place_of_a_calibration(attribute: Invert, case: Path, tmp_path: Path) -> None:
     arguments = ("--network", case / "net.pkl", case / "real" / "000.png", "--steps", 2, "--own", 4)
     record, summary = attribute(*arguments, "--json").records()
@@ -401,6 +404,7 @@ def test_own_samples_in_place_of_a_calibration(attribute: Invert, case: Path, tm
     assert "(4 samples)" in (tmp_path / "own.html").read_text()
 
 
+@pytest.mark.slow
 def test_what_decides_is_named_in_every_output(attribute: Invert, case: Path, tmp_path: Path) -> None:
     path, page = case / "net.calibration.json", tmp_path / "report.html"
     sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
@@ -415,6 +419,7 @@ def test_what_decides_is_named_in_every_output(attribute: Invert, case: Path, tm
     assert first["net: attributed_of_calibration"].count(" of ") == 2
 
 
+@pytest.mark.slow
 def test_the_command_of_a_report_is_accepted_as_it_stands(attribute: Invert, case: Path, tmp_path: Path) -> None:
     from invert.cli.main import main
 
@@ -429,6 +434,7 @@ def test_the_command_of_a_report_is_accepted_as_it_stands(attribute: Invert, cas
     assert date.sub("", page.read_text()) == date.sub("", before)
 
 
+@pytest.mark.slow
 def test_unlike_images_have_it_in_the_reason(attribute: Invert, case: Path, tmp_path: Path) -> None:
     with Image.open(case / "real" / "000.png") as image:
         image.convert("RGB").save(tmp_path / "a.jpg", quality=60)
@@ -461,6 +467,7 @@ def test_what_ends_in_a_refusal_is_known_before_anything_is_measured(
         assert (result.code, reason in result.err) == (code, True), result.err
 
 
+@pytest.mark.slow
 def test_calibrate_writes_where_it_was_told_to_and_nowhere_else(
     invert: Invert, case: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

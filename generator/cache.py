@@ -4,8 +4,9 @@ import os
 from pathlib import Path
 
 from generator.errors import GeneratorError
+from generator.system import exposure
 
-__all__ = ["CacheError", "cache_folder"]
+__all__ = ["CacheError", "cache_folder", "why_unsafe"]
 
 
 class CacheError(GeneratorError):
@@ -32,3 +33,18 @@ def cache_folder() -> Path:
     if not home.is_absolute():
         raise CacheError("there is no home folder to keep them in; set INVERT_CACHE to a folder of yours")
     return home / ".cache" / "invert"
+
+
+def why_unsafe(path: Path) -> str:
+    """Say why what lies in the cache cannot be relied on: somebody else may have put it there. Nothing where it can.
+
+    Args:
+        path: A folder or a file of the cache that is there.
+
+    Raises:
+        OSError: It cannot be looked at.
+    """
+    reason = exposure(path)
+    if reason == "others":
+        return f"others can write to '{path}'; chmod go-w it"
+    return f"'{path}' belongs to somebody else; set INVERT_CACHE to a folder of yours" if reason else ""

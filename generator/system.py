@@ -11,6 +11,7 @@ import random
 import stat
 import threading
 from pathlib import Path
+from typing import Literal
 
 try:
     import fcntl
@@ -129,10 +130,13 @@ def _lock_range(descriptor: int, shared: bool) -> None:
     raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
 
 
-def exposure(path: Path) -> str | None:
-    """Return why somebody beside this user and the system's administrator can write to a file or folder, if so.
+def exposure(path: Path) -> Literal["owner", "others"] | None:
+    """Tell whether somebody beside this user and the system's administrator can write to a file or folder.
 
     It is None too where owners and permissions say nothing, as on Windows, whose user folders are private.
+
+    Returns:
+        "owner" where it belongs to somebody else, "others" where its permissions let others write.
 
     Raises:
         OSError: It cannot be looked at.
@@ -141,5 +145,5 @@ def exposure(path: Path) -> str | None:
     if not hasattr(os, "geteuid"):
         return None
     if status.st_uid not in (0, os.geteuid()):
-        return "belongs to somebody else"
-    return "can be written to by others" if status.st_mode & (stat.S_IWGRP | stat.S_IWOTH) else None
+        return "owner"
+    return "others" if status.st_mode & (stat.S_IWGRP | stat.S_IWOTH) else None

@@ -29,6 +29,7 @@ __all__ = [
     "append",
     "atomic_file",
     "atomic_path",
+    "check_writable",
     "destination",
     "ensure_folder",
     "exclusive_lock",
@@ -120,6 +121,23 @@ def _replacing(target: Path, temporary: Path, path: str | os.PathLike[str], expe
             raise _output_error(error, path, expected or written) from error
         raise
     _sync_folder(target.parent, path)
+
+
+def check_writable(path: str | os.PathLike[str]) -> None:
+    """Refuse a destination that could not be written, before hours of work that would then have no place.
+
+    Args:
+        path: Destination; see `write_atomic`.
+
+    Raises:
+        OutputError: There is no such folder, it cannot be written to, or something else is in the file's place.
+    """
+    temporary = destination(path).parent / f"{TEMPORARY_PREFIX}{secrets.token_hex(8)}.tmp"
+    try:
+        os.close(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
+        os.unlink(temporary)
+    except OSError as error:
+        raise _output_error(error, path) from error
 
 
 def append(path: str | os.PathLike[str], data: bytes, size: int) -> None:

@@ -376,7 +376,9 @@ def test_two_networks_are_asked_of_a_stream_and_of_bad_images(network: Path, fol
 @pytest.mark.usefixtures("private_cache")
 def test_what_verdicts_refuse(calibrated: Path, folder: Path, network: Path) -> None:
     for settings, message in (
-        ({"steps": 7}, "steps: 3, now 7"),
+        ({"steps": 7, "calibration": calibrated.with_suffix(".calibration.json")}, "steps: 3, now 7"),
+        ({"threshold": 1, "rate": 0.1}, "promises no rate"),
+        ({"score": "pixels"}, "pixels"),
         ({"stepz": 3}, "stepz"),
         ({"rate": 2}, "between 0 and 1"),
         ({"threshold": -1}, "no distance"),

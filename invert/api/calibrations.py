@@ -87,11 +87,13 @@ def calibrate(
     with _work_folder(None if work is None else Path(work), target) as folder:
         asked = _begin(network, real, others or {}, chosen, folder, count, earlier, workers, settings, **told)
         made = asked.study.calibrate(chosen, asked.populations, count, tool=__version__, earlier=asked.earlier)
+        for text in made.unlike_own():
+            told["on_warning"](text)
         if target is not None:
             from invert.attribution.calibration_file import write_calibration
             from invert.attribution.measurements import clear_measurements
 
-            write_calibration(made, target, message)
+            write_calibration(made, target)
             if work is None:
                 clear_measurements(folder)
     return made

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from invert.api.arguments import Network, OnFailure, OnMessage, check_failure, check_settings, fail, silent
+from invert.attribution.settings import Judging
 from invert.batch.given import find_given
 from invert.batch.images import Listed
 from invert.batch.job import is_file
@@ -55,10 +56,12 @@ def attribute(
     *,
     calibration: "Calibrated | Iterable[Calibrated] | None" = None,
     threshold: float | None = None,
+    score: str | None = None,
     rate: float | None = None,
     out: str | os.PathLike[str] | None = None,
     workers: int = 1,
     shard: Shard | None = None,
+    own: int = 0,
     on_step: "Callable[[StepRecord], None] | None" = None,
     on_message: OnMessage | None = None,
     on_warning: OnMessage | None = None,
@@ -72,14 +75,19 @@ def attribute(
             judged without projecting again: one for each network, of the method of its calibration.
         networks: One or several that may have made the images: from `load`, or their files.
         calibration: One or several: from `calibrate`, or their files; those of other networks are passed over. By
-            default they are looked up beside the networks, in the cache, and among those that come with the program.
-        threshold: LPIPS below which the paper's plain rule attributes an image, with unknown error rate.
+            default they are looked up beside the networks, in the cache, and among those that come with the program;
+            which is used is in `candidates`. One of another method than what is given is then not used.
+        threshold: LPIPS below which the paper's plain rule attributes an image, with unknown error rate: it decides,
+            with a calibration or without.
+        score: Score that decides, "evidence" or "lpips"; default each calibration's own.
         rate: Rate of false attributions, in (0, 1), shared among the networks; default each calibration's own.
         out: Folder in which the networks' answers are kept, to be used again by the next call: one that was stopped is
             resumed, and one image more costs one image. By default nothing is kept.
         workers: Processes that share the images. A script that asks for several must not do its work when it is
             imported.
         shard: Judge share I of N of the images, (I, N); others may do theirs at the same time in the same `out`.
+        own: Number of fresh samples that a network without a calibration is compared with: "none of these" can then be
+            said, with its probability of a mistake.
         on_step: Called after each step of a group of images into one of the networks.
         on_message: Called with a line on what takes long.
         on_warning: Called with a line on what should be known; by default `on_message`.
@@ -93,28 +101,24 @@ def attribute(
 
     Raises:
         ImageError: An image cannot be used, with `on_failure="raise"`.
-        UsageError: The settings do not go with the calibration, one of several networks has none, or it cannot
-            promise the rate to so many networks.
+        UsageError: The settings do not go with the calibration that was named, one of several networks has none, or it
+            cannot promise the rate to so many networks. All of it is known before anything is measured.
         InvertError: A network or a calibration cannot be used, or there are no images.
     """
-    if threshold is not None and not 0 < threshold < 100:
-        raise UsageError(f"--threshold {threshold} is no distance")
-    if rate is not None and not 0 < rate < 1:
-        raise UsageError(f"--fpr {rate} is not between 0 and 1")
+    judging = Judging(score, threshold, rate, own)
     policy, follow = settings.pop("policy", None), settings.pop("follow", False)
     check_settings(settings)
     check_failure(on_failure)
     message = on_message or silent
     warning = on_warning or message
-    judged: dict[str, Any] = {"threshold": threshold, "rate": rate}
-    opened: dict[str, Any] = {"calibrations": _calibrations(calibration), "policy": policy}
+    opened: dict[str, Any] = {"calibrations": _calibrations(calibration), "judging": judging, "policy": policy}
     opened |= {"on_message": message, "on_warning": warning}
     files = _finished_files(images)
     if files:
         if out is not None or workers > 1 or shard is not None:
             reason = "finished projections are judged at once: out, workers and shard have no part in it"
             raise UsageError(reason, advice="Leave them out.")
-        return _judge_finished(files, _networks(networks), settings, opened, judged, warning, on_failure)
+        return _judge_finished(files, _networks(networks), settings, opened, own, message, warning, on_failure)
     found = find_given(images, follow, frozenset(), message, warning)
     if shard is not None:
         found = found.share(shard)
@@ -129,18 +133,25 @@ def attribute(
             work=_work_folder(stack, None if out is None else Path(out), workers, shard),
             **opened,
         )
-        _check(candidates, threshold, warning)
+        candidates = _settle(candidates, own, message, warning)
+        for one in candidates:
+            one.make_ready(workers)
         held = stack.pop_all()
-    judged |= {"workers": workers, "on_step": on_step}
-    return Attributions(candidates, found.count, _attribute(candidates, found.mine, judged, warning, on_failure, held))
+    asked = {"workers": workers, "on_step": on_step}
+    return Attributions(candidates, found.count, _attribute(candidates, found.mine, asked, warning, on_failure, held))
 
 
-def _check(candidates: "Sequence[LoadedCandidate]", threshold: float | None, on_warning: OnMessage) -> None:
-    from invert.attribution.candidate import check_calibrations
+def _settle(
+    candidates: "Sequence[LoadedCandidate]", own: int, on_message: OnMessage, on_warning: OnMessage
+) -> "list[LoadedCandidate]":
+    """Settle what the networks are judged by; what can only end in a refusal is refused before anything is measured."""
+    from invert.attribution.own_samples import with_own_samples
+    from invert.attribution.ruling import settle
 
-    missing = check_calibrations(candidates, threshold)
-    if missing:
-        on_warning(missing)
+    settled = settle(candidates, own, on_warning)
+    if not own:
+        return settled
+    return [with_own_samples(one, own, on_message=on_message) if one.calibration is None else one for one in settled]
 
 
 def _finished_files(images: Any) -> list[Path]:
@@ -163,7 +174,8 @@ def _judge_finished(
     networks: "list[str | os.PathLike[str] | LoadedNetwork]",
     settings: Mapping[str, Any],
     opened: Mapping[str, Any],
-    judged: Mapping[str, Any],
+    own: int,
+    on_message: OnMessage,
     on_warning: OnMessage,
     on_failure: OnFailure,
 ) -> Attributions:
@@ -174,11 +186,11 @@ def _judge_finished(
     with contextlib.ExitStack() as stack:
         finished = stack.enter_context(open_finished(files))
         given = {**finished.settings, **{name: value for name, value in settings.items() if value is not None}}
-        candidates = open_candidates(networks, given, projects=False, **opened)
+        candidates = open_candidates(networks, given, **opened)
         finished.check(candidates)
-        _check(candidates, judged["threshold"], on_warning)
+        candidates = _settle(candidates, own, on_message, on_warning)
         held = stack.pop_all()
-    found = judge_finished(candidates, finished, **judged)
+    found = judge_finished(candidates, finished)
     return Attributions(candidates, finished.count, _yielded(found, on_warning, on_failure, held))
 
 
@@ -213,14 +225,14 @@ def _calibrations(given: "Calibrated | Iterable[Calibrated] | None") -> "list[Pa
 def _attribute(
     candidates: "Sequence[LoadedCandidate]",
     images: Iterable[Listed],
-    judged: Mapping[str, Any],
+    asked: Mapping[str, Any],
     on_warning: OnMessage,
     on_failure: OnFailure,
     held: contextlib.ExitStack,
 ) -> "Iterator[Attribution]":
     from invert.attribution import attributions
 
-    return _yielded(attributions.attribute(candidates, images, **judged), on_warning, on_failure, held)
+    return _yielded(attributions.attribute(candidates, images, **asked), on_warning, on_failure, held)
 
 
 def _yielded(

@@ -29,7 +29,7 @@ from PIL import Image
 
 from invert.attribution.candidate import LoadedCandidate
 from invert.attribution.evidence import EvidenceMeter
-from invert.attribution.measurements import Measurement, read_record, write_record
+from invert.attribution.measurements import Measurement, measurement_of, read_record, write_record
 from invert.batch.images import Listed, read_image
 from invert.batch.work import Done, Event, Failed, Stepped, work
 from invert.batch.workers import Work, run_workers
@@ -71,13 +71,9 @@ class Measured:
     def of(cls, projection: Projection, meter: EvidenceMeter) -> "Measured":
         """Measure a projection."""
         target = projection.target
-        return cls(target, projection.image, _measurement(projection, meter), projection.distance)
-
-
-def _measurement(projection: Projection, meter: EvidenceMeter) -> Measurement:
-    target = projection.target
-    facts = (os.fsencode(target.path), target.file_sha256, target.pixel_sha256, projection.status, target.upsampled)
-    return Measurement(*facts, meter.measure(projection))
+        return cls(
+            target, projection.image, measurement_of(os.fsencode(target.path), projection, meter), projection.distance
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -141,7 +137,8 @@ class AnswerStore(ImageStore):
         Raises:
             OutputError: It cannot be written.
         """
-        found = _Kept(_measurement(projection, self._meter), projection.distance, projection.image)
+        measurement = measurement_of(os.fsencode(projection.target.path), projection, self._meter)
+        found = _Kept(measurement, projection.distance, projection.image)
         key = projection.target.file_sha256
         png = to_png_bytes(found.reconstruction)
         write_atomic(self._folder / f"{key}.png", png)
@@ -305,11 +302,7 @@ class _Asked:
         session = open_session(self.path, self.config, self.policy)
         if session.sha256 != self.sha256:
             raise NetworkError("changed while it was in use", path=self.path, advice="Run again.")
-        meter = EvidenceMeter(
-            session.network.generator, class_index=self.config.class_index, device=session.config.device
-        )
-        facts = (self.name, self.path, self.sha256)
-        return LoadedCandidate(*facts, session=session, meter=meter, folder=self.folder)
+        return LoadedCandidate(self.name, self.path, self.sha256, session=session, folder=self.folder)
 
 
 @dataclass(frozen=True)

@@ -20,14 +20,16 @@ from invert.attribution import answers
 from invert.attribution.answers import Measured
 from invert.attribution.candidate import LoadedCandidate
 from invert.attribution.finished import FinishedFiles
+from invert.attribution.kind import ImageKind, PopulationKind, caveats
 from invert.attribution.measurements import Measurement
-from invert.attribution.verdict import Finding, Outcome, Verdict, decide
+from invert.attribution.ruling import rule
+from invert.attribution.settings import OWN
+from invert.attribution.verdict import Finding, Outcome, Verdict
 from invert.batch.images import Listed
 from invert.batch.work import Failed
-from invert.errors import ImageError, InvertError, UsageError
+from invert.errors import ImageError, InvertError
 from invert.images.target import Target
 from invert.projection.projector import StepRecord
-from invert.statistics.thresholds import TooFewNegativesError
 
 __all__ = ["Answer", "Attribution", "attribute", "judge_finished", "judge_image"]
 
@@ -44,7 +46,7 @@ class Answer:
         reconstruction: The nearest image that the network makes, uint8 `[H, W, C]`.
         measurement: What the projection measures.
         distance: LPIPS between image and reconstruction; NaN where nothing finite came out.
-        finding: What is found by the network's calibration; None unless every network has one.
+        finding: What is found; None where there is nothing to judge by.
     """
 
     network: str
@@ -67,9 +69,9 @@ class Answer:
 
     @property
     def p_values(self) -> tuple[float, float] | None:
-        """p0 and p1 of the deciding score, see `invert.attribution.verdict.Reading`; None without a finding."""
+        """p0 and p1 of the deciding score, see `invert.attribution.verdict.Reading`; None without a calibration."""
         reading = None if self.finding is None else self.finding.reading
-        return None if reading is None else (reading.p0, reading.p1)
+        return None if reading is None or reading.p0 is None or reading.p1 is None else (reading.p0, reading.p1)
 
     @property
     def ratio(self) -> float | None:
@@ -85,9 +87,10 @@ class Attribution:
     Attributes:
         path: The image's file.
         answers: What came out for each network, in the order asked; none where the image cannot be used.
-        verdict: The verdict; None unless every network has a calibration.
+        verdict: The verdict; None where there is nothing to judge by: no calibration, threshold or own samples.
         threshold_rule: What the plain rule with a threshold says, in words; empty where none was asked for.
         error: Why the image cannot be used.
+        caveats: In what it is unlike the images that it is compared with: no rate holds for such images.
     """
 
     path: Path
@@ -95,6 +98,7 @@ class Attribution:
     verdict: Verdict | None = None
     threshold_rule: str = ""
     error: InvertError | None = None
+    caveats: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:
@@ -113,15 +117,22 @@ class Attribution:
 
     @property
     def reason(self) -> str:
-        """Why it cannot be told, or why the image cannot be used."""
+        """Why it cannot be told, what makes the verdict doubtful, or why the image cannot be used."""
         if self.error is not None:
             return self.error.reason
-        return "" if self.verdict is None else self.verdict.reason
+        if self.verdict is None:
+            return ""
+        return "; ".join(filter(None, (self.verdict.reason, *self.caveats)))
 
     @property
     def warnings(self) -> tuple[str, ...]:
         """What the user should know about the image, each text once."""
         return tuple(dict.fromkeys(text for answer in self.answers for text in answer.target.remarks))
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What is only worth a record, each text once."""
+        return tuple(dict.fromkeys(text for answer in self.answers for text in answer.target.notes))
 
     @property
     def is_diverged(self) -> bool:
@@ -133,26 +144,19 @@ def attribute(
     candidates: Sequence[LoadedCandidate],
     images: Iterable[Listed],
     *,
-    threshold: float | None = None,
-    rate: float | None = None,
     workers: int = 1,
     on_step: Callable[[StepRecord], None] | None = None,
 ) -> Iterator[Attribution]:
     """Judge images, in their order.
 
     Args:
-        candidates: The networks; see `invert.attribution.candidate.open_candidates`.
+        candidates: The networks and what they are judged by; see `invert.attribution.ruling.settle`.
         images: The images; they are read ahead in threads.
-        threshold: Distance below which the plain rule attributes an image, with unknown error rate.
-        rate: Rate of false attributions, in (0, 1), shared among the networks; default each calibration's own.
         workers: Processes that share the images; several need candidates whose answers are kept.
         on_step: Called after each step of a group of images into one of the networks.
 
     Yields:
         An attribution of each image.
-
-    Raises:
-        UsageError: A calibration cannot promise this rate to so many networks.
     """
     asked = answers.measure(candidates, images, workers=workers, on_step=on_step)
     with contextlib.closing(asked):  # type: ignore[type-var]
@@ -162,23 +166,15 @@ def attribute(
                 yield Attribution(listed.path, error=failed.to_error())
             else:
                 measured = [one for one in found if isinstance(one, Measured)]
-                yield judge_image(listed.path, candidates, measured, threshold, rate)
+                yield judge_image(listed.path, candidates, measured)
 
 
-def judge_finished(
-    candidates: Sequence[LoadedCandidate],
-    finished: FinishedFiles,
-    *,
-    threshold: float | None = None,
-    rate: float | None = None,
-) -> Iterator[Attribution]:
+def judge_finished(candidates: Sequence[LoadedCandidate], finished: FinishedFiles) -> Iterator[Attribution]:
     """Judge finished projections, in their order; see `attribute`.
 
     Args:
         candidates: The networks.
         finished: The projections, which have been checked against the candidates.
-        threshold: See `attribute`.
-        rate: See `attribute`.
 
     Yields:
         An attribution of each image.
@@ -187,15 +183,13 @@ def judge_finished(
         if isinstance(found, ImageError):
             yield Attribution(path, error=found)
         else:
-            yield judge_image(path, candidates, found, threshold, rate)
+            yield judge_image(path, candidates, found)
 
 
 def judge_image(
     path: Path,
     candidates: Sequence[LoadedCandidate],
     asked: Sequence[Measured],
-    threshold: float | None,
-    rate: float | None,
 ) -> Attribution:
     """Judge an image of which every network was asked.
 
@@ -203,36 +197,27 @@ def judge_image(
         path: The image's file.
         candidates: The networks.
         asked: What each of them says.
-        threshold: See `attribute`.
-        rate: See `attribute`.
-
-    Raises:
-        UsageError: A calibration cannot promise this rate to so many networks.
     """
     names = [candidate.name for candidate in candidates]
-    verdict = _verdict(candidates, [one.measurement for one in asked], rate)
+    verdict = rule(candidates, [one.measurement for one in asked])
     findings: Sequence[Finding | None] = [None] * len(names) if verdict is None else verdict.findings
     judged = tuple(
         Answer(name, one.target, one.reconstruction, one.measurement, one.distance, finding)
         for name, one, finding in zip(names, asked, findings, strict=True)
     )
-    return Attribution(path, judged, verdict, "" if threshold is None else _threshold_rule(judged, threshold))
+    threshold = candidates[0].threshold
+    plain = "" if threshold is None else _threshold_rule(judged, threshold)
+    return Attribution(path, judged, verdict, plain, caveats=_caveats(candidates, judged))
 
 
-def _verdict(
-    candidates: Sequence[LoadedCandidate], measurements: Sequence[Measurement], rate: float | None
-) -> Verdict | None:
-    calibrations = [one.calibration for one in candidates if one.calibration is not None]
-    if len(calibrations) < len(candidates):
-        return None
-    try:
-        return decide(calibrations, measurements, [one.name for one in candidates], rate=rate)
-    except TooFewNegativesError as error:
-        raise UsageError(
-            f"the calibration cannot promise this rate to {len(candidates)} candidates: {error}",
-            advice="Calibrate with more images (--candidates says how many), or give a larger --fpr.",
-            code="too-few-negatives",
-        ) from error
+def _caveats(candidates: Sequence[LoadedCandidate], answers: Sequence[Answer]) -> tuple[str, ...]:
+    """Say in what an image is unlike those that it is compared with; without a calibration, unlike own samples."""
+    found: list[str] = []
+    for candidate, answer in zip(candidates, answers, strict=True):
+        size, kind = answer.target.original_size, ImageKind.of(answer.target)
+        own = {OWN: PopulationKind.assumed(candidate.session.resolution)}
+        found += caveats(kind, own if candidate.calibration is None else candidate.calibration.kinds, size)
+    return tuple(dict.fromkeys(found))
 
 
 def _threshold_rule(answers: Sequence[Answer], threshold: float) -> str:

@@ -8,13 +8,15 @@ Reference: Tong, Feng and Li 2018 (Neyman-Pearson thresholds); see `invert.stati
 
 import hashlib
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 
+from invert.attribution.evidence import FEATURES
+from invert.attribution.kind import PopulationKind
 from invert.attribution.measurements import Measurement
 from invert.attribution.score import EvidenceScore, lpips_score
 from invert.attribution.settings import SPLITS, CalibrationSettings
@@ -30,6 +32,7 @@ from invert.statistics.thresholds import (
     grubbs,
     neyman_pearson,
     required_negatives,
+    smallest_rate,
     strictest,
 )
 
@@ -37,6 +40,7 @@ __all__ = [
     "Calibration",
     "Population",
     "check_sizes",
+    "fit_evidence",
     "make_calibration",
     "required_images",
     "split_of",
@@ -52,19 +56,27 @@ class Population:
         source: Where the images are from, in words.
         measurements: Measurements of distinct images, in the order of their hashes.
         left_out: How many were not used: the same pixels again, too small, diverged or unreadable.
+        kind: What kind of images they are; None where that was not recorded.
     """
 
     name: str
     source: str
     measurements: tuple[Measurement, ...] = field(repr=False)
     left_out: int = 0
+    kind: PopulationKind | None = None
 
     @classmethod
     def of(cls, name: str, source: str, found: Sequence[Measurement], failed: int = 0) -> "Population":
         """Take the usable images among those measured, each content once."""
         usable = {one.pixel_sha256: one for one in found if one.status == "ok" and not one.upsampled}
         kept = tuple(usable[key] for key in sorted(usable))
-        return cls(name, source, kept, len(found) - len(kept) + failed)
+        kinds = [one.kind for one in kept if one.kind is not None]
+        kind = PopulationKind.of(kinds) if kinds and len(kinds) == len(kept) else None
+        return cls(name, source, kept, len(found) - len(kept) + failed, kind)
+
+    def kind_in(self, resolution: int) -> PopulationKind:
+        """Return the kind of its images; where that was not recorded, that of a network's samples of this size."""
+        return self.kind or PopulationKind.assumed(resolution)
 
     @property
     def sha256(self) -> str:
@@ -74,8 +86,12 @@ class Population:
 
     def part(self, split: str) -> tuple[Measurement, ...]:
         """Return the images of one of `SPLITS`."""
-        chosen = split_of([one.pixel_sha256 for one in self.measurements])
-        return tuple(one for one, its in zip(self.measurements, chosen, strict=True) if its == split)
+        return self._parts[split]
+
+    @cached_property
+    def _parts(self) -> dict[str, tuple[Measurement, ...]]:
+        chosen = list(zip(self.measurements, split_of([one.pixel_sha256 for one in self.measurements]), strict=True))
+        return {split: tuple(one for one, its in chosen if its == split) for split in SPLITS}
 
 
 def split_of(pixel_sha256: Sequence[str]) -> list[str]:
@@ -140,6 +156,21 @@ class Calibration:
     def digest(self) -> str:
         """Digest of method and score; scores of calibrations with the same digest can be compared."""
         return method_digest({**self.method, "score": self.settings.score})
+
+    @cached_property
+    def kinds(self) -> Mapping[str, PopulationKind]:
+        """Kind of the images of each population, by name."""
+        return {one.name: one.kind_in(self.network["resolution"]) for one in (self.own, *self.others)}
+
+    def unlike_own(self) -> Iterator[str]:
+        """Yield what should be known of populations whose files are unlike the network's own: a score may see that."""
+        own = self.kinds[self.own.name]
+        for name, kind in self.kinds.items():
+            if (set(kind.formats), kind.qualities is None) != (set(own.formats), own.qualities is None):
+                yield (
+                    f"images of {name} are of another kind ({kind.text}) than the network's own ({own.text}): the "
+                    "thresholds may tell files apart, not networks. Give images that were stored alike"
+                )
 
     def score(self, name: str, measurement: Measurement) -> float:
         """Return a score of an image; NaN where a number is missing."""
@@ -232,13 +263,42 @@ class Calibration:
     def _likelihood(self) -> dict[str, tuple[LikelihoodRatio, ...]]:
         return {}
 
-    def attributed(self, name: str, population: Population, split: str = "held-out") -> tuple[int, int]:
-        """Return how many images of a part are below their threshold, and how many there are."""
-        images, scores = population.part(split), self.scores(name, population, split)
-        below = [
-            value < self.threshold(name, one.complexity)[1].value for one, value in zip(images, scores, strict=True)
-        ]
-        return int(sum(below)), len(below)
+    def attributed(
+        self, name: str, population: Population, split: str = "held-out", rate: float | None = None
+    ) -> tuple[int, int]:
+        """Return how many images of a part are below their threshold, and how many there are.
+
+        Args:
+            name: Name of the score.
+            population: One of its populations.
+            split: One of `SPLITS`.
+            rate: Rate of false attributions that sets the threshold; see `threshold`.
+
+        Raises:
+            TooFewNegativesError: A population is too small to promise the rate.
+        """
+        key = (name, population.name, split, rate)
+        if key not in self._attributed:
+            images, scores = population.part(split), self.scores(name, population, split)
+            below = [
+                value < self.threshold(name, one.complexity, rate)[1].value
+                for one, value in zip(images, scores, strict=True)
+            ]
+            self._attributed[key] = int(sum(below)), len(below)
+        return self._attributed[key]
+
+    @cached_property
+    def _attributed(self) -> dict[tuple[str, str, str, float | None], tuple[int, int]]:
+        return {}
+
+    @cached_property
+    def smallest_rate(self) -> float:
+        """Smallest rate of false attributions that every threshold can promise; 0 where the rule promises none."""
+        if self.settings.rule == "grubbs":
+            return 0.0
+        score = self.settings.score
+        fewest = min(len(s) for index in range(self.bins.count) for s in self._in_bin(score, index).values())
+        return smallest_rate(fewest, self.settings.confidence if self.settings.rule == "neyman-pearson" else None)
 
 
 def make_calibration(
@@ -259,10 +319,7 @@ def make_calibration(
     check_sizes(settings, {population.name: len(population.measurements) for population in others})
     if len(own.part("threshold")) < 1 or len(own.part("fit")) < 2:
         raise UsageError(f"{len(own.measurements)} own samples are too few", advice="Give a larger --count.")
-    evidence = EvidenceScore.fit(
-        [one.evidence for one in own.part("fit")],
-        {population.name: [one.evidence for one in population.part("fit")] for population in others},
-    )
+    evidence = fit_evidence(own, others)
     made = Calibration(settings, method, run, network, tool, own, tuple(others), evidence)
     for population in others:
         for one in population.part("threshold"):
@@ -271,6 +328,23 @@ def make_calibration(
             except TooFewNegativesError as error:
                 raise _too_few(population.name, len(population.measurements), settings) from error
     return made
+
+
+def fit_evidence(
+    own: Population, others: Sequence[Population], features: Sequence[str] = tuple(FEATURES)
+) -> EvidenceScore:
+    """Fit the evidence score on its part of the populations.
+
+    Args:
+        own: The network's own samples.
+        others: Populations of other images.
+        features: Names of the features that all of them have.
+    """
+    return EvidenceScore.fit(
+        [one.evidence for one in own.part("fit")],
+        {population.name: [one.evidence for one in population.part("fit")] for population in others},
+        features,
+    )
 
 
 def check_sizes(settings: CalibrationSettings, sizes: Mapping[str, int]) -> None:

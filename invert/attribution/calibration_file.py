@@ -1,6 +1,7 @@
-"""Calibrations as JSON files: written whole, read with care, found by network.
+"""Calibrations as JSON files: written whole, read with care. `invert.attribution.calibration_places` finds them.
 
 A file holds the raw measurements; thresholds and rates stand in it for people, and are computed again when it is read.
+So is the score: weights that do not follow from the measurements are refused.
 It names its features: one that was made before this program measured a newer feature has no column of it, and says no
 less than it did.
 
@@ -10,44 +11,51 @@ threshold "below". Nothing else differs.
 
 import dataclasses
 import hashlib
-import itertools
 import json
 import math
-import os
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
-from generator.cache import CacheError, cache_folder
+import numpy as np
+
 from generator.jsontext import JsonError, read_json
-from invert.attribution.calibration import Calibration, Population
+from invert.attribution.calibration import Calibration, Population, fit_evidence
 from invert.attribution.evidence import FEATURES
+from invert.attribution.kind import PopulationKind
 from invert.attribution.measurements import Measurement
 from invert.attribution.score import EvidenceScore
 from invert.attribution.settings import OWN, SCORES, CalibrationSettings
-from invert.durable import ensure_folder, write_atomic
-from invert.errors import NoInputError, OutputError, UnreadableError, UsageError
+from invert.durable import write_atomic
+from invert.errors import NoInputError, UnreadableError, UsageError
 from invert.images.opening import read_regular
 from invert.statistics.intervals import clopper_pearson
 
 __all__ = [
+    "SUFFIX",
     "CalibrationError",
-    "cached_path",
+    "CalibrationFile",
     "decode_calibration",
     "encode_calibration",
-    "find_calibration",
     "held_out",
     "read_calibration",
+    "read_calibration_file",
     "write_calibration",
 ]
 
 _FORMAT = "invert calibration"
 _VERSION = 2
-_SUFFIX = ".calibration.json"
+
+SUFFIX = ".calibration.json"
+"""End of the names of files in which a calibration is looked for."""
 
 _LINES = {1: "pictures", 2: "images"}
 """Key of the measurements of a population in each version of the format that can be read."""
+
+_SAME = 0.01
+"""By how much the weights of a score may differ from those that are fitted again to the same numbers."""
 
 _MAX_BYTES = 64 << 20
 _MAX_LINE = 1 << 14
@@ -124,11 +132,13 @@ def _population(population: Population) -> _Record:
         values = (one.evidence[name] for name in FEATURES)
         numbers = [value if math.isfinite(value) else None for value in values]
         lines.append(f"{one.pixel_sha256} {json.dumps(numbers, separators=(',', ':'))}")
+    kind = {} if population.kind is None else {"kind": population.kind.to_record()}
     return {
         "name": population.name,
         "source": population.source,
         "count": len(lines),
         "left_out": population.left_out,
+        **kind,
         "sha256": population.sha256,
         _LINES[_VERSION]: lines,
     }
@@ -160,9 +170,35 @@ def decode_calibration(data: bytes) -> Calibration:
         tuple(others),
         EvidenceScore.from_record(record["evidence_score"]),
     )
-    if own.name != OWN or not others or record["method_digest"] != calibration.digest:
+    if (
+        own.name != OWN
+        or not others
+        or record["method_digest"] != calibration.digest
+        or not _follows(calibration, features)
+    ):
         raise ValueError("contradicts itself")
     return calibration
+
+
+def _follows(calibration: Calibration, features: Sequence[str]) -> bool:
+    """Tell whether score and thresholds follow from the measurements: a file that claims others was made up."""
+    _thresholds(calibration)  # raises where a rate is claimed that so few images cannot promise
+    populations = {one.name: one for one in calibration.others}
+    if len(populations) < len(calibration.others) or OWN in populations or calibration.own.name != OWN:
+        return False
+    stated = calibration.evidence
+    fitted = fit_evidence(calibration.own, calibration.others, features)
+    if set(fitted.features) != set(stated.features):
+        return False
+    numbers = [_numbers(one, fitted.features) for one in (stated, fitted)]
+    # Other versions of the library that fits it, and other processors, end in other last digits.
+    return bool(np.allclose(numbers[0], numbers[1], rtol=_SAME, atol=_SAME))
+
+
+def _numbers(score: EvidenceScore, features: Sequence[str]) -> list[float]:
+    """Return all numbers of a score, its features in this order."""
+    rows = score.to_record()["features"]
+    return [*(value for name in features for value in rows[name].values()), score.intercept]
 
 
 def _read_features(names: list[str], tool: str) -> list[str]:
@@ -192,14 +228,41 @@ def _read_population(record: Mapping[str, Any], features: Sequence[str], lines: 
             "upsampled": False,
         }
         measurements.append(Measurement.from_record({**row, "evidence": evidence}))
-    found = Population(str(record["name"]), str(record["source"]), tuple(measurements), int(record["left_out"]))
+    kind = PopulationKind.from_record(record["kind"]) if "kind" in record else None
+    texts = str(record["name"]), str(record["source"])
+    found = Population(*texts, tuple(measurements), int(record["left_out"]), kind)
     if found.sha256 != record["sha256"]:
         raise ValueError("contradicts itself")
     return found
 
 
+@dataclass(frozen=True)
+class CalibrationFile:
+    """A calibration that was read.
+
+    Attributes:
+        path: Its file; None for one from memory.
+        sha256: Hash of the file's bytes, or of those that it would have.
+        calibration: What is in it.
+    """
+
+    path: Path | None
+    sha256: str
+    calibration: Calibration = field(repr=False)
+
+    @classmethod
+    def of(cls, calibration: Calibration) -> Self:
+        """Return a calibration from memory."""
+        return cls(None, hashlib.sha256(encode_calibration(calibration)).hexdigest(), calibration)
+
+
 def read_calibration(path: Path) -> Calibration:
-    """Read a calibration's file.
+    """Read a calibration's file; see `read_calibration_file`."""
+    return read_calibration_file(path).calibration
+
+
+def read_calibration_file(path: Path) -> CalibrationFile:
+    """Read a calibration's file, and keep which file it was.
 
     Raises:
         CalibrationError: It cannot be read, is damaged, or is something else.
@@ -209,72 +272,21 @@ def read_calibration(path: Path) -> Calibration:
     except UnreadableError as error:
         raise CalibrationError(error.reason, path=path, advice=error.advice) from error
     try:
-        return decode_calibration(data)
+        return CalibrationFile(path, hashlib.sha256(data).hexdigest(), decode_calibration(data))
     except (ValueError, KeyError, TypeError, AttributeError, OverflowError, UsageError) as error:
         plain = type(error) is ValueError and not isinstance(error, JsonError)
         reason = str(error) if plain else "is damaged or was not written by this program"
         raise CalibrationError(reason, path=path, advice="Make it again with 'invert calibrate'.") from error
 
 
-def find_calibration(
-    network_path: Path, network_sha256: str, given: Iterable[Path] = ()
-) -> tuple[Path, Calibration] | None:
-    """Return the calibration of a network: among those given, beside it, in the user's cache, or with the project.
-
-    Args:
-        network_path: The network's file.
-        network_sha256: Its hash.
-        given: Files that the user named; those of other networks are passed over.
-
-    Raises:
-        CalibrationError: A file that was looked at is damaged.
-    """
-    beside = (path for path in _places(network_path, network_sha256) if path.is_file())
-    for path in itertools.chain(given, beside):
-        calibration = read_calibration(path)
-        if calibration.network["sha256"] == network_sha256:
-            return path, calibration
-    return None
-
-
-def _places(network_path: Path, network_sha256: str) -> list[Path]:
-    """Return where the calibration of a network is looked for, in this order."""
-    paths = [network_path.with_suffix(_SUFFIX), network_path.with_name(network_path.name + _SUFFIX)]
-    cached = cached_path(network_sha256)
-    if cached is not None:
-        paths.append(cached)
-    package = Path(__file__).resolve().parent.parent
-    for data in (package / "data" / "networks", package.parent / "data" / "networks"):
-        if data.is_dir():
-            paths += sorted(path for path in data.iterdir() if path.name.endswith(_SUFFIX))
-    return paths
-
-
-def cached_path(network_sha256: str) -> Path | None:
-    """Return where the user's cache keeps the calibration of a network; None where there is no cache."""
-    try:
-        return cache_folder() / "calibrations" / f"{os.path.basename(network_sha256)}{_SUFFIX}"
-    except CacheError:
-        return None
-
-
-def write_calibration(calibration: Calibration, out: Path, on_message: Callable[[str], None]) -> None:
-    """Write a calibration, and a copy into the user's cache, where it is found from any folder.
+def write_calibration(calibration: Calibration, out: Path) -> None:
+    """Write a calibration, to this file and nowhere else.
 
     Args:
         calibration: The calibration.
         out: Its file.
-        on_message: Called with a line when there can be no copy.
 
     Raises:
         OutputError: The file cannot be written.
     """
-    data = encode_calibration(calibration)
-    write_atomic(out, data)
-    cached = cached_path(calibration.network["sha256"])
-    if cached is not None:
-        try:
-            ensure_folder(cached.parent)
-            write_atomic(cached, data)
-        except OutputError as error:
-            on_message(f"no copy is kept for other folders: {error.reason}")
+    write_atomic(out, encode_calibration(calibration))

@@ -1,30 +1,37 @@
-"""Networks that may have made an image: their calibrations, their sessions, and what measures their projections."""
+"""Networks that may have made an image: what each is judged by, its session, and what measures its projections."""
 
 import dataclasses
 import os
-import shlex
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from invert.attribution.calibration import Calibration
-from invert.attribution.calibration_file import find_calibration
+from invert.attribution.calibration import Calibration, Population
+from invert.attribution.calibration_file import CalibrationFile, read_calibration_file
+from invert.attribution.calibration_places import find_calibrations, warn_of_several
 from invert.attribution.evidence import EvidenceMeter
-from invert.attribution.measurements import attribution_method, begin_settled, read_settings
+from invert.attribution.measurements import (
+    Measurement,
+    attribution_method,
+    begin_settled,
+    measurement_of,
+    read_settings,
+)
+from invert.attribution.settings import Judging
 from invert.errors import UsageError, display_path
 from invert.images.decoding import ImagePolicy
 from invert.images.target import safe_name
-from invert.projection.config import ProjectConfig, config_of, differing_keys, with_defaults
+from invert.projection.config import ProjectConfig, config_of, differing_keys, method_digest, with_defaults
+from invert.projection.projector import Projection
 from invert.projection.session import Session, load_network, open_session
-from invert.projection.start import bank_size
 
 if TYPE_CHECKING:
     from generator.files.reading import LoadedNetwork
 
-__all__ = ["Candidate", "LoadedCandidate", "check_calibrations", "open_calibrated", "open_candidates"]
+__all__ = ["CalibrationMethodError", "Candidate", "LoadedCandidate", "open_calibrated", "open_candidates"]
 
 Given = Path | Calibration
 """A calibration, or its file."""
@@ -32,7 +39,7 @@ Given = Path | Calibration
 
 @dataclass(frozen=True, eq=False)
 class Candidate:
-    """A network that may have made an image.
+    """A network that may have made an image, and what it is judged by.
 
     Args:
         name: Name to be shown.
@@ -40,6 +47,12 @@ class Candidate:
         sha256: Hash of that file.
         calibration: Its calibration, if there is one.
         calibration_path: File of the calibration.
+        calibration_sha256: Hash of that file.
+        score: Score that decides; default that of the calibration.
+        threshold: LPIPS distance below which an image is attributed, where the user gave one: then that decides.
+        rate: Rate of false attributions, before it is shared; default that of the calibration.
+        own: Samples of its own that it is compared with where it has no calibration.
+        resolution: Side of its images in pixels, where it is known.
     """
 
     name: str
@@ -47,6 +60,26 @@ class Candidate:
     sha256: str
     calibration: Calibration | None = None
     calibration_path: Path | None = None
+    calibration_sha256: str = ""
+    score: str | None = None
+    threshold: float | None = None
+    rate: float | None = None
+    own: Population | None = None
+    resolution: int | None = None
+
+    @property
+    def deciding(self) -> str:
+        """Which score decides: LPIPS where there is no calibration, or a threshold of it was given."""
+        if self.threshold is not None or self.calibration is None:
+            return "lpips"
+        return self.score or self.calibration.settings.score
+
+    @property
+    def settled_rate(self) -> float | None:
+        """Rate of false attributions, before it is shared; None where none is promised."""
+        if self.threshold is not None or self.calibration is None:
+            return None
+        return self.calibration.settings.rate if self.rate is None else self.rate
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,12 +88,10 @@ class LoadedCandidate(Candidate):
 
     Args:
         session: What projects images.
-        meter: What measures projections.
         folder: Where its answers are kept; see `invert.attribution.answers`.
     """
 
     session: Session = dataclasses.field(kw_only=True)
-    meter: EvidenceMeter = dataclasses.field(kw_only=True)
     folder: Path | None = dataclasses.field(default=None, kw_only=True)
 
     @property
@@ -73,29 +104,56 @@ class LoadedCandidate(Candidate):
         """Method record of its measurements."""
         return attribution_method(self.session.method)
 
+    @property
+    def digest(self) -> str:
+        """Digest of method and score, as in a calibration's file: scores with the same digest can be compared."""
+        return method_digest({**self.method, "score": self.deciding})
+
+    @cached_property
+    def meter(self) -> EvidenceMeter:
+        """What measures projections."""
+        config = self.session.config
+        return EvidenceMeter(self.session.network.generator, class_index=config.class_index, device=config.device)
+
+    def make_ready(self, workers: int = 1) -> None:
+        """Put together what projects and measures: for minutes, where a bank of samples is generated.
+
+        Args:
+            workers: Processes that will share the images; with several this one projects nothing.
+        """
+        _ = self.meter  # before the network goes to a GPU
+        if workers == 1:
+            self.session.projector()
+        else:
+            self.session.draw_bank()
+
+    def measure(self, projection: Projection) -> Measurement:
+        """Return what a projection into this network measures."""
+        return measurement_of(os.fsencode(projection.target.path), projection, self.meter)
+
 
 def open_candidates(
     networks: "Sequence[str | os.PathLike[str] | LoadedNetwork]",
     given: Mapping[str, Any],
     *,
     calibrations: Sequence[Given] = (),
+    judging: Judging | None = None,
     policy: ImagePolicy | None = None,
     workers: int = 1,
     work: Path | None = None,
-    projects: bool = True,
     on_message: Callable[[str], None] | None = None,
     on_warning: Callable[[str], None] | None = None,
 ) -> list[LoadedCandidate]:
-    """Find the calibrations of networks, open their sessions, and make ready what projects and measures.
+    """Find the calibrations of networks and open their sessions; nothing that takes long is done yet.
 
     Args:
         networks: Networks, or their files.
         given: Fields of `ProjectConfig` that the user named; None where one was not.
         calibrations: Those that the user named, or their files; by default they are looked up.
+        judging: What the user wants images to be judged by.
         policy: What is accepted as an image.
         workers: Processes that will share the images.
         work: Folder that keeps the answers, which the caller holds; what it has settles what is not given.
-        projects: Whether images are projected, and not only what is finished judged.
         on_message: Called with a line while something takes long.
         on_warning: Called with a line for each thing that a user of a network should know.
 
@@ -104,22 +162,40 @@ def open_candidates(
         UsageError: No calibration that was named is of a network, or it does not go with what is given.
         CalibrationError: A file that was looked at is damaged.
     """
+    judging, warn = judging or Judging(), on_warning or _silent
     loaded = [load_network(one, on_warning) if isinstance(one, str | os.PathLike) else one for one in networks]
     found: list[LoadedCandidate] = []
     for name, network in zip(_names([one.provenance.path for one in loaded]), loaded, strict=True):
-        path, calibration = _calibration(network, calibrations)
+        offered = _offered(network, calibrations, warn)
         sha256 = network.provenance.sha256
         folder = None if work is None else work / f"{safe_name(network.provenance.path)}-{sha256[:8]}"
         shared: dict[str, Any] = {"policy": policy, "workers": workers, "work": folder, "on_message": on_message}
-        session = begin_settled(folder, partial(open_calibrated, network, given, calibration, path, **shared))
-        meter = EvidenceMeter(network.generator, class_index=session.config.class_index, device=session.config.device)
-        if workers > 1:
-            session.draw_bank()
-        elif projects:
-            session.projector()
-        facts = (name, session.path, sha256, calibration, path)
-        found.append(LoadedCandidate(*facts, session=session, meter=meter, folder=folder))
+        open_with = partial(open_calibrated, network, given, **shared)
+        session, used = _open(name, offered, bool(calibrations), folder, open_with, warn)
+        candidate = LoadedCandidate(
+            name,
+            session.path,
+            session.sha256,
+            score=judging.score,
+            threshold=judging.threshold,
+            rate=judging.rate,
+            resolution=session.resolution,
+            session=session,
+            folder=folder,
+        )
+        if used is not None:
+            candidate = dataclasses.replace(
+                candidate,
+                calibration=used.calibration,
+                calibration_path=used.path,
+                calibration_sha256=used.sha256,
+            )
+        found.append(candidate)
     return found
+
+
+def _silent(_: str) -> None:
+    return
 
 
 def _names(networks: Sequence[Path]) -> list[str]:
@@ -129,24 +205,72 @@ def _names(networks: Sequence[Path]) -> list[str]:
     return [stem if counts[stem] == 1 else f"{stem} ({number})" for number, stem in enumerate(stems, 1)]
 
 
-def _calibration(network: "LoadedNetwork", given: Sequence[Given]) -> tuple[Path | None, Calibration | None]:
+def _offered(
+    network: "LoadedNetwork", given: Sequence[Given], on_warning: Callable[[str], None]
+) -> list[CalibrationFile]:
+    """Return the calibrations of a network: of those that were given, or of those that are found."""
     path, sha256 = network.provenance.path, network.provenance.sha256
-    for calibration in given:
-        if isinstance(calibration, Calibration) and calibration.network["sha256"] == sha256:
-            return None, calibration
-    files = [one for one in given if not isinstance(one, Calibration)]
-    found = find_calibration(path, sha256, files)
-    if found is None and given:
+    if not given:
+        return find_calibrations(path, sha256, on_warning=on_warning)
+    read = [
+        CalibrationFile.of(one) if isinstance(one, Calibration) else read_calibration_file(one)
+        for one in given
+        if not isinstance(one, Calibration) or one.network["sha256"] == sha256
+    ]
+    found = [one for one in read if one.calibration.network["sha256"] == sha256]
+    if not found:
         reason = f"none of the calibrations given is of the network '{display_path(path)}'"
         raise UsageError(reason, advice="They belong to a network by its sha256.", code="calibration-network")
-    return found or (None, None)
+    return list({one.sha256: one for one in found}.values())
+
+
+def _open(
+    name: str,
+    offered: Sequence[CalibrationFile],
+    was_given: bool,
+    folder: Path | None,
+    open_with: Callable[[CalibrationFile | None], Session],
+    on_warning: Callable[[str], None],
+) -> tuple[Session, CalibrationFile | None]:
+    """Open a session by the first calibration that goes with what the user wants; one that was named has to."""
+    refused: list[tuple[CalibrationFile, CalibrationMethodError]] = []
+    for number, one in enumerate(offered):
+        try:
+            session = begin_settled(folder, partial(open_with, one))
+        except CalibrationMethodError as error:
+            if was_given and number == len(offered) - 1:
+                raise
+            refused.append((one, error))
+            continue
+        others = [other for other in offered if all(other is not left for left, _ in refused)]
+        warn_of_several(name, others, on_warning)
+        return session, one
+    for _, refusal in refused:
+        on_warning(f"{refusal.what} '{display_path(refusal.path or name)}' is not used: {refusal.reason}")
+    if refused:
+        return begin_settled(folder, lambda: refused[0][1].session), None
+    return begin_settled(folder, partial(open_with, None)), None
+
+
+class CalibrationMethodError(UsageError):
+    """What is asked for does not go with the method of a calibration.
+
+    Attributes:
+        session: The session that was opened with what is asked for.
+    """
+
+    code = "calibration-method"
+    what = "calibration"
+
+    def __init__(self, reason: str, *, path: Path | None, session: Session) -> None:
+        super().__init__(reason, path=path, advice="Use its settings, or make another with 'invert calibrate'.")
+        self.session = session
 
 
 def open_calibrated(
     network: "LoadedNetwork",
     given: Mapping[str, Any],
-    calibration: Calibration | None,
-    calibration_path: Path | None,
+    used: CalibrationFile | None,
     *,
     policy: ImagePolicy | None = None,
     workers: int = 1,
@@ -158,23 +282,23 @@ def open_calibrated(
     Args:
         network: The network.
         given: Fields of `ProjectConfig` that the user named; None where one was not.
-        calibration: Calibration of the network, if there is one.
-        calibration_path: File of the calibration.
+        used: Calibration of the network, if there is one.
         policy: What is accepted as an image.
         workers: Processes that will share the images.
         work: Folder of earlier measurements; what they were made with settles what is not given.
         on_message: Called with a line while something takes long.
 
     Raises:
-        UsageError: What is given does not go with the calibration; the message has the keys that differ.
+        CalibrationMethodError: What is given does not go with the calibration; the message has the keys that differ.
     """
+    calibration = None if used is None else used.calibration
     named = {field: value for field, value in given.items() if value is not None}
     if calibration is None:
         config = ProjectConfig(**with_defaults({"preset": "verdict", **named}))
     else:
         method = dict(calibration.method)
         if named.get("preset", method["preset"]) != method["preset"]:
-            named = with_defaults(named)
+            named = with_defaults({"bank": None, **named})
         config = dataclasses.replace(config_of(method), **named)
     resumed = None if work is None else read_settings(work)
     session = open_session(network, config, policy, workers=workers, resumed=resumed, on_message=on_message)
@@ -182,47 +306,6 @@ def open_calibrated(
         [] if calibration is None else differing_keys(dict(calibration.method), attribution_method(session.method))
     )
     if differing:
-        raise UsageError(
-            f"the calibration was made with another method ({'; '.join(differing)})",
-            path=calibration_path,
-            advice="Use its settings, or make another with 'invert calibrate'.",
-            code="calibration-method",
-        )
+        reason = f"was made with another method ({'; '.join(differing)})"
+        raise CalibrationMethodError(reason, path=None if used is None else used.path, session=session)
     return session
-
-
-def check_calibrations(candidates: Sequence[LoadedCandidate], threshold: float | None) -> str:
-    """Return what the user should know about a calibration that is missing; nothing when none is.
-
-    Args:
-        candidates: The networks.
-        threshold: Distance of the plain rule, which needs no calibration, where the user gave one.
-
-    Raises:
-        UsageError: Several networks are to be compared, and one has none.
-    """
-    missing = next((candidate for candidate in candidates if candidate.calibration is None), None)
-    if missing is None or threshold is not None:
-        return ""
-    if len(candidates) > 1:
-        raise UsageError(
-            f"{len(candidates)} networks are compared by their calibrations, and {missing.name} has none",
-            path=missing.path,
-            advice=_how_to_calibrate(missing),
-            code="no-calibration",
-        )
-    return f"there is no calibration of {missing.name}: distances only. {_how_to_calibrate(missing)}"
-
-
-def _how_to_calibrate(candidate: LoadedCandidate) -> str:
-    command = ["invert", "calibrate", "--network", os.fspath(candidate.path), "--real", "DIR", "--other", "DIR"]
-    config = candidate.config
-    usual = with_defaults({"preset": config.preset}) | {"preset": "verdict", "lpips": "vgg", "restarts": 1}
-    for name, value in usual.items():
-        if getattr(config, name) != value:
-            command += [f"--{name}", str(getattr(config, name))]
-    if config.starts_from_bank and config.bank != bank_size(candidate.session.resolution):
-        command += ["--bank", str(config.bank)]
-    if config.class_index is not None:
-        command += ["--class", str(config.class_index)]
-    return f"Make one with: {display_path(shlex.join(command))}"

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from generator.jsontext import read_json
 from invert.attribution.evidence import EVIDENCE_VERSION, FEATURES
+from invert.attribution.kind import ImageKind
 from invert.batch.images import Listed
 from invert.batch.work import Done, Event, work
 from invert.batch.workers import Preparation, run_workers
@@ -72,6 +73,7 @@ class Measurement:
         status: Outcome of the optimisation; see `invert.projection.projector.Projection`.
         upsampled: Whether the image is smaller than the network's.
         evidence: Numbers by name, see `invert.attribution.evidence.FEATURES`; NaN where one could not be measured.
+        kind: What kind of image it is; None where that was not recorded.
     """
 
     name: bytes
@@ -80,6 +82,7 @@ class Measurement:
     status: str
     upsampled: bool
     evidence: Mapping[str, float] = field(repr=False)
+    kind: ImageKind | None = None
 
     @property
     def distance(self) -> float:
@@ -101,6 +104,7 @@ class Measurement:
             "status": self.status,
             "upsampled": self.upsampled,
             "evidence": evidence,
+            "kind": None if self.kind is None else self.kind.to_record(),
         }
 
     @classmethod
@@ -120,6 +124,7 @@ class Measurement:
             record["status"],
             bool(record["upsampled"]),
             evidence,
+            None if record.get("kind") is None else ImageKind.from_record(record["kind"]),
         )
 
 
@@ -139,9 +144,9 @@ def attribution_method(method: Mapping[str, Any]) -> _Record:
 def measurement_of(name: bytes, projection: "Projection", meter: "EvidenceMeter") -> Measurement:
     """Return what a projection measures."""
     target = projection.target
-    return Measurement(
-        name, target.file_sha256, target.pixel_sha256, projection.status, target.upsampled, meter.measure(projection)
-    )
+    evidence = meter.measure(projection)
+    identity = name, target.file_sha256, target.pixel_sha256
+    return Measurement(*identity, projection.status, target.upsampled, evidence, ImageKind.of(target))
 
 
 class MeasurementStore(ImageStore):

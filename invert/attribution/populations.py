@@ -13,6 +13,7 @@ import torch
 
 from generator.networks import Generator
 from invert.attribution.calibration import Calibration
+from invert.attribution.kind import ImageKind
 from invert.attribution.measurements import MeasurementStore
 from invert.attribution.settings import OWN
 from invert.batch.images import Listed, list_images, read_image
@@ -149,6 +150,7 @@ def reuse(earlier: Calibration, images: Iterable[Listed], folder: Path, session:
             continue
         if store.finished(image.name, target.file_sha256) is None:
             found = known[target.pixel_sha256]
-            store.put(dataclasses.replace(found, name=image.name, file_sha256=target.file_sha256))
+            kind = ImageKind.of(target)
+            store.put(dataclasses.replace(found, name=image.name, file_sha256=target.file_sha256, kind=kind))
         taken += 1
     return taken

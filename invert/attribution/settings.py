@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from invert.errors import UsageError
 
-__all__ = ["OWN", "RULES", "SCORES", "SPLITS", "CalibrationSettings"]
+__all__ = ["OWN", "RULES", "SCORES", "SPLITS", "CalibrationSettings", "Judging"]
 
 OWN = "own"
 """The population of the network's own samples."""
@@ -45,8 +45,41 @@ class CalibrationSettings:
             if getattr(self, name) not in choices:
                 raise UsageError(f"--{name} {getattr(self, name)!r} is not one of {', '.join(choices)}")
         for name, flag in (("rate", "fpr"), ("confidence", "confidence")):
-            if not 0 < getattr(self, name) < 1:
+            if type(getattr(self, name)) not in (int, float) or not 0 < getattr(self, name) < 1:
                 raise UsageError(f"--{flag} {getattr(self, name)} is not between 0 and 1")
         for name in ("candidates", "bins"):
-            if not 1 <= getattr(self, name) <= 1000:
+            if type(getattr(self, name)) is not int or not 1 <= getattr(self, name) <= 1000:
                 raise UsageError(f"--{name} {getattr(self, name)} is not in 1..1000")
+
+
+@dataclass(frozen=True)
+class Judging:
+    """What the user wants images to be judged by.
+
+    Args:
+        score: Score that decides, one of `SCORES`; default that of each calibration.
+        threshold: LPIPS distance below which an image is attributed: the paper's plain rule, which then decides.
+        rate: Rate of false attributions, in (0, 1), shared among the networks; default each calibration's own.
+        own: Number of samples of its own that a network without a calibration is compared with.
+
+    Raises:
+        UsageError: A value is out of range, or two of them contradict each other.
+    """
+
+    score: str | None = None
+    threshold: float | None = None
+    rate: float | None = None
+    own: int = 0
+
+    def __post_init__(self) -> None:
+        if self.threshold is not None and not 0 < self.threshold < 100:
+            raise UsageError(f"--threshold {self.threshold} is no distance")
+        if self.rate is not None and not 0 < self.rate < 1:
+            raise UsageError(f"--fpr {self.rate} is not between 0 and 1")
+        if self.score not in (None, *SCORES):
+            raise UsageError(f"--score {self.score!r} is not one of {', '.join(SCORES)}")
+        if not 0 <= self.own <= 1_000_000:
+            raise UsageError(f"--own {self.own} is not in 0..1000000")
+        if self.threshold is not None and (self.score == "evidence" or self.rate is not None):
+            other = "--fpr" if self.rate is not None else "--score evidence"
+            raise UsageError(f"--threshold is a distance and promises no rate: it does not go with {other}")

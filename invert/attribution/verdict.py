@@ -11,7 +11,6 @@ from enum import StrEnum
 from invert.attribution.calibration import Calibration
 from invert.attribution.measurements import Measurement
 from invert.attribution.settings import SPLITS
-from invert.statistics.likelihood import verbal
 from invert.statistics.pvalues import holm, p0, p1
 
 __all__ = [
@@ -21,10 +20,11 @@ __all__ = [
     "Outcome",
     "Reading",
     "Verdict",
+    "combine",
     "decide",
     "judge",
-    "rate_sentence",
-    "ratio_sentence",
+    "read_score",
+    "refusal_of",
 ]
 
 BETA = 0.01
@@ -44,12 +44,12 @@ class Outcome(StrEnum):
 
 @dataclass(frozen=True)
 class Reading:
-    """What one score says about an image.
+    """What one score says about an image; None stands for what is not known without a calibration.
 
     Attributes:
         score: Its value; lower is more like the network.
-        threshold: The image is attributed when the score is below it.
-        population: Name of the population that sets the threshold: the strictest.
+        threshold: The image is attributed when the score is below it; None where nothing sets one.
+        population: Name of the population that sets the threshold: the strictest; empty where the user gave it.
         p0: Share of the others' images that measure as low, at most; small speaks for the network.
         p1: Share of the network's own images that measure as high; small speaks against it.
         ratio: How much more probable the score is for its own images, the smallest over populations.
@@ -58,18 +58,18 @@ class Reading:
     """
 
     score: float
-    threshold: float
-    population: str
-    p0: float
-    p1: float
-    ratio: float
-    ratio_low: float
-    ratio_high: float
+    threshold: float | None = None
+    population: str = ""
+    p0: float | None = None
+    p1: float | None = None
+    ratio: float | None = None
+    ratio_low: float | None = None
+    ratio_high: float | None = None
 
     @property
     def below(self) -> bool:
         """Whether the rule attributes the image."""
-        return self.score < self.threshold
+        return self.threshold is not None and self.score < self.threshold
 
 
 @dataclass(frozen=True)
@@ -128,8 +128,16 @@ class Verdict:
         return str(self.outcome)
 
 
-def read_score(calibration: Calibration, name: str, measurement: Measurement, rate: float) -> Reading | None:
+def read_score(
+    calibration: Calibration, name: str, measurement: Measurement, rate: float | None = None
+) -> Reading | None:
     """Return what a score says about an image; None where a number is missing.
+
+    Args:
+        calibration: Calibration of the network.
+        name: One of `invert.attribution.settings.SCORES`.
+        measurement: What the image measures.
+        rate: Rate of false attributions that sets the threshold, in (0, 1); without one there is no threshold.
 
     Raises:
         TooFewNegativesError: The rate cannot be promised.
@@ -137,14 +145,17 @@ def read_score(calibration: Calibration, name: str, measurement: Measurement, ra
     score = calibration.score(name, measurement)
     if not math.isfinite(score):
         return None
-    population, threshold = calibration.threshold(name, measurement.complexity, rate)
+    population, threshold = "", None
+    if rate is not None:
+        population, limit = calibration.threshold(name, measurement.complexity, rate)
+        threshold = limit.value
     negatives = calibration.negatives(name, measurement.complexity)
     own = calibration.scores(name, calibration.own, "threshold")
     models = calibration.likelihood(name)
     ratios = [float(model.ratio(score)) for model in models]
     return Reading(
         score,
-        threshold.value,
+        threshold,
         population,
         max(float(p0(score, scores)) for scores in negatives.values()),
         float(p1(score, own)),
@@ -155,7 +166,13 @@ def read_score(calibration: Calibration, name: str, measurement: Measurement, ra
 
 
 def judge(
-    calibration: Calibration, measurement: Measurement, network: str, *, rate: float | None = None, share: int = 1
+    calibration: Calibration,
+    measurement: Measurement,
+    network: str,
+    *,
+    rate: float | None = None,
+    share: int = 1,
+    score: str | None = None,
 ) -> Finding:
     """Judge an image by the calibration of one network.
 
@@ -165,14 +182,15 @@ def judge(
         network: Name of the network, to be shown.
         rate: Rate of false attributions, in (0, 1); default that of the calibration.
         share: Number of candidates that share the rate.
+        score: Score that decides, one of `SCORES`; default that of the calibration.
 
     Raises:
         TooFewNegativesError: The rate cannot be promised.
     """
     settings = calibration.settings
     rate = (settings.rate if rate is None else rate) / share
-    deciding = settings.score
-    refusal = _refusal(calibration, measurement)
+    deciding = score or settings.score
+    refusal = refusal_of(measurement, calibration.network["resolution"]) or _unlike(calibration, measurement)
     lpips = read_score(calibration, "lpips", measurement, rate)
     evidence = read_score(calibration, "evidence", measurement, rate)
     reading = lpips if deciding == "lpips" else evidence
@@ -183,11 +201,19 @@ def judge(
     return Finding(network, measurement, lpips, evidence, deciding, reading.below, outcome, reason)
 
 
-def _refusal(calibration: Calibration, measurement: Measurement) -> str:
+def refusal_of(measurement: Measurement, resolution: int | None) -> str:
+    """Say why no rule can judge a measurement; nothing where one can.
+
+    Args:
+        measurement: What the image measures.
+        resolution: Side of the network's images in pixels, where it is known.
+    """
     if measurement.upsampled:
-        return f"it is smaller than the network's {calibration.network['resolution']} px"
-    if measurement.status != "ok":
-        return "its optimisation diverged"
+        return f"it is smaller than the network's {'images' if resolution is None else f'{resolution} px'}"
+    return "" if measurement.status == "ok" else "its optimisation diverged"
+
+
+def _unlike(calibration: Calibration, measurement: Measurement) -> str:
     low, high = calibration.complexity_range
     if not low <= measurement.complexity <= high:
         which = "simpler" if measurement.complexity < low else "more complex"
@@ -196,13 +222,14 @@ def _refusal(calibration: Calibration, measurement: Measurement) -> str:
 
 
 def _outcome(reading: Reading, own: int) -> tuple[Outcome, str]:
-    if reading.below and reading.p1 > BETA:
+    p1 = 1.0 if reading.p1 is None else reading.p1
+    if reading.below and p1 > BETA:
         return Outcome.ATTRIBUTED, ""
     if reading.below:
         return Outcome.CANNOT_TELL, "it measures like neither its own images nor others"
-    if reading.p1 > BETA and reading.p1 * (own + 1) < 2:
+    if p1 > BETA and p1 * (own + 1) < 2:
         return Outcome.CANNOT_TELL, f"none of its own images measures like this, but {own} are too few to rule it out"
-    if reading.p1 > BETA:
+    if p1 > BETA:
         return Outcome.CANNOT_TELL, "its own images and others measure like this"
     return Outcome.NONE, ""
 
@@ -212,7 +239,8 @@ def decide(
     measurements: Sequence[Measurement],
     names: Sequence[str],
     *,
-    rate: float | None = None,
+    rate: float | Sequence[float] | None = None,
+    score: str | None = None,
 ) -> Verdict:
     """Judge an image by the calibrations of one or several networks.
 
@@ -223,28 +251,36 @@ def decide(
         calibrations: Calibration of each network.
         measurements: What the image measures with each network.
         names: Name of each network.
-        rate: Rate of false attributions, in (0, 1); default each calibration's own.
+        rate: Rate of false attributions, in (0, 1), of all or of each; default each calibration's own. Where they
+            differ, the largest is the probability of accusing any by mistake.
+        score: Score that decides, one of `SCORES`; default each calibration's own.
 
     Raises:
         TooFewNegativesError: A calibration is too small to promise its share of the rate.
     """
     asked = list(zip(calibrations, measurements, names, strict=True))
+    rates = rate if isinstance(rate, Sequence) else [rate] * len(asked)
     # First everyone at an equal share, which alone would keep the rate (Bonferroni) ...
-    findings = [judge(*one, rate=rate, share=len(asked)) for one in asked]
+    findings = [judge(*one, rate=its, share=len(asked), score=score) for one, its in zip(asked, rates, strict=True)]
     # ... then at the larger shares that Holm's rule leaves, the least doubtful candidate first, as long as each of them
     # fires: one at which the rule stopped must not hand its share on.
     for index, share in holm([_p0(finding) for finding in findings]):
-        findings[index] = judge(*asked[index], rate=rate, share=share)
+        findings[index] = judge(*asked[index], rate=rates[index], share=share, score=score)
         if not findings[index].fires:
             break
-    return _verdict(tuple(findings))
+    return combine(tuple(findings))
 
 
 def _p0(finding: Finding) -> float:
-    return 1.0 if finding.reading is None else finding.reading.p0
+    return 1.0 if finding.reading is None or finding.reading.p0 is None else finding.reading.p0
 
 
-def _verdict(findings: tuple[Finding, ...]) -> Verdict:
+def combine(findings: tuple[Finding, ...]) -> Verdict:
+    """Return the verdict that the findings of several networks come to.
+
+    Args:
+        findings: Finding for each network, in the order asked.
+    """
     accepted = tuple(finding.network for finding in findings if finding.outcome is Outcome.ATTRIBUTED)
     if len(accepted) == 1:
         return Verdict(Outcome.ATTRIBUTED, accepted, findings)
@@ -256,47 +292,3 @@ def _verdict(findings: tuple[Finding, ...]) -> Verdict:
     open_ones = [finding for finding in findings if finding.outcome is Outcome.CANNOT_TELL]
     reasons = dict.fromkeys(finding.reason for finding in open_ones)
     return Verdict(Outcome.CANNOT_TELL, tuple(finding.network for finding in open_ones), findings, "; ".join(reasons))
-
-
-def rate_sentence(calibration: Calibration, network: str, *, rate: float | None = None, share: int = 1) -> str:
-    """Say what the error rate holds for: the rate, the confidence, the populations and their sizes.
-
-    Args:
-        calibration: Calibration of the network.
-        network: Name of the network.
-        rate: Rate of false attributions, in (0, 1); default that of the calibration.
-        share: Number of candidates that share the rate.
-    """
-    settings = calibration.settings
-    rate = settings.rate if rate is None else rate
-    sizes = ", ".join(f"{population.name} ({len(population.part('threshold'))})" for population in calibration.others)
-    tested = "; ".join(
-        f"{count} of {total} {population.name}"
-        for population in calibration.others
-        for count, total in [calibration.attributed(settings.score, population)]
-    )
-    if settings.rule == "grubbs":
-        return f"Grubbs' rule has no control of false positives. Among held-out images it attributed {tested}."
-    sure = f", with {settings.confidence:.0%} confidence" if settings.rule == "neyman-pearson" else " on average"
-    among = f" (shared by {share} candidates)" if share > 1 else ""
-    return (
-        f"At most {_percent(rate)}{among} of images like those of the calibration, {sizes}, are attributed to "
-        f"{network} by mistake{sure}. Among images held out of it, {tested} were."
-    )
-
-
-def _percent(rate: float) -> str:
-    return f"{100 * rate:g} %"
-
-
-def ratio_sentence(finding: Finding, calibration: Calibration) -> str:
-    """Say what the likelihood ratio means, and what it does not."""
-    reading = finding.reading
-    if reading is None:
-        return ""
-    populations = ", ".join(f"{len(p.part('threshold'))} of {p.name}" for p in calibration.others)
-    return (
-        f"Likelihood ratio {verbal(reading.ratio)}: how much more probable the finding is if {finding.network} made "
-        f"the image than if it comes from the calibration's others ({populations}). It is not the probability that "
-        f"{finding.network} made it. The largest ratio that this calibration can support is {reading.ratio_high:.0f}."
-    )

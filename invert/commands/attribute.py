@@ -1,9 +1,9 @@
 """`invert attribute`: say of images whether a network made them, and with which error rate."""
 
 import contextlib
+import datetime
 import os
 import platform
-import shlex
 import sys
 from collections import Counter
 from collections.abc import Sequence
@@ -14,17 +14,19 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from invert import __version__, api
+from invert.attribution.settings import SCORES
 from invert.batch.job import is_file
 from invert.batch.work import Failed, Warnings
 from invert.cli import inputs, options
 from invert.cli.help import OUTPUT
 from invert.cli.output import Output
 from invert.cli.progress import BatchProgress, ProjectionProgress
+from invert.cli.repeat import command_again
 from invert.commands import array
-from invert.durable import write_atomic
+from invert.durable import check_writable, write_atomic
 from invert.errors import ExitCode, UsageError, display_path
 from invert.images.decoding import ImagePolicy
-from invert.projection.config import METHOD_SETTINGS, ProjectConfig, method_digest
+from invert.projection.config import METHOD_SETTINGS, ProjectConfig
 
 if TYPE_CHECKING:
     from invert.attribution.attributions import Attribution
@@ -72,7 +74,19 @@ _SHARED = "Shared work"
     "--threshold",
     type=float,
     metavar="D",
-    help="Apply the paper's plain rule, LPIPS below D, whose error rate is unknown.",
+    help="Judge by the paper's plain rule, LPIPS below D, whose error rate is unknown; needs no calibration.",
+)
+@options.option(
+    "--score",
+    type=click.Choice(SCORES),
+    help="Score that decides.  [default: the calibration's]",
+)
+@options.option(
+    "--own",
+    default=0,
+    metavar="N",
+    type=click.IntRange(0, 1_000_000),
+    help="Compare with N fresh samples of a network that has no calibration: what is unlike them is not its own.",
 )
 @options.option(
     "--report",
@@ -106,6 +120,8 @@ def attribute(
     network_paths: Sequence[Path],
     calibration_paths: Sequence[Path],
     threshold: float | None,
+    score: str | None,
+    own: int,
     rate: float | None,
     report: Path | None,
     out: Path | None,
@@ -125,8 +141,8 @@ def attribute(
     """Say of each image whether it is attributed to a network, to none of these, or whether it cannot be told.
 
     The error rate of a verdict is that of the network's calibration, for images like those it was made with.
-    The settings of the method come from there too, and a calibration of another method or network is refused.
-    Without a calibration, preset verdict measures distances alone.
+    The settings of the method come from there too. With other settings, or without a calibration, there are
+    distances; --threshold gives a verdict by them alone, and --own says of what is not the network's own.
 
     PATH is an image, a folder or a zip of images, or - for a list of these on standard input; or an HDF5 file of
     'invert project --save-images' with the same settings, whose projections are judged without projecting again.
@@ -142,7 +158,10 @@ def attribute(
             output.keeps("What was finished is kept: the same command resumes.")
         if engine == "slurm" and place is not None:
             given_images = {"paths": paths, "networks": network_paths, "calibrations": calibration_paths}
-            command = _shard_command(**given_images, out=place, max_pixels=max_pixels, follow=follow, given=given)
+            judging = {"--threshold": threshold, "--score": score, "--fpr": rate, "--own": own or None}
+            command = _shard_command(
+                **given_images, judging=judging, out=place, max_pixels=max_pixels, follow=follow, given=given
+            )
             array.follow_array(command, shards, place, array.parse_parameters(slurm), "the images", output)
         if max_pixels is not None:
             given["policy"] = ImagePolicy(max_pixels=max_pixels)
@@ -152,10 +171,12 @@ def attribute(
             list(network_paths) or options.network_or_default(None, output),
             calibration=calibration_paths,
             threshold=threshold,
+            score=score,
             rate=rate,
             out=place,
             workers=workers,
             shard=shard,
+            own=own,
             follow=follow,
             on_step=shown.step,
             on_message=output.note,
@@ -170,10 +191,10 @@ def attribute(
         if report is not None:
             from invert.attribution.measurements import clear_measurements
 
-            write_atomic(report, _report(judged.candidates, shown.kept, rate))
+            write_atomic(report, _report(judged.candidates, shown.kept))
             if place is not None and place != out:
                 clear_measurements(place)
-        shown.summarise(rate, report)
+        shown.summarise(report)
         return shown.exit_code
 
 
@@ -200,6 +221,7 @@ def _shard_command(
     paths: Sequence[Path],
     networks: Sequence[Path],
     calibrations: Sequence[Path],
+    judging: dict[str, Any],
     out: Path,
     max_pixels: int | None,
     follow: bool,
@@ -210,6 +232,8 @@ def _shard_command(
     for option, files in (("--network", networks), ("--calibration", calibrations)):
         for file in files:
             command += [option, os.path.abspath(file)]
+    for option, value in judging.items():
+        command += [] if value is None else [option, str(value)]
     command += ["--out", os.path.abspath(out), *array.given_arguments(given)]
     return command + (["--max-pixels", str(max_pixels)] if max_pixels else []) + ["--follow"] * follow
 
@@ -228,6 +252,7 @@ class _Shown:
         self._counts: Counter[str] = Counter()
         self._warnings = Warnings(output.warning)
         self._awaited = 0
+        self._has_header = False
         self.kept: list[Attribution] = []
 
     def begin(self, judged: "api.Attributions", workers: int) -> None:
@@ -252,8 +277,9 @@ class _Shown:
         """Say why an image cannot be used."""
         from invert.attribution.attributions import Attribution
 
+        found = Attribution(Path(failed.path), error=failed.to_error())
         if self._with_report:
-            self.kept.append(Attribution(Path(failed.path), error=failed.to_error()))
+            self.kept.append(found)
         self._counts["failed"] += 1
         self._awaited -= 1
         if isinstance(self._progress, BatchProgress):
@@ -261,7 +287,9 @@ class _Shown:
         elif self._progress is not None:
             self._progress.expect(self._awaited)
         self._output.error(failed.message)
-        if not self._csv:
+        if self._csv:
+            self._row(found)
+        else:
             self._output.event({"type": "image", **failed.record()})
 
     def show(self, found: "Attribution") -> None:
@@ -279,33 +307,42 @@ class _Shown:
         if found.outcome is not None:
             self._counts[str(found.outcome)] += 1
         if self._csv:
-            if is_first:
-                self._output.row(rows.csv_header(self._candidates))
-            self._output.row(rows.csv_cells(found))
+            self._row(found)
         else:
             lines = [rows.header(self._candidates, found.verdict is not None)] if is_first else []
             lines += rows.text_lines(found, self._candidates)
             self._output.result(rows.image_record(found, self._candidates), *lines)
 
-    def summarise(self, rate: float | None, report: Path | None) -> None:
-        """Say how many images came out how, and what the error rate holds for."""
-        from invert.attribution.verdict import Outcome, rate_sentence
+    def _row(self, found: "Attribution") -> None:
+        from invert.attribution.report import rows
+
+        if not self._has_header:
+            self._output.row(rows.csv_header(self._candidates))
+        self._has_header = True
+        self._output.row(rows.csv_cells(found, self._candidates))
+
+    def summarise(self, report: Path | None) -> None:
+        """Say how many images came out how, what the error rate holds for, and which calibrations say so."""
+        from invert.attribution.promise import calibration_line, promise_of
+        from invert.attribution.report.rows import network_record
+        from invert.attribution.ruling import sharing
+        from invert.attribution.verdict import Outcome
 
         self._warnings.sum_up()
         counts = {str(outcome): self._counts[str(outcome)] for outcome in Outcome}
         judged, failed = self._counts["judged"], self._counts["failed"]
         lines = [""]
-        calibrated = [(c.calibration, c.name) for c in self._candidates if c.calibration is not None]
-        if len(calibrated) == len(self._candidates):
+        share = sharing(self._candidates)
+        if any(counts.values()):
             lines += [", ".join(f"{count} {name}" for name, count in counts.items()) + f"; {failed} failed"]
-            lines += [
-                rate_sentence(calibration, name, rate=rate, share=len(calibrated)) for calibration, name in calibrated
-            ]
+            lines += [promise_of(one, share).sentence for one in self._candidates]
         else:
             lines += [f"{judged} images measured; {failed} failed"]
+        lines += filter(None, map(calibration_line, self._candidates))
         if report is not None:
             lines.append(f"report: {display_path(report)}")
         record = {"type": "summary", "code": "done", "judged": judged, "failed": failed, "verdicts": counts}
+        record["networks"] = [network_record(one, share) for one in self._candidates]
         record["report"] = None if report is None else os.fspath(report)
         if not self._csv:
             self._output.result(record, *lines)
@@ -318,23 +355,23 @@ class _Shown:
         return ExitCode.PARTIAL if self._counts["failed"] or self._counts["diverged"] else ExitCode.OK
 
 
-def _report(candidates: "Sequence[LoadedCandidate]", images: "Sequence[Attribution]", rate: float | None) -> bytes:
+def _report(candidates: "Sequence[LoadedCandidate]", images: "Sequence[Attribution]") -> bytes:
     from invert.attribution.report.page import attribution_report
 
     first = candidates[0]
-    settings = {
-        "method digest": method_digest(dict(first.method)),
-        **first.method,
-        **first.session.run,
-    }
     software = {name: metadata.version(name) for name in ("torch", "numpy", "pillow")}
+    settled = {name: getattr(first.config, name) for name in ("seed", "batch", "threads", "device")}
+    used = [one.calibration_path for one in candidates if one.calibration_path is not None]
+    now = datetime.datetime.now(datetime.UTC)
     return attribution_report(
         candidates,
         images,
-        command=shlex.join(["invert", *sys.argv[1:]]),
-        settings=settings,
+        command=command_again(
+            network_paths=[one.path for one in candidates], calibration_paths=used, overwrite=True, **settled
+        ),
+        settings={**first.method, **first.session.run},
         software={"invert": __version__, "python": platform.python_version(), **software},
-        rate=rate,
+        date=f"{now:%Y-%m-%d %H:%M:%S} UTC in the folder {display_path(Path.cwd())}",
     )
 
 
@@ -346,3 +383,5 @@ def _check(as_csv: bool, as_json: bool, report: Path | None, overwrite: bool) ->
         raise UsageError("a report is written as one HTML page", path=report, advice=advice)
     if report is not None and report.exists() and not overwrite:
         raise UsageError("exists already", path=report, advice="Add --overwrite, or choose another --report.")
+    if report is not None:
+        check_writable(report)

@@ -2,8 +2,6 @@
 
 import json
 import os
-import shlex
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,13 +12,14 @@ from invert import __version__
 from invert.attribution.settings import OWN
 from invert.cli import options
 from invert.cli.output import Output
+from invert.cli.repeat import command_again
 from invert.durable import ensure_folder, exclusive_lock, write_atomic
 from invert.errors import ExitCode, UsageError, display_path
 from invert.projection.config import ProjectConfig
 
 if TYPE_CHECKING:
     from generator.files.reading import LoadedNetwork
-    from invert.attribution.calibration import Calibration
+    from invert.attribution.calibration_file import CalibrationFile
     from invert.attribution.evaluation import Evaluation
 
 __all__ = ["evaluate"]
@@ -120,20 +119,20 @@ def evaluate(
             from invert.attribution.measurements import clear_measurements
             from invert.attribution.study import Study, count_workers
 
-            found = _calibration(network_path, loaded, calibration_path)
+            found = _calibration(network_path, loaded, calibration_path, output)
             work = out / "work"
             shared: dict[str, Any] = {"workers": count_workers(workers, settings["device"]), "work": work}
-            session = open_calibrated(loaded, settings, found[1], found[0], **shared, on_message=output.note)
+            session = open_calibrated(loaded, settings, found, **shared, on_message=output.note)
             events = output.follow_batch((1 + len(kinds)) * sum(map(len, images.values())))
             study = Study(session, work, workers, events)
             evaluations: list[Evaluation] = []
-            for evaluation in study.evaluate(found[1], images, kinds):
+            for evaluation in study.evaluate(found.calibration, images, kinds):
                 if not evaluations:
                     notes = _warn(evaluation, output)
                 evaluations.append(evaluation)
-            _write(found[1], network_path.stem, evaluations, notes, out)
+            _write(found, network_path.stem, evaluations, notes, out)
             clear_measurements(work)
-            _tell(evaluations, out, events.failed, output)
+            _tell(found, evaluations, out, events.failed, output)
     return ExitCode.PARTIAL if events.failed else ExitCode.OK
 
 
@@ -148,18 +147,20 @@ def _named(texts: Sequence[str]) -> dict[str, Path]:
     return {name: Path(folder) for name, _, folder in pairs}
 
 
-def _calibration(network: Path, loaded: "LoadedNetwork", given: Path | None) -> "tuple[Path, Calibration]":
-    """Return the calibration of the network, and its file."""
-    from invert.attribution.calibration_file import find_calibration
+def _calibration(network: Path, loaded: "LoadedNetwork", given: Path | None, output: Output) -> "CalibrationFile":
+    """Return the calibration of the network."""
+    from invert.attribution.calibration_places import find_calibrations, warn_of_several
 
-    found = find_calibration(network, loaded.provenance.sha256, [] if given is None else [given])
-    if found is None or given not in (None, found[0]):
+    sha256 = loaded.provenance.sha256
+    found = find_calibrations(network, sha256, [] if given is None else [given], output.warning)
+    if not found:
         reason = (
             "there is no calibration of this network" if given is None else "the calibration is not of this network"
         )
         advice = "Make one with 'invert calibrate'."
         raise UsageError(reason, path=given or network, advice=advice, code="no-calibration")
-    return found
+    warn_of_several(network.stem, found, output.warning)
+    return found[0]
 
 
 def _warn(evaluation: "Evaluation", output: Output) -> list[str]:
@@ -175,29 +176,35 @@ def _warn(evaluation: "Evaluation", output: Output) -> list[str]:
 
 
 def _write(
-    calibration: "Calibration", network: str, evaluations: "Sequence[Evaluation]", notes: Sequence[str], out: Path
+    used: "CalibrationFile", network: str, evaluations: "Sequence[Evaluation]", notes: Sequence[str], out: Path
 ) -> None:
+    calibration = used.calibration
     from invert.attribution.report.charts import standalone
     from invert.attribution.report.evaluation import evaluation_page
 
+    page = evaluation_page(used, network, evaluations, command_again(calibration_path=used.path, overwrite=True), notes)
     record = {
         "format": "invert evaluation",
         "invert": __version__,
         "network": dict(calibration.network),
         "method_digest": calibration.digest,
+        **_of_file(used),
         "notes": list(notes),
         "evaluations": [one.to_record() for one in evaluations],
         "scores": [record for one in evaluations for record in one.score_records()],
     }
-    command = shlex.join(["invert", *sys.argv[1:]])
-    page = evaluation_page(calibration, network, evaluations, command, notes)
     histograms, curves = standalone(calibration, evaluations[0])
     text = json.dumps(record, indent=1, allow_nan=False).encode() + b"\n"
     for name, data in zip(_RESULTS, (text, page, histograms, curves), strict=True):
         write_atomic(out / name, data)
 
 
-def _tell(evaluations: "Sequence[Evaluation]", out: Path, failed: int, output: Output) -> None:
+def _of_file(used: "CalibrationFile") -> dict[str, Any]:
+    path = None if used.path is None else os.fspath(used.path)
+    return {"calibration": path, "calibration_sha256": used.sha256}
+
+
+def _tell(used: "CalibrationFile", evaluations: "Sequence[Evaluation]", out: Path, failed: int, output: Output) -> None:
     from invert.attribution.report.evaluation import overview_table, tables
 
     shown = tables(evaluations[0])
@@ -205,7 +212,8 @@ def _tell(evaluations: "Sequence[Evaluation]", out: Path, failed: int, output: O
         shown.append(overview_table(evaluations))
     lines = [line for table in shown for line in (table.caption, *_columns([table.header, *table.rows]), "")]
     lines.append(f"written to {display_path(out)}: {', '.join(_RESULTS)}")
-    record = {"type": "summary", "code": "evaluated", "out": os.fspath(out), "failed": failed}
+    lines.append(f"calibration: {display_path(used.path or '-')}, sha256 {used.sha256}")
+    record = {"type": "summary", "code": "evaluated", "out": os.fspath(out), "failed": failed, **_of_file(used)}
     output.result({**record, "evaluations": [one.to_record() for one in evaluations]}, *lines)
 
 

@@ -16,6 +16,7 @@ from invert.errors import ImageError, UnreadableError
 from invert.images.arrays import ImageLike, to_pil
 from invert.images.decoding import Decoded, ImagePolicy, decode_image, fit, in_channels
 from invert.images.formats import format_named
+from invert.images.jpeg_traces import jpeg_quality
 from invert.images.opening import read_regular
 
 if TYPE_CHECKING:
@@ -40,6 +41,8 @@ class Target:
         upsampled: Whether the image is smaller than the network; no verdict can be given of such an image.
         warnings: What changed the image in a way its owner may not expect.
         notes: What is only worth a record.
+        format: Name of the file's format, see `invert.images.formats`; empty for an image from memory.
+        jpeg_quality: Quality of an earlier JPEG compression, see `invert.images.jpeg_traces`; None without traces.
     """
 
     array: NDArray[np.uint8]
@@ -51,6 +54,8 @@ class Target:
     upsampled: bool
     warnings: tuple[str, ...]
     notes: tuple[str, ...]
+    format: str = ""
+    jpeg_quality: int | None = None
 
     @property
     def remarks(self) -> tuple[str, ...]:
@@ -161,7 +166,15 @@ def _target(decoded: Decoded, resolution: int, path: Path, file_sha256: str, not
         upsampled=side < resolution,
         warnings=tuple(warnings),
         notes=(*decoded.notes, note) if note else decoded.notes,
+        format=decoded.format,
+        jpeg_quality=jpeg_quality(_luma(decoded)),
     )
+
+
+def _luma(decoded: Decoded) -> NDArray[np.uint8]:
+    """Return the luminance of an image as a JPEG has it: under the pixels that are transparent, too."""
+    image = decoded.image if decoded.image.mode == "L" else decoded.image.convert("RGB").convert("L")
+    return np.asarray(image)
 
 
 def pixel_sha256(array: NDArray[np.uint8]) -> str:

@@ -8,8 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from generator.cache import CacheError, cache_folder
-from generator.system import exposure
+from generator.cache import CacheError, cache_folder, why_unsafe
 from invert.durable import ensure_folder, write_atomic
 from invert.errors import OutputError, UnreadableError
 from invert.images.opening import read_regular
@@ -31,12 +30,13 @@ def cached_file(kind: str, name: str) -> Path | None:
         name: What the arrays depend on, below it.
     """
     try:
-        folder = cache_folder()
-        if folder.exists() and exposure(folder) is not None:
-            return None
-    except (CacheError, OSError):
+        cache = cache_folder()
+        path = cache / kind / name
+        # What others can put there decides where projections start: then nothing is read or kept there.
+        is_safe = not any(why_unsafe(one) for one in (cache, cache / kind, path.parent) if one.exists())
+    except (CacheError, OSError):  # no home, or one that cannot be looked at
         return None
-    return folder / kind / name
+    return path if is_safe else None
 
 
 def read_arrays(

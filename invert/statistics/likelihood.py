@@ -8,7 +8,7 @@ Reference: ENFSI guideline for evaluative reporting in forensic science, 2015.
 
 import math
 from dataclasses import dataclass
-from decimal import ROUND_DOWN, Context
+from decimal import ROUND_DOWN, ROUND_UP, Context
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -18,7 +18,7 @@ from sklearn.linear_model import LogisticRegression
 
 from invert.statistics.checks import FloatArray, finite, sample
 
-__all__ = ["LikelihoodRatio", "cllr", "cllr_min", "verbal"]
+__all__ = ["LikelihoodRatio", "cllr", "cllr_min", "ratio_text", "verbal"]
 
 _INVERSE_PENALTY = 1e3
 """Half the squared slope, of scores scaled to variance one, costs a thousandth of one image's log loss: nothing where
@@ -140,8 +140,25 @@ def cllr_min(ratios_pos: ArrayLike, ratios_neg: ArrayLike) -> float:
     return cllr(best[: len(pos)], best[len(pos) :])
 
 
+def ratio_text(ratio: float) -> str:
+    """Return a ratio as text, the one way everywhere: rounded towards 1, so that no more is said than was found.
+
+    Args:
+        ratio: Above 0 and finite: whole numbers from 10 on, otherwise two digits.
+
+    Raises:
+        ValueError: It is not above 0 and finite.
+    """
+    if not (math.isfinite(ratio) and ratio > 0):
+        raise ValueError(f"ratio: {ratio} is not above 0 and finite")
+    if ratio >= 10:
+        return f"{math.floor(ratio):,d}"
+    rounding = ROUND_DOWN if ratio >= 1 else ROUND_UP
+    return f"{Context(prec=2, rounding=rounding).create_decimal(repr(float(ratio))):.2g}"
+
+
 def verbal(ratio: float) -> str:
-    """Return a ratio in words, the number first, rounded towards 1 so that no more is said than was found.
+    """Return a ratio in words, the number first, as `ratio_text` gives it.
 
     Args:
         ratio: Above 0 and finite.
@@ -151,13 +168,10 @@ def verbal(ratio: float) -> str:
 
     Reference: ENFSI guideline 2015, table of verbal equivalents.
     """
-    if not (math.isfinite(ratio) and ratio > 0):
-        raise ValueError(f"ratio: {ratio} is not above 0 and finite")
-    strength = float(Context(prec=2, rounding=ROUND_DOWN).create_decimal(repr(float(max(ratio, 1 / ratio)))))
-    word = next(word for limit, word in _SCALE if strength < limit)
-    number = f"{strength:,.0f}" if strength >= 10 else f"{strength:.1f}"
+    number = ratio_text(ratio)
+    word = next(word for limit, word in _SCALE if max(ratio, 1 / ratio) < limit)
     direction = "either way" if word == "no" else "for this network" if ratio > 1 else "against this network"
-    return f"{'' if ratio >= 1 else '1/'}{number} ({word} support {direction})"
+    return f"{number} ({word} support {direction})"
 
 
 def _ratios(values: ArrayLike, what: str) -> FloatArray:

@@ -27,6 +27,7 @@ __all__ = [
     "neyman_pearson_rank",
     "quantile",
     "required_negatives",
+    "smallest_rate",
     "strictest",
 ]
 
@@ -78,6 +79,18 @@ def required_negatives(rate: float, confidence: float = 0.95) -> int:
     check_share("rate", rate)
     check_share("confidence", confidence)
     return math.ceil(math.log(1 - confidence) / math.log1p(-rate))
+
+
+def smallest_rate(negatives: int, confidence: float | None = 0.95) -> float:
+    """Return the smallest rate that so many negatives can promise; 1 where there are none.
+
+    Args:
+        negatives: How many there are.
+        confidence: Confidence of the Neyman-Pearson rule, in (0, 1); None for the conformal rule, which has none.
+    """
+    if confidence is None:
+        return 1 / (negatives + 1)
+    return -math.expm1(math.log1p(-confidence) / negatives) if negatives else 1.0
 
 
 def neyman_pearson_rank(n: int, rate: float, confidence: float = 0.95) -> int:

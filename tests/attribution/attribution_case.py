@@ -21,8 +21,9 @@ from tests.attribution.calibration_case import calibration, measurement
 Array = npt.NDArray[np.uint8]
 
 COMMAND = "invert attribute --network A.safetensors 'my images/0.png' --seed 7 --report report.html"
-SETTINGS = {"method digest": "5e" * 32, "preset": "verdict", "steps": 100, "seed": 7, "bank": None}
+SETTINGS = {"preset": "verdict", "steps": 100, "seed": 7, "bank": None}
 SOFTWARE = {"invert": "0.1.0"}
+DATE = "2026-01-02 03:04:05 UTC"
 
 # Log distances to A and B; the calibrations' own lie at -8 and -3.5, others at 0 and -1, with spread 1.
 KINDS = {
@@ -46,7 +47,14 @@ def calibrations(score: str = "lpips", bins: int = 1) -> tuple[Calibration, Cali
 def networks(count: int = 2, score: str = "lpips", bins: int = 1) -> list[Candidate]:
     """Return A, or A and B, with their calibrations."""
     return [
-        Candidate(name, Path(f"nets/{name}.safetensors"), digit * 64, one, Path(f"nets/{name}.calibration.json"))
+        Candidate(
+            name,
+            Path(f"nets/{name}.safetensors"),
+            digit * 64,
+            one,
+            Path(f"nets/{name}.calibration.json"),
+            f"ca{digit}" * 21,
+        )
         for name, digit, one in list(zip("AB", "ab", calibrations(score, bins), strict=True))[:count]
     ]
 
@@ -95,5 +103,5 @@ def images(count: int = 2, score: str = "lpips") -> list[Attribution]:
 
 def report(some: Sequence[Attribution], of: Sequence[Candidate] | None = None, **others: Any) -> bytes:
     """Return the page."""
-    given = {"command": COMMAND, "settings": SETTINGS, "software": SOFTWARE, **others}
+    given = {"command": COMMAND, "settings": SETTINGS, "software": SOFTWARE, "date": DATE, **others}
     return attribution_report(networks() if of is None else of, some, **given)

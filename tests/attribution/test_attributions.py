@@ -9,7 +9,8 @@ import torch
 
 from generator.files.reading import load
 from invert.attribution.attributions import Attribution, attribute
-from invert.attribution.candidate import LoadedCandidate, check_calibrations, open_candidates
+from invert.attribution.candidate import LoadedCandidate, open_candidates
+from invert.attribution.ruling import settle
 from invert.attribution.settings import CalibrationSettings
 from invert.attribution.verdict import Outcome
 from invert.batch.images import list_images
@@ -35,23 +36,15 @@ def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def run(
-    candidates: Sequence[LoadedCandidate], images: Path, threshold: float | None = None, rate: float | None = None
-) -> tuple[list[Attribution], list[int]]:
+def run(candidates: Sequence[LoadedCandidate], images: Path) -> tuple[list[Attribution], list[int]]:
     """Return the attributions and the group of each step."""
     steps: list[int] = []
-    found = attribute(
-        candidates,
-        list_images([images]),
-        threshold=threshold,
-        rate=rate,
-        on_step=lambda record: steps.append(record.group),
-    )
+    found = attribute(candidates, list_images([images]), on_step=lambda record: steps.append(record.group))
     return list(found), steps
 
 
 def test_each_image_is_answered_in_its_order(candidates: list[LoadedCandidate], images: Path) -> None:
-    found, steps = run(candidates, images, threshold=50)
+    found, steps = run([dataclasses.replace(one, threshold=50.0) for one in candidates], images)
     assert [one.path for one in found] == [one.path for one in list_images([images])]
     good = [one for one in found if one.error is None]
     (bad,) = (one for one in found if one.error is not None)
@@ -59,7 +52,9 @@ def test_each_image_is_answered_in_its_order(candidates: list[LoadedCandidate], 
     assert steps == [0] * 4 + [1] * 4  # two steps into each of two networks, for each group of two images
     assert len(good) == 3
     for one in good:
-        assert (one.outcome, one.network, one.reason, one.is_diverged) == (None, None, "", False)
+        # Both distances lie below it: by the paper's rule that is an answer too.
+        assert (one.outcome, one.network, one.is_diverged) == (Outcome.CANNOT_TELL, None, False)
+        assert one.reason.startswith("cannot separate")
         assert [answer.network for answer in one.answers] == [f"{candidates[0].path.stem} ({n})" for n in (1, 2)]
         first, second = one.answers
         assert first.distance == second.distance == pytest.approx(torch.tensor(first.evidence["lpips"]).exp().item())
@@ -90,11 +85,17 @@ def test_with_calibrations_there_are_verdicts(candidates: list[LoadedCandidate],
                 assert answer.ratio is not None
                 assert answer.ratio < 1
     with pytest.raises(UsageError, match="cannot promise this rate to 2 candidates"):
-        run(calibrated, images, rate=0.001)
+        settle([dataclasses.replace(one, rate=0.001) for one in calibrated], 0, print)
 
 
 def test_a_missing_calibration_is_said_or_refused(candidates: list[LoadedCandidate]) -> None:
-    assert "invert calibrate --network" in check_calibrations(candidates[:1], None)
-    assert check_calibrations(candidates, 0.1) == ""
+    said: list[str] = []
+    settle(candidates[:1], 0, said.append)
+    assert "invert calibrate --network" in said.pop()
+    assert settle([dataclasses.replace(one, threshold=0.1) for one in candidates], 0, said.append)
+    assert settle(candidates, 99, said.append)
+    assert not said
     with pytest.raises(UsageError, match="are compared by their calibrations"):
-        check_calibrations(candidates, None)
+        settle(candidates, 0, said.append)
+    with pytest.raises(UsageError, match="--score evidence takes a calibration"):
+        settle([dataclasses.replace(candidates[0], score="evidence")], 99, said.append)

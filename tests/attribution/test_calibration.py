@@ -1,5 +1,6 @@
 """From measurements to thresholds, and their file."""
 
+import dataclasses
 import hashlib
 import json
 import math
@@ -19,6 +20,7 @@ from invert.attribution.calibration_file import (
     read_calibration,
 )
 from invert.attribution.evidence import FEATURES, Feature
+from invert.attribution.kind import ImageKind, PopulationKind
 from invert.attribution.score import EvidenceScore
 from invert.attribution.settings import OWN, CalibrationSettings
 from invert.errors import UsageError
@@ -214,6 +216,49 @@ def test_a_file_with_other_features_is_refused() -> None:
     ):
         with pytest.raises(ValueError, match=reason):
             decode_calibration(changed_file(data, change))
+
+
+def test_what_does_not_follow_from_the_measurements_is_refused() -> None:
+    """A file with its checksum in order may still claim what its numbers do not say."""
+    data = encode_calibration(calibration(settings=CalibrationSettings(score="evidence")))
+
+    def with_weight(record: dict[str, Any]) -> None:
+        record["evidence_score"]["features"]["lpips"]["weight"] = 50.0
+
+    def without_feature(record: dict[str, Any]) -> None:
+        del record["evidence_score"]["features"]["pixel_rmse"]
+
+    def as_threshold(record: dict[str, Any]) -> None:
+        for row in record["thresholds"]["evidence"]:
+            row["threshold"] = 1e6
+
+    for change in (with_weight, without_feature):
+        with pytest.raises(ValueError, match="contradicts itself"):
+            decode_calibration(changed_file(data, change))
+    # What is there for people changes nothing.
+    again = decode_calibration(changed_file(data, as_threshold))
+    assert encode_calibration(again) == data
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [{"rate": "0.5"}, {"rate": True}, {"rate": 1e-9}, {"confidence": 1.5}, {"candidates": 1.0}, {"bins": 400}],
+    ids=str,
+)
+def test_settings_that_no_calibration_has_are_refused(settings: dict[str, Any], tmp_path: Path) -> None:
+    data = encode_calibration(calibration(count=60, settings=CalibrationSettings(score="lpips", rate=0.2)))
+    path = tmp_path / "a.json"
+    path.write_bytes(changed_file(data, lambda record: record["settings"].update(settings)))
+    with pytest.raises(CalibrationError):
+        read_calibration(path)
+
+
+def test_populations_that_were_stored_otherwise_are_told() -> None:
+    made = calibration(count=60, settings=CalibrationSettings(score="lpips", rate=0.2))
+    assert not list(made.unlike_own())
+    jpeg = dataclasses.replace(made.others[0], kind=PopulationKind.of([ImageKind("JPEG", 75, 32, ())]))
+    (told,) = dataclasses.replace(made, others=(jpeg, *made.others[1:])).unlike_own()
+    assert told.startswith("images of real are of another kind (JPEG, 32 px, traces of JPEG quality 75 to 75)")
 
 
 @pytest.mark.timeout(10)

@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 from scipy.stats import norm
 
+from invert.attribution.calibration_file import CalibrationFile
 from invert.attribution.evaluation import attributed, evaluate, known, usable
 from invert.attribution.evaluation_rules import Share
 from invert.attribution.measurements import Measurement
@@ -162,7 +163,7 @@ def test_the_page_has_tables_and_figures_and_no_script() -> None:
         {"own": measurements("o2", 60, -3), "<b>real</b>": measurements("r2", 60, 0)},
         perturbation="blur:1",
     )
-    page = evaluation_page(made, "A", [clean, blurred], "invert evaluate <x>").decode()
+    page = evaluation_page(CalibrationFile.of(made), "A", [clean, blurred], "invert evaluate <x>").decode()
     parser = _Elements()
     parser.feed(page)
     assert "script" not in parser.seen
@@ -170,7 +171,7 @@ def test_the_page_has_tables_and_figures_and_no_script() -> None:
     assert parser.seen.count("table") == 2 * 5 + 2  # five of each, the perturbations side by side, and what was done
     assert "Perturbed: blur:1" in page
     assert "blur:1: blur with a Gaussian" in page
-    assert evaluation_page(made, "A", [clean, blurred], "invert evaluate <x>").decode() == page
+    assert evaluation_page(CalibrationFile.of(made), "A", [clean, blurred], "invert evaluate <x>").decode() == page
     assert plot_roc(clean).light.startswith(b"\x89PNG")
     separation, verdicts, *_ = tables(clean)
     assert [row[1] for row in separation.rows] == ["<b>real</b>", "own images, rightly"] * 2

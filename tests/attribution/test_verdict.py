@@ -2,8 +2,9 @@
 
 import pytest
 
+from invert.attribution.promise import rate_sentence, ratio_sentence
 from invert.attribution.settings import CalibrationSettings
-from invert.attribution.verdict import OWN_TO_RULE_OUT, Outcome, decide, judge, rate_sentence, ratio_sentence
+from invert.attribution.verdict import OWN_TO_RULE_OUT, Outcome, decide, judge
 from invert.statistics.thresholds import TooFewNegativesError
 from tests.attribution.calibration_case import calibration, measurement
 

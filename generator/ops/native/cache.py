@@ -13,9 +13,9 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from generator.cache import CacheError, cache_folder
+from generator.cache import CacheError, cache_folder, why_unsafe
 from generator.errors import GeneratorError
-from generator.system import BINARY, CLOSE_ON_EXEC, NO_LINKS, exposure, lock_file
+from generator.system import BINARY, CLOSE_ON_EXEC, NO_LINKS, lock_file
 
 __all__ = ["NOT_BUILT", "Entry", "NativeError", "open_cache"]
 
@@ -61,16 +61,16 @@ def open_cache(create: bool = True) -> Path:
         if create:
             folder.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             folder.mkdir(mode=0o700, exist_ok=True)
-        is_folder, exposed = folder.is_dir(), exposure(folder)
+        is_folder, unsafe = folder.is_dir(), why_unsafe(folder)
     except FileNotFoundError as error:
         raise NativeError("not-built", NOT_BUILT) from error
     except OSError as error:
         raise _unusable(folder, error) from error
     if not is_folder:
         raise NativeError("no-cache", f"the cache '{folder}' is not a folder; set INVERT_CACHE to another one")
-    # Whoever can write there can have this process run any code; the system's administrator can anyway.
-    if exposed is not None:
-        raise NativeError("unsafe-cache", f"the cache folder '{folder}' {exposed}; chmod 700 it, or set INVERT_CACHE")
+    # Whoever can write there can have this process run any code.
+    if unsafe:
+        raise NativeError("unsafe-cache", f"the cache cannot be used: {unsafe}")
     return folder
 
 

@@ -3,13 +3,16 @@
 from collections.abc import Iterator, Sequence
 
 from invert.attribution.calibration import Calibration
+from invert.attribution.calibration_file import CalibrationFile
 from invert.attribution.evaluation import CLEAN, RATES, Evaluation
 from invert.attribution.evaluation_rules import TERCILES
 from invert.attribution.perturbations import KINDS, parse_perturbations
+from invert.attribution.promise import rate_sentence
 from invert.attribution.report.charts import plot_distances, plot_roc
 from invert.attribution.score import SCORE_NAMES
 from invert.attribution.settings import OWN, SCORES
-from invert.attribution.verdict import Outcome, rate_sentence
+from invert.attribution.verdict import Outcome
+from invert.errors import display_path
 from invert.report.page import Block, Figure, Gallery, Paragraph, Section, Table, render_page
 from invert.report.theme import Plot
 
@@ -99,7 +102,7 @@ def _percent(share: float) -> str:
 
 
 def evaluation_page(
-    calibration: Calibration,
+    used: CalibrationFile,
     network: str,
     evaluations: Sequence[Evaluation],
     command: str,
@@ -108,16 +111,19 @@ def evaluation_page(
     """Return the evaluation as one self-contained HTML page.
 
     Args:
-        calibration: The calibration that was evaluated.
+        used: The calibration that was evaluated.
         network: Name of the network.
         evaluations: Evaluation of clean images first, then those of perturbed ones.
         command: Command that evaluated it.
         notes: What the reader should not miss.
     """
+    calibration = used.calibration
     sections = [Section(_title(one), list(_section(calibration, one))) for one in evaluations]
     if len(evaluations) > 1:
         sections.insert(0, Section("Perturbations", [overview_table(evaluations)]))
     rows = [("command", command), ("network", f"{network}, sha256 {calibration.network['sha256']}")]
+    where = "from memory" if used.path is None else display_path(used.path)
+    rows += [("calibration", f"{where}, sha256 {used.sha256}")]
     rows += [("method digest", calibration.digest), ("calibration made by invert", calibration.tool)]
     for population in (calibration.own, *calibration.others):
         rows.append((f"calibrated on {population.name}", f"{len(population.measurements)}, sha256 {population.sha256}"))

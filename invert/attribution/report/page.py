@@ -11,20 +11,18 @@ from typing import Any
 
 from invert.attribution.attributions import Attribution
 from invert.attribution.calibration import Calibration
-from invert.attribution.candidate import Candidate
+from invert.attribution.candidate import Candidate, LoadedCandidate
+from invert.attribution.promise import Promise, promise_of, ratio_sentence
 from invert.attribution.report.panels import Places, image_gallery, plot_all_places, readings
-from invert.attribution.report.summary import (
-    MAX_IMAGES,
-    heading,
-    lead,
-    numbers,
-    summary_table,
-)
+from invert.attribution.report.rows import reading_texts
+from invert.attribution.report.summary import MAX_IMAGES, heading, lead, summary_table
+from invert.attribution.ruling import sharing
 from invert.attribution.score import SCORE_NAMES
-from invert.attribution.verdict import Finding, Outcome, Reading, Verdict, rate_sentence, ratio_sentence
+from invert.attribution.verdict import Finding, Outcome, Reading
 from invert.errors import display_path
 from invert.report.page import Block, Figure, Gallery, Paragraph, Section, Table, render_page
 from invert.report.theme import Plot
+from invert.statistics.likelihood import ratio_text
 
 __all__ = ["attribution_report"]
 
@@ -46,19 +44,19 @@ def attribution_report(
     command: str,
     settings: Mapping[str, Any],
     software: Mapping[str, Any],
-    rate: float | None = None,
+    date: str,
 ) -> bytes:
     """Return the page; the same arguments give the same bytes.
 
     Args:
-        networks: The networks, in the order asked.
+        networks: The networks and what they are judged by, in the order asked.
         images: What is said about each image.
         command: Command that gives the same verdicts again, for a shell.
         settings: Values of the method and run records, by name.
         software: Versions by name.
-        rate: Rate of false attributions; default each calibration's.
+        date: When it was made, in words.
     """
-    rates = [_rate(network, len(networks), rate) for network in networks]
+    rates = [promise_of(network, sharing(networks)).sentence for network in networks]
     shown = images[:MAX_IMAGES]
     places = plot_all_places([network.calibration for network in networks], [one.verdict for one in shown])
     sections = [Section("Summary", list(_summary(networks, images, rates)))]
@@ -66,19 +64,14 @@ def attribution_report(
         blocks = list(_image(networks, image, rates, places[number]))
         sections.append(Section(heading(number, image), blocks, listed=len(images) <= _MAX_LISTED))
     sections += [
+        Section("Images", [_files(images)]),
         Section("Networks and calibrations", list(_networks(networks))),
         Section("Settings", [_values(settings)]),
         Section("Software", [_values(software)]),
-        Section("To repeat", list(_command(command))),
+        Section("To repeat", list(_command(command, date))),
     ]
     title = f"Attribution: {', '.join(network.name for network in networks)}"
     return render_page(title, sections, lead=lead(images))
-
-
-def _rate(network: Candidate, share: int, rate: float | None) -> str:
-    if network.calibration is None:
-        return f"There is no calibration of {network.name}: what a distance is worth is not known."
-    return rate_sentence(network.calibration, network.name, rate=rate, share=share)
 
 
 def _summary(networks: Sequence[Candidate], images: Sequence[Attribution], rates: Sequence[str]) -> Iterator[Block]:
@@ -93,21 +86,42 @@ def _image(networks: Sequence[Candidate], image: Attribution, rates: Sequence[st
     if image.error is not None:
         yield Paragraph(f"Not read: {image.reason}.", notice=True)
         return
-    yield _verdict(image.verdict)
-    if image.threshold_rule:
-        yield Paragraph(f"By the threshold that was given: {image.threshold_rule}.")
+    yield _verdict(image)
+    if image.caveats:
+        doubts = "; ".join(image.caveats)
+        yield Paragraph(f"No rate is promised for such an image: {doubts}.", notice=True)
     for number, (network, answer, rate) in enumerate(zip(networks, image.answers, rates, strict=True)):
         yield image_gallery(network.name, answer.target.array, answer.reconstruction, answer.distance)
-        if answer.finding is not None and network.calibration is not None:
+        if answer.finding is not None:
             yield from _finding(answer.finding, network.calibration, number, places, len(networks) > 1)
         yield Paragraph(rate)
-    yield from (Paragraph(f"The image: {text}.", notice=True) for text in image.warnings)
-    yield Paragraph(f"sha256 of the file: {image.answers[0].target.file_sha256}")
+    yield Table([(name, value) for name, value in zip(_FILE, _file(image), strict=True) if value != "-"])
 
 
-def _verdict(verdict: Verdict | None) -> Paragraph:
+_FILE = ("sha256 of the file", "sha256 of its pixels", "format", "original size", "changed", "notes")
+
+
+def _file(image: Attribution) -> tuple[str, ...]:
+    """Return what is known of an image's file, under the names of `_FILE`."""
+    if not image.answers:
+        return ("-",) * 4 + (image.reason, "-")
+    target = image.answers[0].target
+    # Networks of another size are given other pixels.
+    pixels = dict.fromkeys(answer.target.pixel_sha256 for answer in image.answers)
+    size = " x ".join(map(str, target.original_size))
+    texts = "; ".join(image.warnings) or "-", "; ".join(image.notes) or "-"
+    return target.file_sha256, ", ".join(pixels), target.format or "-", size, *texts
+
+
+def _files(images: Sequence[Attribution]) -> Table:
+    rows = [(heading(number, image), *_file(image)) for number, image in enumerate(images)]
+    return Table(rows, ("image", *_FILE), "All images; pixels are those that the network is given")
+
+
+def _verdict(image: Attribution) -> Paragraph:
+    verdict = image.verdict
     if verdict is None:
-        return Paragraph("No verdict: not every network has a calibration.", notice=True)
+        return Paragraph("No verdict: there is no calibration, no threshold and no own samples.", notice=True)
     return Paragraph(
         f"Verdict: {verdict.text}.",
         notice=verdict.outcome is Outcome.CANNOT_TELL,
@@ -115,50 +129,75 @@ def _verdict(verdict: Verdict | None) -> Paragraph:
     )
 
 
-def _finding(finding: Finding, calibration: Calibration, number: int, places: Places, several: bool) -> Iterator[Block]:
+def _finding(
+    finding: Finding, calibration: Calibration | None, number: int, places: Places, several: bool
+) -> Iterator[Block]:
     if several:
         because = f": {finding.reason}" if finding.reason else ""
         yield Paragraph(f"{finding.network} alone, by the {SCORE_NAMES[finding.deciding]}: {finding.outcome}{because}.")
     shown = list(readings(finding))
     if shown:
-        yield Gallery([_place(finding, score, reading, places[number, score]) for score, reading in shown])
-        rows = [(SCORE_NAMES[score], *numbers(score, one), f"{one.ratio_high:.0f}") for score, one in shown]
-        yield Table(rows, (f"against {finding.network}", "value", "threshold", "p0", "p1", "ratio", "largest ratio"))
-    ratio = ratio_sentence(finding, calibration)
+        plotted = [(score, one) for score, one in shown if (number, score) in places]
+        if plotted:
+            yield Gallery([_place(finding, score, one, places[number, score]) for score, one in plotted])
+        rows = [(SCORE_NAMES[score], *reading_texts(score, one), _largest(one)) for score, one in shown]
+        yield Table(rows, (f"against {finding.network}", "score", "threshold", "p0", "p1", "ratio", "largest ratio"))
+    ratio = "" if calibration is None else ratio_sentence(finding, calibration)
     if ratio:
         yield Paragraph(ratio)
 
 
+def _largest(reading: Reading) -> str:
+    return "-" if reading.ratio_high is None else ratio_text(reading.ratio_high)
+
+
 def _place(finding: Finding, score: str, reading: Reading, plot: Plot) -> Figure:
-    value, threshold, *_ = numbers(score, reading)
+    value, threshold, *_ = reading_texts(score, reading)
     what = SCORE_NAMES[score]
     role = "This score decides" if score == finding.deciding else "The LPIPS rule, for comparison"
     side = "below" if reading.below else "not below"
+    setter = reading.population or "the user"
     return Figure(
         plot.light,
         f"Histograms of the {what} of {finding.network}'s own images and of others, and this image's place",
-        f"{what[0].upper()}{what[1:]} {value}, {side} the threshold {threshold} set by {reading.population}. {role}.",
+        f"{what[0].upper()}{what[1:]} {value}, {side} the threshold {threshold} set by {setter}. {role}.",
         plot.dark,
     )
 
 
 def _networks(networks: Sequence[Candidate]) -> Iterator[Block]:
+    share = sharing(networks)
     for network in networks:
         rows = [("file", display_path(network.path)), ("sha256", network.sha256)]
         calibration = network.calibration
+        rows += _judging(network, promise_of(network, share))
         if calibration is None:
             yield Table([*rows, ("calibration", "none")], caption=network.name)
             continue
-        where = "-" if network.calibration_path is None else display_path(network.calibration_path)
-        rows += [("calibration", where), ("method digest", calibration.digest), ("made by invert", calibration.tool)]
-        rows += [(name, _value(value)) for name, value in vars(calibration.settings).items()]
+        where = "from memory" if network.calibration_path is None else display_path(network.calibration_path)
+        rows += [("calibration", where), ("sha256 of the calibration", network.calibration_sha256 or "-")]
+        rows += [("method digest", calibration.digest), ("made by invert", calibration.tool)]
+        rows += [(f"calibrated: {name}", _value(value)) for name, value in vars(calibration.settings).items()]
         yield Table(rows, caption=network.name)
         populations = [
-            (one.name, one.source, str(len(one.measurements)), str(one.left_out), one.sha256)
-            for one in (calibration.own, *calibration.others)
+            (one.name, one.source, str(len(one.measurements)), str(one.left_out), kind.text, one.sha256)
+            for one, kind in zip((calibration.own, *calibration.others), calibration.kinds.values(), strict=True)
         ]
-        header = ("population", "source", "images", "left out", "sha256 of their pixel hashes")
+        header = ("population", "source", "images", "left out", "kind", "sha256 of their pixel hashes")
         yield Table(populations, header, f"Images that the calibration of {network.name} was made with")
+
+
+def _judging(network: Candidate, promise: Promise) -> Iterator[tuple[str, str]]:
+    """Yield what a network is judged by: what was asked for, which need not be what its calibration was made for."""
+    if isinstance(network, LoadedCandidate) and network.calibration is None:
+        yield "method digest", network.digest
+    yield "score that decides", SCORE_NAMES[network.deciding]
+    if network.threshold is not None:
+        yield "threshold given", f"{network.threshold:g}"
+    if promise.rate is not None:
+        yield "rate", f"{100 * promise.rate:.3g} %, shared by {promise.share}"
+    if promise.attributed:
+        yield "attributed of the calibration", promise.counts
 
 
 def _values(values: Mapping[str, Any]) -> Table:
@@ -169,7 +208,7 @@ def _value(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value, default=os.fsdecode)
 
 
-def _command(command: str) -> Iterator[Block]:
+def _command(command: str, date: str) -> Iterator[Block]:
     """Show the command; what is too long for a paragraph continues in the next, as a shell accepts it."""
     line = ""
     for word in map(shlex.quote, shlex.split(command)):
@@ -178,6 +217,7 @@ def _command(command: str) -> Iterator[Block]:
             line = ""
         line = f"{line} {word}".lstrip()
     yield Paragraph(line, code=True)
+    yield Paragraph(f"Made {date}.")
     yield Paragraph(
         "The same networks, calibrations and images, known by their hashes above, give the same verdicts. The same "
         "settings, versions and kind of processor give the same numbers."

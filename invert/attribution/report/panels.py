@@ -1,5 +1,6 @@
 """Figures of the report of `invert attribute`: images beside their reconstructions, and places in histograms."""
 
+import math
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 
@@ -50,7 +51,8 @@ def plot_all_places(calibrations: Sequence[Calibration | None], verdicts: Sequen
             if calibration is not None:
                 index = int(calibration.bins.index(finding.measurement.complexity))
                 for score, reading in readings(finding):
-                    place = histograms.Place(shown_value(score, reading.score), shown_value(score, reading.threshold))
+                    limit = math.nan if reading.threshold is None else shown_value(score, reading.threshold)
+                    place = histograms.Place(shown_value(score, reading.score), limit)
                     groups[network, score, index][image] = place
     found: list[Places] = [{} for _ in verdicts]
     for (network, score, _), places in groups.items():

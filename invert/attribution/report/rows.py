@@ -2,33 +2,66 @@
 
 A column has one name everywhere: the deciding `score`, the `threshold` that it is compared with, `p0`, `p1`, the
 likelihood ratio (in tables for people `ratio`), and the `LPIPS rule`: what the distance says by its own threshold.
+`score` and `threshold` are distances where LPIPS decides, but in JSON, which has the numbers that were computed with:
+their logarithms.
 """
 
+import os
 from collections.abc import Sequence
 from typing import Any
 
 from invert.attribution.attributions import Answer, Attribution
 from invert.attribution.candidate import Candidate
-from invert.attribution.verdict import Finding, Outcome, Reading, ratio_sentence
+from invert.attribution.promise import promise_of, ratio_sentence
+from invert.attribution.ruling import sharing
+from invert.attribution.score import shown_value
+from invert.attribution.verdict import Finding, Outcome, Reading
 from invert.errors import display_path
+from invert.statistics.likelihood import ratio_text
 
-__all__ = ["csv_cells", "csv_header", "header", "image_record", "lpips_rule", "ratio_text", "text_lines"]
+__all__ = [
+    "csv_cells",
+    "csv_header",
+    "header",
+    "image_record",
+    "lpips_rule",
+    "network_record",
+    "reading_texts",
+    "text_lines",
+]
 
 _Record = dict[str, Any]
 
 _WIDEST = 40  # characters
-_CELLS = ("distance", "decides", "score", "threshold", "p0", "p1", "likelihood_ratio", "lpips_rule")
+_CELLS = (
+    *("distance", "decides", "score", "threshold", "p0", "p1", "likelihood_ratio", "lpips_rule"),
+    *("network_sha256", "calibration", "calibration_sha256", "rate", "attributed_of_calibration"),
+)
 
 
 def lpips_rule(finding: Finding) -> str:
     """Say what the plain distance says by the calibration's threshold."""
     reading = finding.lpips
-    return "-" if reading is None else "below" if reading.below else "not below"
+    return "-" if reading is None or reading.threshold is None else "below" if reading.below else "not below"
 
 
-def ratio_text(ratio: float) -> str:
-    """Return a likelihood ratio as text, without digits that mean nothing."""
-    return f"{ratio:.0f}" if ratio >= 10 else f"{ratio:.2g}"
+def reading_texts(score: str, reading: Reading | None) -> tuple[str, str, str, str, str]:
+    """Return score, threshold, p0, p1 and likelihood ratio as text, the one way everywhere; "-" for what is not known.
+
+    Args:
+        score: One of `invert.attribution.settings.SCORES`.
+        reading: What it says.
+    """
+    if reading is None:
+        return ("-",) * 5
+    digits = 4 if score == "lpips" else 2
+    value, threshold = (
+        "-" if number is None else f"{shown_value(score, number):.{digits}f}"
+        for number in (reading.score, reading.threshold)
+    )
+    p0 = "-" if reading.p0 is None else f"{reading.p0:.4f}"
+    p1 = "-" if reading.p1 is None else f"{reading.p1:.3f}"
+    return value, threshold, p0, p1, "-" if reading.ratio is None else ratio_text(reading.ratio)
 
 
 def header(candidates: Sequence[Candidate], with_verdict: bool) -> str:
@@ -41,10 +74,10 @@ def header(candidates: Sequence[Candidate], with_verdict: bool) -> str:
 
 def text_lines(found: Attribution, candidates: Sequence[Candidate]) -> list[str]:
     """Return the lines of an image: one for each network, and what there is to say about them."""
-    shown, plain = display_path(found.path), found.threshold_rule
+    shown = display_path(found.path)
     if found.verdict is None:
         values = "  ".join(f"{answer.distance:9.4f}" for answer in found.answers)
-        return [f"{values}  {shown}{f': {plain}' if plain else ''}"]
+        return [f"{values}  {shown}"]
     width = _width(candidates)
     name = _verdict_cell(found, len(candidates))
     lines = []
@@ -54,8 +87,6 @@ def text_lines(found: Attribution, candidates: Sequence[Candidate]) -> list[str]
         name = ""
     if found.reason:
         lines.append(f"{'':<{width}} {found.reason}")
-    if plain:
-        lines.append(f"{'':<{width}} by --threshold: {plain}")
     return lines
 
 
@@ -75,11 +106,11 @@ def _width(candidates: Sequence[Candidate]) -> int:
 
 def _cells(answer: Answer) -> str:
     finding = answer.finding
-    rule, reading = ("-", None) if finding is None else (lpips_rule(finding), finding.reading)
-    if reading is None:
-        return f"{rule:<10} {'-':>8} {'-':>9} {'-':>7} {'-':>6} {'-':>8}"
-    numbers = f"{reading.score:8.2f} {reading.threshold:9.2f} {reading.p0:7.4f} {reading.p1:6.3f}"
-    return f"{rule:<10} {numbers} {ratio_text(reading.ratio):>8}"
+    rule = "-" if finding is None else lpips_rule(finding)
+    score, threshold, p0, p1, ratio = reading_texts(
+        "lpips" if finding is None else finding.deciding, None if finding is None else finding.reading
+    )
+    return f"{rule:<10} {score:>8} {threshold:>9} {p0:>7} {p1:>6} {ratio:>8}"
 
 
 def image_record(found: Attribution, candidates: Sequence[Candidate]) -> _Record:
@@ -91,7 +122,10 @@ def image_record(found: Attribution, candidates: Sequence[Candidate]) -> _Record
         "path": found.name,
         "file_sha256": target.file_sha256,
         "pixel_sha256": target.pixel_sha256,
-        "warnings": list(found.warnings),
+        "original_size": list(target.original_size),
+        "format": target.format or None,
+        "warnings": list(dict.fromkeys((*found.warnings, *found.caveats))),
+        "notes": list(found.notes),
         "distances": {answer.network: _finite(answer.distance) for answer in found.answers},
     }
     if found.threshold_rule:
@@ -108,11 +142,12 @@ def image_record(found: Attribution, candidates: Sequence[Candidate]) -> _Record
 
 def _finding(answer: Answer, candidate: Candidate) -> _Record:
     finding, calibration = answer.finding, candidate.calibration
-    if finding is None or calibration is None:
+    if finding is None:
         raise TypeError("a verdict without a finding for each network")
     return {
         "network": finding.network,
         "network_sha256": candidate.sha256,
+        **_of_calibration(candidate),
         "outcome": str(finding.outcome),
         "reason": finding.reason,
         "decides": finding.deciding,
@@ -120,8 +155,30 @@ def _finding(answer: Answer, candidate: Candidate) -> _Record:
         "lpips": _reading(finding.lpips),
         "evidence": _reading(finding.evidence),
         "measured": {name: _finite(value) for name, value in finding.measurement.evidence.items()},
-        "likelihood_ratio_in_words": ratio_sentence(finding, calibration),
+        "likelihood_ratio_in_words": "" if calibration is None else ratio_sentence(finding, calibration),
     }
+
+
+def _of_calibration(candidate: Candidate) -> _Record:
+    path = candidate.calibration_path
+    return {
+        "calibration": None if path is None else os.fspath(path),
+        "calibration_sha256": candidate.calibration_sha256 or None,
+    }
+
+
+def network_record(candidate: Candidate, share: int) -> _Record:
+    """Return what --json says about a network and what the verdicts against it are worth.
+
+    Args:
+        candidate: The network.
+        share: How many networks share the rate.
+    """
+    network = {"network": candidate.name, "path": os.fspath(candidate.path), "network_sha256": candidate.sha256}
+    promise = promise_of(candidate, share).to_record()
+    kinds = {} if candidate.calibration is None else candidate.calibration.kinds
+    texts = {name: kind.text for name, kind in kinds.items()}
+    return {**network, **_of_calibration(candidate), "decides": candidate.deciding, **promise, "kinds": texts}
 
 
 def _reading(reading: Reading | None) -> _Record | None:
@@ -146,22 +203,41 @@ def _finite(value: float) -> float | None:
 def csv_header(candidates: Sequence[Candidate]) -> list[str]:
     """Return the names of the columns of `csv_cells`."""
     columns = [f"{candidate.name}: {cell}" for candidate in candidates for cell in _CELLS]
-    return ["path", "verdict", "networks", "reason", "file_sha256", *columns, "warnings"]
+    return ["path", "verdict", "networks", "reason", "warnings", "notes", "file_sha256", *columns]
 
 
-def csv_cells(found: Attribution) -> list[Any]:
-    """Return the row of an image; what is not known is empty."""
-    outcome, networks = (found.outcome or "", found.verdict.networks) if found.verdict else ("", ())
-    row = [display_path(found.path), str(outcome), ", ".join(networks), found.reason]
-    row.append(found.answers[0].target.file_sha256)
-    cells: list[Any] = [cell for answer in found.answers for cell in _csv(answer)]
-    return [*row, *cells, "; ".join(found.warnings)]
+def csv_cells(found: Attribution, candidates: Sequence[Candidate]) -> list[Any]:
+    """Return the row of an image, one that could not be used too; what is not known is empty."""
+    verdict = "not read" if found.error is not None else str(found.outcome or "")
+    networks = ", ".join(found.verdict.networks) if found.verdict else ""
+    sha256 = found.answers[0].target.file_sha256 if found.answers else ""
+    remarks = "; ".join(found.warnings), "; ".join(found.notes)
+    row: list[Any] = [display_path(found.path), verdict, networks, found.reason, *remarks, sha256]
+    share = sharing(candidates)
+    for number, candidate in enumerate(candidates):
+        answer = found.answers[number] if found.answers else None
+        row += [*_csv(answer), *_csv_of(candidate, share)]
+    return row
 
 
-def _csv(answer: Answer) -> list[Any]:
+def _csv(answer: Answer | None) -> list[Any]:
+    if answer is None:
+        return [""] * 8
     finding, distance = answer.finding, _finite(answer.distance)
     if finding is None:
-        return [distance, *[""] * (len(_CELLS) - 1)]
+        return [distance, *[""] * 7]
     one = finding.reading
-    numbers = [""] * 5 if one is None else [one.score, one.threshold, one.p0, one.p1, one.ratio]
+    numbers: list[Any] = [""] * 5
+    if one is not None:
+        values = [one.score, one.threshold]
+        # Without the last digits: a distance that was given comes back from its logarithm with other ones.
+        shown = [None if value is None else float(f"{shown_value(finding.deciding, value):.13g}") for value in values]
+        numbers = ["" if value is None else value for value in (*shown, one.p0, one.p1, one.ratio)]
     return [distance, finding.deciding, *numbers, lpips_rule(finding)]
+
+
+def _csv_of(candidate: Candidate, share: int) -> list[Any]:
+    promise, path = promise_of(candidate, share), candidate.calibration_path
+    where = "" if path is None else display_path(path)
+    rate = "" if promise.rate is None else promise.rate
+    return [candidate.sha256, where, candidate.calibration_sha256, rate, promise.counts]

@@ -5,9 +5,9 @@ from collections.abc import Sequence
 
 from invert.attribution.attributions import Answer, Attribution
 from invert.attribution.candidate import Candidate
-from invert.attribution.report.rows import lpips_rule, ratio_text
-from invert.attribution.score import SCORE_NAMES, shown_value
-from invert.attribution.verdict import Outcome, Reading
+from invert.attribution.report.rows import lpips_rule, reading_texts
+from invert.attribution.score import SCORE_NAMES
+from invert.attribution.verdict import Outcome
 from invert.errors import display_path
 from invert.report.page import Table
 
@@ -15,7 +15,6 @@ __all__ = [
     "MAX_IMAGES",
     "heading",
     "lead",
-    "numbers",
     "summary_table",
 ]
 
@@ -69,7 +68,7 @@ def summary_table(networks: Sequence[Candidate], images: Sequence[Attribution], 
 
 def _left_out(networks: Sequence[Candidate]) -> set[int]:
     """Return the columns that would say nothing: one network's name, and the distance as the score that decides."""
-    by_evidence = any(n.calibration is not None and n.calibration.settings.score != "lpips" for n in networks)
+    by_evidence = any(n.deciding != "lpips" for n in networks)
     needless = {"network": len(networks) == 1, "score": not by_evidence}
     return {_COLUMNS.index(name) for name, is_needless in needless.items() if is_needless}
 
@@ -80,7 +79,7 @@ def _verdict(image: Attribution) -> str:
 
 
 def _caption(networks: Sequence[Candidate]) -> str:
-    decide = [SCORE_NAMES[n.calibration.settings.score] for n in networks if n.calibration is not None]
+    decide = [SCORE_NAMES[n.deciding] for n in networks if n.calibration is not None or n.threshold is not None]
     distance = "Distance: LPIPS between image and reconstruction."
     scores = " and ".join(dict.fromkeys(decide))
     return f"{distance} Threshold, p0, p1 and likelihood ratio: of the {scores}." if decide else distance
@@ -95,13 +94,6 @@ def _cells(image: Attribution) -> list[tuple[str, ...]]:
 
 def _reading_cells(answer: Answer) -> tuple[str, ...]:
     finding = answer.finding
-    if finding is None or finding.reading is None:
+    if finding is None:
         return ("-",) * 6
-    return (lpips_rule(finding), *numbers(finding.deciding, finding.reading))
-
-
-def numbers(score: str, reading: Reading) -> tuple[str, ...]:
-    """Return value, threshold, p0, p1 and likelihood ratio as text."""
-    digits = 4 if score == "lpips" else 2
-    value, threshold = (f"{shown_value(score, number):.{digits}f}" for number in (reading.score, reading.threshold))
-    return value, threshold, f"{reading.p0:.2g}", f"{reading.p1:.2g}", ratio_text(reading.ratio)
+    return (lpips_rule(finding), *reading_texts(finding.deciding, finding.reading))

@@ -45,8 +45,8 @@ class CalibrationSettings:
             if getattr(self, name) not in choices:
                 raise UsageError(f"--{name} {getattr(self, name)!r} is not one of {', '.join(choices)}")
         for name, flag in (("rate", "fpr"), ("confidence", "confidence")):
-            if not 0 < getattr(self, name) < 1:
+            if type(getattr(self, name)) not in (int, float) or not 0 < getattr(self, name) < 1:
                 raise UsageError(f"--{flag} {getattr(self, name)} is not between 0 and 1")
         for name in ("candidates", "bins"):
-            if not 1 <= getattr(self, name) <= 1000:
+            if type(getattr(self, name)) is not int or not 1 <= getattr(self, name) <= 1000:
                 raise UsageError(f"--{name} {getattr(self, name)} is not in 1..1000")

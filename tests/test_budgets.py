@@ -18,6 +18,7 @@ from invert.datasets.idx import read_images
 from invert.errors import ImageError, InvertError, NoInputError, is_out_of_memory
 from invert.images.decoding import decode_image
 from invert.npy import ArraysError, read_array, read_arrays
+from invert.statistics.thresholds import required_negatives
 from tests.loaders import emitter
 from tests.loaders.emitter import Call, Global, Raw, dumps
 from tests.loaders.hostile_networks import PERSISTENT
@@ -215,6 +216,11 @@ def test_numbers_of_files() -> None:
             finite_number(value, "x")
         with pytest.raises(ValueError, match="x is"):
             whole_number(value, "x", 0, 3)
+
+
+def test_a_rate_that_is_hardly_a_number() -> None:
+    assert required_negatives(1e-320) == 1 << 62
+    assert required_negatives(0.01) == 299
 
 
 def test_what_means_that_memory_ran_out() -> None:

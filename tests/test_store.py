@@ -320,12 +320,13 @@ def test_damaged_or_hostile_index_is_refused(tmp_path: Path, change: str, overwr
         lambda index: b"[]",
         lambda index: json.dumps({**index, "format": "other"}).encode(),
         lambda index: json.dumps({**index, "runs": []}).encode(),
+        lambda index: json.dumps({**index, "runs": [], "images": []}).encode(),
         lambda index: json.dumps({**index, "images": [1]}).encode(),
         lambda index: json.dumps({**index, "images": [{**index["images"][0], "name": "../mine"}]}).encode(),
         lambda index: json.dumps({**index, "images": [{**index["images"][0], "name": 7}]}).encode(),
         lambda index: json.dumps({**index, "version": 99}).encode(),
     ],
-    ids=["empty", "list", "foreign", "no runs", "no entry", "climbs out", "no name", "newer"],
+    ids=["empty", "list", "foreign", "no runs", "no runs and no entries", "no entry", "climbs out", "no name", "newer"],
 )
 @pytest.mark.parametrize("overwrite", [False, True])
 def test_damaged_or_hostile_index_of_version_1_is_refused(tmp_path: Path, change: Any, overwrite: bool) -> None:

@@ -153,7 +153,7 @@ def _content(stream: BinaryIO, size: int, most: int, path: Path) -> NDArray[np.u
         raise NoInputError(reason, path=path, code="idx-too-large")
     if size > most:
         # A plain file that is too short is cut off; a gzipped one would have to be a trap.
-        reason = f"its header promises {size} bytes, which a file of its size does not hold"
+        reason = f"the file is cut off: its header promises {size} bytes, which a file of its size does not hold"
         raise NoInputError(reason, path=path, advice=_COPY_AGAIN, code="idx-truncated")
     try:
         data = np.empty(size, np.uint8)

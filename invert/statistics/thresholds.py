@@ -78,7 +78,8 @@ def required_negatives(rate: float, confidence: float = 0.95) -> int:
     """
     check_share("rate", rate)
     check_share("confidence", confidence)
-    return math.ceil(math.log(1 - confidence) / math.log1p(-rate))
+    # of rates so small that the quotient is no number, as many as nobody has
+    return math.ceil(min(math.log(1 - confidence) / math.log1p(-rate), 2.0**62))
 
 
 def smallest_rate(negatives: int, confidence: float | None = 0.95) -> float:

@@ -231,6 +231,8 @@ def _of_object(data: bytes) -> Index:
     values = read_json(data)
     _check_header(values, 1)
     index = Index(dict(values["method"]), [dict(run) for run in values["runs"]], version=1)
+    if not index.runs:
+        raise ValueError("it is of no run")
     for line in values["images" if "images" in values else "pictures"]:
         index.hear({**line, "type": "image"})
     for failure in values["failures"]:

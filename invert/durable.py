@@ -134,7 +134,7 @@ def check_writable(path: str | os.PathLike[str]) -> None:
     """
     temporary = destination(path).parent / f"{TEMPORARY_PREFIX}{secrets.token_hex(8)}.tmp"
     try:
-        os.close(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
+        os.close(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | CLOSE_ON_EXEC | BINARY, 0o600))
         os.unlink(temporary)
     except OSError as error:
         raise _output_error(error, path) from error

@@ -11,12 +11,14 @@ import pytest
 from generator.settings import setting, setting_of
 from invert.cli import options
 from invert.errors import UsageError
+from invert.images.decoding import ImagePolicy
 from invert.projection.config import (
     METHOD_SETTINGS,
     PRESETS,
     ProjectConfig,
     arguments_of,
     config_of,
+    differing_keys,
     method_digest,
     method_record,
     run_settings,
@@ -64,6 +66,18 @@ def test_method_records_of_shipped_calibrations_stay(path: Path) -> None:
     assert json.dumps(record) == json.dumps(method)
     digest = method_digest({**record, "score": shipped["settings"]["score"]})
     assert digest == shipped["method_digest"] == SHIPPED[path.name.partition(".")[0]]
+
+
+def test_image_policies_that_make_the_same_pixels_are_one_method() -> None:
+    """Version 2 differs from 1 in images with a colour profile alone, which say so by themselves."""
+    now = method_record(ProjectConfig(), "ab" * 32, ImagePolicy().record())
+    before = now | {"image_policy": ImagePolicy().record() | {"version": 1, "profile": "ignored"}}
+    assert now["image_policy"]["profile"] == "srgb"
+    assert method_digest(now) == method_digest(before)
+    assert differing_keys(before, now) == []
+    other = method_record(ProjectConfig(), "ab" * 32, ImagePolicy(alpha="white").record())
+    assert method_digest(other) != method_digest(now)
+    assert differing_keys(before, other) == ["image_policy.alpha: black, now white"]
 
 
 CONFIGS = [

@@ -87,8 +87,7 @@ def test_images_come_back(opened: Callable[[bytes], ImageZip], method: int) -> N
     assert {member.name: archive.read(member) for member in archive.images} == {
         name: data for name, data in files.items() if name != "dataset.json"
     }
-    assert archive.dataset_json is not None
-    assert archive.read(archive.dataset_json) == b"{}"
+    assert [(member.name, archive.read(member)) for member in archive.others] == [("dataset.json", b"{}")]
     assert archive.read(archive.images[1], 10) == bytes(10)
 
 
@@ -96,7 +95,14 @@ def test_what_is_no_image_is_ignored(opened: Callable[[bytes], ImageZip]) -> Non
     names = ["x/", ".a.png", "x/._b.png", "__MACOSX/c.png", ".git/d.png", "notes.txt", "Thumbs.db", "x/e.png", "f"]
     archive = opened(pack(dict.fromkeys(names, b"")))
     assert [member.name for member in archive.images] == ["x/e.png"]
-    assert archive.dataset_json is None
+    assert {member.name for member in archive.others} == set(names) - {"x/e.png"}
+
+
+def test_images_that_are_not_read_are_told_of(opened: Callable[[bytes], ImageZip], tmp_path: Path) -> None:
+    archive = opened(pack({"a.png": b"", "x/b.jp2": b"", "c.txt": b""}))
+    assert [member.name for member in archive.images] == ["a.png"]
+    (error,) = archive.skipped
+    assert str(error).startswith(f"image '{tmp_path}/x.zip/x/b.jp2': it is JPEG 2000")
 
 
 def test_a_comment_and_gaps_are_harmless(opened: Callable[[bytes], ImageZip]) -> None:

@@ -13,11 +13,14 @@ from typing import Any
 
 import numpy as np
 import torch
+from PIL import Image
 
 from invert.attribution.answers import Measured
 from invert.attribution.candidate import LoadedCandidate
 from invert.errors import ImageError, UsageError, display_path
 from invert.hdf5.reading import Latents, open_latents
+from invert.images.formats import format_named
+from invert.images.jpeg_traces import jpeg_quality
 from invert.images.target import Target, safe_name
 from invert.projection.config import METHOD_SETTINGS, config_of, differing_keys
 from invert.projection.projector import Projection, start_noise
@@ -156,6 +159,9 @@ def _projection(result: Result, candidate: LoadedCandidate) -> Projection:
         upsampled=min(result.original_size) < candidate.session.resolution,
         warnings=result.warnings,
         notes=(),
+        # A file of latents has no word on this; a wrong ending is among the warnings.
+        format=format_named(path.suffix) or "",
+        jpeg_quality=_traces(result),
     )
     return Projection(
         target,
@@ -168,6 +174,14 @@ def _projection(result: Result, candidate: LoadedCandidate) -> Projection:
         status=result.status,
         restart=result.restart,
     )
+
+
+def _traces(result: Result) -> int | None:
+    """Return the quality of an earlier JPEG compression, as far as the kept pixels are those of the file."""
+    if result.target is None or result.original_size != result.target.shape[1::-1]:
+        return None
+    image = Image.fromarray(result.target.squeeze())  # [H, W] where there is one channel
+    return jpeg_quality(np.asarray(image if image.mode == "L" else image.convert("RGB").convert("L")))
 
 
 def _noise(kept: Mapping[str, Any], candidate: LoadedCandidate) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """Read the latents of a batch back from HDF5, row by row, whoever wrote the file."""
 
 import contextlib
+import json
 import os
 import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -156,6 +157,7 @@ class Rows(Sequence[Result]):
         for field in sorted(FIELDS, key=lambda field: bool(field.shape)):
             if field.column is not None and field.column in self._all().structure.columns:
                 found |= field.cells(self.column(field.column))
+        found["warnings"] = [self._all().warning_texts(number) for number in self._numbers]
         return found
 
     def to_pandas(self) -> "pandas.DataFrame":
@@ -311,6 +313,18 @@ class Latents(Rows):
             _check_inflated_size(dataset, range(*slice(start, stop).indices(len(dataset))))
             values: NDArray[Any] = dataset[start:stop]
             return values
+
+    def warning_texts(self, number: int) -> list[str]:
+        """Return what reading the image of a row gave rise to.
+
+        Raises:
+            LatentsError: The file is damaged.
+        """
+        with self._guard():
+            found = json.loads(self.warnings[number])
+            if not isinstance(found, list) or not all(isinstance(text, str) for text in found):
+                raise StructureError(f"the warnings of row {number} are no texts")
+            return found
 
     def _texts(self, path: str, group: str = "") -> list[bytes]:
         with self._guard():

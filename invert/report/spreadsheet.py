@@ -25,6 +25,8 @@ def csv_line(cells: Iterable[Any]) -> str:
 
 
 def _plain(cell: Any) -> Any:
+    if isinstance(cell, list):
+        cell = "; ".join(map(str, cell))
     if not isinstance(cell, str):
         return cell
     text = visible(cell)

@@ -5,6 +5,7 @@ import hashlib
 import io
 import json
 import os
+import shutil
 import signal
 import struct
 import zipfile
@@ -317,6 +318,31 @@ class TestLabels:
         assert result.code == 2
         assert "0 subfolders hold images" in result.err
 
+    @pytest.mark.parametrize("packed", [False, True])
+    def test_from_a_dataset_json_one_folder_down(
+        self, invert: Invert, source: Callable[..., Path], out: Path, tmp_path: Path, packed: bool
+    ) -> None:
+        labels = {"labels": [["00000/a.png", 2], ["00001\\b.png", 1]]}
+        folder = source(
+            data__00000__a_png=grey(), data__00001__b_png=grey(), data__dataset_json=json.dumps(labels).encode()
+        )
+        given = Path(shutil.make_archive(str(tmp_path / "packed"), "zip", folder)) if packed else folder
+        result = invert("dataset", given, out)
+        assert result.code == 0
+        assert self.labels(out) == {"data/00000/a.png": 2, "data/00001/b.png": 1}
+
+    def test_that_folders_could_give_are_offered(
+        self, invert: Invert, source: Callable[..., Path], out: Path, tmp_path: Path
+    ) -> None:
+        folder = source(shoe__a_png=grey(), shirt__b_png=grey())
+        result = invert("dataset", folder, out)
+        assert "note: images lie in the folders shirt, shoe; --labels folders makes each a class" in result.err
+        assert "--labels folders" not in invert("dataset", folder, out, "--labels", "none", "--overwrite").err
+        # Pieces of a large set are no classes.
+        (folder / "shoe").rename(folder / "00000")
+        (folder / "shirt").rename(folder / "00001")
+        assert "--labels folders" not in invert("dataset", folder, out, "--overwrite").err
+
     def test_that_are_broken(self, invert: Invert, source: Callable[..., Path], out: Path) -> None:
         folder = source(a_png=grey(), dataset_json=b'{"labels": [["a.png", -1]]}')
         result = invert("dataset", folder, out)
@@ -337,6 +363,13 @@ class TestOutput:
         assert out.read_text() == "precious"
         assert invert("dataset", folder, out, "--overwrite").code == 0
         assert len(contents(out)[0]) == 1
+
+    def test_is_no_folder(self, invert: Invert, source: Callable[..., Path], tmp_path: Path) -> None:
+        (tmp_path / "there").mkdir()
+        result = invert("dataset", source(a_png=grey()), tmp_path / "there")
+        assert result.code == 2
+        assert "it is a folder, and the images go into one zip. Name a file in it, such as" in result.err
+        assert not list((tmp_path / "there").iterdir())
 
     def test_is_not_the_source(self, invert: Invert, source: Callable[..., Path], out: Path) -> None:
         assert invert("dataset", source(a_png=grey()), out).code == 0

@@ -175,7 +175,7 @@ def test_names_in_latents(invert: Invert, tmp_path: Path) -> None:
     (entry,) = make_entries(manifest, 1)
     import dataclasses
 
-    write_batch(out, manifest, [dataclasses.replace(entry, name=os.fsencode(NAME), warnings=(TEXT,))])
+    write_batch(out, manifest, [dataclasses.replace(entry, name=os.fsencode(NAME), warnings=(TEXT, "second"))])
     for check, options in ((assert_harmless, ()), (assert_json, ("--json",)), (assert_csv, ("--csv",))):
         result = invert("show", out, *options)
         assert result.code == 0, result.err

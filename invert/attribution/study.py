@@ -21,7 +21,7 @@ from invert.attribution.evaluation import CLEAN, Evaluation, evaluate, usable
 from invert.attribution.evidence import EvidenceMeter
 from invert.attribution.measurements import Measurement, attribution_method, begin_measurements, measure_population
 from invert.attribution.perturbations import Perturbation, apply
-from invert.attribution.populations import SAMPLES_VERSION, check_same, draw_samples, reuse, sample_source
+from invert.attribution.populations import SAMPLES_VERSION, check_same, generate_samples, reuse, sample_source
 from invert.attribution.settings import OWN, CalibrationSettings
 from invert.batch.images import Listed, read_image
 from invert.batch.work import Event, Failed
@@ -86,9 +86,9 @@ class Study:
         self.session.on_message(f"drawing {count} samples of the network")
         folder = self.work / f"samples-{SAMPLES_VERSION}"
         generator = self.session.network.generator.cpu()
-        paths = draw_samples(generator, folder, count, self.session.config.class_index)
+        paths = generate_samples(generator, folder, count, self.session.config.class_index)
         samples = [Listed(path.name.encode(), path) for path in paths]
-        self.session.draw_bank()
+        self.session.generate_bank()
         found = []
         for name, (source, images) in {OWN: (sample_source(count), samples), **populations}.items():
             if earlier is not None:
@@ -125,7 +125,7 @@ class Study:
             OutputError: Something cannot be written.
         """
         self._begin()
-        self.session.draw_bank()
+        self.session.generate_bank()
         clean = {name: self._measure(images, self._measured(CLEAN, name)) for name, images in populations.items()}
         yield evaluate(calibration, clean)
         for perturbation in perturbations:
@@ -149,7 +149,7 @@ class Study:
 
     @property
     def _processes(self) -> int:
-        return self.workers or (1 if self.session.config.device == "cuda" else os.cpu_count() or 1)
+        return self.workers or (1 if self.session.config.device != "cpu" else os.cpu_count() or 1)
 
     @cached_property
     def _meter(self) -> EvidenceMeter:

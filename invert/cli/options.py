@@ -13,16 +13,26 @@ from generator.settings import Setting, setting_of
 from invert.cli.help import OUTPUT, Command, Option
 from invert.cli.output import Output
 from invert.errors import UsageError
-from invert.projection.config import PRESET_SETTINGS, PRESETS, ProjectConfig, option_of, value_type
+from invert.projection.config import (
+    NOISE_ALIASES,
+    PRESET_SETTINGS,
+    PRESETS,
+    SYNTHESIS_NOISE,
+    ProjectConfig,
+    option_of,
+    value_type,
+)
 from invert.store.locks import MAX_SHARDS
 
 if TYPE_CHECKING:
     from generator.files.reading import LoadedNetwork
 
 __all__ = [
+    "COMPUTATION",
     "SEEDS",
     "SHARD",
     "Unset",
+    "Words",
     "as_json",
     "class_index",
     "command",
@@ -30,7 +40,7 @@ __all__ = [
     "default_network",
     "device",
     "follow",
-    "image_folder",
+    "images_out",
     "load_network",
     "max_pixels",
     "network",
@@ -46,6 +56,9 @@ __all__ = [
 ]
 
 MAX_SEEDS = 1_000_000
+
+COMPUTATION = "Computation"
+"""Heading of the options that say where and how it is computed."""
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -124,7 +137,7 @@ def _setting_option(
     shown = f"{default:g}" if isinstance(default, float) else default
     kind: click.ParamType[Any] = _Ranged(value_type(field), declared)
     if declared.choices:
-        kind = click.Choice(declared.choices)
+        kind = Words(declared.choices, declared.others.get("aliases", {}))
     elif "/" in name:
         kind = click.BOOL
     return option(
@@ -148,6 +161,22 @@ def _default(field: "dataclasses.Field[Any]") -> Any:
         return Unset("; ".join([str(field.default), *(f"{value} with {name}" for name, value in others.items())]))
     text = setting_of(field).others.get("unset")
     return field.default if text is None else Unset(text)
+
+
+class Words(click.Choice[str]):
+    """One of some words, for which others may stand.
+
+    Args:
+        words: The words.
+        aliases: Words of earlier versions, with those that they stand for.
+    """
+
+    def __init__(self, words: Sequence[str], aliases: Mapping[str, str]) -> None:
+        super().__init__(words)
+        self._aliases = {old: new for old, new in aliases.items() if new in words}
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        return super().convert(self._aliases.get(value, value), param, ctx)
 
 
 class _Ranged(click.ParamType[Any]):
@@ -181,12 +210,13 @@ class_index = settings(ProjectConfig, only=("class_index",), group="")
 device = settings(ProjectConfig, only=("device",))
 threads = settings(ProjectConfig, only=("threads",))
 
-image_folder = option(
+images_out = option(
+    "-o",
     "--out",
     required=True,
-    metavar="DIR",
-    type=click.Path(file_okay=False, path_type=Path),
-    help="Folder of the images.",
+    metavar="DIR|FILE.png",
+    type=click.Path(path_type=Path),
+    help="Folder of the images; or a file, for one image.",
 )
 psi = option(
     "--psi",
@@ -199,10 +229,10 @@ psi = option(
 cutoff = option("--cutoff", type=click.IntRange(min=0), metavar="L", help="Truncate only the L coarsest styles.")
 noise_inputs = option(
     "--noise",
-    default="const",
+    default="fixed",
     show_default=True,
-    type=click.Choice(["const", "random", "none"]),
-    help="Noise maps: those stored in the network, fresh ones for each seed, or none; never those of a projection.",
+    type=Words(SYNTHESIS_NOISE, NOISE_ALIASES),
+    help="Noise maps: those stored in the network, fresh ones for each seed, or zero; never those of a projection.",
 )
 max_pixels = option(
     "--max-pixels", type=click.IntRange(min=1), metavar="N", help="Refuse images with more pixels.", group="Images"
@@ -215,7 +245,7 @@ quiet = option("-q", "--quiet", is_flag=True, help="Show no progress and no note
 overwrite = option("--overwrite", is_flag=True, help="Replace the earlier results of this command.", group=OUTPUT)
 
 
-def workers(default: int | None, *, help: str, group: str = "Computation") -> Callable[[F], F]:
+def workers(default: int | None, *, help: str, group: str = COMPUTATION) -> Callable[[F], F]:
     """Return the --workers option; with None as default a command chooses."""
     return option(
         "--workers",

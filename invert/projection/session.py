@@ -38,13 +38,13 @@ if TYPE_CHECKING:
 __all__ = [
     "Session",
     "default_batch",
-    "device_kind",
     "keep_freed_memory",
     "load_network",
     "open_session",
     "prepare_process",
     "run_record",
     "settle",
+    "settle_device",
 ]
 
 _Record = dict[str, Any]
@@ -112,8 +112,8 @@ class Session:
         """Return what projects images; it is put together once, and its bank of samples is generated then."""
         return self._projector
 
-    def draw_bank(self) -> None:
-        """Draw the samples to start from, where the preset wants any, before several processes do it at once."""
+    def generate_bank(self) -> None:
+        """Generate the samples to start from, where the preset wants any, before several processes do it at once."""
         if self.config.starts_from_bank:
             self._bank(self.network.generator.to(self.config.device))
 
@@ -124,7 +124,7 @@ class Session:
         perceptual = Perceptual(config.lpips).to(config.device)
         start: Start = start_at_centre
         if config.starts_from_bank:
-            # Before the network is frozen, as it is for the images that a user draws with it.
+            # Before the network is frozen, as it is for the images that a user generates with it.
             start = BankStart(self._bank(generator), generator, perceptual)
         weights = self.network.provenance.weights_sha256
         # What the last bits of w depend on: a kept centre must be the one that this run would measure.
@@ -225,8 +225,8 @@ def settle(
         UsageError: The settings do not fit the network or the machine.
     """
     check_fit(network.generator, config)
-    kind = device_kind(config.device)
-    if kind == "cuda" and workers > 1:
+    device = settle_device(config.device)
+    if device != "cpu" and workers > 1:
         raise UsageError("--workers is for processors", advice="One process keeps a GPU busy: leave it out.")
     resolution = network.generator.config.synthesis.img_resolution
     threads = config.threads
@@ -234,8 +234,8 @@ def settle(
         threads = torch.get_num_threads() if workers == 1 else max(1, (os.cpu_count() or 1) // workers)
     batch = config.batch
     if batch is None:
-        batch = int(resumed["batch"]) if resumed is not None else default_batch(resolution, kind, images)
-    return dataclasses.replace(_settle_bank(config, resolution), batch=batch, threads=threads, device=kind)
+        batch = int(resumed["batch"]) if resumed is not None else default_batch(resolution, device, images)
+    return dataclasses.replace(_settle_bank(config, resolution), batch=batch, threads=threads, device=device)
 
 
 def _settle_bank(config: ProjectConfig, resolution: int) -> ProjectConfig:
@@ -245,31 +245,48 @@ def _settle_bank(config: ProjectConfig, resolution: int) -> ProjectConfig:
     return dataclasses.replace(config, bank=bank_size(resolution))
 
 
-def default_batch(resolution: int, device_type: str, images: int | None = None) -> int:
+def default_batch(resolution: int, device: str, images: int | None = None) -> int:
     """Return how many images are optimised together unless the user says: what keeps a processor busy.
 
     It is a power of two that few images more or less do not change, for it is part of the run record.
 
     Args:
         resolution: Side of the network's images in pixels.
-        device_type: "cpu" or "cuda".
+        device: From `settle_device`.
         images: How many there are; a batch is not much larger. None where nobody knows.
     """
-    most = next((batch for side, batch in _BATCHES.items() if resolution <= side), 1 if device_type == "cpu" else 8)
+    most = next((batch for side, batch in _BATCHES.items() if resolution <= side), 1 if device == "cpu" else 8)
     return most if images is None else min(most, 1 << max(0, images - 1).bit_length())
 
 
-def device_kind(choice: str) -> str:
-    """Return "cpu" or "cuda" for a device of "auto", "cpu" or "cuda".
+def settle_device(choice: str) -> str:
+    """Return the device that computes, as torch writes it: "cpu", "cuda", "cuda:1", "mps".
+
+    Args:
+        choice: "auto", which is CUDA where it can be used and else the processors, or a device of torch.
 
     Raises:
-        UsageError: CUDA was asked for and cannot be used.
+        UsageError: It cannot be used here.
     """
-    if choice == "cuda" and not torch.cuda.is_available():
-        raise UsageError("--device cuda: this machine has no CUDA device that PyTorch can use", advice="Use cpu.")
     if choice == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
-    return choice
+    advice = "Use cpu."
+    try:
+        device = torch.device(choice)
+        if device.type == "cpu":
+            return "cpu"
+        module = torch.get_device_module(device)
+    except (RuntimeError, AttributeError):
+        reason = f"--device {choice} is none that PyTorch {torch.__version__} knows"
+        raise UsageError(reason, advice=advice) from None
+    if not module.is_available():
+        raise UsageError(
+            f"--device {choice}: there is no {device.type} device here that PyTorch can use", advice=advice
+        )
+    count = module.device_count()
+    if device.index is not None and device.index >= count:
+        raise UsageError(f"--device {choice}: there are {count}, counted from 0", advice=advice)
+    return str(device)
 
 
 def run_record(config: ProjectConfig) -> _Record:
@@ -288,16 +305,16 @@ def run_record(config: ProjectConfig) -> _Record:
     }
 
 
-def prepare_process(device_type: str, threads: int | None, on_message: _OnMessage) -> None:
+def prepare_process(device: str, threads: int | None, on_message: _OnMessage) -> None:
     """Set this process up for projections: memory, native kernels and threads.
 
     Args:
-        device_type: "cpu" or "cuda".
+        device: From `settle_device`.
         threads: CPU threads; None leaves the number that torch has.
         on_message: Called with a line when kernels have to be built.
     """
     keep_freed_memory()
-    ensure(cuda=device_type == "cuda", on_message=on_message)
+    ensure(cuda=device.startswith("cuda"), on_message=on_message)
     if threads is not None:
         torch.set_num_threads(threads)
 

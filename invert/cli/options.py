@@ -5,14 +5,15 @@ import math
 import re
 from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import click
 
 from generator.settings import Setting, setting_of
 from invert.cli.help import OUTPUT, Command, Option
 from invert.cli.output import Output
-from invert.errors import UsageError
+from invert.errors import UsageError, display_path
+from invert.images.formats import EXTENSIONS
 from invert.projection.config import (
     NOISE_ALIASES,
     PRESET_SETTINGS,
@@ -31,6 +32,7 @@ __all__ = [
     "COMPUTATION",
     "SEEDS",
     "SHARD",
+    "Folder",
     "Unset",
     "Words",
     "as_json",
@@ -77,8 +79,23 @@ def command(
 
 
 def option(*names: str, group: str = "", **attributes: Any) -> Callable[[F], F]:
-    """Return a decorator that adds an option; `group` is its heading in `--help`."""
+    """Return a decorator that adds an option; `group` is its heading in `--help`. Every --out is called -o too."""
+    if "--out" in names and "-o" not in names:
+        names = ("-o", *names)
     return click.option(*names, cls=Option, group=group, **attributes)
+
+
+class Folder(click.Path):
+    """A folder of results, which need not be there; a name that only an image has is a mistake."""
+
+    def __init__(self, *, or_file: bool = False) -> None:
+        super().__init__(file_okay=or_file, path_type=Path)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        path = cast(Path, super().convert(value, param, ctx))
+        if path.suffix.lower() in EXTENSIONS and not path.is_dir():
+            self.fail(f"'{display_path(path)}' is the name of an image, and a folder is asked for.", param, ctx)
+        return path
 
 
 class Unset(str):

@@ -106,16 +106,20 @@ def check_outputs(paths: Sequence[Path], suffix: str, overwrite: bool) -> None:
             raise UsageError("exists already", path=path, advice="Add --overwrite, or choose another name.")
 
 
-def load_for_sheet(path: Path, cutoff: int | None, output: Output) -> "LoadedNetwork":
-    """Load a network in evaluation mode, and validate the truncation against it.
+def load_for_sheet(path: Path, cutoff: int | None, output: Output, threads: int | None, device: str) -> "LoadedNetwork":
+    """Load a network in evaluation mode on a device, and validate the truncation against it.
 
     Raises:
         NetworkError: See `invert.cli.options.load_network`.
-        UsageError: The network has fewer styles than are to be truncated.
+        UsageError: The network has fewer styles than are to be truncated, or the device cannot be used.
     """
     loaded = options.load_network(path, output)
-    loaded.generator.eval()
     from invert.projection.latents import check_cutoff
+    from invert.projection.session import prepare_process, settle_device
+
+    chosen = settle_device(device)
+    prepare_process(chosen, threads, output.note)
+    loaded.generator.eval().to(chosen)
 
     check_cutoff(cutoff, loaded.generator.num_ws)
     return loaded

@@ -23,8 +23,7 @@ __all__ = ["generate"]
     short_help="Generate images from seeds and projections.",
     examples=(
         "invert generate --network ffhq.pkl --seeds 0-15 --out samples",
-        "invert generate --network ffhq.pkl --seeds 5 --psi 0.7 --out me.png",
-        "invert generate --network ffhq.pkl --seeds photo.npz,latents.h5:0-3 --out again",
+        "invert generate --network ffhq.pkl --seeds photo.npz --out again.png",
     ),
 )
 @options.network(required=True)

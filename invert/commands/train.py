@@ -85,7 +85,7 @@ class _TrainCommand(Command):
     "folder",
     required=True,
     metavar="RUN",
-    type=click.Path(file_okay=False, path_type=Path),
+    type=options.Folder(),
     help="Folder of the run.",
 )
 @options.option(

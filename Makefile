@@ -31,10 +31,8 @@ CONFIG_stylegan := stylegan-small
 .PHONY: demo networks families calibration benchmark-attribution test check lint sanitize fuzz test-long bench clean
 
 demo: $(VENV)/.ready
-	@test -f "$(NETWORK)" || { echo "make demo: there is no file $(NETWORK)"; exit 1; }
-	@mkdir -p $(dir $(DEMO_REPORT))
-	@$(PY) -m invert attribute --network "$(NETWORK)" --report $(DEMO_REPORT) --overwrite \
-	  $(foreach kind,$(DEMO_KINDS),$(wordlist 1,$(DEMO_IMAGES),$(sort $(wildcard data/samples/$(kind)/*.png))))
+	@$(PY) -m invert demo --network "$(NETWORK)" --images $(DEMO_IMAGES) --report "$(DEMO_REPORT)" \
+	  $(foreach kind,$(DEMO_KINDS),--kind $(kind))
 
 # The project's own networks, from Fashion-MNIST (Debian package dataset-fashion-mnist): `make -j2 networks` trains two
 # side by side, one thread each, in an hour and a half to two. A run that was stopped is resumed.

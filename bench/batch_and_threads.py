@@ -28,8 +28,9 @@ from invert.batch.images import Listed, list_images
 from invert.durable import ensure_folder, write_atomic
 from invert.images.decoding import to_png_bytes
 from invert.projection.config import config_of
-from invert.projection.latents import draw_image, seed_latent
+from invert.projection.latents import seed_latent
 from invert.projection.session import open_session
+from invert.projection.synthesis import synthesise_image
 
 WAYS = ((8, 1), (32, 1), (8, 2), (32, 2), (1, 1), (1, 2))
 IMAGES = 200
@@ -45,7 +46,7 @@ def images_of(network: Path, work: Path) -> list[Listed]:
         if not path.exists():
             with torch.inference_mode():
                 ws = generator.mapping_ws(seed_latent(seed, generator.config.mapping.z_dim))
-            write_atomic(path, to_png_bytes(draw_image(generator, ws, "random" if seed % 2 else "const", seed)))
+            write_atomic(path, to_png_bytes(synthesise_image(generator, ws, "random" if seed % 2 else "const", seed)))
         found.append(Listed(path.name.encode(), path))
     return found
 

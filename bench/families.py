@@ -16,8 +16,9 @@ from PIL import Image
 from bench.sample_quality import drawn_features, frechet_distance, real_features
 from generator.files.reading import load
 from invert.images.arrays import contact_sheet
-from invert.projection.latents import draw_image, seed_latent
+from invert.projection.latents import seed_latent
 from invert.projection.perceptual import Perceptual
+from invert.projection.synthesis import synthesise_image
 
 SEEDS = range(40)
 COLUMNS = 8
@@ -28,7 +29,7 @@ def grid(network: Path) -> NDArray[np.uint8]:
     """Return the images of the first seeds, as `invert generate` gives them, without truncation."""
     generator = load(network).generator.eval()
     ws = [generator.mapping_ws(seed_latent(seed, generator.config.mapping.z_dim)) for seed in SEEDS]
-    images = [draw_image(generator, w, "const", seed) for w, seed in zip(ws, SEEDS, strict=True)]
+    images = [synthesise_image(generator, w, "const", seed) for w, seed in zip(ws, SEEDS, strict=True)]
     return contact_sheet(images, COLUMNS).repeat(SCALE, 0).repeat(SCALE, 1)
 
 

@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 from generator.files.reading import load
 from invert.durable import ensure_folder, write_atomic
 from invert.images.decoding import to_png_bytes
-from invert.projection.latents import draw_image, seed_latent
+from invert.projection.latents import seed_latent
+from invert.projection.synthesis import synthesise_image
 
 NETWORKS = Path(__file__).parent.parent / "data" / "networks"
 FASHION_MNIST = Path("/usr/share/datasets/fashion-mnist")
@@ -64,7 +65,7 @@ def write_samples(folder: Path, network: str, first: int, count: int, psi: float
         path = folder / f"seed{seed}.png"
         if not path.exists():
             z = seed_latent(seed, generator.config.mapping.z_dim)
-            image = draw_image(generator, generator.mapping_ws(z, truncation_psi=psi), noise, seed)
+            image = synthesise_image(generator, generator.mapping_ws(z, truncation_psi=psi), noise, seed)
             write_atomic(path, to_png_bytes(image))
 
 

@@ -5,6 +5,7 @@ Whatever a file asks for is checked against these limits before a tensor is allo
 
 import dataclasses
 import math
+import re
 import types
 import typing
 from collections.abc import Iterable, Mapping
@@ -224,6 +225,7 @@ class Setting:
         flag: What naming that option means; None where it takes a value.
         group: Heading under which `--help` lists it.
         later: Whether files leave it out while it has its default, see `setting`.
+        pattern: A regular expression that a text has to match as a whole, and what such a text is.
         others: Whatever else the program that declares the setting wants to know about it.
     """
 
@@ -237,6 +239,7 @@ class Setting:
     flag: Flag | None = None
     group: str | None = None
     later: bool = False
+    pattern: tuple[str, str] | None = None
     others: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
     def wanted(self, value: Any) -> str | None:
@@ -248,6 +251,8 @@ class Setting:
             return None
         if self.choices is not None:
             return None if value in self.choices else f"one of {', '.join(map(str, self.choices))}"
+        if self.pattern is not None:
+            return None if re.fullmatch(self.pattern[0], value, re.ASCII) else self.pattern[1]
         low = self.minimum is None or value >= self.minimum
         high = self.maximum is None or value <= self.maximum
         inside = (self.above is None or value > self.above) and (self.below is None or value < self.below)
@@ -280,6 +285,7 @@ def setting(
     flag: Flag | None = None,
     group: str | None = None,
     later: bool = False,
+    pattern: tuple[str, str] | None = None,
     **others: Any,
 ) -> Any:
     """Return a dataclass field that declares a setting once: default, help, what is allowed, option.
@@ -298,6 +304,7 @@ def setting(
         later: Whether files leave the setting out while it has its default. Settings that are added to a class
             of which files exist are declared so: a network or a run that does not use the setting is then
             written as it was before there was one.
+        pattern: What a text has to match as a whole, a regular expression, and what it then is.
         others: Whatever else the program that declares the setting wants to know about it; `Setting.others`.
 
     Returns:
@@ -314,6 +321,7 @@ def setting(
         flag,
         group,
         later,
+        pattern,
         MappingProxyType(others),
     )
     return dataclasses.field(default=default, metadata={_KEY: declared})

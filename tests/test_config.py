@@ -129,7 +129,7 @@ def test_the_run_record_has_what_the_machine_chose() -> None:
         ({"noise_weight": float("inf")}, "--noise-weight inf is not in [0, inf)."),
         ({"class_index": -1}, "--class -1 is not 0 or more."),
         ({"threads": 5000}, "--threads 5000 is not in 1..4096."),
-        ({"device": "tpu"}, "--device 'tpu' is not one of auto, cpu, cuda."),
+        ({"device": "7"}, "--device '7' is not auto, cpu, cuda, cuda:K, mps or another device of torch."),
         ({"bank": 0}, "--bank 0 is not in 1..100000."),
     ],
     ids=str,

@@ -69,7 +69,7 @@ def join_world(kind: str, timeout: timedelta = timedelta(minutes=30)) -> Iterato
     """Join the processes that torchrun started, or be alone.
 
     Args:
-        kind: "cpu" (gloo) or "cuda" (nccl, one device per process).
+        kind: Device, such as "cpu" (gloo), "cuda" (nccl, one device per process) or, for one process, "cuda:1".
         timeout: Time after which a process that waits for the others gives up.
 
     Yields:
@@ -79,10 +79,10 @@ def join_world(kind: str, timeout: timedelta = timedelta(minutes=30)) -> Iterato
         yield World(device=torch.device(kind))
         return
     device = torch.device("cpu")
-    if kind == "cuda":
+    if kind.startswith("cuda"):
         device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
         torch.cuda.set_device(device)
-    dist.init_process_group("nccl" if kind == "cuda" else "gloo", timeout=timeout)
+    dist.init_process_group("nccl" if kind.startswith("cuda") else "gloo", timeout=timeout)
     try:
         yield World(dist.get_rank(), dist.get_world_size(), device)
     finally:

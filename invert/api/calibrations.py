@@ -260,7 +260,7 @@ def _announce(sizes: Mapping[str, int], count: int, settings: CalibrationSetting
     listed = ", ".join(f"{size} of {name}" for name, size in sizes.items())
     on_message(
         f"a rate of {settings.rate:g} needs {required_images(settings)} images of each population that is not the "
-        f"network's; there are {listed}, and {count} samples of its own will be drawn"
+        f"network's; there are {listed}, and {count} samples of its own will be generated"
     )
     if count < OWN_TO_RULE_OUT:
         on_message(f"fewer than {OWN_TO_RULE_OUT} own samples can rule no image out: none gets 'none of these'")

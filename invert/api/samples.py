@@ -1,71 +1,142 @@
-"""Images from seeds."""
+"""Images from seeds and from projections."""
 
+import itertools
 import os
-from collections.abc import Iterable, Iterator
-from typing import Any
+from collections.abc import Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
-from invert.api.arguments import Network, load
-from invert.errors import UsageError
+from invert.api.arguments import Network, OnMessage, load, silent
+from invert.errors import NoInputError, UsageError
+from invert.sheets.references import ProjectedLatent, Reference, Seed, parse_references
+
+if TYPE_CHECKING:
+    from generator.files.reading import LoadedNetwork
+    from generator.networks import Generator
+    from invert.projection.synthesis import KeptMaps
+    from invert.sheets.sources import Source
 
 __all__ = ["generate"]
+
+Latent: TypeAlias = "int | str | os.PathLike[str] | Seed | ProjectedLatent"
 
 
 def generate(
     network: Network,
-    seeds: Iterable[int],
+    latents: Iterable[Latent],
     *,
     truncation_psi: float = 1.0,
     truncation_cutoff: int | None = None,
     class_index: int | None = None,
-    noise: str = "const",
+    noise: str = "kept",
+    batch: int | None = None,
+    threads: int | None = None,
+    device: str = "auto",
+    on_warning: OnMessage | None = None,
 ) -> Iterator[NDArray[np.uint8]]:
-    """Generate an image for each seed.
+    """Generate an image for each seed or projection.
 
     Args:
         network: From `load`, or its file.
-        seeds: In 0..2^32 - 1. Seed S is the z numpy.random.RandomState(S).randn(1, z_dim), as in the published code.
+        latents: Seeds in 0..2^32 - 1, and projections: a .npz, or a row such as "latents.h5:3". Seed S is the z
+            numpy.random.RandomState(S).randn(1, z_dim), as in the published code.
         truncation_psi: 1 leaves w as it is, 0 gives the mean w.
         truncation_cutoff: How many styles, from the coarsest, are truncated; None is all.
-        class_index: Class of a conditional network, from 0.
-        noise: "const" (the maps stored in the network), "random" (fresh ones for each seed) or "none".
+        class_index: Class of the seeds of a conditional network, from 0.
+        noise: "kept" (a projection's own maps where they were kept, else those stored in the network), "fixed" (those
+            stored in the network), "random" (fresh ones for each seed) or "zero".
+        batch: How many are synthesised together; by default 1 on processors, and more on a GPU. With another number
+            the last bits differ, which shows in few pixels, by one level.
+        threads: CPU threads; by default as torch has them.
+        device: "auto", "cpu", "cuda", "cuda:1", "mps" ...
+        on_warning: Called with a line on what should be known.
 
     Returns:
-        An iterator over images, uint8 `[H, W, C]`; none depends on the other seeds.
+        An iterator over images, uint8 `[H, W, C]`; none depends on the others.
 
     Raises:
         NetworkError: The file cannot be read, or is not a network.
-        UsageError: The class, the truncation or the noise does not fit.
+        NoInputError: A projection cannot be read, or does not fit the network.
+        UsageError: The class, the truncation, the noise or the device does not fit.
     """
-    from invert.projection.latents import check_class, check_cutoff
-
+    references = [_reference(latent) for latent in latents]
+    for path in {one.path for one in references if isinstance(one, ProjectedLatent)}:
+        if not path.exists():
+            raise NoInputError("there is no such file", path=path, advice="Check the name.", code="file-missing")
     if not np.isfinite(truncation_psi):
         raise UsageError(f"the truncation {truncation_psi} is not a finite number")
-    if noise not in ("const", "random", "none"):
-        raise UsageError(f"noise {noise!r} is not one of const, random, none")
-    loaded = load(network) if isinstance(network, str | os.PathLike) else network
+    # Only now: what is above must be quick, and this imports torch.
+    from invert.projection.latents import check_class, check_cutoff
+    from invert.projection.session import default_batch, prepare_process, settle_device
+    from invert.projection.synthesis import noise_word
+
+    noise = noise_word(noise, "kept")
+    warn = on_warning or silent
+    loaded = load(network, on_warning=warn) if isinstance(network, str | os.PathLike) else network
     generator = loaded.generator
-    check_class(class_index, generator.config.mapping.c_dim, required=True)
+    needs_class = any(isinstance(one, Seed) for one in references)
+    check_class(class_index, generator.config.mapping.c_dim, required=needs_class)
     check_cutoff(truncation_cutoff, generator.num_ws)
+    chosen = settle_device(device)
+    prepare_process(chosen, threads, silent)
+    generator.eval().to(chosen)
+    size = batch or (1 if chosen == "cpu" else default_batch(generator.config.synthesis.img_resolution, chosen))
     truncation = {"truncation_psi": truncation_psi, "truncation_cutoff": truncation_cutoff}
-    return _generate(generator, seeds, class_index, noise, truncation)
+    return _generate(loaded, references, class_index, noise, size, truncation, warn)
+
+
+def _reference(latent: Latent) -> Reference:
+    if isinstance(latent, Seed | ProjectedLatent):
+        return latent
+    try:
+        (found,) = parse_references(os.fspath(latent) if isinstance(latent, str | os.PathLike) else str(latent))
+    except ValueError as error:
+        raise UsageError(f"{latent!r} is neither a seed nor a projection ({error})") from None
+    return found
 
 
 def _generate(
-    generator: Any, seeds: Iterable[int], class_index: int | None, noise: str, truncation: dict[str, Any]
+    loaded: "LoadedNetwork",
+    references: Sequence[Reference],
+    class_index: int | None,
+    noise: str,
+    batch: int,
+    truncation: dict[str, Any],
+    on_warning: OnMessage,
 ) -> Iterator[NDArray[np.uint8]]:
     import torch
 
-    from invert.projection.latents import class_label, draw_image, seed_latent
+    from invert.projection.synthesis import synthesise_images
+    from invert.sheets.sources import open_sources
 
-    mapping = generator.config.mapping
-    label = class_label(class_index, mapping.c_dim)
-    generator.eval()
-    device = generator.mapping.w_avg.device
-    for seed in seeds:
-        z = seed_latent(seed, mapping.z_dim).to(device)
-        with torch.inference_mode():
-            styles = generator.mapping_ws(z, None if label is None else label.to(device), **truncation)
-        yield draw_image(generator, styles, noise, seed)
+    generator = loaded.generator
+    with open_sources(loaded, class_index, on_warning) as find:
+        stream = iter(references)
+        while group := [find(reference) for reference in itertools.islice(stream, batch)]:
+            padded = [*group, *[group[-1]] * (batch - len(group))]  # so that none depends on how many there are
+            with torch.inference_mode():
+                ws = torch.cat([source.ws for source in padded])
+                ws = generator.truncate(ws, truncation["truncation_psi"], truncation["truncation_cutoff"])
+            maps = [_maps(source, generator, noise, on_warning) for source in padded]
+            word = "fixed" if noise == "kept" else noise
+            yield from synthesise_images(generator, ws, word, [source.seed for source in padded], maps)[: len(group)]
+
+
+def _maps(source: "Source", generator: "Generator", noise: str, on_warning: OnMessage) -> "KeptMaps":
+    """Return the noise maps of a projection, where they are wanted; empty for those stored in the network."""
+    if noise != "kept" or source.method is None:
+        return {}
+    sizes = generator.synthesis.noise_sizes
+    if not source.noise:
+        if source.method == "zero":
+            return {name: np.zeros([r, r], np.float32) for name, r in sizes.items()}
+        if source.method == "optimise":
+            on_warning(f"{source.label}: its noise maps were not kept; those stored in the network are taken")
+        return {}
+    fit = all(one.shape == (sizes.get(name),) * 2 and np.isfinite(one).all() for name, one in source.noise.items())
+    if not fit:
+        reason = f"{source.label}: its noise maps are damaged, or of another network"
+        raise NoInputError(reason, advice="Use --noise fixed.", code="latents-other-network")
+    return source.noise

@@ -125,7 +125,7 @@ class LoadedCandidate(Candidate):
         if workers == 1:
             self.session.projector()
         else:
-            self.session.draw_bank()
+            self.session.generate_bank()
 
     def measure(self, projection: Projection) -> Measurement:
         """Return what a projection into this network measures."""

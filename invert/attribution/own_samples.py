@@ -11,7 +11,7 @@ from pathlib import Path
 
 from invert.attribution.calibration import Population
 from invert.attribution.candidate import LoadedCandidate
-from invert.attribution.populations import draw_samples, sample_source
+from invert.attribution.populations import generate_samples, sample_source
 from invert.attribution.settings import OWN
 from invert.batch.images import Listed
 from invert.batch.work import Done, Stepped, work
@@ -45,7 +45,7 @@ def with_own_samples(
     found = []
     with tempfile.TemporaryDirectory(prefix="invert-own-") as folder:
         # On the processor, as for a calibration: elsewhere a seed gives an image that is a little different.
-        paths = list(draw_samples(session.network.generator.cpu(), Path(folder), count, session.config.class_index))
+        paths = list(generate_samples(session.network.generator.cpu(), Path(folder), count, session.config.class_index))
         candidate.make_ready()
         images = [Listed(os.fsencode(path.name), path) for path in paths]
         for event in work(session.projector(), Nowhere(), images, session.policy):

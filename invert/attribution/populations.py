@@ -21,8 +21,9 @@ from invert.durable import ensure_folder, write_atomic
 from invert.errors import ImageError, NoInputError, UsageError
 from invert.images.decoding import to_png_bytes
 from invert.projection.config import differing_keys
-from invert.projection.latents import class_label, draw_image, seed_latent
+from invert.projection.latents import class_label, seed_latent
 from invert.projection.session import Session
+from invert.projection.synthesis import synthesise_image
 from invert.store.locks import Shard
 from invert.store.names import in_shard
 
@@ -31,7 +32,7 @@ __all__ = [
     "SAMPLES_VERSION",
     "check_names",
     "check_same",
-    "draw_samples",
+    "generate_samples",
     "list_population",
     "reuse",
     "sample_source",
@@ -76,13 +77,13 @@ def list_population(folder: Path) -> list[Listed]:
 
 
 def sample_source(count: int) -> str:
-    """Say where the samples of `draw_samples` are from."""
+    """Say where the samples of `generate_samples` are from."""
     seeds = f"seeds {FIRST_SEED} to {FIRST_SEED + count - 1} of the network"
     # Programs synthesise with the maps in the file or with fresh ones: images of both kinds are the network's own.
     return f"{seeds}, no truncation; stored and random noise maps in turn"
 
 
-def draw_samples(
+def generate_samples(
     generator: Generator, folder: Path, count: int, class_index: int | None = None, shard: Shard | None = None
 ) -> Iterator[Path]:
     """Synthesise samples without truncation and write them, unless they are there already; yield their paths.
@@ -113,7 +114,7 @@ def draw_samples(
             with torch.inference_mode():
                 ws = generator.mapping_ws(seed_latent(seed, mapping.z_dim), class_label(chosen, mapping.c_dim))
             noise = "random" if number % 2 else "const"
-            write_atomic(path, to_png_bytes(draw_image(generator, ws, noise, seed)))
+            write_atomic(path, to_png_bytes(synthesise_image(generator, ws, noise, seed)))
         yield path
 
 

@@ -21,14 +21,14 @@ from invert.attribution.evaluation import CLEAN, Evaluation, evaluate, usable
 from invert.attribution.evidence import EvidenceMeter
 from invert.attribution.measurements import Measurement, attribution_method, begin_measurements, measure_population
 from invert.attribution.perturbations import Perturbation, apply
-from invert.attribution.populations import SAMPLES_VERSION, check_same, draw_samples, reuse, sample_source
+from invert.attribution.populations import SAMPLES_VERSION, check_same, generate_samples, reuse, sample_source
 from invert.attribution.settings import OWN, CalibrationSettings
 from invert.batch.images import Listed, read_image
 from invert.batch.work import Event, Failed
 from invert.durable import ensure_folder, write_atomic
 from invert.errors import ImageError
 from invert.images.decoding import to_png_bytes
-from invert.projection.session import Session, device_kind
+from invert.projection.session import Session, settle_device
 from invert.store.locks import Shard
 from invert.store.names import in_shard
 
@@ -46,7 +46,7 @@ def count_workers(asked: int | None, device: str) -> int:
         asked: None where it is left open.
         device: A device as `ProjectConfig` has it.
     """
-    return asked or (1 if device_kind(device) == "cuda" else processors())
+    return asked or (1 if settle_device(device) != "cpu" else processors())
 
 
 @dataclass(frozen=True, eq=False)
@@ -129,12 +129,12 @@ class Study:
         if earlier is not None:
             check_same(earlier[1], earlier[0], self.method, self.session.run)
         self._begin()
-        self.session.on_message(f"drawing {count} samples of the network")
+        self.session.on_message(f"generating {count} samples of the network")
         folder = self.work / f"samples-{SAMPLES_VERSION}"
         generator = self.session.network.generator.cpu()
-        paths = draw_samples(generator, folder, count, self.session.config.class_index, shard)
+        paths = generate_samples(generator, folder, count, self.session.config.class_index, shard)
         samples = [Listed(path.name.encode(), path) for path in paths]
-        self.session.draw_bank()
+        self.session.generate_bank()
         found = []
         for name, (source, listed) in {OWN: (sample_source(count), samples), **populations}.items():
             images = [image for image in listed if in_shard(image.name, shard)]
@@ -163,7 +163,7 @@ class Study:
             OutputError: Something cannot be written.
         """
         self._begin()
-        self.session.draw_bank()
+        self.session.generate_bank()
         clean = {name: self._measure(images, self._measured(CLEAN, name)) for name, images in populations.items()}
         yield evaluate(calibration, clean)
         for perturbation in perturbations:

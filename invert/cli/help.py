@@ -47,6 +47,9 @@ class Option(click.Option):
         return f"'{self.envvar}'" if from_environment else super().get_error_hint(ctx)
 
 
+_DEBUG = Option(["--debug"], is_flag=True, expose_value=False, help="Show a traceback with every error.", group=OUTPUT)
+
+
 class Command(click.Command):
     """A command whose `--help` has options under headings and ends with examples.
 
@@ -68,6 +71,11 @@ class Command(click.Command):
                 raise
             raise click.UsageError(f"No such option: {error.option_name}. {hint}", ctx) from error
 
+    def get_params(self, ctx: click.Context) -> list[click.Parameter]:
+        """Return the parameters, with --debug, which `invert.cli.main` looks for anywhere on the line."""
+        found = super().get_params(ctx)
+        return [*found[:-1], _DEBUG, *found[-1:]]
+
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the options under their headings, in the order in which these first occur; those on output are last."""
         groups: dict[str, list[tuple[str, str]]] = {"": []}
@@ -87,12 +95,16 @@ class Command(click.Command):
             with formatter.section("Environment variables"):
                 text = "An option that is not given takes its value from its variable, where that is set: "
                 formatter.write_text(f"{text}{', '.join(variables)}.")
-        if self.examples:
-            with formatter.section("Examples"):
-                # Not as paragraphs: a command line is never wrapped.
-                for example in self.examples:
-                    formatter.write(f"{'':>{formatter.current_indent}}{example}\n")
+        _write_examples(self.examples, formatter)
         super().format_epilog(ctx, formatter)
+
+
+def _write_examples(examples: Sequence[str], formatter: click.HelpFormatter) -> None:
+    if examples:
+        with formatter.section("Examples"):
+            # Not as paragraphs: a command line is never wrapped.
+            for example in examples:
+                formatter.write(f"{'':>{formatter.current_indent}}{example}\n")
 
 
 class Group(click.Group):
@@ -100,10 +112,18 @@ class Group(click.Group):
 
     Args:
         sections: The headings with the commands under them.
+        examples: Command lines as a user types them.
     """
 
-    def __init__(self, *args: Any, sections: Mapping[str, Sequence[click.Command]], **kwargs: Any) -> None:
+    def __init__(
+        self,
+        *args: Any,
+        sections: Mapping[str, Sequence[click.Command]],
+        examples: Sequence[str] = (),
+        **kwargs: Any,
+    ) -> None:
         super().__init__(*args, **kwargs)
+        self.examples = tuple(examples)
         self._sections = sections
         for commands in sections.values():
             for command in commands:
@@ -115,3 +135,8 @@ class Group(click.Group):
         for heading, commands in self._sections.items():
             with formatter.section(heading):
                 formatter.write_dl([(f"{command.name:<{width}}", command.short_help or "") for command in commands])
+
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the examples."""
+        _write_examples(self.examples, formatter)
+        super().format_epilog(ctx, formatter)

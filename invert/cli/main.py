@@ -11,6 +11,7 @@ from types import FrameType
 from typing import Any
 
 import click
+from click.shell_completion import shell_complete
 
 from generator.errors import GeneratorError
 from generator.openmp import be_patient
@@ -20,8 +21,10 @@ from invert.cli.output import guard_streams
 from invert.cli.text import line, message
 from invert.commands.attribute import attribute
 from invert.commands.calibrate import calibrate
+from invert.commands.completion import COMPLETION_VARIABLE, PROGRAM, completion
 from invert.commands.convert import convert
 from invert.commands.dataset import dataset
+from invert.commands.demo import demo
 from invert.commands.doctor import doctor
 from invert.commands.evaluate import evaluate
 from invert.commands.generate import generate
@@ -59,19 +62,25 @@ _SECTIONS = {
     "Source attribution": (attribute, calibrate, evaluate, histograms),
     "Images and figures": (generate, mix, truncate, noise, interpolate),
     "Training": (dataset, train, train_report),
-    "Networks and installation": (info, convert, doctor),
+    "Networks and installation": (info, convert, doctor, demo, completion),
 }
+
+_EXAMPLES = (
+    "invert demo",
+    "invert project photo.png --network ffhq.pkl",
+    "invert attribute photos/ --network ffhq.pkl --report verdicts.html",
+    "invert generate --network ffhq.pkl --seeds 0-15 --out samples",
+)
 
 
 # --max_pixels is --max-pixels.
 _CONTEXT = {"help_option_names": ["-h", "--help"], "token_normalize_func": lambda token: token.replace("_", "-")}
 
 
-@click.group(cls=Group, sections=_SECTIONS, context_settings=_CONTEXT)
+@click.group(cls=Group, sections=_SECTIONS, examples=_EXAMPLES, context_settings=_CONTEXT)
 @click.version_option(__version__, prog_name="invert", message="%(prog)s %(version)s")
 @click.option("--debug", is_flag=True, help="Show a traceback with every error.")
-@click.pass_obj
-def cli(settings: dict[str, bool], debug: bool) -> None:
+def cli(debug: bool) -> None:
     """Find the latents from which a StyleGAN network synthesises given images, and say where images come from.
 
     'invert COMMAND --help' explains a command, with examples.
@@ -81,7 +90,6 @@ def cli(settings: dict[str, bool], debug: bool) -> None:
     4 network refused, 5 nothing usable in the input, 6 output not written,
     7 output in use, 8 numbers not finite, 130 and 143 interrupted.
     """
-    settings["debug"] = debug
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -95,12 +103,15 @@ def main(argv: list[str] | None = None) -> int:
     """
     guard_streams()
     be_patient()
-    settings: dict[str, Any] = {"debug": False, "kept": ""}
+    arguments = sys.argv[1:] if argv is None else list(argv)
+    if argv is None and (asked := os.environ.get(COMPLETION_VARIABLE)):
+        return shell_complete(cli, {}, PROGRAM, COMPLETION_VARIABLE, asked)
+    # --debug: anywhere on the line, also before a usage error: everybody adds it at the end.
+    settings: dict[str, Any] = {"debug": "--debug" in arguments, "kept": ""}
     try:
         with _signals_as_exceptions():
             # Not `cli.main`: it ends some errors by itself, with exit codes that mean something else here.
-            arguments = sys.argv[1:] if argv is None else list(argv)
-            with cli.make_context("invert", arguments, obj=settings) as context:
+            with cli.make_context(PROGRAM, arguments) as context:
                 status = cli.invoke(context)
             sys.stdout.flush()
         return int(status or ExitCode.OK)

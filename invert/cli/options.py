@@ -5,7 +5,7 @@ import math
 import re
 from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import click
 
@@ -13,17 +13,29 @@ from generator.settings import Setting, setting_of
 from invert.cli.help import OUTPUT, Command, Option
 from invert.cli.inputs import NETWORK_FILE
 from invert.cli.output import Output
-from invert.errors import UsageError
-from invert.projection.config import PRESET_SETTINGS, PRESETS, ProjectConfig, option_of, value_type
+from invert.errors import UsageError, display_path
+from invert.images.formats import EXTENSIONS
+from invert.projection.config import (
+    NOISE_ALIASES,
+    PRESET_SETTINGS,
+    PRESETS,
+    SYNTHESIS_NOISE,
+    ProjectConfig,
+    option_of,
+    value_type,
+)
 from invert.store.locks import MAX_SHARDS
 
 if TYPE_CHECKING:
     from generator.files.reading import LoadedNetwork
 
 __all__ = [
+    "COMPUTATION",
     "SEEDS",
     "SHARD",
+    "Folder",
     "Unset",
+    "Words",
     "as_json",
     "class_index",
     "command",
@@ -31,7 +43,7 @@ __all__ = [
     "default_network",
     "device",
     "follow",
-    "image_folder",
+    "images_out",
     "load_network",
     "max_pixels",
     "network",
@@ -47,6 +59,9 @@ __all__ = [
 ]
 
 MAX_SEEDS = 1_000_000
+
+COMPUTATION = "Computation"
+"""Heading of the options that say where and how it is computed."""
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -65,8 +80,23 @@ def command(
 
 
 def option(*names: str, group: str = "", **attributes: Any) -> Callable[[F], F]:
-    """Return a decorator that adds an option; `group` is its heading in `--help`."""
+    """Return a decorator that adds an option; `group` is its heading in `--help`. Every --out is called -o too."""
+    if "--out" in names and "-o" not in names:
+        names = ("-o", *names)
     return click.option(*names, cls=Option, group=group, **attributes)
+
+
+class Folder(click.Path):
+    """A folder of results, which need not be there; a name that only an image has is a mistake."""
+
+    def __init__(self, *, or_file: bool = False) -> None:
+        super().__init__(file_okay=or_file, path_type=Path)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        path = cast(Path, super().convert(value, param, ctx))
+        if path.suffix.lower() in EXTENSIONS and not path.is_dir():
+            self.fail(f"'{display_path(path)}' is the name of an image, and a folder is asked for.", param, ctx)
+        return path
 
 
 class Unset(str):
@@ -125,7 +155,7 @@ def _setting_option(
     shown = f"{default:g}" if isinstance(default, float) else default
     kind: click.ParamType[Any] = _Ranged(value_type(field), declared)
     if declared.choices:
-        kind = click.Choice(declared.choices)
+        kind = Words(declared.choices, declared.others.get("aliases", {}))
     elif "/" in name:
         kind = click.BOOL
     return option(
@@ -149,6 +179,22 @@ def _default(field: "dataclasses.Field[Any]") -> Any:
         return Unset("; ".join([str(field.default), *(f"{value} with {name}" for name, value in others.items())]))
     text = setting_of(field).others.get("unset")
     return field.default if text is None else Unset(text)
+
+
+class Words(click.Choice[str]):
+    """One of some words, for which others may stand.
+
+    Args:
+        words: The words.
+        aliases: Words of earlier versions, with those that they stand for.
+    """
+
+    def __init__(self, words: Sequence[str], aliases: Mapping[str, str]) -> None:
+        super().__init__(words)
+        self._aliases = {old: new for old, new in aliases.items() if new in words}
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        return super().convert(self._aliases.get(value, value), param, ctx)
 
 
 class _Ranged(click.ParamType[Any]):
@@ -182,12 +228,13 @@ class_index = settings(ProjectConfig, only=("class_index",), group="")
 device = settings(ProjectConfig, only=("device",))
 threads = settings(ProjectConfig, only=("threads",))
 
-image_folder = option(
+images_out = option(
+    "-o",
     "--out",
     required=True,
-    metavar="DIR",
-    type=click.Path(file_okay=False, path_type=Path),
-    help="Folder of the images.",
+    metavar="DIR|FILE.png",
+    type=click.Path(path_type=Path),
+    help="Folder of the images; or a file, for one image.",
 )
 psi = option(
     "--psi",
@@ -201,10 +248,10 @@ psi = option(
 cutoff = option("--cutoff", type=click.IntRange(min=0), metavar="L", help="Truncate only the L coarsest styles.")
 noise_inputs = option(
     "--noise",
-    default="const",
+    default="fixed",
     show_default=True,
-    type=click.Choice(["const", "random", "none"]),
-    help="Noise maps: those stored in the network, fresh ones for each seed, or none; never those of a projection.",
+    type=Words(SYNTHESIS_NOISE, NOISE_ALIASES),
+    help="Noise maps: those stored in the network, fresh ones for each seed, or zero; never those of a projection.",
 )
 max_pixels = option(
     "--max-pixels", type=click.IntRange(min=1), metavar="N", help="Refuse images with more pixels.", group="Images"
@@ -217,7 +264,7 @@ quiet = option("-q", "--quiet", is_flag=True, help="Show no progress and no note
 overwrite = option("--overwrite", is_flag=True, help="Replace the earlier results of this command.", group=OUTPUT)
 
 
-def workers(default: int | None, *, help: str, group: str = "Computation") -> Callable[[F], F]:
+def workers(default: int | None, *, help: str, group: str = COMPUTATION) -> Callable[[F], F]:
     """Return the --workers option; with None as default a command chooses."""
     return option(
         "--workers",

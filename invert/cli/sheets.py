@@ -12,7 +12,7 @@ from invert.cli.progress import ImageProgress
 from invert.durable import ensure_folder, write_atomic
 from invert.errors import UsageError
 from invert.images.decoding import to_png_bytes
-from invert.sheets.references import Reference, Seed, parse_references
+from invert.sheets.references import MAX_REFERENCES, Reference, Seed, parse_references
 
 if TYPE_CHECKING:
     import numpy as np
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 __all__ = [
     "LATENT",
     "LATENTS",
+    "MANY_LATENTS",
     "check_outputs",
     "find",
     "load_for_sheet",
@@ -61,11 +62,14 @@ class _Latents(click.ParamType[tuple[Reference, ...]]):
 
     name = "latents"
 
+    def __init__(self, most: int = MAX_REFERENCES) -> None:
+        self._most = most
+
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[Reference, ...]:
         if isinstance(value, tuple):
             return value
         try:
-            return parse_references(str(value))
+            return parse_references(str(value), self._most)
         except ValueError as error:
             self.fail(str(error), param, ctx)
 
@@ -85,6 +89,7 @@ class _Latent(click.ParamType[Reference]):
 
 
 LATENTS = _Latents()
+MANY_LATENTS = _Latents(options.MAX_SEEDS)
 LATENT = _Latent()
 
 
@@ -101,16 +106,20 @@ def check_outputs(paths: Sequence[Path], suffix: str, overwrite: bool) -> None:
             raise UsageError("exists already", path=path, advice="Add --overwrite, or choose another name.")
 
 
-def load_for_sheet(path: Path, cutoff: int | None, output: Output) -> "LoadedNetwork":
-    """Load a network in evaluation mode, and validate the truncation against it.
+def load_for_sheet(path: Path, cutoff: int | None, output: Output, threads: int | None, device: str) -> "LoadedNetwork":
+    """Load a network in evaluation mode on a device, and validate the truncation against it.
 
     Raises:
         NetworkError: See `invert.cli.options.load_network`.
-        UsageError: The network has fewer styles than are to be truncated.
+        UsageError: The network has fewer styles than are to be truncated, or the device cannot be used.
     """
     loaded = options.load_network(path, output)
-    loaded.generator.eval()
     from invert.projection.latents import check_cutoff
+    from invert.projection.session import prepare_process, settle_device
+
+    chosen = settle_device(device)
+    prepare_process(chosen, threads, output.note)
+    loaded.generator.eval().to(chosen)
 
     check_cutoff(cutoff, loaded.generator.num_ws)
     return loaded
@@ -135,11 +144,11 @@ def synthesiser(
     """Return what synthesises and counts an image of truncated styles, as `invert generate` does."""
     import torch
 
-    from invert.projection.latents import draw_image
+    from invert.projection.synthesis import synthesise_image
 
     def synthesise(ws: torch.Tensor, seed: int) -> "NDArray[np.uint8]":
         with torch.inference_mode():
-            image = draw_image(generator, generator.truncate(ws, psi, cutoff), noise, seed)
+            image = synthesise_image(generator, generator.truncate(ws, psi, cutoff), noise, seed)
         progress.step()
         return image
 

@@ -24,8 +24,9 @@ __all__ = ["convert"]
 @click.argument("source", metavar="IN", type=NETWORK_FILE)
 @click.argument("destination", metavar="OUT.safetensors", type=click.Path(path_type=Path))
 @options.as_json
+@options.quiet
 @options.overwrite
-def convert(source: Path, destination: Path, overwrite: bool, as_json: bool) -> None:
+def convert(source: Path, destination: Path, overwrite: bool, as_json: bool, quiet: bool) -> None:
     """Write the network in IN as safetensors, in which a file cannot ask for anything to be run.
 
     The same file always gives the same bytes, and a converted file converted again stays as it is.
@@ -40,7 +41,7 @@ def convert(source: Path, destination: Path, overwrite: bool, as_json: bool) -> 
 
         network = load(source)
     origin = network.provenance
-    output = Output(as_json=as_json)
+    output = Output(as_json=as_json, quiet=quiet)
     for warning in origin.warnings:
         output.warning(f"network '{display_path(source)}': {warning}")
     data = network_bytes(

@@ -46,7 +46,8 @@ class _BuildError(OutputError):
     help="Also try whether locks work in a folder that several machines are to share.",
 )
 @options.as_json
-def doctor(build: bool, cuda: bool, shared: Path | None, as_json: bool) -> None:
+@options.quiet
+def doctor(build: bool, cuda: bool, shared: Path | None, as_json: bool, quiet: bool) -> None:
     """Show versions, threads, kernels, CUDA, weights and the cache folder.
 
     \b
@@ -56,7 +57,7 @@ def doctor(build: bool, cuda: bool, shared: Path | None, as_json: bool) -> None:
     """
     if cuda and not build:
         raise UsageError("--cuda says what to build", advice="Give --build, too.")
-    output = Output(as_json=as_json)
+    output = Output(as_json=as_json, quiet=quiet)
     record: dict[str, Any] = {"type": "doctor", "code": "doctor", "versions": _versions(), "lpips": _weights()}
     problems = [f"{name} is not installed" for name, version in record["versions"].items() if version is None]
     problems += [

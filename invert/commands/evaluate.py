@@ -69,7 +69,7 @@ _RESULTS = ("evaluation.json", "evaluation.html", "histograms.png", "roc.png")
     default=Path("evaluation"),
     show_default=True,
     metavar="DIR",
-    type=click.Path(path_type=Path),
+    type=options.Folder(),
     help="Folder of the results.",
 )
 @options.settings(ProjectConfig, only=("batch", "threads", "device"))

@@ -1,74 +1,124 @@
-"""`invert generate`: images from seeds."""
+"""`invert generate`: images from seeds and projections."""
 
 from pathlib import Path
 
+import click
+
 from invert import api
-from invert.cli import options
+from invert.cli import options, sheets
+from invert.cli.images import image_paths
 from invert.cli.output import Output
 from invert.durable import ensure_folder, write_atomic
 from invert.errors import UsageError, display_path
 from invert.images.arrays import contact_sheet
 from invert.images.decoding import to_png_bytes
+from invert.images.target import safe_name
+from invert.projection.config import NOISE_ALIASES, SYNTHESIS_NOISE
+from invert.sheets.references import Reference, Seed
 
 __all__ = ["generate"]
 
 
 @options.command(
-    short_help="Generate images from seeds.",
+    short_help="Generate images from seeds and projections.",
     examples=(
         "invert generate --network ffhq.pkl --seeds 0-15 --out samples",
-        "invert generate --network ffhq.pkl --seeds 1,5,7-9 --psi 0.7 --grid --out samples",
+        "invert generate --network ffhq.pkl --seeds photo.npz --out again.png",
     ),
 )
 @options.network(required=True)
-@options.option("--seeds", required=True, type=options.SEEDS, metavar="LIST", help="Seeds, such as 0-15 or 1,5,7-9.")
-@options.image_folder
+@options.option(
+    "--seeds",
+    "latents",
+    required=True,
+    type=sheets.MANY_LATENTS,
+    metavar="LIST",
+    help="Seeds, such as 0-15 or 1,5,7-9, and projections, such as photo.npz or latents.h5:3.",
+)
+@options.images_out
 @options.psi
 @options.cutoff
-@options.noise_inputs
+@options.option(
+    "--noise",
+    default="kept",
+    show_default=True,
+    type=options.Words(("kept", *SYNTHESIS_NOISE), NOISE_ALIASES),
+    help="Noise maps: those kept of a projection and for seeds those stored in the network; those stored in the"
+    " network; fresh ones for each seed; or zero.",
+)
 @options.class_index
 @options.option("--grid", is_flag=True, help="Also write all images on one sheet, grid.png.")
-@options.overwrite
+@options.option(
+    "--batch",
+    type=click.IntRange(1, 4096),
+    metavar="N",
+    help="Number of images that are synthesised together.  [default: 1 on processors, more on a GPU]",
+    group=options.COMPUTATION,
+)
+@options.threads
+@options.device
 @options.as_json
+@options.quiet
+@options.overwrite
 def generate(
     network_path: Path,
-    seeds: tuple[int, ...],
+    latents: tuple[Reference, ...],
     psi: float,
     cutoff: int | None,
     class_index: int | None,
     noise: str,
     out: Path,
     grid: bool,
+    batch: int | None,
+    threads: int | None,
+    device: str,
     overwrite: bool,
     as_json: bool,
+    quiet: bool,
 ) -> None:
-    """Generate one image per seed.
+    """Generate one image per seed or projection.
 
-    Seed S stands for the latent numpy.random.RandomState(S).randn(1, z_dim), as in the published code.
+    Seed S stands for the latent numpy.random.RandomState(S).randn(1, z_dim), as in the published code. A projection
+    is synthesised from its w, with its own noise maps where they were kept.
     """
-    paths = {seed: out / f"seed{seed:04d}.png" for seed in seeds}
-    written = [*paths.values(), *([out / "grid.png"] if grid else [])]
-    existing = next((path for path in written if path.exists()), None)
-    if existing is not None and not overwrite:
-        raise UsageError("exists already", path=existing, advice="Add --overwrite, or choose another --out.")
-    output = Output(as_json=as_json)
-    generated = api.generate(
-        network_path,
-        seeds,
-        truncation_psi=psi,
-        truncation_cutoff=cutoff,
-        class_index=class_index,
-        noise=noise,
-    )
-
-    ensure_folder(out)
-    images = []
-    for seed, image in zip(seeds, generated, strict=True):
-        write_atomic(paths[seed], to_png_bytes(image))
-        output.result({"type": "image", "code": "generated", "seed": seed, "path": str(paths[seed])})
+    latents = tuple(dict.fromkeys(latents))
+    if grid and out.suffix.lower() == ".png":
+        raise UsageError("--grid writes several images", path=out, advice="Name a folder with --out.")
+    names = [_name(latent) for latent in latents]
+    paths = image_paths(out, [*names, *(["grid.png"] if grid else [])], overwrite)
+    with Output(as_json=as_json, quiet=quiet) as output:
+        generated = api.generate(
+            network_path,
+            latents,
+            truncation_psi=psi,
+            truncation_cutoff=cutoff,
+            class_index=class_index,
+            noise=noise,
+            batch=batch,
+            threads=threads,
+            device=device,
+            on_warning=output.warning,
+        )
+        progress = output.image_progress(len(latents))
+        images = []
+        for latent, path, image in zip(latents, paths, generated, strict=False):
+            ensure_folder(path.parent)
+            write_atomic(path, to_png_bytes(image))
+            progress.step()
+            which = {"seed": latent.number} if isinstance(latent, Seed) else {"latent": latent.label}
+            output.event({"type": "image", "code": "generated", **which, "path": str(path)})
+            if grid:
+                images.append(image)
         if grid:
-            images.append(image)
-    if grid:
-        write_atomic(out / "grid.png", to_png_bytes(contact_sheet(images), is_sheet=True))
-    summary = {"type": "summary", "code": "done", "images": len(seeds), "out": str(out)}
-    output.result(summary, f"generated {len(seeds)} images in {display_path(out)}")
+            write_atomic(paths[-1], to_png_bytes(contact_sheet(images), is_sheet=True))
+        summary = {"type": "summary", "code": "done", "images": len(latents), "out": str(out)}
+        counted = "1 image" if len(latents) == 1 else f"{len(latents)} images"
+        output.result(summary, f"generated {counted} in {display_path(out)}")
+
+
+def _name(latent: Reference) -> str:
+    """Return the name of a latent's image."""
+    if isinstance(latent, Seed):
+        return f"seed{latent.number:04d}.png"
+    stem = safe_name(latent.path.stem)
+    return f"{stem}.png" if latent.row is None else f"{stem}-{latent.row:06d}.png"

@@ -29,7 +29,8 @@ _BUFFERS = frozenset({"w_avg", "noise_const", "resample_filter"})
 )
 @click.argument("file", type=NETWORK_FILE)
 @options.as_json
-def info(file: Path, as_json: bool) -> None:
+@options.quiet
+def info(file: Path, as_json: bool, quiet: bool) -> None:
     """Show what a network file holds: family, architecture, parameters, hash, and what it asks for.
 
     Nothing in the file is run, whatever it asks for.
@@ -38,7 +39,7 @@ def info(file: Path, as_json: bool) -> None:
         from generator.files.reading import inspect
 
         found = inspect(file)
-    output = Output(as_json=as_json)
+    output = Output(as_json=as_json, quiet=quiet)
     for warning in found.state.warnings:
         output.warning(f"network '{display_path(file)}': {warning}")
     networks = {"generator": found.state.generator_state}

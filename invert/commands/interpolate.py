@@ -80,6 +80,8 @@ _MAX_FRAMES = 100_000
 @options.class_index
 @options.noise_inputs
 @sheets.scale
+@options.threads
+@options.device
 @options.as_json
 @options.quiet
 @options.overwrite
@@ -95,6 +97,8 @@ def interpolate(
     class_index: int | None,
     noise: str,
     scale: int | None,
+    threads: int | None,
+    device: str,
     out: Path | None,
     folder: Path | None,
     video: Path | None,
@@ -115,7 +119,7 @@ def interpolate(
     count = (len(passed) - 1) * (steps - 1) + 1
     names = _frame_names(out, folder, video, count, overwrite)
     with Output(as_json=as_json, quiet=quiet) as output:
-        loaded = sheets.load_for_sheet(network_path, cutoff, output)
+        loaded = sheets.load_for_sheet(network_path, cutoff, output, threads, device)
         scale = sheets.scale_for(loaded.generator, scale)
         side = loaded.generator.config.synthesis.img_resolution
 
@@ -211,6 +215,7 @@ def _frames(
     from invert.sheets.interpolation import frames_between
 
     c = class_label(class_index, loaded.generator.config.mapping.c_dim)
+    c = None if c is None else c.to(loaded.generator.mapping.w_avg.device)
     to_ws = torch.inference_mode()(lambda z: loaded.generator.mapping_ws(z, c))
     try:
         yield from frames_between(sources, steps, space, to_ws)

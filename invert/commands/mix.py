@@ -33,6 +33,8 @@ __all__ = ["mix"]
 @options.class_index
 @options.noise_inputs
 @sheets.scale
+@options.threads
+@options.device
 @options.as_json
 @options.quiet
 @options.overwrite
@@ -46,6 +48,8 @@ def mix(
     class_index: int | None,
     noise: str,
     scale: int | None,
+    threads: int | None,
+    device: str,
     out: Path,
     overwrite: bool,
     as_json: bool,
@@ -60,7 +64,7 @@ def mix(
     """
     sheets.check_outputs([out], ".png", overwrite)
     with Output(as_json=as_json, quiet=quiet) as output:
-        loaded = sheets.load_for_sheet(network_path, cutoff, output)
+        loaded = sheets.load_for_sheet(network_path, cutoff, output, threads, device)
         generator = loaded.generator
         far = next((style for style in styles if style >= generator.num_ws), None)
         if far is not None:

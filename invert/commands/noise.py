@@ -51,6 +51,8 @@ __all__ = ["noise"]
 @options.cutoff
 @options.class_index
 @sheets.scale
+@options.threads
+@options.device
 @options.as_json
 @options.quiet
 @options.overwrite
@@ -64,6 +66,8 @@ def noise(
     cutoff: int | None,
     class_index: int | None,
     scale: int | None,
+    threads: int | None,
+    device: str,
     out: Path,
     overwrite: bool,
     as_json: bool,
@@ -79,7 +83,7 @@ def noise(
     """
     sheets.check_outputs([out], ".png", overwrite)
     with Output(as_json=as_json, quiet=quiet) as output:
-        loaded = sheets.load_for_sheet(network_path, cutoff, output)
+        loaded = sheets.load_for_sheet(network_path, cutoff, output, threads, device)
         generator = loaded.generator
         (source,) = sheets.find([latent], loaded, class_index, output)
 

@@ -43,7 +43,7 @@ _HDF5 = "HDF5 output (--out FILE.h5)"
     default=Path("projections"),
     show_default=True,
     metavar="DIR|FILE.h5",
-    type=click.Path(path_type=Path),
+    type=options.Folder(or_file=True),
     help="Folder of the results, or one HDF5 file for all of them.",
 )
 @options.settings(ProjectConfig)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from invert.cli import options
+from invert.cli.images import image_paths
 from invert.cli.output import Output
 from invert.durable import ensure_folder, write_atomic
 from invert.errors import NetworkError, UsageError, display_path
@@ -33,7 +34,7 @@ __all__ = ["render"]
 @click.argument("path", metavar="FILE.h5", type=click.Path(path_type=Path))
 @options.network(required=False)
 @options.option("--index", "rows", type=options.SEEDS, metavar="LIST", help="Rows, such as 0-15.  [default: all]")
-@options.image_folder
+@options.images_out
 @options.device
 @options.as_json
 @options.quiet
@@ -60,15 +61,13 @@ def render(
         missing = next((row for row in chosen if row >= len(latents)), None)
         if missing is not None:
             raise UsageError(f"--index {missing}: there are {len(latents)} rows, counted from 0", path=path)
-        names = {row: f"{row:06d}-{safe_name(latents.names[row].decode('utf-8', 'replace'))}.png" for row in chosen}
-        existing = next((out / name for name in names.values() if (out / name).exists()), None)
-        if existing is not None and not overwrite:
-            raise UsageError("exists already", path=existing, advice="Add --overwrite, or choose another --out.")
+        names = [f"{row:06d}-{safe_name(latents.names[row].decode('utf-8', 'replace'))}.png" for row in chosen]
+        paths = image_paths(out, names, overwrite)
         images = _images(latents, chosen, network_path, device, output)
-        ensure_folder(out)
-        for row, image in zip(chosen, images, strict=True):
-            write_atomic(out / names[row], to_png_bytes(image))
-            output.event({"type": "image", "code": "rendered", "row": row, "path": str(out / names[row])})
+        for row, path, image in zip(chosen, paths, images, strict=True):
+            ensure_folder(path.parent)
+            write_atomic(path, to_png_bytes(image))
+            output.event({"type": "image", "code": "rendered", "row": row, "path": str(path)})
         summary = {"type": "summary", "code": "done", "images": len(chosen), "out": str(out)}
         output.result(summary, f"generated {len(chosen)} images in {display_path(out)}")
 
@@ -78,7 +77,7 @@ def _images(
 ) -> Iterator["NDArray[np.uint8]"]:
     """Load the network and yield the images of the rows, with the batch size and threads of the projection."""
     from invert.projection.renderer import Renderer
-    from invert.projection.session import device_kind, prepare_process
+    from invert.projection.session import prepare_process, settle_device
 
     manifest = latents.manifest
     network_path = options.network_or_default(network_path, output)
@@ -88,7 +87,7 @@ def _images(
         raise NetworkError(reason, path=network_path, advice="'invert info' shows the weights of a network.")
     if manifest.noise == "none" and manifest.method["noise"] == "optimise":
         output.note("no noise maps were kept: w is synthesised with fresh noise, of the projection's seed")
-    kind = device_kind(device)
+    kind = settle_device(device)
     prepare_process(kind, int(manifest.run["threads"]) if kind == "cpu" else None, output.note)
     renderer = Renderer(loaded.generator, batch=int(manifest.run["batch"]), noise=manifest.method["noise"], device=kind)
     return renderer.synthesise(_latents(latents, rows))

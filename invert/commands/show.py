@@ -37,7 +37,8 @@ __all__ = ["show"]
 @options.option("--worst", is_flag=True, help="Sort the table by distance, the largest first.")
 @options.option("--csv", "as_csv", is_flag=True, help="Write all rows as CSV to stdout.", group=OUTPUT)
 @options.as_json
-def show(path: Path, rows: int, worst: bool, as_csv: bool, as_json: bool) -> None:
+@options.quiet
+def show(path: Path, rows: int, worst: bool, as_csv: bool, as_json: bool, quiet: bool) -> None:
     """Show a file of latents: a table, a summary, a histogram of the distances.
 
     With --json one object per image and a summary as the last line; with --csv one line per image.
@@ -46,7 +47,7 @@ def show(path: Path, rows: int, worst: bool, as_csv: bool, as_json: bool) -> Non
         raise UsageError("--csv and --json cannot both be written to stdout")
     from invert.hdf5.reading import open_latents
 
-    output = Output(as_json=as_json)
+    output = Output(as_json=as_json, quiet=quiet)
     with open_latents(path) as latents:
         if as_csv:
             table = latents.table()

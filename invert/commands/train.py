@@ -89,7 +89,7 @@ class _TrainCommand(Command):
     "folder",
     required=True,
     metavar="RUN",
-    type=click.Path(file_okay=False, path_type=Path),
+    type=options.Folder(),
     help="Folder of the run.",
 )
 @options.option(
@@ -163,12 +163,12 @@ def train(
             stack.enter_context(lock_run(folder))
         from generator.training.processes import join_world
         from invert.datasets.training_images import open_images
-        from invert.projection.session import device_kind, prepare_process
+        from invert.projection.session import prepare_process, settle_device
         from invert.runs.folder import recorded_settings
         from invert.runs.session import begin_session, config_for, new_trainer
 
-        kind = device_kind(device)
-        world = stack.enter_context(join_world(kind))
+        chosen_device = settle_device(device)
+        world = stack.enter_context(join_world(chosen_device))
         # one process is enough to say what is wrong with an image
         on_warning = output.warning if is_first else lambda _: None
         images = open_images(data, on_message=on_warning)
@@ -182,7 +182,7 @@ def train(
             on_warning=on_warning,
             on_note=output.note,
         )
-        prepare_process(kind, threads, output.note)
+        prepare_process(chosen_device, threads, output.note)
         trainer = new_trainer(config, images, micro_batch=micro_batch, world=world)
         begun = begin_session(
             trainer, data, folder, lengths, overwrite=overwrite, resume=resume, on_warning=output.warning

@@ -25,7 +25,8 @@ _REPORT = "report.html"
 @click.argument("run", metavar="RUN", type=click.Path(exists=True, file_okay=False, path_type=Path))
 @options.option("--out", metavar="FILE", type=click.Path(path_type=Path), help="The page.  [default: RUN/report.html]")
 @options.as_json
-def train_report(run: Path, out: Path | None, as_json: bool) -> None:
+@options.quiet
+def train_report(run: Path, out: Path | None, as_json: bool, quiet: bool) -> None:
     """Show the training run in the folder RUN as one HTML page: samples, losses, scores, settings.
 
     RUN may be finished, stopped or at work. The page needs nothing beside it, runs no scripts and asks the network
@@ -36,7 +37,7 @@ def train_report(run: Path, out: Path | None, as_json: bool) -> None:
     from invert.runs.report import training_report
 
     report = training_report(run)
-    output = Output(as_json=as_json)
+    output = Output(as_json=as_json, quiet=quiet)
     for line in report.missing:
         output.warning(f"training run '{display_path(run)}': {line}")
     write_atomic(out, report.page)

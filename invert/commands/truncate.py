@@ -58,6 +58,8 @@ class _Psis(click.ParamType[tuple[float, ...]]):
 @options.class_index
 @options.noise_inputs
 @sheets.scale
+@options.threads
+@options.device
 @options.as_json
 @options.quiet
 @options.overwrite
@@ -69,6 +71,8 @@ def truncate(
     class_index: int | None,
     noise: str,
     scale: int | None,
+    threads: int | None,
+    device: str,
     out: Path,
     overwrite: bool,
     as_json: bool,
@@ -83,7 +87,7 @@ def truncate(
     """
     sheets.check_outputs([out], ".png", overwrite)
     with Output(as_json=as_json, quiet=quiet) as output:
-        loaded = sheets.load_for_sheet(network_path, cutoff, output)
+        loaded = sheets.load_for_sheet(network_path, cutoff, output, threads, device)
         generator = loaded.generator
         sources = sheets.find(seeds, loaded, class_index, output)
 

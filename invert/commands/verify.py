@@ -18,12 +18,13 @@ __all__ = ["verify"]
 )
 @click.argument("path", metavar="FILE.h5", type=click.Path(path_type=Path))
 @options.as_json
-def verify(path: Path, as_json: bool) -> None:
+@options.quiet
+def verify(path: Path, as_json: bool, quiet: bool) -> None:
     """Validate a file of latents, whoever wrote it: its schema, every checksum, and that all numbers are finite."""
     from invert.hdf5.reading import open_latents
     from invert.hdf5.verification import verify as check
 
-    output = Output(as_json=as_json)
+    output = Output(as_json=as_json, quiet=quiet)
     with open_latents(path) as latents:
         check(latents)
         images, failures, digest = len(latents), latents.failure_count, latents.structure.content_sha256

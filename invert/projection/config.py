@@ -24,8 +24,10 @@ __all__ = [
     "BANK_VERSION",
     "FINALISTS",
     "METHOD_SETTINGS",
+    "NOISE_ALIASES",
     "PRESETS",
     "PRESET_SETTINGS",
+    "SYNTHESIS_NOISE",
     "Constants",
     "Preset",
     "ProjectConfig",
@@ -39,6 +41,12 @@ __all__ = [
     "value_type",
     "with_defaults",
 ]
+
+NOISE_ALIASES = {"const": "fixed", "none": "zero"}
+"""Words for noise maps that earlier versions had in some commands."""
+
+SYNTHESIS_NOISE = ("fixed", "random", "zero")
+"""Noise maps to generate images with: those stored in the network, fresh ones, or zero."""
 
 BANK_VERSION = 1
 FINALISTS = 16
@@ -137,6 +145,7 @@ class ProjectConfig:
     - `entry`: how it stands in the method record, for settings that change distances. With `later` it stands at the
       end, and is left out where it has its default: records from before there was the setting keep their digest.
     - `run`: that it belongs to the run record, for settings that change bits alone.
+    - `aliases`: words that the command line takes for others.
     - `metavar`: what stands for its value in `--help`.
     - `unset`: that None leaves it open, and what `--help` says is taken then. What an output was made with is taken
       when it is resumed.
@@ -171,6 +180,7 @@ class ProjectConfig:
     noise: str = setting(
         "optimise",
         choices=("optimise", "fixed", "zero"),
+        aliases=NOISE_ALIASES,
         help="Noise maps: optimised together with w, those stored in the network, or zero.",
         group=_METHOD,
         entry=_Entry("noise"),
@@ -251,8 +261,9 @@ class ProjectConfig:
     )
     device: str = setting(
         "auto",
-        choices=("auto", "cpu", "cuda"),
-        help="Device that computes; auto takes a GPU where there is one.",
+        pattern=(r"[a-z]{2,16}(:\d{1,3})?", "auto, cpu, cuda, cuda:K, mps or another device of torch"),
+        help="Device that computes: auto (CUDA where it can be used), cpu, cuda, cuda:K, mps ...",
+        metavar="DEVICE",
         group=_COMPUTATION,
         run=True,
     )

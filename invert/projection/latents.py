@@ -8,13 +8,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
 from generator.networks import Generator
 from invert.errors import UsageError
-from invert.images.arrays import to_uint8
 from invert.projection.cache import cached_file, keep_arrays, read_arrays
 
 __all__ = [
@@ -23,7 +21,6 @@ __all__ = [
     "check_class",
     "check_cutoff",
     "class_label",
-    "draw_image",
     "kept_statistics",
     "latent_statistics",
     "sample_w",
@@ -163,18 +160,3 @@ def class_label(class_index: int | None, c_dim: int) -> Tensor | None:
     if class_index is None:
         return None
     return torch.nn.functional.one_hot(torch.tensor([class_index]), c_dim).float()
-
-
-@torch.inference_mode()
-def draw_image(generator: Generator, ws: Tensor, noise: str, seed: int) -> npt.NDArray[np.uint8]:
-    """Generate the image `[H, W, C]` of styles; alone, for at another batch size its last bits would be others.
-
-    Args:
-        generator: In evaluation mode.
-        ws: `[1, styles, w_dim]`.
-        noise: "const" (the maps stored in the network), "random" (fresh ones, from `seed`) or "none".
-        seed: Seed of fresh noise.
-    """
-    synthesised = generator.synthesis(ws, noise, torch.Generator().manual_seed(seed))  # [1, C, H, W]
-    image: npt.NDArray[np.uint8] = to_uint8(synthesised)[0]
-    return image

@@ -42,7 +42,6 @@ __all__ = [
     "Session",
     "default_batch",
     "default_threads",
-    "device_kind",
     "keep_freed_memory",
     "load_network",
     "open_session",
@@ -50,6 +49,7 @@ __all__ = [
     "run_record",
     "settle",
     "settle_as_before",
+    "settle_device",
 ]
 
 _Record = dict[str, Any]
@@ -130,8 +130,8 @@ class Session:
         """Return what projects images; it is put together once, and its bank of samples is generated then."""
         return self._projector
 
-    def draw_bank(self) -> None:
-        """Draw the samples to start from, where the preset wants any, before several processes do it at once."""
+    def generate_bank(self) -> None:
+        """Generate the samples to start from, where the preset wants any, before several processes do it at once."""
         if self.config.starts_from_bank:
             self._bank(self.network.generator.to(self.config.device))
 
@@ -142,7 +142,7 @@ class Session:
         perceptual = Perceptual(config.lpips).to(config.device)
         start: Start = start_at_centre
         if config.starts_from_bank:
-            # Before the network is frozen, as it is for the images that a user draws with it.
+            # Before the network is frozen, as it is for the images that a user generates with it.
             start = BankStart(self._bank(generator), generator, perceptual)
         weights = self.network.provenance.weights_sha256
         # What the last bits of w depend on: a kept centre must be the one that this run would measure.
@@ -247,15 +247,15 @@ def settle(
     check_fit(network.generator, config)
     if resumed is not None:
         config = settle_as_before(config, resumed)
-    kind = device_kind(config.device)
-    if kind == "cuda" and workers > 1:
+    device = settle_device(config.device)
+    if device != "cpu" and workers > 1:
         raise UsageError("--workers is for processors", advice="One process keeps a GPU busy: leave it out.")
     resolution = network.generator.config.synthesis.img_resolution
     return dataclasses.replace(
         _settle_bank(config, resolution),
-        batch=config.batch or default_batch(resolution, kind),
+        batch=config.batch or default_batch(resolution, device),
         threads=config.threads or default_threads(workers),
-        device=kind,
+        device=device,
     )
 
 
@@ -287,7 +287,7 @@ def _settle_bank(config: ProjectConfig, resolution: int) -> ProjectConfig:
     return dataclasses.replace(config, bank=bank_size(resolution))
 
 
-def default_batch(resolution: int, device_type: str) -> int:
+def default_batch(resolution: int, device: str) -> int:
     """Return how many images are optimised together unless the user says.
 
     It depends on nothing else, above all not on how many images there are: a batch rounds in its own way, and an
@@ -296,9 +296,9 @@ def default_batch(resolution: int, device_type: str) -> int:
 
     Args:
         resolution: Side of the network's images in pixels.
-        device_type: "cpu" or "cuda".
+        device: From `settle_device`.
     """
-    return 1 if device_type == "cpu" and resolution > _SMALL else _BATCH
+    return 1 if device == "cpu" and resolution > _SMALL else _BATCH
 
 
 def default_threads(workers: int = 1) -> int:
@@ -309,17 +309,34 @@ def default_threads(workers: int = 1) -> int:
     return min(torch.get_num_threads(), processors()) if workers == 1 else max(1, processors() // workers)
 
 
-def device_kind(choice: str) -> str:
-    """Return "cpu" or "cuda" for a device of "auto", "cpu" or "cuda".
+def settle_device(choice: str) -> str:
+    """Return the device that computes, as torch writes it: "cpu", "cuda", "cuda:1", "mps".
+
+    Args:
+        choice: "auto", which is CUDA where it can be used and else the processors, or a device of torch.
 
     Raises:
-        UsageError: CUDA was asked for and cannot be used.
+        UsageError: It cannot be used here.
     """
-    if choice == "cuda" and not torch.cuda.is_available():
-        raise UsageError("--device cuda: this machine has no CUDA device that PyTorch can use", advice="Use cpu.")
     if choice == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
-    return choice
+    advice = "Use cpu."
+    try:
+        device = torch.device(choice)
+        if device.type == "cpu":
+            return "cpu"
+        module = torch.get_device_module(device)
+    except (RuntimeError, AttributeError):
+        reason = f"--device {choice} is none that PyTorch {torch.__version__} knows"
+        raise UsageError(reason, advice=advice) from None
+    if not module.is_available():
+        raise UsageError(
+            f"--device {choice}: there is no {device.type} device here that PyTorch can use", advice=advice
+        )
+    count = module.device_count()
+    if device.index is not None and device.index >= count:
+        raise UsageError(f"--device {choice}: there are {count}, counted from 0", advice=advice)
+    return str(device)
 
 
 def run_record(config: ProjectConfig) -> _Record:
@@ -338,16 +355,16 @@ def run_record(config: ProjectConfig) -> _Record:
     }
 
 
-def prepare_process(device_type: str, threads: int | None, on_message: _OnMessage) -> None:
+def prepare_process(device: str, threads: int | None, on_message: _OnMessage) -> None:
     """Set this process up for projections: memory, native kernels and threads.
 
     Args:
-        device_type: "cpu" or "cuda".
+        device: From `settle_device`.
         threads: CPU threads; None takes `default_threads`.
         on_message: Called with a line when kernels have to be built.
     """
     keep_freed_memory()
-    ensure(cuda=device_type == "cuda", on_message=on_message)
+    ensure(cuda=device.startswith("cuda"), on_message=on_message)
     torch.set_num_threads(threads or default_threads())
 
 

@@ -118,7 +118,7 @@ def pixel_deviation(images: Iterable[Tensor]) -> NDArray[np.float64]:
     mean = square = torch.zeros([], dtype=torch.float64)
     for image in images:
         count += 1
-        levels = image[0].double().clamp(-1, 1) * 127.5  # [C, H, W]
+        levels = image[0].cpu().double().clamp(-1, 1) * 127.5  # [C, H, W]
         change = levels - mean
         mean = mean + change / count
         square = square + change * (levels - mean)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from invert.errors import display_path
 
-__all__ = ["GRAMMAR", "ProjectedLatent", "Reference", "Seed", "parse_references"]
+__all__ = ["GRAMMAR", "MAX_REFERENCES", "ProjectedLatent", "Reference", "Seed", "parse_references"]
 
 GRAMMAR = "seeds (5, 7-9) and projections (photo.npz, latents.h5:3), with commas between them"
 
@@ -56,45 +56,46 @@ class ProjectedLatent:
 Reference = Seed | ProjectedLatent
 
 
-def parse_references(text: str) -> tuple[Reference, ...]:
+def parse_references(text: str, most: int = MAX_REFERENCES) -> tuple[Reference, ...]:
     """Read a list of latents, in the order given; the same may be there twice.
 
     Args:
         text: Seeds `5` or `7-9`, files `NAME.npz`, rows `NAME.h5:3` or `NAME.h5:3-5`, with commas between them. A name
             with a comma in it can be given alone.
+        most: How many there may be.
 
     Raises:
-        ValueError: It is no such list, or names more than 10000 latents.
+        ValueError: It is no such list, or names more latents than that.
     """
     # What was given alone and is there may have commas in its name.
     alone = text.lower().endswith(".npz") and Path(text).is_file()
     found: list[Reference] = []
     for piece in [text] if alone else text.split(","):
-        found += _references(piece.strip(), MAX_REFERENCES - len(found))
+        found += _references(piece.strip(), most - len(found), most)
     return tuple(found)
 
 
-def _references(piece: str, room: int) -> Iterator[Reference]:
+def _references(piece: str, room: int, most: int) -> Iterator[Reference]:
     if match := _SEEDS.fullmatch(piece):
-        numbers = _range(piece, match[1], match[2], room)
+        numbers = _range(piece, match[1], match[2], room, most)
         if numbers[-1] >= 1 << 32:
             raise ValueError(f"{piece!r} is not below 2^32")
         yield from map(Seed, numbers)
     elif piece.lower().endswith(".npz"):
-        _range(piece, "0", None, room)
+        _range(piece, "0", None, room, most)
         yield ProjectedLatent(Path(piece))
     elif match := _ROWS.fullmatch(piece):
-        yield from (ProjectedLatent(Path(match[1]), row) for row in _range(piece, match[2], match[3], room))
+        yield from (ProjectedLatent(Path(match[1]), row) for row in _range(piece, match[2], match[3], room, most))
     elif piece.lower().endswith(_HDF5):
         raise ValueError(f"'{display_path(piece)}' has many latents: name a row, such as {display_path(piece)}:0")
     else:
         raise ValueError(f"'{display_path(piece)}' is none of {GRAMMAR}")
 
 
-def _range(piece: str, first: str, last: str | None, room: int) -> range:
+def _range(piece: str, first: str, last: str | None, room: int, most: int) -> range:
     numbers = range(int(first), int(last or first) + 1)
     if not numbers:
         raise ValueError(f"'{display_path(piece)}' does not run upwards")
     if len(numbers) > room:
-        raise ValueError(f"more than {MAX_REFERENCES} latents")
+        raise ValueError(f"more than {most} latents")
     return numbers

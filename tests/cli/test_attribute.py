@@ -82,7 +82,7 @@ def test_too_few_images_are_refused_before_the_work(invert: Invert, case: Path, 
         assert f"needs {least} for the threshold alone" in result.err
     result = invert(*arguments, "--fpr", 0.3, "--candidates", 2)
     assert result.code == 2
-    assert "there are 20 of real, and 400 samples of its own will be drawn" in result.err
+    assert "there are 20 of real, and 400 samples of its own will be generated" in result.err
     assert not (tmp_path / "a.json").exists()
 
 

@@ -34,7 +34,8 @@ def test_help(invert: Invert, command: list[str], flag: str) -> None:
 
 def test_help_names_every_command_and_exit_code(invert: Invert) -> None:
     text = invert("--help").out
-    expected = "attribute calibrate convert dataset doctor evaluate generate histograms info interpolate mix noise"
+    expected = "attribute calibrate completion convert dataset demo doctor evaluate generate histograms info"
+    expected += " interpolate mix noise"
     expected += " pack project render show train train-report truncate verify"
     assert expected.split() == COMMANDS
     assert all(f"  {command} " in text for command in COMMANDS)
@@ -85,13 +86,34 @@ def test_every_option_is_explained(name: str) -> None:
 
 def test_an_option_means_the_same_in_every_command() -> None:
     """What several commands take they share: the same values, the same words."""
-    shared = ("--device", "--class", "--lpips", "--cutoff", "--follow", "--max-pixels", "--json", "--quiet")
+    shared = (
+        "--device",
+        "--class",
+        "--lpips",
+        "--cutoff",
+        "--follow",
+        "--max-pixels",
+        "--json",
+        "--quiet",
+        "--threads",
+    )
     for name in shared:
         found = [option for command in cli.commands.values() for option in command.params if name in option.opts]
         assert len(found) > 1, name
         helps = {str(getattr(option, "help", "")).partition("  [default")[0] for option in found}
         assert len(helps) == 1, name
         assert len({str(option.type.to_info_dict()) for option in found}) == 1, name
+
+
+def test_output_options_are_in_every_command() -> None:
+    silent = {"completion"}  # what it writes is for a shell
+    for name, command in cli.commands.items():
+        opts = [set(option.opts) for option in command.params]
+        assert name in silent or {"--json"} in opts, name
+        assert name in silent or {"-q", "--quiet"} in opts, name
+        assert all("-o" in one for one in opts if "--out" in one), name
+        computes = {"--threads", "--device"} & set().union(*opts)
+        assert len(computes) in ((1, 2) if name == "render" else (0, 2)), name
 
 
 @pytest.mark.parametrize("name", ["project", "render", "evaluate", "train"])
@@ -139,10 +161,11 @@ def test_a_bug_is_one_line_unless_debugging(invert: Invert, network: Path, monke
     (line,) = result.err.splitlines()
     assert line.startswith(f"invert: error: a bug in invert {__version__}: ZeroDivisionError: a\\nb.")
     assert "report" in line
-    result = invert("--debug", "info", network)
-    assert result.code == 1
-    assert "Traceback" in result.err
-    assert result.err.splitlines()[-1] == line
+    for where in (("--debug", "info", network), ("info", "--debug", network), ("info", network, "--debug")):
+        result = invert(*where)
+        assert result.code == 1
+        assert "Traceback" in result.err
+        assert result.err.splitlines()[-1] == line
 
 
 @pytest.mark.parametrize(

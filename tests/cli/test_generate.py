@@ -56,11 +56,77 @@ def test_truncation(generate: Invert, tmp_path: Path) -> None:
     assert (pixels(tmp_path / "cut" / "seed0000.png") != pixels(tmp_path / "cut" / "seed0001.png")).any()
 
 
-@pytest.mark.parametrize("noise", ["random", "none"])
+@pytest.mark.parametrize("noise", ["random", "zero"])
 def test_noise(generate: Invert, tmp_path: Path, noise: str) -> None:
     assert generate("--seeds", "0").code == 0
     assert generate("--seeds", "0", "--noise", noise, "--out", tmp_path / "other").code == 0
     assert (tmp_path / "other" / "seed0000.png").read_bytes() != (tmp_path / "out" / "seed0000.png").read_bytes()
+
+
+def test_words_of_earlier_versions(generate: Invert, tmp_path: Path) -> None:
+    for old, new in (("const", "fixed"), ("none", "zero")):
+        assert generate("--seeds", "0", "--noise", old, "--out", tmp_path / old).code == 0
+        assert generate("--seeds", "0", "--noise", new, "--out", tmp_path / new).code == 0
+        assert (tmp_path / old / "seed0000.png").read_bytes() == (tmp_path / new / "seed0000.png").read_bytes()
+
+
+def test_one_image_goes_into_the_file_that_was_named(generate: Invert, tmp_path: Path) -> None:
+    result = generate("--seeds", "4", "--out", tmp_path / "me.png")
+    assert (result.code, result.out) == (0, f"generated 1 image in {tmp_path / 'me.png'}\n")
+    assert generate("--seeds", "4").code == 0
+    assert (tmp_path / "me.png").read_bytes() == (tmp_path / "out" / "seed0004.png").read_bytes()
+    assert "exists already" in generate("--seeds", "4", "--out", tmp_path / "me.png").err
+    several = generate("--seeds", "4,5", "--out", tmp_path / "us.png")
+    assert several.code == 2
+    assert "is one image, and 2 are to be written" in several.err
+    assert not (tmp_path / "us.png").exists()
+
+
+def test_a_projection_is_generated_again_with_its_own_noise(
+    invert: Invert, generate: Invert, network: Path, tmp_path: Path
+) -> None:
+    assert generate("--seeds", "1", "--noise", "random", "--out", tmp_path / "photo.png").code == 0
+    settings = ("--network", network, "--steps", 3, "--lpips", "alex", "--threads", 1, "--device", "cpu", "--batch", 1)
+    assert invert("project", tmp_path / "photo.png", *settings, "--out", tmp_path / "found").code == 0
+    assert generate("--seeds", tmp_path / "found" / "photo.npz", "--out", tmp_path / "again.png").code == 0
+    both = pixels(tmp_path / "found" / "photo.png")
+    again = pixels(tmp_path / "again.png").astype(int)
+    assert np.abs(again - both[:, both.shape[1] // 2 :]).max() <= 1
+    assert generate("--seeds", f"{tmp_path / 'found' / 'photo.npz'},2", "--noise", "fixed").code == 0
+    assert names(tmp_path / "out") == ["photo.png", "seed0002.png"]
+    assert np.abs(pixels(tmp_path / "out" / "photo.png").astype(int) - again).max() > 1
+    packed = tmp_path / "found.h5"
+    assert invert("project", tmp_path / "photo.png", *settings, "--out", packed, "--save-noise", "float32").code == 0
+    assert generate("--seeds", f"{packed}:0", "--out", tmp_path / "row.png").code == 0
+    np.testing.assert_array_equal(pixels(tmp_path / "row.png"), again)
+
+
+def test_a_projection_without_its_noise_is_said(
+    invert: Invert, generate: Invert, network: Path, tmp_path: Path
+) -> None:
+    assert generate("--seeds", "1", "--out", tmp_path / "photo.png").code == 0
+    settings = ("--network", network, "--steps", 1, "--lpips", "alex", "--threads", 1, "--device", "cpu")
+    assert invert("project", tmp_path / "photo.png", *settings, "--out", tmp_path / "found.h5").code == 0
+    result = generate("--seeds", f"{tmp_path / 'found.h5'}:0")
+    assert result.code == 0
+    assert "found.h5:0: its noise maps were not kept; those stored in the network are taken" in result.err
+    assert names(tmp_path / "out") == ["found-000000.png"]
+
+
+def test_a_projection_that_is_not_there(generate: Invert, tmp_path: Path) -> None:
+    result = generate("--seeds", tmp_path / "gone.npz")
+    assert result.code == 5
+    assert "gone.npz': there is no such file" in result.err
+    assert not (tmp_path / "out").exists()
+
+
+def test_batches(generate: Invert, tmp_path: Path) -> None:
+    assert generate("--seeds", "0-4").code == 0
+    for batch, seeds in ((4, "0-4"), (4, "3-4")):
+        assert generate("--seeds", seeds, "--batch", batch, "--out", tmp_path / seeds).code == 0
+        single, together = (pixels(tmp_path / folder / "seed0004.png").astype(int) for folder in ("out", seeds))
+        assert np.abs(single - together).max() <= 1
+    assert (tmp_path / "0-4" / "seed0004.png").read_bytes() == (tmp_path / "3-4" / "seed0004.png").read_bytes()
 
 
 def test_grid(generate: Invert, tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from generator.files.reading import LoadedNetwork
-from invert.projection.latents import draw_image
+from invert.projection.synthesis import synthesise_image
 from invert.sheets.layout import Grid, Synthesise
 from invert.sheets.mixing import mix_styles, mixing_grid, range_text, truncation_grid
 from invert.sheets.references import parse_references
@@ -15,7 +15,7 @@ from invert.sheets.sources import Source, find_sources
 
 @pytest.fixture
 def synthesise(loaded: LoadedNetwork) -> Synthesise:
-    return lambda ws, seed: draw_image(loaded.generator, ws, "const", seed)
+    return lambda ws, seed: synthesise_image(loaded.generator, ws, "const", seed)
 
 
 @pytest.fixture

@@ -20,12 +20,13 @@ from typing import TYPE_CHECKING, Any, Self
 from generator.jsontext import read_json
 from invert.attribution.evidence import EVIDENCE_VERSION, FEATURES
 from invert.attribution.kind import ImageKind
-from invert.batch.images import Listed
+from invert.batch.images import Listed, read_image
 from invert.batch.work import Done, Event, work
 from invert.batch.workers import Preparation, run_workers
 from invert.durable import TEMPORARY_PREFIX, ensure_folder, write_atomic
 from invert.errors import NoInputError, UnreadableError, UsageError
 from invert.images.opening import read_regular
+from invert.images.target import Target
 from invert.projection.config import differing_keys, method_digest
 from invert.store.journal import patient_lock
 from invert.store.names import check_name, name_key
@@ -351,7 +352,7 @@ def measure_population(
         store = preparation.open_store(session.network) if meter is None else MeasurementStore(meter, folder)
         events: Iterator[Event] = work(session.projector(), store, images, session.policy)
     else:
-        events = run_workers(workers, preparation, images)
+        events = _shared_out(session, MeasurementStore(None, folder), preparation, images, workers)
     done = set()
     with contextlib.closing(events):  # type: ignore[type-var]
         for event in events:
@@ -361,3 +362,26 @@ def measure_population(
     found = [read_measurement(folder, image.name) for image in images if image.name in done]
     kept = [one for one in found if one is not None]
     return kept, len(images) - len(kept)
+
+
+def _shared_out(
+    session: "Session",
+    store: MeasurementStore,
+    preparation: MeasuringPreparation,
+    images: Sequence[Listed],
+    workers: int,
+) -> Iterator[Event]:
+    """Let processes measure what is left to measure; none is started for what is done."""
+    left = []
+    for image in images:
+        found = None
+        if store.has_entry(image.name):
+            target = read_image(image, session.resolution, session.channels, session.policy)
+            if isinstance(target, Target):
+                found = store.finished(image.name, target.file_sha256)
+        if found is None:
+            left.append(image)
+        else:
+            yield Done(image.name, os.fspath(image.path), found.distance, found.status, False, ())
+    if left:
+        yield from run_workers(min(workers, len(left)), preparation, left)

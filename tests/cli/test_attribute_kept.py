@@ -1,5 +1,7 @@
 """What `invert attribute` and `invert calibrate` keep on the way, share among processes, and take from `project`."""
 
+import contextlib
+import io
 import json
 import re
 import shutil
@@ -176,6 +178,52 @@ def test_shards_share_the_images(attribute: Invert, images: Path, tmp_path: Path
     for more in (("--shard", "1/2"), ("--engine", "slurm")):
         assert "Add --out DIR" in attribute(images, *more).err
     assert attribute(images, "--out", out, "--shard", "1/2", "--report", tmp_path / "r.html").code == 2
+
+
+@pytest.fixture
+def jobs(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Run the jobs of SLURM here, one after the other; `tests/slurm` has a real one."""
+    from invert.cli.main import main
+    from invert.commands import array
+
+    logs: list[str] = []
+
+    def run_array(command: list[str], shards: int, folder: Path, *, parameters: object, on_event: object) -> None:
+        logs.append(folder.name)
+        for number in range(1, shards + 1):
+            with contextlib.redirect_stdout(io.StringIO()):
+                assert main([*command[3:], "--shard", f"{number}/{shards}"]) == 0
+
+    monkeypatch.setattr(array, "run_array", run_array)
+    return logs
+
+
+def test_jobs_share_the_images(
+    attribute: Invert, images: Path, case: Path, tmp_path: Path, stop: Stop, jobs: list[str]
+) -> None:
+    out, report = tmp_path / "out", tmp_path / "report.html"
+    engine = ("--engine", "slurm", "--shards", 2)
+    calibration = ("--calibration", case / "net.calibration.json")
+    result = attribute(images, "--out", out, "--report", report, *engine, *calibration)
+    assert result.code == 0
+    assert jobs == ["out.slurm"]
+    assert stop.measured == 4
+    assert judged(result) == judged(attribute(images))
+    assert report.exists()
+    assert len(list(out.glob("*/answers/*.json"))) == 4
+
+
+def test_jobs_share_a_calibration(invert: Invert, case: Path, tmp_path: Path, stop: Stop, jobs: list[str]) -> None:
+    out = tmp_path / "shared.json"
+    method = [*CALIBRATION, "--threads", 1]
+    del method[method.index("--workers") : method.index("--workers") + 2]
+    arguments = ("calibrate", "--network", case / "net.pkl", "--real", case / "real", *method, "-o", out)
+    assert invert(*arguments, "--engine", "slurm", "--shards", 3).code == 0
+    assert stop.measured == 8 + 18
+    assert out.read_bytes() == (case / "net.calibration.json").read_bytes()
+    assert jobs == ["shared.json.slurm"]
+    refused = invert(*arguments, "--engine", "slurm", "--workers", 2)
+    assert "does not go with" in refused.err
 
 
 @pytest.mark.slow

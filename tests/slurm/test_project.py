@@ -81,7 +81,8 @@ def test_the_engine_submits_follows_and_packs(slurm: Path, tmp_path: Path, netwo
     assert not (tmp_path / "X.h5.work").exists()
 
 
-@pytest.mark.timeout(600)
+@pytest.mark.long
+@pytest.mark.timeout(900)
 def test_a_calibration_and_verdicts_by_jobs(slurm: Path, tmp_path: Path, network: Path) -> None:
     """Jobs do the work: what is left for the command that submitted them is to sum up."""
     own, real = tmp_path / "net.pkl", tmp_path / "real"

@@ -9,7 +9,7 @@ import torch
 from generator.files.reading import load
 from generator.networks import Generator
 from invert.projection import start
-from invert.projection.latents import latent_statistics
+from invert.projection.latents import LatentStatistics, kept_statistics, latent_statistics
 from invert.projection.perceptual import Perceptual
 from invert.projection.start import BankStart, bank_size, load_bank, thumbnail
 from tests.golden_data import load_networks
@@ -85,3 +85,35 @@ def test_sizes_fall_with_resolution() -> None:
     assert sizes == sorted(sizes, reverse=True)
     assert sizes[1] == 4000
     assert min(sizes) >= 100
+
+
+def test_statistics_of_w_are_kept_by_network_class_and_arithmetic(generator: Generator, cache: Path) -> None:
+    def kept(weights: str = "ab", arithmetic: str = "cpu", seed: int = 1) -> LatentStatistics:
+        given = {"samples": 50, "seed": seed, "class_index": None}
+        return kept_statistics(generator, weights_sha256=weights, arithmetic=arithmetic, **given)
+
+    first = kept()
+    expected = latent_statistics(generator, samples=50, seed=1)
+    assert torch.equal(first.centre, expected.centre)
+    assert first.deviation == expected.deviation
+    folder = cache.parent / "statistics"
+    (path,) = folder.iterdir()
+    content, time = path.read_bytes(), path.stat().st_mtime_ns
+    again = kept()
+    assert torch.equal(again.centre, first.centre)
+    assert (again.deviation, path.stat().st_mtime_ns) == (first.deviation, time)
+    for damaged in (b"", content[:-100], b"PK"):
+        path.write_bytes(damaged)
+        assert torch.equal(kept().centre, first.centre)
+        assert path.read_bytes() == content
+    kept("cd"), kept(arithmetic="cuda"), kept(seed=2)
+    assert len(list(folder.iterdir())) == 4
+
+
+def test_a_cache_that_others_can_write_to_is_not_read(generator: Generator, cache: Path) -> None:
+    load_bank(generator, "ab", 10)
+    (piece,) = cache.glob("*/*")
+    piece.write_bytes(b"")
+    cache.parent.chmod(0o777)
+    assert len(load_bank(generator, "ab", 10).w) == 10
+    assert piece.read_bytes() == b""

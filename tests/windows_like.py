@@ -25,7 +25,6 @@ LACKING = (
     "O_NONBLOCK",
     "fork",
     "geteuid",
-    "getuid",
     "pread",
     "pwrite",
     "sched_getaffinity",

@@ -111,7 +111,7 @@ def main(argv: list[str] | None = None) -> int:
     try:
         with _signals_as_exceptions():
             # Not `cli.main`: it ends some errors by itself, with exit codes that mean something else here.
-            with cli.make_context(PROGRAM, arguments) as context:
+            with cli.make_context(PROGRAM, arguments, obj=settings) as context:
                 status = cli.invoke(context)
             sys.stdout.flush()
         return int(status or ExitCode.OK)

@@ -6,6 +6,7 @@ import click
 from click.shell_completion import get_completion_class
 
 from invert.cli import options
+from invert.cli.text import line
 from invert.errors import InvertError
 
 __all__ = ["COMPLETION_VARIABLE", "PROGRAM", "completion"]
@@ -33,4 +34,5 @@ def completion(context: click.Context, shell: str) -> None:
     found = get_completion_class(shell)
     if found is None:
         raise InvertError(f"click {click.__version__} completes nothing in {shell}")
-    click.echo(found(context.find_root().command, {}, PROGRAM, COMPLETION_VARIABLE).source())
+    for text in found(context.find_root().command, {}, PROGRAM, COMPLETION_VARIABLE).source().splitlines():
+        line(text)

@@ -1,7 +1,6 @@
 """Read the latents of a batch back from HDF5, row by row, whoever wrote the file."""
 
 import contextlib
-import json
 import os
 import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -14,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Self, overload
 import numpy as np
 from numpy.typing import NDArray
 
+from generator.jsontext import read_json
 from invert.errors import NoInputError, UnreadableError, UsageError
 from invert.hdf5.inspection import SMALL_CHUNK, StructureError, import_h5py, inspect_structure
 from invert.hdf5.schema import FAILURE_TEXTS, FLAT
@@ -321,7 +321,7 @@ class Latents(Rows):
             LatentsError: The file is damaged.
         """
         with self._guard():
-            found = json.loads(self.warnings[number])
+            found = read_json(self.warnings[number], surrogates=True)
             if not isinstance(found, list) or not all(isinstance(text, str) for text in found):
                 raise StructureError(f"the warnings of row {number} are no texts")
             return found

@@ -29,7 +29,7 @@ _MAX_RECORD = 1 << 20
 MAX_BYTES = 1 << 30
 """A projection at 4096 px, the largest size there is, has less than a quarter of it, nearly all of it noise maps."""
 
-_DAMAGE = (ValueError, KeyError, TypeError, AttributeError, OverflowError, MemoryError, UnreadableError)
+_DAMAGE = (ValueError, KeyError, TypeError, AttributeError, OverflowError, MemoryError)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

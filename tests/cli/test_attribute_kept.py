@@ -264,7 +264,11 @@ def test_finished_projections_are_judged_as_they_are(
     assert not (tmp_path / "o").exists()
     other = tmp_path / "other.h5"
     assert invert(*project, *method, "--steps", 2, "--save-images", "--out", other).code == 3
-    assert "steps: 1, now 2" in refused(other)
+    # The calibration is of another method: it is not used, and there are distances without a verdict.
+    unjudged = attribute(other)
+    assert unjudged.code == 3
+    assert "is not used: was made with another method (steps: 1, now 2)" in unjudged.err
+    assert all("verdict" not in record for record in unjudged.records())
     bare = tmp_path / "bare.h5"
     assert invert(*project, *method, "--out", bare).code == 3
     assert "--save-images" in refused(bare)

@@ -158,12 +158,10 @@ def test_damaged_and_hostile_npz(find: Find, w: Any, tmp_path: Path, name: str) 
         find(path)
 
 
-def test_a_bomb(find: Find, w: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_bomb(find: Find, w: Any, tmp_path: Path) -> None:
     path = write_npz(tmp_path / "a.npz", w)
     path.write_bytes(member(path.read_bytes(), "step_loss", npy(np.zeros(1 << 20, np.float32))))
     assert path.stat().st_size < 1 << 16
-    assert len(find(path)) == 1
-    monkeypatch.setattr("invert.store.npz.MAX_BYTES", 1 << 20)
     with pytest.raises(NoInputError, match=r"is no projection, or damaged"):
         find(path)
 
@@ -177,10 +175,10 @@ def test_a_pipe_is_not_waited_for(find: Find, tmp_path: Path) -> None:
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
 def test_a_w_that_is_not_finite(find: Find, w: Any, tmp_path: Path, bad: float) -> None:
     w[0, 3] = bad
-    with pytest.raises(NoInputError, match=r"its w is damaged"):
+    with pytest.raises(NoInputError, match=r"is no projection, or damaged"):
         find(write_npz(tmp_path / "a.npz", w))
 
 
 def test_a_w_of_another_type(find: Find, w: Any, tmp_path: Path) -> None:
-    with pytest.raises(NoInputError, match=r"its w is damaged"):
+    with pytest.raises(NoInputError, match=r"is no projection, or damaged"):
         find(write_npz(tmp_path / "a.npz", w.astype(np.float64)))

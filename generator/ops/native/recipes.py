@@ -124,7 +124,10 @@ def cpu_recipe() -> Recipe:
     units += [Unit(f"binding/{name}.cpp", f"{name}.o", "cxx", (*_COMMON, _TARGET)) for name in _OPERATORS]
     units += [Unit(f"cpu/{name}.cpp", f"{name}.o", "cxx", (*flags, _TARGET)) for name in ("dispatch", "parallel")]
     torch = torch_folder()
-    return Recipe("invert_cpu", tuple(units), (torch / "include",), ("-shared", f"-L{torch / 'lib'}", "-ltorch_cpu"))
+    # On macOS a linker refuses what it does not find in the libraries that are named; torch brings it when it loads.
+    late = ("-undefined", "dynamic_lookup") if platform.system() == "Darwin" else ()
+    link = ("-shared", f"-L{torch / 'lib'}", "-ltorch_cpu", *late)
+    return Recipe("invert_cpu", tuple(units), (torch / "include",), link)
 
 
 def cuda_recipe(cuda_home: Path, architectures: Iterable[str] = _ARCHITECTURES) -> Recipe:

@@ -29,7 +29,7 @@ from invert.attribution.measurements import Measurement
 from invert.attribution.score import EvidenceScore
 from invert.attribution.settings import OWN, SCORES, CalibrationSettings
 from invert.durable import write_atomic
-from invert.errors import NoInputError, UnreadableError, UsageError
+from invert.errors import UnreadableError, UsageError
 from invert.images.opening import read_regular
 from invert.statistics.intervals import clopper_pearson
 
@@ -64,7 +64,7 @@ _HASH = "content_sha256"
 _Record = dict[str, Any]
 
 
-class CalibrationError(NoInputError):
+class CalibrationError(UsageError):
     """A file is no calibration, or is damaged."""
 
     code = "calibration-damaged"

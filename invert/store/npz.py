@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from generator.jsontext import read_json
 from generator.settings import MAX_RESOLUTION
-from invert.errors import NoInputError, UnreadableError
+from invert.errors import NoInputError
 from invert.images.decoding import ImagePolicy, decode_image, to_png_bytes
 from invert.images.opening import read_regular
 from invert.npy import read_arrays

@@ -9,7 +9,9 @@ import re
 import shlex
 import shutil
 import signal
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -217,6 +219,15 @@ def test_naming_the_preset_of_the_calibration_changes_nothing(attribute: Invert,
     assert result.out == attribute(*arguments).out
 
 
+def resealed(content: bytes, change: Callable[[dict[str, Any]], None]) -> bytes:
+    """Return a calibration that somebody changed, checksum and all."""
+    record = json.loads(content)
+    change(record)
+    del record["content_sha256"]
+    text = json.dumps(record, sort_keys=True, separators=(",", ":"))
+    return json.dumps({**record, "content_sha256": hashlib.sha256(text.encode()).hexdigest()}).encode()
+
+
 def test_swapped_damaged_and_later_calibrations(attribute: Invert, case: Path, tmp_path: Path) -> None:
     from generator.files.invert_format import save_network
     from tests.golden_data import load_networks
@@ -236,11 +247,15 @@ def test_swapped_damaged_and_later_calibrations(attribute: Invert, case: Path, t
         ("later", content.replace(b'"version": 2,', b'"version": 3,', 1), "is in version 3 of its format"),
         ("foreign", b"{}", "is no calibration"),
         ("list", b"[1]", "is no calibration"),
+        ("deep", b"[" * 100_000, "is damaged"),
+        ("line", resealed(content, lambda one: one["populations"][0]["images"].__setitem__(0, {"a": 1})), "is damaged"),
+        ("features", resealed(content, lambda one: one.__setitem__("features", [["lpips"]])), "is damaged"),
+        ("rate", resealed(content, lambda one: one["settings"].__setitem__("rate", True)), "is damaged"),
     ):
         path = tmp_path / f"{name}.json"
         path.write_bytes(damaged)
         result = attribute("--network", case / "net.pkl", image, "--calibration", path)
-        assert result.code == 5, name
+        assert result.code == 2, name
         assert reason in result.err
         assert len(result.err.splitlines()) == 1
 

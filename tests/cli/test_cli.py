@@ -5,6 +5,7 @@ import shlex
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -292,3 +293,37 @@ def test_main_without_arguments_takes_those_of_the_process(
     monkeypatch.setattr(sys, "argv", ["invert", "--version"])
     assert main() == 0
     assert capsys.readouterr().out == f"invert {__version__}\n"
+
+
+@pytest.mark.parametrize("place", ["pipe", "/dev/zero", "huge"])
+def test_what_is_no_file_is_refused_at_once(invert: Invert, network: Path, tmp_path: Path, place: str) -> None:
+    """A pipe keeps who opens it waiting, a device has no end, a file of 8 TB fills the memory: each in each place."""
+    path = tmp_path / place
+    if place == "pipe":
+        os.mkfifo(path)
+    elif place == "huge":
+        with open(path, "wb") as file:
+            file.truncate(8 << 40)
+    run, out = tmp_path / "run", tmp_path / "x.png"
+    run.mkdir()
+    (run / "settings.json").symlink_to(path)
+    for arguments in (
+        ("info", path),
+        ("convert", path, tmp_path / "x.safetensors"),
+        ("generate", "--network", path, "--seeds", 1, "--out", tmp_path / "g"),
+        ("project", path, "--network", network, "--steps", 1),
+        ("attribute", "--network", network, out, "--calibration", path),
+        ("histograms", path, "-o", out),
+        ("interpolate", "--network", network, "--keys", f"{path},1", "-o", out),
+        ("show", path),
+        ("verify", path),
+        ("dataset", path, tmp_path / "x.zip"),
+        ("train", "--data", path, "--out", tmp_path / "t"),
+        ("train-report", run),
+    ):
+        started = time.monotonic()
+        result = invert(*arguments)
+        assert result.code in (2, 4, 5), arguments
+        assert "a bug in invert" not in result.err
+        assert time.monotonic() - started < 60, arguments
+    assert not out.exists()

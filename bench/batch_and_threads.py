@@ -31,7 +31,7 @@ from invert.projection.config import config_of
 from invert.projection.latents import draw_image, seed_latent
 from invert.projection.session import open_session
 
-WAYS = ((8, 1), (32, 1), (8, 2), (32, 2), (1, 1), (1, 2))
+WAYS = ((8, 1), (32, 1), (8, 2), (1, 1), (1, 2))
 IMAGES = 200
 FIRST_SEED = 500
 

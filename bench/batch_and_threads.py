@@ -32,7 +32,7 @@ from invert.projection.latents import seed_latent
 from invert.projection.session import open_session
 from invert.projection.synthesis import synthesise_image
 
-WAYS = ((8, 1), (32, 1), (8, 2), (32, 2), (1, 1), (1, 2))
+WAYS = ((8, 1), (32, 1), (8, 2), (1, 1), (1, 2))
 IMAGES = 200
 FIRST_SEED = 500
 

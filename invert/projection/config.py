@@ -27,6 +27,7 @@ __all__ = [
     "PRESETS",
     "PRESET_SETTINGS",
     "Constants",
+    "ExactConstants",
     "Preset",
     "ProjectConfig",
     "arguments_of",
@@ -69,6 +70,15 @@ class Constants:
 
 
 @dataclass(frozen=True)
+class ExactConstants:
+    """The constants of preset exact, likewise."""
+
+    solver: str = "gauss-newton"
+    version: int = 1
+    start: str = "bank"
+
+
+@dataclass(frozen=True)
 class Preset:
     """A named projection method.
 
@@ -77,7 +87,7 @@ class Preset:
         defaults: The settings of `ProjectConfig` that have another default with this preset.
     """
 
-    constants: Constants = Constants()
+    constants: Constants | ExactConstants = Constants()
     defaults: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
 
@@ -89,6 +99,7 @@ PRESETS = {
         Constants(start="bank", peak_rate=0.05, latent_noise=0.01),
         {"steps": 50, "noise": "fixed"},
     ),
+    "exact": Preset(ExactConstants(), {"steps": 14, "noise": "fixed", "restarts": 3}),
 }
 
 PRESET_SETTINGS = tuple(dict.fromkeys(name for preset in PRESETS.values() for name in preset.defaults))
@@ -147,7 +158,8 @@ class ProjectConfig:
     preset: str = setting(
         "paper",
         choices=PRESETS,
-        help="Method: that of the StyleGAN2 paper, that of its published code, or the short one of verdicts.",
+        help="Method: that of the StyleGAN2 paper, that of its published code, the short one of verdicts, or exact: "
+        "the likelihood of the pixels.",
         group=_METHOD,
         entry=_Entry("preset", write=_write_preset),
     )
@@ -212,12 +224,20 @@ class ProjectConfig:
         None,
         minimum=1,
         maximum=100_000,
-        help="Number of samples among which preset verdict finds its start.",
+        help="Number of samples among which presets verdict and exact find their start.",
         group=_METHOD,
         metavar="N",
         unset="by the images' size",
         later=True,
         entry=_Entry("bank", write=_write_bank, read=_read_bank),
+    )
+    processing: str = setting(
+        "none",
+        help="What happened to the images after they were synthesised, for preset exact.",
+        group=_METHOD,
+        metavar="KIND",
+        later=True,
+        entry=_Entry("processing"),
     )
     seed: int = setting(
         0,
@@ -273,7 +293,12 @@ class ProjectConfig:
         return self.constants.start == "bank"
 
     @property
-    def constants(self) -> Constants:
+    def is_exact(self) -> bool:
+        """Whether the preset explains images to the last level."""
+        return isinstance(self.constants, ExactConstants)
+
+    @property
+    def constants(self) -> Constants | ExactConstants:
         """The preset's constants."""
         return PRESETS[self.preset].constants
 

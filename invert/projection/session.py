@@ -25,9 +25,10 @@ from generator.ops.native.build import ensure, kernels_hash
 from invert.errors import UsageError, display_path, network_errors
 from invert.images.decoding import ImagePolicy
 from invert.projection.config import ProjectConfig, method_record, run_settings
+from invert.projection.exact import ExactProjector
 from invert.projection.latents import Start, start_at_centre
 from invert.projection.perceptual import Perceptual
-from invert.projection.projector import Projector, check_fit
+from invert.projection.projector import ImageProjector, Projector, check_fit
 from invert.projection.start import BankStart, SampleBank, bank_size, load_bank
 
 if TYPE_CHECKING:
@@ -107,7 +108,7 @@ class Session:
         """Channels of the network's images: 1, 3 or 4."""
         return self.network.generator.config.synthesis.img_channels
 
-    def projector(self) -> Projector:
+    def projector(self) -> ImageProjector:
         """Return what projects images; it is put together once, and its bank of samples is generated then."""
         return self._projector
 
@@ -117,10 +118,12 @@ class Session:
             self._bank(self.network.generator.to(self.config.device))
 
     @cached_property
-    def _projector(self) -> Projector:
+    def _projector(self) -> ImageProjector:
         config = self.config
         generator = self.network.generator.to(config.device)
         perceptual = Perceptual(config.lpips).to(config.device)
+        if config.is_exact:
+            return ExactProjector(generator, perceptual, config, bank=self._bank(generator), device=config.device)
         start: Start = start_at_centre
         if config.starts_from_bank:
             # Before the network is frozen, as it is for the images that a user draws with it.
@@ -221,6 +224,8 @@ def settle(
     if threads is None:
         threads = torch.get_num_threads() if workers == 1 else max(1, (os.cpu_count() or 1) // workers)
     batch = config.batch
+    if config.is_exact:
+        batch = ExactProjector.batch
     if batch is None:
         batch = int(resumed["batch"]) if resumed is not None else default_batch(resolution, kind, images)
     return dataclasses.replace(_settle_bank(config, resolution), batch=batch, threads=threads, device=kind)

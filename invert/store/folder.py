@@ -85,7 +85,7 @@ class FolderStore:
         stem = self._name(key, projection.target.name)
         data = encode_arrays(result, self._index.method, self._run)
         write_atomic(self.folder / f"{stem}.npz", data)
-        write_atomic(self.folder / f"{stem}.png", encode_images(result))
+        write_atomic(self.folder / f"{stem}.png", encode_images(result, projection.seen))
         self._begin()
         digest, run = hashlib.sha256(data).hexdigest(), len(self._index.runs) - 1
         entry = FolderEntry(stem, printable(name), key[0], digest, run, result.facts())

@@ -111,7 +111,8 @@ class Manifest:
 
     def keeps(self, field: Field) -> bool:
         """Tell whether a field of each result is kept."""
-        return {"always": True, "noise": self.noise != "none", "images": self.images}[field.kept]
+        is_exact = self.method.get("preset") == "exact"
+        return {"always": True, "noise": self.noise != "none", "images": self.images, "exact": is_exact}[field.kept]
 
     def to_bytes(self) -> bytes:
         """Return the content of manifest.json."""

@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw, ImageFont
 
 from invert.errors import NoInputError
 from invert.images.decoding import to_png_bytes
@@ -24,6 +26,9 @@ _Record = dict[str, Any]
 
 MAX_BYTES = 1 << 30
 """A projection at 4096 px, the largest size there is, has less than a quarter of it, nearly all of it noise maps."""
+
+_FACTOR = 16
+"""On the differences that a picture shows."""
 
 _DAMAGE = (
     OSError,
@@ -96,7 +101,7 @@ def encode_arrays(result: Result, method: _Record, run: _Record) -> bytes:
     arrays: dict[str, Any] = {}
     for field in FIELDS:
         value = getattr(result, field.name)
-        if field.npz is None:
+        if field.npz is None or (field.kept == "exact" and value is None):
             continue
         if field.kind == "maps":
             arrays |= {f"{field.npz}/{layer}": values for layer, values in value.items()}
@@ -112,8 +117,34 @@ def encode_arrays(result: Result, method: _Record, run: _Record) -> bytes:
     return buffer.getvalue()
 
 
-def encode_images(result: Result) -> bytes:
-    """Return the .png: the target, and on its right what the network synthesises from w and noise."""
+def encode_images(result: Result, seen: NDArray[np.uint8] | None = None) -> bytes:
+    """Return the .png: the target, and on its right what the network synthesises from w and noise.
+
+    Args:
+        result: With both.
+        seen: What preset exact expects in the image `[H, W, C]`. It stands in the second place, then the difference
+            times 16, with the root of its mean square in levels under it.
+    """
     if result.target is None or result.reconstruction is None:
         raise ValueError("a result without images cannot be shown")
-    return to_png_bytes(np.concatenate([result.target, result.reconstruction], axis=1))  # [H, 2 W, C]
+    if seen is None:
+        return to_png_bytes(np.concatenate([result.target, result.reconstruction], axis=1))  # [H, 2 W, C]
+    difference = result.target.astype(np.int16) - seen
+    shown = np.clip(128 + _FACTOR * difference, 0, 255).astype(np.uint8)
+    if shown.shape[2] == 4:
+        shown[..., 3] = 255
+    row = np.concatenate([result.target, seen, shown], axis=1)  # [H, 3 W, C]
+    rms = float(np.sqrt(np.square(difference, dtype=np.float64).mean()))
+    return to_png_bytes(np.concatenate([row, _caption(f"x{_FACTOR}  rms {rms:.2f}", row.shape[1], row.shape[2])]))
+
+
+def _caption(text: str, width: int, channels: int) -> NDArray[np.uint8]:
+    """Return a line of white text on black, `[h, width, channels]`, at the right."""
+    font = ImageFont.load_default_imagefont()
+    left, top, right, bottom = (round(side) for side in font.getbbox(text))
+    image = Image.new("L", (width, bottom - top + 4))
+    ImageDraw.Draw(image).text((max(0, width - (right - left) - 2), 2), text, fill=255, font=font)
+    line = np.asarray(image)[..., None].repeat(channels, axis=2)
+    if channels == 4:
+        line[..., 3] = 255
+    return line

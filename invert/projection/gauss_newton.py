@@ -1,0 +1,139 @@
+"""Find the explanation of an image with the least Q, by Gauss-Newton steps with Levenberg-Marquardt damping.
+
+References: Levenberg 1944; Marquardt 1963; Nocedal and Wright 2006, section 10.3.
+"""
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from invert.projection.likelihood import ImageModel, Linearisation, Point
+
+__all__ = ["ANNEALING", "State", "minimise"]
+
+ANNEALING = (24.0, 12.0, 8.0, 5.0, 3.0, 2.0, 1.2, 0.8, 0.5)
+"""Deviations in levels that are added to the model's own in the first iterations. Without them the first steps go to
+latents far from N(0, I), out of which no small steps lead."""
+
+_LADDER = 8  # dampings that are tried at once, each ten times the one before
+_CHORDS = 5  # steps with one Jacobian, which costs as much as 24 images
+_PATIENCE = 1  # idle iterations before the end: the Jacobian of the next one may help
+_SHARES = (1.0, 0.3)  # of a step in latents and noise: damping does not shorten that in noise
+_LEAST_GAIN = 1e-3
+
+
+@dataclass(frozen=True, eq=False)
+class State:
+    """Where the search is after an iteration.
+
+    Attributes:
+        point: The best candidate.
+        q: Its Q, without what annealing adds; infinite where it is not finite.
+        rms: Of the difference between the image and what is expected, in levels.
+        iterations: How many Jacobians were taken.
+        reason: Why the search is over: "converged", "iterations" or "not-finite"; empty while it goes on.
+    """
+
+    point: Point
+    q: float
+    rms: float
+    iterations: int
+    reason: str = ""
+
+
+@torch.no_grad()
+def minimise(model: ImageModel, start: Point, iterations: int) -> Iterator[State]:
+    """Yield the state after each iteration, at least one; the last has a reason.
+
+    Args:
+        model: Of one image.
+        start: One candidate.
+        iterations: How many Jacobians are taken at most.
+    """
+    point, damping, idle = start, 1.0, 0
+    for number in range(iterations):
+        deviation = ANNEALING[number] if number < len(ANNEALING) else 0.0
+        more = deviation**2
+        before = float(model.q(point, more))
+        if not math.isfinite(before):
+            break
+        point, q, damping = _improve(model, point, before, damping, more)
+        is_annealed = number >= len(ANNEALING)
+        idle = idle + 1 if is_annealed and before - q <= _LEAST_GAIN * before else 0
+        reason = "converged" if idle > _PATIENCE else ""
+        if not reason and number == iterations - 1:
+            reason = "iterations"
+        yield _state(model, point, number + 1, reason)
+        if reason:
+            return
+    yield _state(model, point, 0, "iterations" if iterations == 0 else "not-finite")
+
+
+def _state(model: ImageModel, point: Point, iterations: int, reason: str) -> State:
+    q = float(model.q(point))
+    rms = float((model.image - model.expected(point)).square().mean().sqrt())
+    return State(point, q if math.isfinite(q) else math.inf, rms, iterations, reason)
+
+
+def _improve(model: ImageModel, point: Point, q: float, damping: float, more: float) -> tuple[Point, float, float]:
+    """Return a better point, its Q and the damping that led there, from one Jacobian and a few images."""
+    linear = model.linearise(point, more)
+    if not bool(linear.latents.isfinite().all()):
+        return point, q, damping
+    steps = _Steps(linear)
+    residual = linear.residual
+    for _ in range(_CHORDS):
+        dampings = damping * 10.0 ** torch.arange(-_LADDER // 2, _LADDER // 2, dtype=torch.float64)
+        candidates = steps.candidates(point, residual, dampings)
+        found = model.q(candidates, more).nan_to_num(torch.inf)
+        best = int(found.argmin())
+        if not found[best] < q:
+            break
+        point, q, damping = candidates[best], float(found[best]), float(dampings[best % _LADDER])
+        residual = model.residual(point, more)[0]
+    return point, q, min(max(damping, 1e-6), 1e8)
+
+
+class _Steps:
+    """The steps that one linearisation leads to: one decomposition serves all dampings.
+
+    Where the noise N of the image is unknown it is integrated out of the search for u: the residual has the covariance
+    I + N'N there, and the most probable noise follows from u and what u leaves. The latents alone are damped.
+    """
+
+    def __init__(self, linear: Linearisation) -> None:
+        self._noise = linear.noise
+        self._jacobian = linear.latents  # [K, P]
+        self._root: Tensor | None = None
+        if linear.noise is not None:
+            covariance = (linear.noise.T @ linear.noise).double()  # [P, P]
+            covariance.diagonal().add_(1.0)
+            self._root = torch.linalg.cholesky(covariance)
+            self._jacobian = self._whiten(linear.latents.T).T
+        identity = torch.eye(len(self._jacobian), dtype=torch.float64, device=self._jacobian.device)
+        self._values, self._vectors = torch.linalg.eigh(self._jacobian @ self._jacobian.T + identity)
+
+    def candidates(self, point: Point, residual: Tensor, dampings: Tensor) -> Point:
+        """Return a candidate for each damping `[L]`: (J'J + I + damping I) step = J'r - u, by the residual `[P]`."""
+        if self._noise is not None and point.noise is not None:
+            # as if there were no noise yet, to be found as a whole
+            residual = residual + (point.noise[0].float() @ self._noise).double()
+        residual = self._whiten(residual[:, None])[:, 0]
+        downhill = (self._jacobian @ residual - point.u[0]) @ self._vectors
+        steps = (downhill / (self._values + dampings.to(downhill)[:, None])) @ self._vectors.T  # [L, K]
+        if self._noise is None or self._root is None or point.noise is None:
+            return Point(point.u + steps)
+        left = residual - steps @ self._jacobian  # [L, P]
+        left = torch.linalg.solve_triangular(self._root.T, left.T, upper=True)  # [P, L]
+        noise = (self._noise @ left.float()).T.double() - point.noise
+        return Point(
+            torch.cat([point.u + share * steps for share in _SHARES]),
+            torch.cat([point.noise + share * noise for share in _SHARES]),
+        )
+
+    def _whiten(self, columns: Tensor) -> Tensor:
+        """Return columns `[P, N]` by the root of the covariance."""
+        return columns if self._root is None else torch.linalg.solve_triangular(self._root, columns, upper=False)

@@ -181,8 +181,9 @@ class ProjectConfig:
     )
     noise: str = setting(
         "optimise",
-        choices=("optimise", "fixed", "zero"),
-        help="Noise maps: optimised together with w, those stored in the network, or zero.",
+        choices=("optimise", "fixed", "zero", "both"),
+        help="Noise maps: optimised together with w, those stored in the network, or zero; preset exact can try both, "
+        "the stored ones first.",
         group=_METHOD,
         entry=_Entry("noise"),
     )
@@ -286,6 +287,11 @@ class ProjectConfig:
             wanted = setting_of(field).wanted(value)
             if wanted is not None:
                 raise UsageError(f"{option_of(field)} {value!r} is not {wanted}.")
+
+        if self.noise == "both" and not self.is_exact:
+            raise UsageError("--noise both goes with --preset exact", advice="Choose optimise, fixed or zero.")
+        if self.processing != "none" and not self.is_exact:
+            raise UsageError("--processing goes with --preset exact", advice="Add --preset exact.")
 
     @property
     def starts_from_bank(self) -> bool:

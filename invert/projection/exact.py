@@ -5,9 +5,9 @@ Jacobian keep a processor as busy as a batch of images would.
 """
 
 from collections.abc import Generator, Iterable, Iterator
+from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 from torch.nn import functional
@@ -17,9 +17,9 @@ from generator.layers import freeze
 from generator.ops.dual import Dual
 from invert.images.arrays import to_uint8
 from invert.images.target import Target
+from invert.projection import gauss_newton, quasi_newton
 from invert.projection.config import ProjectConfig
-from invert.projection.gauss_newton import State, minimise
-from invert.projection.likelihood import ImageModel, Point
+from invert.projection.likelihood import BLACK, ImageModel, Point, State, state_of
 from invert.projection.perceptual import Perceptual
 from invert.projection.processing import Processing, parse_processing
 from invert.projection.projector import Explanation, Projection, StepRecord, check_fit, start_noise
@@ -28,11 +28,17 @@ from invert.projection.whitening import measure_whitening
 
 __all__ = ["ExactProjector"]
 
-_EXPLAINED = 2.0
+_EXPLAINED = 3.0
 """Where Q is at most this many times what it is at the truth, no other start is tried."""
 
 _TOLD_PIXELS = 1 / 64
 """Least share of an image's numbers that are neither 0 nor 255: of fewer nothing can be told."""
+
+_JACOBIAN_SIDE = 64  # px; above it a Jacobian takes longer than the gradients that replace it
+_JOINT_PIXELS = 4096  # numbers of an image whose covariance, with unknown noise, is still decomposed
+
+_NOISE = {"fixed": ("stored",), "optimise": ("random",), "zero": ("zero",), "both": ("stored", "random")}
+"""The kinds of noise that are tried, by setting."""
 
 _PIECE = 500  # samples of a bank that are processed at once
 
@@ -68,8 +74,8 @@ class ExactProjector:
         self.perceptual = perceptual.to(self.device)
         freeze(self.generator)
         self._whitening = measure_whitening(self.generator, class_index=config.class_index)
-        self._processing = parse_processing(config.processing)
-        self._seen = _seen(bank, self._processing, self.generator.config.synthesis.img_resolution)
+        parse_processing(config.processing)  # before the first image: an error is not that of an image
+        self._banks: dict[str, SampleBank] = {}
 
     def run(self, targets: Iterable[Target]) -> Iterator[StepRecord | Projection]:
         """Explain the targets, in their order: a record of each iteration, then the projection."""
@@ -78,54 +84,78 @@ class ExactProjector:
 
     def _explain(self, group: int, target: Target) -> Generator[StepRecord, None, Projection]:
         image = torch.from_numpy(target.array.transpose(2, 0, 1).copy()).to(self.device)
-        model = ImageModel(self.generator, self._whitening, image, self._processing, self._maps())
-        best: tuple[State, list[float], int] | None = None
-        restarts = self.config.restarts if _tells(image) else 1
-        for restart, start in enumerate(self._starts(image, restarts)):
-            curve = []
-            for state in minimise(model, start, self.config.steps if _tells(image) else 0):
-                curve.append(state.rms)
-                yield StepRecord(group, restart, max(0, state.iterations - 1), self.config.steps, (state.rms,))
-            if best is None or state.q < best[0].q:
-                best = state, curve, restart
-            if best[0].q <= _EXPLAINED * (model.pixels + self._whitening.size):
+        tells = _tells(image)
+        found: list[_Found] = []
+        for model in self._models(image):
+            for restart, start in enumerate(self._starts(model, self.config.restarts if tells else 1)):
+                curve = []
+                for state in self._minimise(model, start) if tells else [state_of(model, start, 0, "saturated")]:
+                    curve.append(state.rms)
+                    yield StepRecord(group, restart, max(0, state.iterations - 1), self.config.steps, (state.rms,))
+                found.append(_Found(model, state, curve, restart))
+                if found[-1].explains:
+                    break
+            if found[-1].explains:
                 break
-        if best is None:
-            raise RuntimeError("there was no start")
-        return self._projection(target, model, *best)
+        best = min(found, key=lambda one: (not one.explains, one.model.score(one.state.q)))
+        return self._projection(target, best, tells)
 
-    def _maps(self) -> dict[str, Tensor]:
-        """Return the noise maps that are given: the network's own, or zero."""
-        return start_noise(self.generator, self.config.noise, [torch.Generator()], self.device).by_layer()
+    def _minimise(self, model: ImageModel, start: Point) -> Iterator[State]:
+        """Search by Jacobians where they can be paid for, else by gradients."""
+        side, known = model.image.shape[-1], model.maps is not None
+        if side <= _JACOBIAN_SIDE and (known or model.pixels <= _JOINT_PIXELS):
+            return gauss_newton.minimise(model, start, self.config.steps)
+        return quasi_newton.minimise(model, start, self.config.steps)
 
-    def _starts(self, image: Tensor, count: int) -> Iterator[Point]:
+    def _models(self, image: Tensor) -> Iterator[ImageModel]:
+        """Yield what may explain the image, what is cheap to try first."""
+        processing = parse_processing(self.config.processing)
+        for kind in _NOISE[self.config.noise]:
+            maps = None
+            if kind != "random":
+                mode = "zero" if kind == "zero" else "fixed"
+                maps = start_noise(self.generator, mode, [torch.Generator()], self.device).by_layer()
+            yield ImageModel(self.generator, self._whitening, image, processing, maps, kind)
+
+    def _starts(self, model: ImageModel, count: int) -> Iterator[Point]:
         """Yield the samples of the bank that are nearest to the image after what happened to it."""
-        thumbnail = _thumbnail(image.float()[None], self._seen.thumbnails.shape[-1])[0].cpu().numpy()
-        for row in self._seen.nearest(thumbnail, count):
+        bank = self._bank(model.processing)
+        thumbnail = _thumbnail(model.image, bank.thumbnails.shape[-1])[0].cpu().numpy()
+        for row in bank.nearest(thumbnail, count):
             w = torch.from_numpy(self.bank.w[row : row + 1]).to(self.device)
-            yield Point(self._whitening.u(w))
+            u = self._whitening.u(w)
+            yield Point(u, u.new_zeros([1, model.noise_numbers]) if model.maps is None else None)
+
+    def _bank(self, processing: Processing) -> SampleBank:
+        """Return the bank after what happened to the images, where its thumbnails are of the network's own size."""
+        side = self.generator.config.synthesis.img_resolution
+        if not processing.steps or self.bank.thumbnails.shape[-1] != side:
+            return self.bank
+        if processing.text not in self._banks:
+            pieces = torch.split(torch.from_numpy(self.bank.thumbnails), _PIECE)
+            seen = torch.cat([_rounded(processing.carry(Dual(piece.float())).value) for piece in pieces])
+            self._banks[processing.text] = SampleBank(self.bank.w, seen.numpy())
+        return self._banks[processing.text]
 
     @torch.no_grad()
-    def _projection(
-        self, target: Target, model: ImageModel, state: State, rms: list[float], restart: int
-    ) -> Projection:
-        point = state.point
-        image = model.levels(point) / 127.5 - 1
+    def _projection(self, target: Target, found: "_Found", tells: bool) -> Projection:
+        model, state, point = found.model, found.state, found.state.point
+        image = (model.levels(point) - BLACK) / BLACK
         distances, shares = self.perceptual.distance(image, self.perceptual.prepare(target.pixels.to(self.device)))
         curve = np.full(self.config.steps, np.nan, np.float32)
-        curve[: len(rms)] = rms[: self.config.steps]
-        told = _tells(model.image[0])
+        curve[: len(found.rms)] = found.rms[: self.config.steps]
+        nothing = float("nan")
         explanation = Explanation(
-            q=state.q if told else float("nan"),
-            misfit=float(model.residual(point).square().sum()) if told else float("nan"),
+            q=state.q if tells else nothing,
+            misfit=float(model.residual(point).square().sum()) if tells else nothing,
             latent_norm=float(point.u.square().sum()),
             noise_norm=0.0 if point.noise is None else float(point.noise.square().sum()),
-            rms=state.rms if told else float("nan"),
-            expected_rms=self._processing.variance**0.5,
+            rms=state.rms if tells else nothing,
+            expected_rms=model.expected_rms,
             iterations=state.iterations,
-            stopped=state.reason if told else "saturated",
-            noise_kind="stored" if self.config.noise == "fixed" else self.config.noise,
-            processing=self.config.processing,
+            stopped=state.reason,
+            noise_kind=model.noise_kind,
+            processing=model.processing.text,
         )
         return Projection(
             target,
@@ -136,10 +166,25 @@ class ExactProjector:
             curve=curve,
             image=to_uint8(image)[0].copy(),
             status="diverged" if state.reason == "not-finite" or not bool(distances.isfinite()) else "ok",
-            restart=restart,
+            restart=found.restart,
             explanation=explanation,
-            seen=_levels(model.expected(point))[0],
+            seen=_rounded(model.expected(point))[0].permute(1, 2, 0).cpu().numpy(),
         )
+
+
+@dataclass(frozen=True, eq=False)
+class _Found:
+    """What one search found."""
+
+    model: ImageModel
+    state: State
+    rms: list[float]
+    restart: int
+
+    @property
+    def explains(self) -> bool:
+        """Whether there is nothing left to look for."""
+        return self.state.q <= _EXPLAINED * (self.model.pixels + self.model.whitening.size)
 
 
 def _tells(image: Tensor) -> bool:
@@ -148,9 +193,9 @@ def _tells(image: Tensor) -> bool:
     return float(inside.double().mean()) >= _TOLD_PIXELS
 
 
-def _levels(images: Tensor) -> npt.NDArray[np.uint8]:
-    found: npt.NDArray[np.uint8] = (images.nan_to_num() + 0.5).clamp(0, 255).byte().permute(0, 2, 3, 1).cpu().numpy()
-    return found
+def _rounded(levels: Tensor) -> Tensor:
+    """Return levels as uint8."""
+    return (levels.nan_to_num() + 0.5).clamp(0, 255).byte()
 
 
 def _thumbnail(images: Tensor, side: int) -> Tensor:
@@ -158,12 +203,3 @@ def _thumbnail(images: Tensor, side: int) -> Tensor:
     if images.shape[-1] == side:
         return images
     return functional.interpolate(images, size=(side, side), mode="area")
-
-
-def _seen(bank: SampleBank, processing: Processing, resolution: int) -> SampleBank:
-    """Return a bank after what happened to the images, where its thumbnails are of the network's own size."""
-    if bank.thumbnails.shape[-1] != resolution:
-        return bank
-    levels = torch.from_numpy(bank.thumbnails)
-    pieces = [processing.carry(Dual(piece.float())).value for piece in torch.split(levels, _PIECE)]
-    return SampleBank(bank.w, torch.cat(pieces).add(0.5).clamp(0, 255).byte().numpy())

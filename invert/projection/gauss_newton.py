@@ -5,14 +5,13 @@ References: Levenberg 1944; Marquardt 1963; Nocedal and Wright 2006, section 10.
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from invert.projection.likelihood import ImageModel, Linearisation, Point
+from invert.projection.likelihood import ImageModel, Linearisation, Point, State, state_of
 
-__all__ = ["ANNEALING", "State", "minimise"]
+__all__ = ["ANNEALING", "minimise"]
 
 ANNEALING = (24.0, 12.0, 8.0, 5.0, 3.0, 2.0, 1.2, 0.8, 0.5)
 """Deviations in levels that are added to the model's own in the first iterations. Without them the first steps go to
@@ -23,25 +22,6 @@ _CHORDS = 5  # steps with one Jacobian, which costs as much as 24 images
 _PATIENCE = 1  # idle iterations before the end: the Jacobian of the next one may help
 _SHARES = (1.0, 0.3)  # of a step in latents and noise: damping does not shorten that in noise
 _LEAST_GAIN = 1e-3
-
-
-@dataclass(frozen=True, eq=False)
-class State:
-    """Where the search is after an iteration.
-
-    Attributes:
-        point: The best candidate.
-        q: Its Q, without what annealing adds; infinite where it is not finite.
-        rms: Of the difference between the image and what is expected, in levels.
-        iterations: How many Jacobians were taken.
-        reason: Why the search is over: "converged", "iterations" or "not-finite"; empty while it goes on.
-    """
-
-    point: Point
-    q: float
-    rms: float
-    iterations: int
-    reason: str = ""
 
 
 @torch.no_grad()
@@ -66,16 +46,10 @@ def minimise(model: ImageModel, start: Point, iterations: int) -> Iterator[State
         reason = "converged" if idle > _PATIENCE else ""
         if not reason and number == iterations - 1:
             reason = "iterations"
-        yield _state(model, point, number + 1, reason)
+        yield state_of(model, point, number + 1, reason)
         if reason:
             return
-    yield _state(model, point, 0, "iterations" if iterations == 0 else "not-finite")
-
-
-def _state(model: ImageModel, point: Point, iterations: int, reason: str) -> State:
-    q = float(model.q(point))
-    rms = float((model.image - model.expected(point)).square().mean().sqrt())
-    return State(point, q if math.isfinite(q) else math.inf, rms, iterations, reason)
+    yield state_of(model, point, 0, "iterations" if iterations == 0 else "not-finite")
 
 
 def _improve(model: ImageModel, point: Point, q: float, damping: float, more: float) -> tuple[Point, float, float]:

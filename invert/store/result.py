@@ -252,7 +252,8 @@ class Result:
         "The distance's share of each depth of LPIPS.", "<f4", ("layers",),
         npz="layer_distances", column="layer_distances", shown="layer{}"))
     curve: _Array = dataclasses.field(metadata=_row(
-        "LPIPS in each step, with latent noise; NaN after a divergence.", "<f4", ("steps",),
+        "LPIPS in each step, with latent noise; NaN after a divergence. With preset exact the rms of each iteration.",
+        "<f4", ("steps",),
         npz="step_loss", column="curve"))
     status: str = dataclasses.field(metadata=_row(
         "ok, or diverged: a step was not finite, and this is the best state before it.", "S8",

@@ -1,6 +1,7 @@
 """What happened to an image, as a model: it expects what really happens to images, and knows how far it may err."""
 
 import io
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -11,7 +12,11 @@ from PIL import Image
 from generator.ops.dual import Dual
 from invert.attribution.perturbations import apply, parse_perturbations
 from invert.errors import UsageError
+from invert.images.target import read_target, target_of
+from invert.projection.detection import candidates
 from invert.projection.processing import KINDS, Processing, parse_processing
+
+SAMPLE = sorted((Path(__file__).parent.parent / "data" / "samples" / "real").glob("*.png"))[0]
 
 Pixels = npt.NDArray[np.uint8]
 
@@ -99,6 +104,34 @@ def test_steps_follow_each_other_in_order() -> None:
     found = [float(one.whiten(residual(before, after, one)).square().mean()) for one in (right, wrong)]
     assert found[0] < 1.5
     assert found[1] > 2 * found[0]
+
+
+def likeliest(after: Pixels) -> list[str]:
+    return candidates(target_of(after[..., 0] if after.shape[2] == 1 else after, 32, after.shape[2]))
+
+
+def test_facts_of_an_image_lead_to_what_happened_to_it() -> None:
+    before = np.asarray(Image.open(SAMPLE))[..., None]
+    assert likeliest(before)[0] == "none"
+    for text in ("blur:1", "resize:0.5"):
+        found = likeliest(apply(before, parse_perturbations(text)[0]))
+        assert text in found[:2]
+    assert "noise:5" in likeliest(apply(before, parse_perturbations("noise:5")[0]))
+    assert "jpeg:95" in likeliest(apply(before, parse_perturbations("jpeg:95")[0]))[:2]
+
+
+def test_a_file_tells_its_tables_and_its_size(tmp_path: Path) -> None:
+    image = Image.open(SAMPLE)
+    image.save(tmp_path / "compressed.jpg", quality=60)
+    image.resize((16, 16)).save(tmp_path / "small.png")
+    image.resize((64, 64)).save(tmp_path / "large.jpg", quality=60)
+    compressed = read_target(tmp_path / "compressed.jpg", 32, 1)
+    assert candidates(compressed)[0] == "jpeg"
+    of_file, standard = parse_processing("jpeg", compressed.tables), parse_processing("jpeg:60")
+    difference = torch.randn(1, 1, 32, 32, dtype=torch.float64)
+    assert torch.equal(of_file.whiten(difference), standard.whiten(difference))
+    assert candidates(read_target(tmp_path / "small.png", 32, 1))[:2] == ["resize:0.5", "resize-bicubic:0.5"]
+    assert read_target(tmp_path / "large.jpg", 32, 1).tables is None
 
 
 @pytest.mark.parametrize("name", KINDS)

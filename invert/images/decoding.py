@@ -84,12 +84,14 @@ class Decoded:
         format: Name of the file's format, see `invert.images.formats`; empty for an image from memory.
         warnings: What changes the image in a way its owner may not expect.
         notes: What is only worth a record.
+        tables: Quantisation tables of a JPEG file, 64 steps each, row by row; None of other files.
     """
 
     image: Image.Image
     format: str
     warnings: tuple[str, ...]
     notes: tuple[str, ...]
+    tables: tuple[tuple[int, ...], ...] | None = None
 
     @property
     def size(self) -> tuple[int, int]:
@@ -123,7 +125,9 @@ def decode_image(data: bytes, channels: int, policy: ImagePolicy | None = None) 
     remarks = _Remarks()
     try:
         kind, container = parse(data, policy.formats)
-        image = _eight_bits(_load(kind, container, policy), container.bits, remarks)
+        image = _load(kind, container, policy)
+        tables = _tables(image)
+        image = _eight_bits(image, container.bits, remarks)
         image = _upright(image, container.exif, remarks)
         image = _to_channels(image, channels, policy, remarks)
     except ImageError:
@@ -138,7 +142,7 @@ def decode_image(data: bytes, channels: int, policy: ImagePolicy | None = None) 
         remarks.warnings.append(f"it is an animation: the first of its {container.frames} images is used")
     if container.has_profile:
         remarks.notes.append("its colour profile is ignored")
-    return Decoded(image, kind.name, tuple(remarks.warnings), tuple(remarks.notes))
+    return Decoded(image, kind.name, tuple(remarks.warnings), tuple(remarks.notes), tables)
 
 
 def in_channels(image: Image.Image, channels: int, policy: ImagePolicy | None = None) -> Decoded:
@@ -187,6 +191,13 @@ def _load(kind: ImageFormat, container: Container, policy: ImagePolicy) -> Image
     _check_size(image.size, policy)
     image.load()
     return image
+
+
+def _tables(image: Image.Image) -> tuple[tuple[int, ...], ...] | None:
+    """Return the quantisation tables of a JPEG that has just been decoded."""
+    tables = getattr(image, "quantization", None) or {}
+    found = tuple(tuple(int(step) for step in tables[number]) for number in sorted(tables))
+    return found if found and all(len(table) == 64 and min(table) > 0 for table in found) else None
 
 
 def _check_size(size: tuple[int, int], policy: ImagePolicy) -> None:

@@ -40,6 +40,7 @@ class Target:
         upsampled: Whether the image is smaller than the network; no verdict can be given of such an image.
         warnings: What changed the image in a way its owner may not expect.
         notes: What is only worth a record.
+        tables: Quantisation tables of a JPEG file whose pixels these are, neither scaled nor cropped; else None.
     """
 
     array: NDArray[np.uint8]
@@ -51,6 +52,7 @@ class Target:
     upsampled: bool
     warnings: tuple[str, ...]
     notes: tuple[str, ...]
+    tables: tuple[tuple[int, ...], ...] | None = None
 
     @property
     def pixels(self) -> "torch.Tensor":
@@ -137,6 +139,7 @@ def _target(decoded: Decoded, resolution: int, path: Path, file_sha256: str, not
         upsampled=side < resolution,
         warnings=tuple(warnings),
         notes=(*decoded.notes, note) if note else decoded.notes,
+        tables=decoded.tables if decoded.size == (resolution, resolution) else None,
     )
 
 

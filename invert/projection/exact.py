@@ -19,6 +19,7 @@ from invert.images.arrays import to_uint8
 from invert.images.target import Target
 from invert.projection import gauss_newton, quasi_newton
 from invert.projection.config import ProjectConfig
+from invert.projection.detection import AUTO, candidates
 from invert.projection.likelihood import BLACK, ImageModel, Point, State, state_of
 from invert.projection.perceptual import Perceptual
 from invert.projection.processing import Processing, parse_processing
@@ -40,6 +41,7 @@ _JOINT_PIXELS = 4096  # numbers of an image whose covariance, with unknown noise
 _NOISE = {"fixed": ("stored",), "optimise": ("random",), "zero": ("zero",), "both": ("stored", "random")}
 """The kinds of noise that are tried, by setting."""
 
+_BANKS = 8  # banks that are kept after processing, each as large as the bank
 _PIECE = 500  # samples of a bank that are processed at once
 
 
@@ -74,7 +76,8 @@ class ExactProjector:
         self.perceptual = perceptual.to(self.device)
         freeze(self.generator)
         self._whitening = measure_whitening(self.generator, class_index=config.class_index)
-        parse_processing(config.processing)  # before the first image: an error is not that of an image
+        if config.processing != AUTO:
+            parse_processing(config.processing)  # before the first image: an error is not that of an image
         self._banks: dict[str, SampleBank] = {}
 
     def run(self, targets: Iterable[Target]) -> Iterator[StepRecord | Projection]:
@@ -86,7 +89,7 @@ class ExactProjector:
         image = torch.from_numpy(target.array.transpose(2, 0, 1).copy()).to(self.device)
         tells = _tells(image)
         found: list[_Found] = []
-        for model in self._models(image):
+        for model in self._models(target, image):
             for restart, start in enumerate(self._starts(model, self.config.restarts if tells else 1)):
                 curve = []
                 for state in self._minimise(model, start) if tells else [state_of(model, start, 0, "saturated")]:
@@ -107,15 +110,19 @@ class ExactProjector:
             return gauss_newton.minimise(model, start, self.config.steps)
         return quasi_newton.minimise(model, start, self.config.steps)
 
-    def _models(self, image: Tensor) -> Iterator[ImageModel]:
+    def _models(self, target: Target, image: Tensor) -> Iterator[ImageModel]:
         """Yield what may explain the image, what is cheap to try first."""
-        processing = parse_processing(self.config.processing)
+        told = self.config.processing
+        processings = [
+            parse_processing(text, target.tables) for text in (candidates(target) if told == AUTO else [told])
+        ]
         for kind in _NOISE[self.config.noise]:
             maps = None
             if kind != "random":
                 mode = "zero" if kind == "zero" else "fixed"
                 maps = start_noise(self.generator, mode, [torch.Generator()], self.device).by_layer()
-            yield ImageModel(self.generator, self._whitening, image, processing, maps, kind)
+            for processing in processings:
+                yield ImageModel(self.generator, self._whitening, image, processing, maps, kind)
 
     def _starts(self, model: ImageModel, count: int) -> Iterator[Point]:
         """Yield the samples of the bank that are nearest to the image after what happened to it."""
@@ -132,6 +139,8 @@ class ExactProjector:
         if not processing.steps or self.bank.thumbnails.shape[-1] != side:
             return self.bank
         if processing.text not in self._banks:
+            if len(self._banks) >= _BANKS:
+                self._banks.clear()
             pieces = torch.split(torch.from_numpy(self.bank.thumbnails), _PIECE)
             seen = torch.cat([_rounded(processing.carry(Dual(piece.float())).value) for piece in pieces])
             self._banks[processing.text] = SampleBank(self.bank.w, seen.numpy())

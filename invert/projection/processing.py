@@ -140,7 +140,8 @@ def parse_processing(text: str, tables: "tuple[tuple[int, ...], ...] | None" = N
 
     Args:
         text: Kinds with their values, in the order in which they happened, with "+" between them.
-        tables: Quantisation tables of the image's file, where it is a JPEG.
+        tables: Quantisation tables of the image's file, where it is a JPEG. Without any, "jpeg" with no quality stands
+            for nothing, and is left out.
 
     Raises:
         UsageError: A kind is unknown, or a value is not in its range.
@@ -151,7 +152,9 @@ def parse_processing(text: str, tables: "tuple[tuple[int, ...], ...] | None" = N
     if any(isinstance(step, Jpeg) for step in steps[:-1]):
         raise UsageError(f"--processing {text}: jpeg comes last", advice="A compression of before is not modelled.")
     if steps and isinstance(steps[-1], Jpeg) and not steps[-1].quality:
-        steps = (*steps[:-1], Jpeg(0, tables))
+        if tables is None:
+            text = _SEPARATOR.join(text.split(_SEPARATOR)[:-1]) or "none"
+        steps = (*steps[:-1], *([] if tables is None else [Jpeg(0, tables)]))
     return Processing(text, steps)
 
 

@@ -16,7 +16,20 @@ from torch.nn import functional
 
 from generator.ops.dual import Dual
 
-__all__ = ["Blur", "Crop", "Gain", "Gamma", "Jpeg", "Noise", "Resize", "Rotation", "Shift", "Step", "clamp"]
+__all__ = [
+    "Blur",
+    "Crop",
+    "Gain",
+    "Gamma",
+    "Jpeg",
+    "Noise",
+    "Resize",
+    "Rotation",
+    "Shift",
+    "Step",
+    "clamp",
+    "standard_tables",
+]
 
 
 def clamp(levels: Dual) -> Dual:
@@ -234,6 +247,14 @@ _CHROMINANCE = (
 )  # fmt: skip
 
 
+def standard_tables(quality: float) -> tuple[tuple[int, ...], ...]:
+    """Return the tables for luminance and chrominance at a quality of 1 to 100, as the IJG's library scales them."""
+    quality = max(1.0, quality)
+    scale = 5000 / quality if quality < 50 else 200 - 2 * quality
+    found = [np.clip((np.array(table) * scale + 50) // 100, 1, 255) for table in (_LUMINANCE, _CHROMINANCE)]
+    return tuple(tuple(int(step) for step in table) for table in found)
+
+
 @dataclass(frozen=True)
 class Jpeg(Step):
     """Compressed as JPEG, with the standard's tables at a quality or with tables of its own.
@@ -274,10 +295,7 @@ class Jpeg(Step):
         """Return the two tables `[8, 8]`."""
         tables = self.tables
         if tables is None:
-            quality = max(1.0, self.quality)
-            scale = 5000 / quality if quality < 50 else 200 - 2 * quality
-            found = [np.clip((np.array(table) * scale + 50) // 100, 1, 255) for table in (_LUMINANCE, _CHROMINANCE)]
-            tables = tuple(tuple(int(step) for step in table) for table in found)
+            tables = standard_tables(self.quality)
         steps = [torch.tensor(table, dtype=torch.float64).reshape(_BLOCK, _BLOCK) for table in tables]
         return steps[0], steps[min(1, len(steps) - 1)]
 

@@ -149,7 +149,8 @@ class ExactProjector:
     @torch.no_grad()
     def _projection(self, target: Target, found: "_Found", tells: bool) -> Projection:
         model, state, point = found.model, found.state, found.state.point
-        image = (model.levels(point) - BLACK) / BLACK
+        # as it would be saved: what lies outside of black and white is no difference
+        image = ((model.levels(point) - BLACK) / BLACK).clamp(-1, 1)
         distances, shares = self.perceptual.distance(image, self.perceptual.prepare(target.pixels.to(self.device)))
         curve = np.full(self.config.steps, np.nan, np.float32)
         curve[: len(found.rms)] = found.rms[: self.config.steps]

@@ -11,14 +11,18 @@ from torch import Tensor
 
 from invert.projection.likelihood import ImageModel, Linearisation, Point, State, state_of
 
-__all__ = ["ANNEALING", "minimise"]
+__all__ = ["minimise"]
 
-ANNEALING = (24.0, 12.0, 8.0, 5.0, 3.0, 2.0, 1.2, 0.8, 0.5)
-"""Deviations in levels that are added to the model's own in the first iterations. Without them the first steps go to
-latents far from N(0, I), out of which no small steps lead."""
+_FIRST, _LEAST, _RATIO = 24.0, 0.5, 2.0
+"""Deviation in levels that is added to the model's own at first, the least one, and by how much it falls each time.
+Without it the first steps go to latents far from N(0, I), out of which no small steps lead."""
+
+_FIRST_AT_LEAST = 8.0  # levels, however near the start is
+_NO_MATTER = 0.25  # share of the model's own variance below which an added one is left out
 
 _LADDER = 8  # dampings that are tried at once, each ten times the one before
 _CHORDS = 5  # steps with one Jacobian, which costs as much as 24 images
+_MORE_DAMPING = 1e3
 _PATIENCE = 1  # idle iterations before the end: the Jacobian of the next one may help
 _SHARES = (1.0, 0.3)  # of a step in latents and noise: damping does not shorten that in noise
 _LEAST_GAIN = 1e-3
@@ -33,23 +37,26 @@ def minimise(model: ImageModel, start: Point, iterations: int) -> Iterator[State
         start: One candidate.
         iterations: How many Jacobians are taken at most.
     """
-    point, damping, idle = start, 1.0, 0
-    for number in range(iterations):
-        deviation = ANNEALING[number] if number < len(ANNEALING) else 0.0
+    state = state_of(model, start, 0)
+    deviation = min(_FIRST, max(_FIRST_AT_LEAST, state.rms))
+    damping, idle = 1.0, 0
+    for number in range(1, iterations + 1):
         more = deviation**2
-        before = float(model.q(point, more))
+        if deviation < _LEAST or more < _NO_MATTER * model.expected_rms**2:
+            more = 0.0
+        before = float(model.q(state.point, more))
         if not math.isfinite(before):
             break
-        point, q, damping = _improve(model, point, before, damping, more)
-        is_annealed = number >= len(ANNEALING)
-        idle = idle + 1 if is_annealed and before - q <= _LEAST_GAIN * before else 0
-        reason = "converged" if idle > _PATIENCE else ""
-        if not reason and number == iterations - 1:
-            reason = "iterations"
-        yield state_of(model, point, number + 1, reason)
-        if reason:
+        point, q, damping = _improve(model, state.point, before, damping, more)
+        idle = idle + 1 if not more and before - q <= _LEAST_GAIN * before else 0
+        is_done = not more and (q <= model.pixels or idle > _PATIENCE)
+        state = state_of(model, point, number, "converged" if is_done else "iterations" if number == iterations else "")
+        yield state
+        if state.reason:
             return
-    yield state_of(model, point, 0, "iterations" if iterations == 0 else "not-finite")
+        # Where the image is met better than was allowed for, less is allowed.
+        deviation = min(deviation / _RATIO, state.rms)
+    yield state_of(model, state.point, state.iterations, "iterations" if iterations == 0 else "not-finite")
 
 
 def _improve(model: ImageModel, point: Point, q: float, damping: float, more: float) -> tuple[Point, float, float]:
@@ -59,12 +66,14 @@ def _improve(model: ImageModel, point: Point, q: float, damping: float, more: fl
         return point, q, damping
     steps = _Steps(linear)
     residual = linear.residual
-    for _ in range(_CHORDS):
+    for chord in range(_CHORDS):
         dampings = damping * 10.0 ** torch.arange(-_LADDER // 2, _LADDER // 2, dtype=torch.float64)
         candidates = steps.candidates(point, residual, dampings)
         found = model.q(candidates, more).nan_to_num(torch.inf)
         best = int(found.argmin())
         if not found[best] < q:
+            # the next Jacobian begins with shorter steps where this one led nowhere
+            damping *= 1.0 if chord else _MORE_DAMPING
             break
         point, q, damping = candidates[best], float(found[best]), float(dampings[best % _LADDER])
         residual = model.residual(point, more)[0]

@@ -46,7 +46,8 @@ def minimise(model: ImageModel, start: Point, iterations: int) -> Iterator[State
         search.go()
         state = state_of(model, search.point, number + 1)
         has_failed = not math.isfinite(state.q)
-        idle = number > coarse and best.q - state.q <= _LEAST_GAIN * best.q
+        idle = number >= coarse and state.q <= model.pixels
+        idle |= number > coarse and best.q - state.q <= _LEAST_GAIN * best.q
         reason = "not-finite" if has_failed else "converged" if idle else ""
         if not reason and number == iterations - 1:
             reason = "iterations"

@@ -42,7 +42,8 @@ from invert.attribution.settings import OWN, SCORES
 from invert.batch.images import Listed, list_images
 from invert.durable import ensure_folder, write_atomic
 from invert.images.decoding import to_png_bytes
-from invert.projection.config import ProjectConfig, config_of, with_defaults
+from invert.projection.config import ProjectConfig, with_defaults
+from invert.projection.records import config_of
 from invert.projection.session import open_session
 from invert.report.page import Table
 from invert.statistics.intervals import auc, auc_interval, tpr_at_fpr

@@ -27,8 +27,8 @@ from invert.attribution.verdict import decide
 from invert.batch.images import Listed, list_images
 from invert.durable import ensure_folder, write_atomic
 from invert.images.decoding import to_png_bytes
-from invert.projection.config import config_of
 from invert.projection.latents import seed_latent
+from invert.projection.records import config_of
 from invert.projection.session import open_session
 from invert.projection.synthesis import synthesise_image
 

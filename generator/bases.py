@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from generator.config import DiscriminatorSettings, SynthesisSettings
+from generator.ops.dual import Dual
 
 __all__ = ["DiscriminatorBase", "NoiseInput", "SynthesisBase", "check_stage"]
 
@@ -89,6 +90,18 @@ class SynthesisBase(nn.Module):
             ValueError: The styles, the noise, the resolution or alpha do not fit this network.
 
         Reference: Karras et al. 2018, figure 2 (fading in).
+        """
+        raise NotImplementedError
+
+    def carry(self, ws: Dual, noise: Mapping[str, Dual | None]) -> Dual:
+        """Generate images with their derivatives in forward mode; the network is frozen (`generator.layers.freeze`).
+
+        Args:
+            ws: Styles `[N, num_ws, w_dim]` and T tangents of each.
+            noise: Map `[N or 1, 1, r, r]` of every noise input, and tangents; None: no noise.
+
+        Returns:
+            float32 `[N, img_channels, r, r]` in about [-1, 1], as `forward` gives them, and T tangents of each.
         """
         raise NotImplementedError
 

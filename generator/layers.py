@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from generator.ops.bias_act import bias_act, default_gain
+from generator.ops.dual import Dual, dual_bias_act
 from generator.ops.modulated_conv import filtered_conv2d
 from generator.ops.upfirdn2d import setup_filter
 
@@ -149,6 +150,12 @@ class EqualizedLinear(Foldable):
         y = functional.linear(x, weight.to(x.dtype))
         return bias_act(y, bias[0] if bias else None, act=self.activation, gain=self.act_gain)
 
+    def carry(self, x: Dual) -> Dual:
+        """Do what `forward` does, with tangents."""
+        weight, *bias = self.folded()
+        y = x.linear(lambda values: functional.linear(values, weight.to(values.dtype)))
+        return dual_bias_act(y, bias[0] if bias else None, act=self.activation, gain=self.act_gain)
+
 
 class EqualizedConv2d(Foldable):
     """Convolution with filtered up- or downsampling, bias and activation.
@@ -195,19 +202,27 @@ class EqualizedConv2d(Foldable):
 
     def forward(self, x: Tensor, gain: float = 1.0) -> Tensor:
         """Map `[N, I, H, W]` to `[N, O, H * up // down, W * up // down]`, the result scaled by `gain`."""
+        x = self._convolve(x)
+        clamp = None if self.conv_clamp is None else self.conv_clamp * gain
+        if self.bias is None and self.activation == "linear" and clamp is None and gain == 1:
+            return x
+        return bias_act(x, self.bias, act=self.activation, gain=self.act_gain * gain, clamp=clamp)
+
+    def _convolve(self, x: Tensor) -> Tensor:
         (weight,) = self.folded()
-        padding = weight.shape[-1] // 2
         # Convolution when upsampling, correlation otherwise: how the published weights are oriented.
-        x = filtered_conv2d(
+        return filtered_conv2d(
             x,
             weight.to(x.dtype),
             self.resample_filter if self.up * self.down > 1 else None,
             up=self.up,
             down=self.down,
-            padding=padding,
+            padding=weight.shape[-1] // 2,
             flip_weight=self.up == 1,
         )
+
+    def carry(self, x: Dual, gain: float = 1.0) -> Dual:
+        """Do what `forward` does, with tangents."""
+        y = x.linear(self._convolve)
         clamp = None if self.conv_clamp is None else self.conv_clamp * gain
-        if self.bias is None and self.activation == "linear" and clamp is None and gain == 1:
-            return x
-        return bias_act(x, self.bias, act=self.activation, gain=self.act_gain * gain, clamp=clamp)
+        return dual_bias_act(y, self.bias, act=self.activation, gain=self.act_gain * gain, clamp=clamp)

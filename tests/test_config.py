@@ -12,18 +12,8 @@ from generator.settings import setting, setting_of
 from invert.cli import options
 from invert.errors import UsageError
 from invert.images.decoding import ImagePolicy
-from invert.projection.config import (
-    METHOD_SETTINGS,
-    PRESETS,
-    ProjectConfig,
-    arguments_of,
-    config_of,
-    differing_keys,
-    method_digest,
-    method_record,
-    run_settings,
-    with_defaults,
-)
+from invert.projection.config import METHOD_SETTINGS, PRESETS, ProjectConfig, arguments_of, with_defaults
+from invert.projection.records import config_of, differing_keys, method_digest, method_record, run_settings
 
 CALIBRATIONS = sorted((Path(__file__).parent.parent / "data" / "networks").glob("*.calibration.json"))
 
@@ -37,19 +27,21 @@ SHIPPED = {
 
 def test_a_preset_has_steps_and_noise_of_its_own() -> None:
     found = {preset: ProjectConfig(**with_defaults({"preset": preset})) for preset in PRESETS}
-    assert {preset: (config.steps, config.noise) for preset, config in found.items()} == {
-        "paper": (1000, "optimise"),
-        "official": (1000, "optimise"),
-        "verdict": (50, "fixed"),
+    assert {preset: (config.steps, config.noise, config.restarts) for preset, config in found.items()} == {
+        "paper": (1000, "optimise", 1),
+        "official": (1000, "optimise", 1),
+        "verdict": (50, "fixed", 1),
+        "exact": (14, "fixed", 3),
     }
 
 
 def test_what_is_given_stays() -> None:
-    given = {"preset": "verdict", "steps": 0, "noise": "zero", "lpips": "alex"}
+    given = {"preset": "verdict", "steps": 0, "noise": "zero", "lpips": "alex", "restarts": 2}
     assert with_defaults(given) == given
     assert with_defaults({"preset": "verdict", "steps": 7, "noise": None}) == {
         "preset": "verdict",
         "steps": 7,
+        "restarts": 1,
         "noise": "fixed",
     }
     with pytest.raises(KeyError):

@@ -17,8 +17,9 @@ import invert.store.folder as folder_module
 from invert.errors import BusyError, InvertError, NoInputError, OutputError, UsageError
 from invert.images.decoding import to_png_bytes
 from invert.images.target import Target, pixel_sha256, safe_name
-from invert.projection.config import ProjectConfig, method_digest, method_record
+from invert.projection.config import ProjectConfig
 from invert.projection.projector import Projection
+from invert.projection.records import method_digest, method_record
 from invert.store.folder import FolderStore, known_images, open_folder
 from invert.store.index import Index, encode_lines, read_index
 from invert.store.npz import read_projection

@@ -11,6 +11,7 @@ __all__ = ["FrozenConv2d"]
 
 # torch keeps these for its compiler: the same convolutions, with weights in the order that the processor wants.
 _MKLDNN: Any = torch.ops.mkldnn
+_SIZES = 4
 _PACKED_TYPES = (torch.float32, torch.bfloat16)
 _PACKING = bool(torch._C._has_mkldnn) and all(
     hasattr(_MKLDNN, name)
@@ -85,8 +86,9 @@ class FrozenConv2d:
         """Return the weights as the processor wants them for such an input, and the bias."""
         key = (direction, x.dtype, tuple(x.shape))
         if key not in self._packed:
-            for other in [k for k in self._packed if k[:2] == key[:2]]:
-                del self._packed[other]  # a projection has one size
+            # A projection has one size, forward mode a few: of the images, and of each set of tangents.
+            for other in [k for k in self._packed if k[:2] == key[:2]][: -_SIZES + 1]:
+                del self._packed[other]
             self._packed[key] = self._pack(direction, x), None if self.bias is None else self.bias.to(x.dtype)
         return self._packed[key]
 

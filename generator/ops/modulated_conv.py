@@ -12,14 +12,15 @@ from generator.ops.upfirdn2d import upfirdn2d
 
 __all__ = [
     "DEFAULT_FORM",
+    "EPSILON",
     "FrozenFilteredConv2d",
     "demodulation_factors",
     "filtered_conv2d",
     "modulated_conv2d",
 ]
 
-_EPSILON = 1e-8
-
+EPSILON = 1e-8
+"""Under the root of equation 3."""
 
 # The fixed rule which form runs, from `python -m bench.modulated_conv` on a CPU: one shared convolution takes 0.01 to
 # 0.84 of the other's time with frozen weights, and 0.03 to 1.07 with trained ones from batch 2 up. (Training with one
@@ -37,7 +38,7 @@ def demodulation_factors(weight_energy: Tensor, styles: Tensor) -> Tensor:
     Returns:
         A tensor `[N, O]`.
     """
-    return (styles.square() @ weight_energy.t() + _EPSILON).rsqrt()
+    return (styles.square() @ weight_energy.t() + EPSILON).rsqrt()
 
 
 def filtered_conv2d(
@@ -228,7 +229,7 @@ def _per_sample(
     o, _, kh, kw = weight.shape
     weights = weight[None] * styles[:, None, :, None, None]  # [N, O, I, kh, kw], equation 1
     if demodulate:
-        weights = weights * (weights.square().sum([2, 3, 4], keepdim=True) + _EPSILON).rsqrt()  # equation 3
+        weights = weights * (weights.square().sum([2, 3, 4], keepdim=True) + EPSILON).rsqrt()  # equation 3
     # the images become the groups of one convolution, each with weights of its own
     y = filtered_conv2d(
         x.reshape(1, n * i, h, w),

@@ -13,6 +13,7 @@ from generator.layers import EqualizedLinear, Foldable
 from generator.ops._library import sum_dtype
 from generator.ops.bias_act import bias_act, default_gain
 from generator.ops.box_conv import upsample_conv2d, upsampling_kernel
+from generator.ops.dual import Dual, dual_bias_act
 from generator.ops.frozen_conv import FrozenConv2d
 from generator.ops.upfirdn2d import setup_filter, upfirdn2d
 from generator.stylegan.config import StyleGANSynthesisConfig
@@ -41,6 +42,16 @@ def _same(x: Tensor) -> Tensor:
 _NORMALISATIONS = {"instance": instance_norm, "pixel": pixel_norm, "none": _same}
 
 
+def _carry_normalisation(x: Dual, name: str) -> Dual:
+    """Do what `_NORMALISATIONS[name]` does, with tangents."""
+    if name == "none":
+        return x
+    over = [2, 3] if name == "instance" else [1]
+    if name == "instance":
+        x = x.linear(lambda maps: maps - maps.mean(dim=over, keepdim=True))
+    return x * (x * x).affine(lambda squares: squares.mean(dim=over, keepdim=True), _EPSILON).rsqrt()
+
+
 class StyleLayer(Foldable):
     """Convolution, noise, bias, activation, normalisation and style.
 
@@ -60,7 +71,7 @@ class StyleLayer(Foldable):
         super().__init__()
         out = config.widths[resolution]
         self.resolution, self.up, self.activation = resolution, up, config.activation
-        self._normalise = _NORMALISATIONS[config.normalisation]
+        self._normalisation = config.normalisation
         self.register_buffer("blur_filter", setup_filter(config.blur_filter, separable=False), persistent=False)
         self.weight: nn.Parameter | None = None
         if in_channels is not None:
@@ -117,9 +128,22 @@ class StyleLayer(Foldable):
         if noise is not None:
             x = x + (noise * self.noise_strength[:, None, None]).to(dtype)
         # Statistics over a whole image are taken in float32 at least, whatever the feature maps are.
-        y = self._normalise(bias_act(x, self.bias, act=self.activation, gain=1.0).to(sum_dtype(x)))
+        y = _NORMALISATIONS[self._normalisation](bias_act(x, self.bias, act=self.activation, gain=1.0).to(sum_dtype(x)))
         if self.affine is not None:
             # Equation 1: y_s * normalised x + y_b, with the scale counted from one.
             scale, shift = self.affine(w).to(y.dtype).chunk(2, dim=1)
             y = torch.addcmul(shift[:, :, None, None], y, (scale + 1)[:, :, None, None])
         return y.to(dtype)
+
+    def carry(self, x: Dual, w: Dual, noise: Dual | None = None) -> Dual:
+        """Do what `forward` does, with tangents; for a frozen layer."""
+        if self.weight is not None:
+            x = x.linear(self._convolution)
+        if noise is not None:
+            x = x + noise.linear(lambda maps: maps * self.noise_strength[:, None, None])
+        x = _carry_normalisation(dual_bias_act(x, self.bias, act=self.activation, gain=1.0), self._normalisation)
+        if self.affine is None:
+            return x
+        style, out = self.affine.carry(w).linear(lambda s: s[:, :, None, None]), len(self.bias)
+        one = torch.ones([], device=self.bias.device)
+        return x * style.columns(0, out).affine(lambda s: s, one) + style.columns(out, 2 * out)

@@ -3,6 +3,7 @@
 References: Karras et al. 2019, figure 1 (b) and section 2; Karras et al. 2018, section 2 (progressive growing).
 """
 
+from collections.abc import Mapping
 from typing import cast
 
 import torch
@@ -12,6 +13,7 @@ from torch.nn import functional
 from generator.bases import NoiseInput, SynthesisBase, check_stage
 from generator.layers import EqualizedConv2d, EqualizedLinear
 from generator.ops.bias_act import default_gain
+from generator.ops.dual import Dual
 from generator.stylegan.config import StyleGANSynthesisConfig
 from generator.stylegan.layers import StyleLayer
 
@@ -50,6 +52,18 @@ class StyleGANSynthesisBlock(nn.Module):
         for i, name in enumerate((self.first, self.second)):
             x = self.get_submodule(name)(x, ws[:, i], noise.get(name))
         return x
+
+    def carry(self, x: Dual, ws: Dual, noise: Mapping[str, Dual | None]) -> Dual:
+        """Do what `forward` does, with tangents."""
+        for i, name in enumerate((self.first, self.second)):
+            x = self.get_submodule(name).carry(x, ws.linear(lambda s, i=i: s[:, i]), noise.get(name))  # type: ignore
+        return x
+
+    def carry_start(self, w: Dual) -> Dual:
+        """Do what `start` does, with tangents."""
+        if hasattr(self, "const"):
+            return Dual(self.const[None].expand(len(w.value), -1, -1, -1))
+        return self.dense.carry(w).linear(lambda made: made.reshape(len(made), -1, 4, 4))
 
 
 class StyleGANSynthesisNetwork(SynthesisBase):
@@ -100,6 +114,20 @@ class StyleGANSynthesisNetwork(SynthesisBase):
             return image
         older = self._block(top // 2).torgb(below).to(torch.float32)
         return functional.interpolate(older, scale_factor=2).lerp(image, alpha)
+
+    def carry(self, ws: Dual, noise: Mapping[str, Dual | None]) -> Dual:
+        """Generate images with tangents, as `SynthesisBase.carry` says."""
+        config, top = self.config, self.config.img_resolution
+        alpha = check_stage(config, top, None)
+        styles = ws if config.use_styles else ws.linear(lambda s: s.expand(-1, config.num_layers, -1))
+        x = self._block(4).carry_start(ws.linear(lambda s: s[:, 0]))
+        below = x
+        for i, r in enumerate(config.widths):
+            below = x
+            own = {name.removeprefix(f"b{r}."): value for name, value in noise.items() if name.startswith(f"b{r}.")}
+            x = self._block(r).carry(x, styles.columns(2 * i, 2 * i + 2), own)
+        image = self._block(top).torgb.carry(x).to(torch.float32)
+        return image if alpha == 1 else self._block(top // 2).torgb.carry(below).faded(image, alpha)
 
     def _block(self, resolution: int) -> StyleGANSynthesisBlock:
         return cast(StyleGANSynthesisBlock, self.get_submodule(f"b{resolution}"))

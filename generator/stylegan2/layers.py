@@ -12,9 +12,11 @@ from torch import Tensor, nn
 from generator.layers import EqualizedLinear, Foldable
 from generator.ops.bias_act import bias_act, default_gain
 from generator.ops.conv_tail import conv_tail
+from generator.ops.dual import Dual, dual_bias_act, dual_conv_tail, dual_modulate
 from generator.ops.modulate import modulate
 from generator.ops.modulated_conv import (
     DEFAULT_FORM,
+    EPSILON,
     FrozenFilteredConv2d,
     demodulation_factors,
     modulated_conv2d,
@@ -127,6 +129,20 @@ class ModulatedConv2d(Foldable):
         strength = None if noise is None else self.noise_strength
         return conv_tail(x, scale, noise, strength, self.bias, act=self.activation, gain=gain, clamp=clamp)
 
+    def carry(self, x: Dual, w: Dual, noise: Dual | None = None, gain: float = 1.0) -> Dual:
+        """Do what `forward` does, with tangents; for a frozen layer."""
+        _, *weight_energy = self.folded()
+        styles = self.affine.carry(w)
+        x = dual_modulate(x, styles).linear(self._convolve)
+        scale = None
+        if weight_energy:
+            squares = styles * styles
+            scale = squares.affine(lambda s: s @ weight_energy[0].t(), EPSILON).rsqrt()
+        clamp = None if self.conv_clamp is None else self.conv_clamp * gain
+        act_gain = default_gain(self.activation) * gain
+        strength = None if noise is None else self.noise_strength
+        return dual_conv_tail(x, scale, noise, strength, self.bias, act=self.activation, gain=act_gain, clamp=clamp)
+
 
 class ToRGB(Foldable):
     """Modulated 1x1 convolution to image channels, without demodulation.
@@ -162,3 +178,10 @@ class ToRGB(Foldable):
         else:
             x = modulated_conv2d(x, weight, self.affine(w), demodulate=False, form=self.form)
         return bias_act(x, self.bias, clamp=self.conv_clamp)
+
+    def carry(self, x: Dual, w: Dual) -> Dual:
+        """Do what `forward` does, with tangents; for a frozen layer."""
+        weight = self.folded()[0][:, :, 0, 0]  # [out_channels, I]
+        x = dual_modulate(x, self.affine.carry(w))
+        colours = x.linear(lambda maps: torch.einsum("nchw,oc->nohw", maps, weight.to(maps.dtype)))
+        return dual_bias_act(colours, self.bias, act="linear", gain=1.0, clamp=self.conv_clamp)

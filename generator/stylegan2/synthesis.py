@@ -5,6 +5,8 @@ section 2 (progressive growing).
 """
 
 import math
+from collections.abc import Mapping
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -12,6 +14,7 @@ from torch.nn import functional
 
 from generator.bases import NoiseInput, SynthesisBase, check_stage
 from generator.layers import EqualizedConv2d
+from generator.ops.dual import Dual
 from generator.ops.upfirdn2d import setup_filter, upfirdn2d
 from generator.stylegan2.config import SynthesisConfig
 from generator.stylegan2.layers import ModulatedConv2d, ToRGB
@@ -83,11 +86,35 @@ class SynthesisBlock(nn.Module):
     ) -> tuple[Tensor, Tensor | None]:
         x = self._features(x, ws, noise, dtype)
         if image is not None:
-            image = upfirdn2d(image, self.resample_filter, up=2, padding=self._upsample_padding, gain=4)
+            image = self._upsample(image)
         if gives_image:
             y = self.torgb(x, ws[:, -1]).to(torch.float32)
             image = y if image is None else image + y
         return x, image
+
+    def carry(
+        self, x: Dual | None, image: Dual | None, ws: Dual, noise: dict[str, Dual | None], gives_image: bool
+    ) -> tuple[Dual, Dual | None]:
+        """Do what `forward` does, with tangents."""
+        styles = [ws.linear(lambda values, i=i: values[:, i]) for i in range(ws.value.shape[1])]  # type: ignore[misc]
+        if x is None:
+            x = self.conv1.carry(Dual(self.const[None].expand(len(ws.value), -1, -1, -1)), styles[0], noise["conv1"])
+        elif self.architecture != "resnet":
+            x = self.conv1.carry(self.conv0.carry(x, styles[0], noise["conv0"]), styles[1], noise["conv1"])
+        else:
+            gain = math.sqrt(0.5)
+            y = self.skip.carry(x, gain=gain)
+            x = self.conv0.carry(x, styles[0], noise["conv0"])
+            x = y + self.conv1.carry(x, styles[1], noise["conv1"], gain=gain)
+        if image is not None:
+            image = image.linear(self._upsample)
+        if gives_image:
+            y = self.torgb.carry(x, styles[-1]).to(torch.float32)
+            image = y if image is None else image + y
+        return x, image
+
+    def _upsample(self, image: Tensor) -> Tensor:
+        return upfirdn2d(image, self.resample_filter, up=2, padding=self._upsample_padding, gain=4)
 
     @property
     def _upsample_padding(self) -> tuple[int, int, int, int]:
@@ -152,3 +179,23 @@ class SynthesisNetwork(SynthesisBase):
         if alpha == 1 or older is None:
             return image
         return functional.interpolate(older, scale_factor=2).lerp(image, alpha)
+
+    def carry(self, ws: Dual, noise: Mapping[str, Dual | None]) -> Dual:
+        """Generate images with tangents, as `SynthesisBase.carry` says."""
+        config, top = self.config, self.config.img_resolution
+        alpha = check_stage(config, top, None)
+        x: Dual | None = None
+        image: Dual | None = None
+        older: Dual | None = None
+        start = 0
+        for r in config.widths:
+            count = 2 if r == 4 else 3
+            block_noise = {layer: noise.get(f"b{r}.{layer}") for layer in ("conv0", "conv1")}
+            gives_image = config.architecture == "skip" or r == top or (alpha < 1 and r == top // 2)
+            older, below = image, image if config.architecture == "skip" else None
+            block = cast(SynthesisBlock, self.get_submodule(f"b{r}"))
+            x, image = block.carry(x, below, ws.columns(start, start + count), block_noise, gives_image)
+            start += count - 1
+        if image is None:
+            raise RuntimeError("the synthesis network gave no image")
+        return image if alpha == 1 or older is None else older.faded(image, alpha)

@@ -21,7 +21,7 @@ from invert.attribution.measurements import Measurement
 from invert.attribution.score import EvidenceScore, lpips_score
 from invert.attribution.settings import SPLITS, CalibrationSettings
 from invert.errors import UsageError
-from invert.projection.config import method_digest
+from invert.projection.records import method_digest
 from invert.statistics.bins import Bins
 from invert.statistics.checks import FloatArray
 from invert.statistics.likelihood import LikelihoodRatio

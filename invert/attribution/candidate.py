@@ -24,8 +24,9 @@ from invert.attribution.settings import Judging
 from invert.errors import UsageError, display_path
 from invert.images.decoding import ImagePolicy
 from invert.images.target import safe_name
-from invert.projection.config import ProjectConfig, config_of, differing_keys, method_digest, with_defaults
+from invert.projection.config import ProjectConfig, with_defaults
 from invert.projection.projector import Projection
+from invert.projection.records import config_of, differing_keys, method_digest
 from invert.projection.session import Session, load_network, open_session
 
 if TYPE_CHECKING:

@@ -22,8 +22,9 @@ from invert.hdf5.reading import Latents, open_latents
 from invert.images.formats import format_named
 from invert.images.jpeg_traces import jpeg_quality
 from invert.images.target import Target, safe_name
-from invert.projection.config import METHOD_SETTINGS, config_of, differing_keys
+from invert.projection.config import METHOD_SETTINGS
 from invert.projection.projector import Projection, start_noise
+from invert.projection.records import config_of, differing_keys
 from invert.store.result import Result
 
 __all__ = ["FinishedFiles", "open_finished"]

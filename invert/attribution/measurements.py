@@ -27,7 +27,7 @@ from invert.durable import TEMPORARY_PREFIX, ensure_folder, write_atomic
 from invert.errors import NoInputError, UnreadableError, UsageError
 from invert.images.opening import read_regular
 from invert.images.target import Target
-from invert.projection.config import differing_keys, method_digest
+from invert.projection.records import differing_keys, method_digest
 from invert.store.journal import patient_lock
 from invert.store.names import check_name, name_key
 from invert.store.protocol import ImageStore

@@ -20,8 +20,8 @@ from invert.batch.images import Listed, list_images, read_image
 from invert.durable import ensure_folder, write_atomic
 from invert.errors import ImageError, NoInputError, UsageError
 from invert.images.decoding import to_png_bytes
-from invert.projection.config import differing_keys
 from invert.projection.latents import class_label, seed_latent
+from invert.projection.records import differing_keys
 from invert.projection.session import Session
 from invert.projection.synthesis import synthesise_image
 from invert.store.locks import Shard

@@ -166,14 +166,15 @@ class FolderOutput(RunOutput):
         return {"results": str(self.folder / INDEX)}
 
 
-def _right_half(png: bytes) -> NDArray[np.uint8]:
-    """Return the reconstruction `[H, W, C]`, which is beside the target.
+def _right_half(png: bytes) -> NDArray[np.uint8] | None:
+    """Return the reconstruction `[H, W, C]`, which is beside the target; None where preset exact shows something else.
 
     Raises:
         ImageError: It is damaged.
     """
     both = decode_sheet(png)
-    return both[:, both.shape[1] // 2 :]
+    height, width = both.shape[:2]
+    return both[:, height:] if width == 2 * height else None
 
 
 class FileOutput(RunOutput):

@@ -18,7 +18,7 @@ from invert.images.target import Target
 from invert.store.protocol import Finished, ImageStore
 
 if TYPE_CHECKING:
-    from invert.projection.projector import Projection, Projector, StepRecord
+    from invert.projection.projector import ImageProjector, Projection, StepRecord
 
 __all__ = ["Done", "Duplicate", "Event", "Failed", "Stepped", "Warnings", "work"]
 
@@ -158,7 +158,7 @@ class _Reading:
 
     store: ImageStore
     images: Iterable[Listed]
-    projector: "Projector"
+    projector: "ImageProjector"
     policy: ImagePolicy
     depth: int
     identity: Identity | None
@@ -208,7 +208,7 @@ class _Reading:
 
 
 def work(
-    projector: "Projector",
+    projector: "ImageProjector",
     store: ImageStore,
     images: Iterable[Listed],
     policy: ImagePolicy,

@@ -133,7 +133,8 @@ class ProjectionProgress(Bar):
         """Count one step of a group of images at these distances."""
         first, last = group * self._batch + 1, min((group + 1) * self._batch, self._images)
         which = f"image {first}" if first == last else f"images {first}-{last}"
-        done, title = self._done + 1, f"{which} of {self._images}"
+        # A search that tries several explanations takes more steps than one.
+        done, title = min(self._done + 1, self._total), f"{which} of {self._images}"
         beside = f"distance {sum(distances) / max(1, len(distances)):.4f}"
         line = [f"{title}, step {done} of {self._total}", beside, self.time_left(done, done)]
         self.move(done, title=title, beside=beside, line=", ".join(filter(None, line)))

@@ -47,7 +47,7 @@ def histograms(paths: tuple[Path, ...], score: str, out: Path, overwrite: bool, 
     with Output(as_json=as_json, quiet=quiet) as output:
         from invert.attribution.calibration_file import read_calibration
         from invert.attribution.report.charts import plot_side_by_side, population_values
-        from invert.projection.config import differing_keys
+        from invert.projection.records import differing_keys
         from invert.statistics.intervals import auc
 
         calibrations = [(path.stem.removesuffix(_SUFFIX), read_calibration(path)) for path in paths]

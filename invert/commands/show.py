@@ -99,6 +99,14 @@ def _spread(distances: list[float]) -> dict[str, float] | None:
     return dict(zip(shares, np.quantile(distances, list(shares.values())).tolist(), strict=True))
 
 
+def _method(method: dict[str, Any]) -> str:
+    """Return a method in a few words."""
+    if method["preset"] == "exact":
+        processing = method.get("processing", "none")
+        return f"exact, at most {method['steps']} steps, noise {method['noise']}, processing {processing}"
+    return f"{method['preset']}, {method['steps']} steps, LPIPS {method['lpips']}"
+
+
 def _heading(name: str, text: str) -> str:
     """Return a name above a column of that format: numbers stand on the right, text on the left."""
     return format(name, text if text[0] in "<>" else f">{text.partition('.')[0]}")
@@ -110,7 +118,10 @@ def _lines(latents: "Latents", rows: int, worst: bool) -> list[str]:
         found.sort(key=lambda row: -row["distance"])
     lines = []
     if rows and found:
-        formats = {"row": ">6", **{str(field.shown): field.text for field in FIELDS if field.text}}
+        formats = {
+            "row": ">6",
+            **{str(field.shown): field.text for field in FIELDS if field.text and field.shown in found[0]},
+        }
         lines.append("  ".join([*(_heading(name, text) for name, text in formats.items()), "name"]))
         for row in found[:rows]:
             cells = [format(row[name], text) for name, text in formats.items()]
@@ -124,7 +135,7 @@ def _lines(latents: "Latents", rows: int, worst: bool) -> list[str]:
     facts = {
         "images": f"{summary['images']}, {summary['failures']} without a result, {summary['diverged']} diverged",
         "network": f"{network['family']}, {network['resolution']} px, sha256 {network['sha256']}",
-        "method": f"{method.get('preset')}, {method['steps']} steps, LPIPS {method.get('lpips')}",
+        "method": _method(method),
         "digest": summary["method_digest"],
         "kept": f"noise {summary['noise']}, images {'yes' if summary['stored_images'] else 'no'}",
     }

@@ -9,8 +9,8 @@ images' names. Two texts of any length, name_bytes and warnings (a JSON list), a
 the bytes offsets[n] to offsets[n + 1]. The group "failures" has the images without a result.
 All numbers are little-endian. Nothing has a variable length, and nothing says when or where it was written.
 
-Version 2 is written, all before it are read. In version 1 a row of the column w is `[w_dim]`, since then it is
-`[styles or 1, w_dim]`; readers give it today's shape.
+Version 3 is written, all before it are read. In version 1 a row of the column w is `[w_dim]`, since then it is
+`[styles or 1, w_dim]`; readers give it today's shape. Version 3 has the columns of preset exact, in its files alone.
 """
 
 import hashlib
@@ -138,7 +138,7 @@ def row_values(result: Result, expected: Mapping[str, Column]) -> dict[str, NDAr
         value = getattr(result, field.name)
         if field.kind == "maps":
             facts |= {_of_layer(field, layer): values for layer, values in value.items()}
-        elif field.column is not None:
+        elif field.column is not None and value is not None:
             facts[field.column] = value.encode() if field.kind == "text" else value
     maps = [{path for path in paths if "/" in path} for paths in (expected, facts)]
     if maps[0] != maps[1]:

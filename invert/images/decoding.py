@@ -17,7 +17,7 @@ __all__ = ["CHANNELS", "Decoded", "ImagePolicy", "decode_image", "fit", "in_chan
 
 CHANNELS = (1, 3, 4)
 POLICY_VERSION = 2
-"""Version 1 left colour profiles aside; see `invert.projection.config.method_digest`."""
+"""Version 1 left colour profiles aside; see `invert.projection.records.method_digest`."""
 
 _HEADER_END = 33
 """Where the header of a PNG ends, signature included."""
@@ -89,12 +89,14 @@ class Decoded:
         format: Name of the file's format, see `invert.images.formats`; empty for an image from memory.
         warnings: What changes the image in a way its owner may not expect.
         notes: What is only worth a record.
+        tables: Quantisation tables of a JPEG file, 64 steps each, row by row; None of other files.
     """
 
     image: Image.Image
     format: str
     warnings: tuple[str, ...]
     notes: tuple[str, ...]
+    tables: tuple[tuple[int, ...], ...] | None = None
 
     @property
     def size(self) -> tuple[int, int]:
@@ -129,6 +131,7 @@ def decode_image(data: bytes, channels: int, policy: ImagePolicy | None = None) 
     try:
         kind, container = parse(data, policy.formats)
         opened = _load(kind, container, policy)
+        tables = _tables(opened)
         frames = max(container.frames, getattr(opened, "n_frames", 1))
         exif = container.exif or opened.info.get("exif") or b""
         image = _upright(_eight_bits(opened, container.bits, remarks), exif, remarks)
@@ -146,7 +149,7 @@ def decode_image(data: bytes, channels: int, policy: ImagePolicy | None = None) 
         remarks.warnings.append(f"{what}: the first of its {frames} images is used")
     if container.is_sheet:
         remarks.warnings.append("it is a sheet of several images that this program made")
-    return Decoded(image, kind.name, tuple(remarks.warnings), tuple(remarks.notes))
+    return Decoded(image, kind.name, tuple(remarks.warnings), tuple(remarks.notes), tables)
 
 
 def in_channels(image: Image.Image, channels: int, policy: ImagePolicy | None = None) -> Decoded:
@@ -200,6 +203,13 @@ def _load(kind: ImageFormat, container: Container, policy: ImagePolicy) -> Image
         reason = f"an image of mode {image.mode} is not of 8 or 16 bits"
         raise ImageError(reason, advice="Convert it to PNG.", code="image-format")
     return image
+
+
+def _tables(image: Image.Image) -> tuple[tuple[int, ...], ...] | None:
+    """Return the quantisation tables of a JPEG that has just been decoded."""
+    tables = getattr(image, "quantization", None) or {}
+    found = tuple(tuple(int(step) for step in tables[number]) for number in sorted(tables))
+    return found if found and all(len(table) == 64 and min(table) > 0 for table in found) else None
 
 
 def _check_size(size: tuple[int, int], policy: ImagePolicy) -> None:

@@ -43,6 +43,7 @@ class Target:
         notes: What is only worth a record.
         format: Name of the file's format, see `invert.images.formats`; empty for an image from memory.
         jpeg_quality: Quality of an earlier JPEG compression, see `invert.images.jpeg_traces`; None without traces.
+        tables: Quantisation tables of a JPEG file whose pixels these are, neither scaled nor cropped; else None.
     """
 
     array: NDArray[np.uint8]
@@ -56,6 +57,7 @@ class Target:
     notes: tuple[str, ...]
     format: str = ""
     jpeg_quality: int | None = None
+    tables: tuple[tuple[int, ...], ...] | None = None
 
     @property
     def remarks(self) -> tuple[str, ...]:
@@ -168,6 +170,7 @@ def _target(decoded: Decoded, resolution: int, path: Path, file_sha256: str, not
         notes=(*decoded.notes, note) if note else decoded.notes,
         format=decoded.format,
         jpeg_quality=jpeg_quality(_luma(decoded)),
+        tables=decoded.tables if decoded.size == (resolution, resolution) else None,
     )
 
 

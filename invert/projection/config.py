@@ -1,15 +1,10 @@
-"""Settings of a projection, each declared once, and the two records that go into every output.
-
-The METHOD record is what makes distances comparable: two results with the same method digest may be compared.
-The RUN record is what makes bits comparable: two results with the same run record too are equal to the last bit.
+"""Settings of a projection, each declared once; `invert.projection.records` has the records that come from them.
 
 A field of `ProjectConfig` is all that a new setting takes: its command-line option, its environment variable, the
 arguments of a job of SLURM, its place in a record and how it is read back from there follow from the field.
 """
 
 import dataclasses
-import hashlib
-import json
 import math
 import types
 import typing
@@ -17,7 +12,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from generator.settings import is_left_out, setting, setting_of
+from generator.settings import setting, setting_of
 from invert.errors import UsageError
 
 __all__ = [
@@ -29,15 +24,12 @@ __all__ = [
     "PRESET_SETTINGS",
     "SYNTHESIS_NOISE",
     "Constants",
+    "Entry",
+    "ExactConstants",
     "Preset",
     "ProjectConfig",
     "arguments_of",
-    "config_of",
-    "differing_keys",
-    "method_digest",
-    "method_record",
     "option_of",
-    "run_settings",
     "value_type",
     "with_defaults",
 ]
@@ -51,8 +43,6 @@ SYNTHESIS_NOISE = ("fixed", "random", "zero")
 BANK_VERSION = 1
 FINALISTS = 16
 """How many of a bank's samples, the nearest by pixels, are compared by LPIPS."""
-
-METHOD_VERSION = 1  # raised when the same settings would give other distances
 
 
 @dataclass(frozen=True)
@@ -77,6 +67,15 @@ class Constants:
 
 
 @dataclass(frozen=True)
+class ExactConstants:
+    """The constants of preset exact, likewise."""
+
+    solver: str = "gauss-newton"
+    version: int = 1
+    start: str = "bank"
+
+
+@dataclass(frozen=True)
 class Preset:
     """A named projection method.
 
@@ -85,7 +84,7 @@ class Preset:
         defaults: The settings of `ProjectConfig` that have another default with this preset.
     """
 
-    constants: Constants = Constants()
+    constants: Constants | ExactConstants = Constants()
     defaults: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
 
@@ -97,6 +96,7 @@ PRESETS = {
         Constants(start="bank", peak_rate=0.05, latent_noise=0.01),
         {"steps": 50, "noise": "fixed"},
     ),
+    "exact": Preset(ExactConstants(), {"steps": 14, "noise": "fixed", "restarts": 3}),
 }
 
 PRESET_SETTINGS = tuple(dict.fromkeys(name for preset in PRESETS.values() for name in preset.defaults))
@@ -104,7 +104,7 @@ PRESET_SETTINGS = tuple(dict.fromkeys(name for preset in PRESETS.values() for na
 
 
 @dataclass(frozen=True)
-class _Entry:
+class Entry:
     """How a setting stands in the method record: as it is under its key, unless it is written in a way of its own.
 
     Args:
@@ -157,9 +157,10 @@ class ProjectConfig:
     preset: str = setting(
         "paper",
         choices=PRESETS,
-        help="Method: that of the StyleGAN2 paper, that of its published code, or the short one of verdicts.",
+        help="Method: that of the StyleGAN2 paper, that of its published code, the short one of verdicts, or exact: "
+        "the likelihood of the pixels.",
         group=_METHOD,
-        entry=_Entry("preset", write=_write_preset),
+        entry=Entry("preset", write=_write_preset),
     )
     steps: int = setting(
         1000,
@@ -168,22 +169,23 @@ class ProjectConfig:
         help="Number of optimisation steps.",
         group=_METHOD,
         metavar="N",
-        entry=_Entry("steps"),
+        entry=Entry("steps"),
     )
     lpips: str = setting(
         "vgg",
         choices=("vgg", "alex"),
         help="Backbone of the LPIPS distance.",
         group=_METHOD,
-        entry=_Entry("lpips"),
+        entry=Entry("lpips"),
     )
     noise: str = setting(
         "optimise",
-        choices=("optimise", "fixed", "zero"),
+        choices=("optimise", "fixed", "zero", "both"),
         aliases=NOISE_ALIASES,
-        help="Noise maps: optimised together with w, those stored in the network, or zero.",
+        help="Noise maps: optimised together with w, those stored in the network, or zero; preset exact can try both, "
+        "the stored ones first.",
         group=_METHOD,
-        entry=_Entry("noise"),
+        entry=Entry("noise"),
     )
     noise_weight: float = setting(
         1e5,
@@ -192,7 +194,7 @@ class ProjectConfig:
         help="Weight of the noise regularisation.",
         group=_METHOD,
         metavar="X",
-        entry=_Entry("noise_weight"),
+        entry=Entry("noise_weight"),
     )
     restarts: int = setting(
         1,
@@ -201,7 +203,7 @@ class ProjectConfig:
         help="Independent optimisations of each image, of which the best one counts.",
         group=_METHOD,
         metavar="N",
-        entry=_Entry("restarts"),
+        entry=Entry("restarts"),
     )
     class_index: int | None = setting(
         None,
@@ -210,25 +212,33 @@ class ProjectConfig:
         option="--class",
         group=_METHOD,
         metavar="K",
-        entry=_Entry("class"),
+        entry=Entry("class"),
     )
     precision: str = setting(
         "float32",
         choices=("float32", "bfloat16"),
         help="Number format of the feature maps; bfloat16 suits processors that compute in it.",
         group=_METHOD,
-        entry=_Entry("precision"),
+        entry=Entry("precision"),
     )
     bank: int | None = setting(
         None,
         minimum=1,
         maximum=100_000,
-        help="Number of samples among which preset verdict finds its start.",
+        help="Number of samples among which presets verdict and exact find their start.",
         group=_METHOD,
         metavar="N",
         unset="by the images' size",
         later=True,
-        entry=_Entry("bank", write=_write_bank, read=_read_bank),
+        entry=Entry("bank", write=_write_bank, read=_read_bank),
+    )
+    processing: str = setting(
+        "none",
+        help="What happened to the images after they were synthesised, for preset exact.",
+        group=_METHOD,
+        metavar="KIND",
+        later=True,
+        entry=Entry("processing"),
     )
     seed: int = setting(
         0,
@@ -279,13 +289,23 @@ class ProjectConfig:
             if wanted is not None:
                 raise UsageError(f"{option_of(field)} {value!r} is not {wanted}.")
 
+        if self.noise == "both" and not self.is_exact:
+            raise UsageError("--noise both goes with --preset exact", advice="Choose optimise, fixed or zero.")
+        if self.processing != "none" and not self.is_exact:
+            raise UsageError("--processing goes with --preset exact", advice="Add --preset exact.")
+
     @property
     def starts_from_bank(self) -> bool:
         """Whether the preset starts from a bank of samples."""
         return self.constants.start == "bank"
 
     @property
-    def constants(self) -> Constants:
+    def is_exact(self) -> bool:
+        """Whether the preset explains images to the last level."""
+        return isinstance(self.constants, ExactConstants)
+
+    @property
+    def constants(self) -> Constants | ExactConstants:
         """The preset's constants."""
         return PRESETS[self.preset].constants
 
@@ -337,89 +357,3 @@ def arguments_of(config: ProjectConfig, unlike: ProjectConfig | None = None) -> 
         if value is not None and (unlike is None or value != getattr(unlike, field.name)):
             arguments += [option_of(field), str(value)]
     return arguments
-
-
-def method_record(config: ProjectConfig, network_sha256: str, image_policy: dict[str, Any]) -> dict[str, Any]:
-    """Return what makes distances comparable, as JSON types; `config.bank` is settled where it counts."""
-    return {
-        "method_version": METHOD_VERSION,
-        "network_sha256": network_sha256,
-        **_method_entries(config, later=False),
-        "image_policy": image_policy,
-        **_method_entries(config, later=True),
-    }
-
-
-def _method_entries(config: ProjectConfig, *, later: bool) -> dict[str, Any]:
-    entries: dict[str, Any] = {}
-    for field in dataclasses.fields(config):
-        declared = setting_of(field)
-        entry: _Entry | None = declared.others.get("entry")
-        if entry is None or declared.later is not later:
-            continue
-        value = getattr(config, field.name)
-        if entry.write is not None:
-            entries |= entry.write(config)
-        elif not is_left_out(field, value):
-            entries[entry.key] = value
-    return entries
-
-
-def config_of(method: Mapping[str, Any]) -> ProjectConfig:
-    """Return the settings that give a method record, with the rest at its defaults.
-
-    Raises:
-        KeyError, TypeError, AttributeError, UsageError: It is no such record.
-    """
-    settings = {}
-    for field in dataclasses.fields(ProjectConfig):
-        declared = setting_of(field)
-        entry: _Entry | None = declared.others.get("entry")
-        if entry is None:
-            continue
-        if entry.read is not None:
-            settings[field.name] = entry.read(method)
-        elif entry.key in method or not declared.later:
-            settings[field.name] = method[entry.key]
-    return ProjectConfig(**settings)
-
-
-def run_settings(config: ProjectConfig, **settled: Any) -> dict[str, Any]:
-    """Return the settings that belong to the run record.
-
-    Args:
-        config: The settings.
-        settled: What stands for settings that were left open, by their names: what the machine then chose.
-    """
-    fields = [field for field in dataclasses.fields(config) if setting_of(field).others.get("run")]
-    return {field.name: settled.get(field.name, getattr(config, field.name)) for field in fields}
-
-
-def method_digest(record: dict[str, Any]) -> str:
-    """Return the SHA-256 of a record's canonical JSON, in hexadecimal."""
-    text = json.dumps(_first_policy(record), sort_keys=True, separators=(",", ":"), allow_nan=False)
-    return hashlib.sha256(text.encode()).hexdigest()
-
-
-def _first_policy(record: dict[str, Any]) -> dict[str, Any]:
-    """Return a record with image policy 1 in place of 2: only an image with a colour profile gives other pixels by it.
-
-    Its warnings say so; what was measured of all others stays comparable, and calibrations keep their validity.
-    """
-    policy = record.get("image_policy")
-    if not isinstance(policy, dict) or (policy.get("version"), policy.get("profile")) != (2, "srgb"):
-        return record
-    return {**record, "image_policy": {**policy, "version": 1, "profile": "ignored"}}
-
-
-def differing_keys(old: dict[str, Any], new: dict[str, Any], prefix: str = "") -> list[str]:
-    """Return where two records differ, each as "key: old, now new"."""
-    old, new = _first_policy(old), _first_policy(new)
-    lines = []
-    for key in sorted(set(old) | set(new)):
-        before, after = old.get(key), new.get(key)
-        if isinstance(before, dict) and isinstance(after, dict):
-            lines += differing_keys(before, after, f"{prefix}{key}.")
-        elif before != after:
-            lines.append(f"{prefix}{key}: {before}, now {after}")
-    return lines

@@ -7,6 +7,7 @@ import hashlib
 import itertools
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -17,7 +18,7 @@ from generator.layers import freeze
 from invert.errors import UsageError
 from invert.images.arrays import to_uint8
 from invert.images.target import Target
-from invert.projection.config import ProjectConfig
+from invert.projection.config import Constants, ProjectConfig
 from invert.projection.latents import LatentStatistics, Start, check_class, latent_statistics, start_at_centre
 from invert.projection.noise import NoiseMaps
 from invert.projection.objective import Comparison, PaperObjective
@@ -25,7 +26,16 @@ from invert.projection.optimisers import Optimisation, Problem, optimiser_of
 from invert.projection.perceptual import MINIMUM_SIZE, Perceptual
 from invert.projection.space import W
 
-__all__ = ["Projection", "Projector", "StepRecord", "check_fit", "random_stream", "start_noise"]
+__all__ = [
+    "Explanation",
+    "ImageProjector",
+    "Projection",
+    "Projector",
+    "StepRecord",
+    "check_fit",
+    "random_stream",
+    "start_noise",
+]
 
 _FloatArray = npt.NDArray[np.float32]
 
@@ -50,6 +60,37 @@ class StepRecord:
 
 
 @dataclass(frozen=True)
+class Explanation:
+    """How well preset exact explains an image, and how it found out.
+
+    Attributes:
+        q: -2 log of the likelihood of the image, up to a constant: the sum of the next three; about the number of the
+            image's pixels where it is the network's. NaN where nothing can be told.
+        misfit: The whitened residual's sum of squares.
+        latent_norm: |u|^2 of the whitened latents.
+        noise_norm: |n|^2 of the noise maps; 0 where they were given.
+        rms: Root of the mean squared difference between the image and what is expected, in levels of 255.
+        expected_rms: What it is where the explanation is true.
+        iterations: How many Jacobians were taken.
+        stopped: Why the search ended: "converged", "iterations", "not-finite", or "saturated" for an image that is
+            black and white and tells nothing.
+        noise_kind: "stored", "random" or "zero": the noise that explains the image.
+        processing: What happened to the image, as it is written for `--processing`.
+    """
+
+    q: float
+    misfit: float
+    latent_norm: float
+    noise_norm: float
+    rms: float
+    expected_rms: float
+    iterations: int
+    stopped: str
+    noise_kind: str
+    processing: str
+
+
+@dataclass(frozen=True)
 class Projection:
     """What came out for one image.
 
@@ -65,6 +106,8 @@ class Projection:
         image: g(w, noise) as `[H, W, C]` uint8.
         status: "ok", or "diverged" if a step was not finite and this is the best state before it.
         restart: Which of the restarts this is.
+        explanation: What preset exact found; None with another preset.
+        seen: What it expects in the image `[H, W, C]` uint8: g(w, noise) after the processing; likewise.
     """
 
     target: Target
@@ -76,6 +119,23 @@ class Projection:
     image: npt.NDArray[np.uint8]
     status: str
     restart: int
+    explanation: Explanation | None = None
+    seen: npt.NDArray[np.uint8] | None = None
+
+
+class ImageProjector(Protocol):
+    """What carries images through a method, whichever it is."""
+
+    @property
+    def generator(self) -> networks.Generator:
+        """The network."""
+
+    @property
+    def batch(self) -> int:
+        """How many images are worked on together."""
+
+    def run(self, targets: Iterable[Target]) -> Iterator[StepRecord | Projection]:
+        """Project the targets, in their order: step records of a group, then its projections."""
 
 
 def random_stream(seed: int, pixel_sha256: str, restart: int) -> torch.Generator:
@@ -152,6 +212,9 @@ class Projector:
         self.perceptual = perceptual.to(self.device)
         freeze(self.generator)
         constants = config.constants
+        if not isinstance(constants, Constants):
+            raise ValueError(f"preset {config.preset} has a projector of its own")
+        self._pyramid_scale = constants.pyramid_scale
         self.start = start
         self.statistics: LatentStatistics = measure(
             self.generator,
@@ -198,7 +261,7 @@ class Projector:
             self.perceptual,
             pixels,
             self.config.noise_weight if self.config.noise == "optimise" else 0.0,
-            self.config.constants.pyramid_scale,
+            self._pyramid_scale,
             getattr(torch, self.config.precision),
         )
 

@@ -27,10 +27,12 @@ from generator.processors import processors
 from generator.settings import setting_of
 from invert.errors import UsageError, display_path, network_errors
 from invert.images.decoding import ImagePolicy
-from invert.projection.config import ProjectConfig, method_record, run_settings
+from invert.projection.config import ProjectConfig
+from invert.projection.exact import ExactProjector
 from invert.projection.latents import Start, kept_statistics, start_at_centre
 from invert.projection.perceptual import Perceptual
-from invert.projection.projector import Projector, check_fit
+from invert.projection.projector import ImageProjector, Projector, check_fit
+from invert.projection.records import method_record, run_settings
 from invert.projection.start import BankStart, SampleBank, bank_size, load_bank
 
 if TYPE_CHECKING:
@@ -71,7 +73,7 @@ class Records:
     """The records of an output that is resumed: they settle what the user leaves open.
 
     Attributes:
-        method: See `invert.projection.config.method_record`.
+        method: See `invert.projection.records.method_record`.
         run: See `run_record`.
     """
 
@@ -89,7 +91,7 @@ class Session:
         network: The network.
         config: Settings; bank, batch, threads and device are settled.
         policy: What is accepted as an image.
-        method: What makes distances comparable, see `invert.projection.config.method_record`.
+        method: What makes distances comparable, see `invert.projection.records.method_record`.
         run: What makes bits comparable, see `run_record`.
         on_message: Called with a line while something takes long.
     """
@@ -126,7 +128,7 @@ class Session:
         """Channels of the network's images: 1, 3 or 4."""
         return self.network.generator.config.synthesis.img_channels
 
-    def projector(self) -> Projector:
+    def projector(self) -> ImageProjector:
         """Return what projects images; it is put together once, and its bank of samples is generated then."""
         return self._projector
 
@@ -136,10 +138,12 @@ class Session:
             self._bank(self.network.generator.to(self.config.device))
 
     @cached_property
-    def _projector(self) -> Projector:
+    def _projector(self) -> ImageProjector:
         config = self.config
         generator = self.network.generator.to(config.device)
         perceptual = Perceptual(config.lpips).to(config.device)
+        if config.is_exact:
+            return ExactProjector(generator, perceptual, config, bank=self._bank(generator), device=config.device)
         start: Start = start_at_centre
         if config.starts_from_bank:
             # Before the network is frozen, as it is for the images that a user generates with it.
@@ -251,9 +255,11 @@ def settle(
     if device != "cpu" and workers > 1:
         raise UsageError("--workers is for processors", advice="One process keeps a GPU busy: leave it out.")
     resolution = network.generator.config.synthesis.img_resolution
+    # Preset exact has no batches: an image's Jacobian keeps a processor as busy.
+    batch = ExactProjector.batch if config.is_exact else config.batch or default_batch(resolution, device)
     return dataclasses.replace(
         _settle_bank(config, resolution),
-        batch=config.batch or default_batch(resolution, device),
+        batch=batch,
         threads=config.threads or default_threads(workers),
         device=device,
     )

@@ -18,7 +18,7 @@ from invert.durable import TEMPORARY_PREFIX, append, ensure_folder, exclusive_lo
 from invert.errors import ImageError, NoInputError, OutputError, UnreadableError, display_path
 from invert.images.opening import read_regular
 from invert.images.target import pixel_sha256
-from invert.projection.config import differing_keys
+from invert.projection.records import differing_keys
 from invert.store.index import (
     INDEX,
     FolderEntry,
@@ -87,7 +87,7 @@ class FolderStore:
         key = self.key(name, result.file_sha256)
         stem = self._name(key, projection.target.name)
         data = encode_arrays(result, self._index.method, self._run)
-        images = encode_images(result)
+        images = encode_images(result, projection.seen)
         write_atomic(self.folder / f"{stem}.npz", data)
         write_atomic(self.folder / f"{stem}.png", images)
         self._begin()
@@ -185,7 +185,7 @@ def open_folder(
 
     Args:
         folder: Made when missing.
-        method: `invert.projection.config.method_record`.
+        method: `invert.projection.records.method_record`.
         run: `invert.projection.projector.run_record`.
         overwrite: Remove what the index lists first, where it is still what this program wrote; nothing else is
             ever removed.

@@ -21,7 +21,7 @@ from typing import Any
 from generator.jsontext import read_json
 from invert.errors import OutputError, UnreadableError, UsageError
 from invert.images.opening import read_regular
-from invert.projection.config import method_digest
+from invert.projection.records import method_digest
 from invert.store.result import FIELDS
 
 __all__ = ["INDEX", "FolderEntry", "FolderError", "Index", "drop_earlier_index", "encode_lines", "read_index"]
@@ -93,6 +93,8 @@ class FolderEntry:
         for one in FIELDS:
             if not one.is_listed:
                 continue
+            if one.kept == "exact" and one.name not in line:
+                continue
             facts[one.name] = line[one.name] if one.since == 1 else line.get(one.name, one.default)
             if one.kind == "texts" and not all(isinstance(text, str) for text in facts[one.name]):
                 raise ValueError(f"its {one.name} are no texts")
@@ -116,7 +118,7 @@ class Index:
     """What an index says.
 
     Attributes:
-        method: `invert.projection.config.method_record` of all results.
+        method: `invert.projection.records.method_record` of all results.
         runs: Run records, in the order of the commands.
         entries: The finished images, by what they are known by.
         failures: The images without a result of the last command, by their names as they may be shown.

@@ -7,7 +7,7 @@ from functools import cached_property
 from typing import Any, Self
 
 from generator.jsontext import read_json
-from invert.projection.config import differing_keys, method_digest
+from invert.projection.records import differing_keys, method_digest
 from invert.store.result import DISTANCE_LAYERS, VERSION, Field, Sizes
 
 __all__ = ["NOISE_TYPES", "Manifest", "ManifestVersionError"]
@@ -37,7 +37,7 @@ class Manifest:
     """What the images of one output have in common.
 
     Args:
-        method: `invert.projection.config.method_record`.
+        method: `invert.projection.records.method_record`.
         run: `invert.projection.projector.run_record`.
         network: sha256, weights_sha256 and family of the file; resolution, channels, num_ws and w_dim.
         noise: How the noise maps are kept: "none", "float32" or "float16".
@@ -113,7 +113,8 @@ class Manifest:
 
     def keeps(self, field: Field) -> bool:
         """Tell whether a field of each result is kept."""
-        return {"always": True, "noise": self.noise != "none", "images": self.images}[field.kept]
+        is_exact = self.method.get("preset") == "exact"
+        return {"always": True, "noise": self.noise != "none", "images": self.images, "exact": is_exact}[field.kept]
 
     def to_bytes(self) -> bytes:
         """Return the content of manifest.json."""

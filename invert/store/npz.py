@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image, ImageDraw, ImageFont
 
 from generator.jsontext import read_json
 from generator.settings import MAX_RESOLUTION
@@ -16,7 +17,7 @@ from invert.errors import NoInputError
 from invert.images.decoding import ImagePolicy, decode_image, to_png_bytes
 from invert.images.opening import read_regular
 from invert.npy import read_arrays
-from invert.projection.config import method_digest
+from invert.projection.records import method_digest
 from invert.store.result import FIELDS, Field, Result
 
 __all__ = ["StoredProjection", "decode_sheet", "encode_arrays", "encode_images", "read_projection"]
@@ -29,6 +30,9 @@ _MAX_RECORD = 1 << 20
 MAX_BYTES = 1 << 30
 """A projection at 4096 px, the largest size there is, has less than a quarter of it, nearly all of it noise maps."""
 
+_FACTOR = 16
+"""On the differences that an image shows."""
+
 _DAMAGE = (ValueError, KeyError, TypeError, AttributeError, OverflowError, MemoryError)
 
 
@@ -37,7 +41,7 @@ class StoredProjection(Result):
     """What an .npz of a folder holds: a result, without the images, and the records of how it was made.
 
     Attributes:
-        method: `invert.projection.config.method_record`.
+        method: `invert.projection.records.method_record`.
         run: `invert.projection.projector.run_record`.
     """
 
@@ -99,7 +103,7 @@ def encode_arrays(result: Result, method: _Record, run: _Record) -> bytes:
     arrays: dict[str, Any] = {}
     for field in FIELDS:
         value = getattr(result, field.name)
-        if field.npz is None:
+        if field.npz is None or (field.kept == "exact" and value is None):
             continue
         if field.kind == "maps":
             arrays |= {f"{field.npz}/{layer}": values for layer, values in value.items()}
@@ -115,11 +119,41 @@ def encode_arrays(result: Result, method: _Record, run: _Record) -> bytes:
     return buffer.getvalue()
 
 
-def encode_images(result: Result) -> bytes:
-    """Return the .png: the target, and on its right what the network synthesises from w and noise."""
+def encode_images(result: Result, seen: NDArray[np.uint8] | None = None) -> bytes:
+    """Return the .png: the target, and on its right what the network synthesises from w and noise.
+
+    Args:
+        result: With both.
+        seen: What preset exact expects in the image `[H, W, C]`. It stands in the second place, then the difference
+            times 16, with the root of its mean square in levels under it.
+    """
     if result.target is None or result.reconstruction is None:
         raise ValueError("a result without images cannot be shown")
-    return to_png_bytes(np.concatenate([result.target, result.reconstruction], axis=1), is_sheet=True)  # [H, 2 W, C]
+    if seen is None:
+        return to_png_bytes(
+            np.concatenate([result.target, result.reconstruction], axis=1), is_sheet=True
+        )  # [H, 2 W, C]
+    difference = result.target.astype(np.int16) - seen
+    shown = np.clip(128 + _FACTOR * difference, 0, 255).astype(np.uint8)
+    if shown.shape[2] == 4:
+        shown[..., 3] = 255
+    row = np.concatenate([result.target, seen, shown], axis=1)  # [H, 3 W, C]
+    rms = float(np.sqrt(np.square(difference, dtype=np.float64).mean()))
+    return to_png_bytes(
+        np.concatenate([row, _caption(f"x{_FACTOR}  rms {rms:.2f}", row.shape[1], row.shape[2])]), is_sheet=True
+    )
+
+
+def _caption(text: str, width: int, channels: int) -> NDArray[np.uint8]:
+    """Return a line of white text on black, `[h, width, channels]`, at the right."""
+    font = ImageFont.load_default_imagefont()
+    left, top, right, bottom = (round(side) for side in font.getbbox(text))
+    image = Image.new("L", (width, bottom - top + 4))
+    ImageDraw.Draw(image).text((max(0, width - (right - left) - 2), 2), text, fill=255, font=font)
+    line = np.asarray(image)[..., None].repeat(channels, axis=2)
+    if channels == 4:
+        line[..., 3] = 255
+    return line
 
 
 def decode_sheet(png: bytes) -> NDArray[np.uint8]:

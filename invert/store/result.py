@@ -58,7 +58,7 @@ class Field:
         npz: Key in the .npz of a folder; None where that does not have it.
         column: Dataset in HDF5; None where that does not have it.
         since: First version that has it.
-        kept: "always", or only where the manifest says that noise or images are kept.
+        kept: "always", or only where the manifest says that noise or images are kept, or that the preset is exact.
         shown: Its name in the CSV and JSON of `invert show`, one for each number that it has; `{}` counts from 1.
         text: Format of its column in the table that `invert show` prints; empty leaves it out.
         finite: Numbers must be finite.
@@ -76,7 +76,7 @@ class Field:
     npz: str | None = None
     column: str | None = None
     since: int = 1
-    kept: Literal["always", "noise", "images"] = "always"
+    kept: Literal["always", "noise", "images", "exact"] = "always"
     shown: str | tuple[str, ...] = ()
     text: str = ""
     finite: bool = False
@@ -227,6 +227,11 @@ def _row(help: str, dtype: str, shape: _Shape = (), **more: Any) -> Mapping[str,
     return {"field": Field(help=help, dtype=dtype, shape=shape, **more)}
 
 
+def _of_exact(help: str, dtype: str, **more: Any) -> Mapping[str, Field]:
+    """Return how a fact that preset exact alone finds out is kept, under its attribute's name everywhere."""
+    return _row(help, dtype, since=3, kept="exact", **more)
+
+
 _Array = NDArray[Any]
 
 
@@ -253,7 +258,8 @@ class Result:
         "The distance's share of each depth of LPIPS.", "<f4", ("layers",),
         npz="layer_distances", column="layer_distances", shown="layer{}"))
     curve: _Array = dataclasses.field(metadata=_row(
-        "LPIPS in each step, with latent noise; NaN after a divergence.", "<f4", ("steps",),
+        "LPIPS in each step, with latent noise; NaN after a divergence. With preset exact the rms of each iteration.",
+        "<f4", ("steps",),
         npz="step_loss", column="curve"))
     status: str = dataclasses.field(metadata=_row(
         "ok, or diverged: a step was not finite, and this is the best state before it.", "S8",
@@ -276,6 +282,28 @@ class Result:
     target: _Array | None = dataclasses.field(default=None, metadata=_row(
         "The image as the network sees it.", "u1", ("side", "side", "channels"),
         of="target.array", column="target", kept="images"))
+    q: float | None = dataclasses.field(default=None, metadata=_of_exact(
+        "-2 log of the image's likelihood under the network, up to a constant; NaN where nothing can be told.", "<f8"))
+    misfit: float | None = dataclasses.field(default=None, metadata=_of_exact(
+        "Part of q: the whitened residual's sum of squares.", "<f8"))
+    latent_norm: float | None = dataclasses.field(default=None, metadata=_of_exact(
+        "Part of q: |u|^2 of the whitened latents.", "<f8"))
+    noise_norm: float | None = dataclasses.field(default=None, metadata=_of_exact(
+        "Part of q: |n|^2 of the noise maps; 0 where they were given.", "<f8"))
+    rms: float | None = dataclasses.field(default=None, metadata=_of_exact(
+        "Root of the mean squared difference between the image and what is expected, in levels of 255.", "<f8",
+        text="8.3f"))
+    expected_rms: float | None = dataclasses.field(default=None, metadata=_of_exact(
+        "What rms is where the explanation is true.", "<f8"))
+    iterations: int | None = dataclasses.field(default=None, metadata=_of_exact(
+        "How many Jacobians were taken.", "<i8", least=0))
+    stopped: str | None = dataclasses.field(default=None, metadata=_of_exact(
+        "Why the search ended: converged, iterations, not-finite, or saturated.", "S12",
+        choices=("converged", "iterations", "not-finite", "saturated")))
+    noise_kind: str | None = dataclasses.field(default=None, metadata=_of_exact(
+        "The noise that explains the image: stored, random or zero.", "S8", choices=("stored", "random", "zero")))
+    processing: str | None = dataclasses.field(default=None, metadata=_of_exact(
+        "What happened to the image, as --processing has it.", "S80"))
     # fmt: on
 
     @property
@@ -291,21 +319,31 @@ class Result:
             name: Name of the image; see `Result`.
             projection: What the projector found.
         """
+        explained = projection.explanation is not None
         values = {
-            field.name: attrgetter(field.of or field.name)(projection) for field in FIELDS if field.name != "name"
+            field.name: attrgetter(field.of or field.name)(projection)
+            for field in FIELDS
+            if field.name != "name" and (explained or field.kept != "exact")
         }
         return cls(name=name, **values)
 
     def facts(self) -> dict[str, Any]:
         """Return its numbers and texts as JSON types, for a line of an index."""
         listed = {field.name: getattr(self, field.name) for field in FIELDS if field.is_listed}
+        # JSON has no NaN; what another preset does not find out is left out.
+        listed = {name: value for name, value in listed.items() if value is not None and value == value}
         return {name: list(value) if isinstance(value, tuple) else value for name, value in listed.items()}
 
 
 def _declared(attribute: "dataclasses.Field[Any]") -> Field:
     default = None if attribute.default is dataclasses.MISSING else attribute.default
     declared: Field = attribute.metadata["field"]
-    return dataclasses.replace(declared, name=attribute.name, default=default)
+    name = attribute.name
+    if declared.kept == "exact":
+        declared = dataclasses.replace(
+            declared, of=f"explanation.{name}", npz=name, column=name, shown=name, text=declared.text
+        )
+    return dataclasses.replace(declared, name=name, default=default)
 
 
 FIELDS: tuple[Field, ...] = tuple(map(_declared, dataclasses.fields(Result)))

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from invert.projection.config import method_digest
+from invert.projection.records import method_digest
 from invert.store.manifest import Manifest, ManifestVersionError
 from invert.store.result import VERSION
 from tests.batch.batch_case import make_manifest

@@ -22,7 +22,7 @@ import pytest
 
 from invert.attribution.calibration_file import decode_calibration
 from invert.errors import InvertError
-from invert.projection.config import method_digest
+from invert.projection.records import method_digest
 from tests.batch.batch_case import make_entries, make_manifest, write_batch
 from tests.cli.conftest import Invert, Result
 from tests.image_factory import chunk, image, png

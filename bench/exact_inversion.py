@@ -23,9 +23,10 @@ from invert.attribution.perturbations import apply, parse_perturbations
 from invert.images.target import target_of
 from invert.projection.config import ProjectConfig, with_defaults
 from invert.projection.exact import ExactProjector
-from invert.projection.latents import draw_image, seed_latent
+from invert.projection.latents import seed_latent
 from invert.projection.projector import Projection
 from invert.projection.session import open_session
+from invert.projection.synthesis import synthesise_image
 
 _Image = NDArray[np.uint8]
 
@@ -47,7 +48,7 @@ def origin(name: str, count: int, noise: str) -> list[_Image]:
         for seed in range(SEED, SEED + count):
             z = seed_latent(seed, generator.config.mapping.z_dim)
             ws = generator.mapping_ws(z, truncation_psi=float(psi or 1))
-            images.append(draw_image(generator, ws, noise, seed).reshape(32, 32, 1))
+            images.append(synthesise_image(generator, ws, noise, seed).reshape(32, 32, 1))
     return images
 
 

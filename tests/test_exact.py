@@ -14,11 +14,12 @@ from generator.networks import Generator
 from invert.images.target import Target, target_of
 from invert.projection.config import ProjectConfig, with_defaults
 from invert.projection.exact import ExactProjector
-from invert.projection.latents import draw_image, sample_w
+from invert.projection.latents import sample_w
 from invert.projection.noise_response import noise_response
 from invert.projection.perceptual import Perceptual
 from invert.projection.projector import Explanation, Projection, StepRecord
 from invert.projection.start import load_bank, thumbnail
+from invert.projection.synthesis import synthesise_image
 from invert.projection.whitening import measure_whitening
 from tests.networks.test_stylegan import made, small
 from tests.test_projection import tiny
@@ -33,7 +34,9 @@ def network(name: str) -> Generator:
 
 def sample(generator: Generator, seed: int, noise: str = "const") -> Target:
     w = sample_w(generator, 1, seed=seed)
-    return target_of(draw_image(generator, generator.broadcast(w), noise, seed)[..., 0], 32, 1, name=f"{seed}.png")
+    return target_of(
+        synthesise_image(generator, generator.broadcast(w), noise, seed)[..., 0], 32, 1, name=f"{seed}.png"
+    )
 
 
 def projector(generator: Generator, **settings: object) -> ExactProjector:
@@ -114,7 +117,7 @@ def test_answers_to_noise_from_few_images_are_the_derivatives(family: str) -> No
 def test_a_large_network_is_searched_by_gradients() -> None:
     generator = tiny(img_resolution=128, img_channels=1, channel_base=512)
     w = sample_w(generator, 1, seed=SEED)
-    target = target_of(draw_image(generator, generator.broadcast(w), "const", 0)[..., 0], 128, 1)
+    target = target_of(synthesise_image(generator, generator.broadcast(w), "const", 0)[..., 0], 128, 1)
     large = projector(generator, steps=3, restarts=1)
     before = large.bank.w[large.bank.nearest(thumbnail(target.pixels)[0].astype(np.float32), 1)[0]]
     (found,) = explain(large, [target])

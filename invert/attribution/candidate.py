@@ -18,7 +18,7 @@ from invert.errors import UsageError, display_path
 from invert.images.decoding import ImagePolicy
 from invert.images.target import safe_name
 from invert.projection.config import ProjectConfig, config_of, differing_keys, with_defaults
-from invert.projection.session import Session, load_network, open_session
+from invert.projection.session import Session, default_batch, device_kind, load_network, open_session
 from invert.projection.start import bank_size
 
 if TYPE_CHECKING:
@@ -28,6 +28,10 @@ __all__ = ["Candidate", "LoadedCandidate", "check_calibrations", "open_calibrate
 
 Given = Path | Calibration
 """A calibration, or its file."""
+
+
+def _silent(_: str) -> None:
+    return
 
 
 @dataclass(frozen=True, eq=False)
@@ -112,6 +116,11 @@ def open_candidates(
         folder = None if work is None else work / f"{safe_name(network.provenance.path)}-{sha256[:8]}"
         shared: dict[str, Any] = {"policy": policy, "workers": workers, "work": folder, "on_message": on_message}
         session = begin_settled(folder, partial(open_calibrated, network, given, calibration, path, **shared))
+        if calibration is not None and batches_differ(calibration, network, session.config):
+            (on_warning or _silent)(
+                f"the calibration of {name} was made in batches of {calibration.run['batch']}, and --batch is "
+                f"{session.batch}: some verdicts can come out otherwise for that alone"
+            )
         meter = EvidenceMeter(network.generator, class_index=session.config.class_index, device=session.config.device)
         if workers > 1:
             session.draw_bank()
@@ -169,6 +178,7 @@ def open_calibrated(
         UsageError: What is given does not go with the calibration; the message has the keys that differ.
     """
     named = {field: value for field, value in given.items() if value is not None}
+    resumed = None if work is None else read_settings(work)
     if calibration is None:
         config = ProjectConfig(**with_defaults({"preset": "verdict", **named}))
     else:
@@ -176,7 +186,8 @@ def open_calibrated(
         if named.get("preset", method["preset"]) != method["preset"]:
             named = with_defaults(named)
         config = dataclasses.replace(config_of(method), **named)
-    resumed = None if work is None else read_settings(work)
+        if resumed is None and config.batch is None and batches_differ(calibration, network, config):
+            config = dataclasses.replace(config, batch=int(calibration.run["batch"]))
     session = open_session(network, config, policy, workers=workers, resumed=resumed, on_message=on_message)
     differing = (
         [] if calibration is None else differing_keys(dict(calibration.method), attribution_method(session.method))
@@ -189,6 +200,22 @@ def open_calibrated(
             code="calibration-method",
         )
     return session
+
+
+def batches_differ(calibration: Calibration, network: "LoadedNetwork", config: ProjectConfig) -> bool:
+    """Tell whether images are measured one by one where the calibration's were not, or the other way round.
+
+    On a CPU, batches of several images have agreed to the bit, and differ from one by one; `bench/batch_and_threads.py`
+    measures it.
+
+    Args:
+        calibration: Calibration of the network.
+        network: The network.
+        config: Settings of the measurements; a batch that is open is the default.
+    """
+    kind, before = device_kind(config.device), calibration.run.get("batch")
+    batch = config.batch or default_batch(network.generator.config.synthesis.img_resolution, kind)
+    return type(before) is int and before > 0 and kind == "cpu" and (batch == 1) != (before == 1)
 
 
 def check_calibrations(candidates: Sequence[LoadedCandidate], threshold: float | None) -> str:

@@ -1,4 +1,4 @@
-"""How much a verdict depends on the batch and on the threads: the table of bench/attribution.md.
+"""How much a verdict depends on the batch and on the threads: the table of docs/verdicts.md.
 
     python -m bench.batch_and_threads [--network A] [--work runs/batch-and-threads]
 

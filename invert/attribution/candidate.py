@@ -27,7 +27,7 @@ from invert.images.target import safe_name
 from invert.projection.config import ProjectConfig, with_defaults
 from invert.projection.projector import Projection
 from invert.projection.records import config_of, differing_keys, method_digest
-from invert.projection.session import Session, load_network, open_session
+from invert.projection.session import Session, default_batch, load_network, open_session, settle_device
 
 if TYPE_CHECKING:
     from generator.files.reading import LoadedNetwork
@@ -36,6 +36,10 @@ __all__ = ["CalibrationMethodError", "Candidate", "LoadedCandidate", "open_calib
 
 Given = Path | Calibration
 """A calibration, or its file."""
+
+
+def _silent(_: str) -> None:
+    return
 
 
 @dataclass(frozen=True, eq=False)
@@ -185,6 +189,11 @@ def open_candidates(
             folder=folder,
         )
         if used is not None:
+            if batches_differ(used.calibration, network, session.config):
+                warn(
+                    f"the calibration of {name} was made in batches of {used.calibration.run['batch']}, and --batch is "
+                    f"{session.batch}: some verdicts can come out otherwise for that alone"
+                )
             candidate = dataclasses.replace(
                 candidate,
                 calibration=used.calibration,
@@ -193,10 +202,6 @@ def open_candidates(
             )
         found.append(candidate)
     return found
-
-
-def _silent(_: str) -> None:
-    return
 
 
 def _names(networks: Sequence[Path]) -> list[str]:
@@ -294,6 +299,7 @@ def open_calibrated(
     """
     calibration = None if used is None else used.calibration
     named = {field: value for field, value in given.items() if value is not None}
+    resumed = None if work is None else read_settings(work)
     if calibration is None:
         config = ProjectConfig(**with_defaults({"preset": "verdict", **named}))
     else:
@@ -301,7 +307,8 @@ def open_calibrated(
         if named.get("preset", method["preset"]) != method["preset"]:
             named = with_defaults({"bank": None, **named})
         config = dataclasses.replace(config_of(method), **named)
-    resumed = None if work is None else read_settings(work)
+        if resumed is None and config.batch is None and batches_differ(calibration, network, config):
+            config = dataclasses.replace(config, batch=int(calibration.run["batch"]))
     session = open_session(network, config, policy, workers=workers, resumed=resumed, on_message=on_message)
     differing = (
         [] if calibration is None else differing_keys(dict(calibration.method), attribution_method(session.method))
@@ -310,3 +317,19 @@ def open_calibrated(
         reason = f"was made with another method ({'; '.join(differing)})"
         raise CalibrationMethodError(reason, path=None if used is None else used.path, session=session)
     return session
+
+
+def batches_differ(calibration: Calibration, network: "LoadedNetwork", config: ProjectConfig) -> bool:
+    """Tell whether images are measured one by one where the calibration's were not, or the other way round.
+
+    On a CPU, batches of several images have agreed to the bit, and differ from one by one; `bench/batch_and_threads.py`
+    measures it.
+
+    Args:
+        calibration: Calibration of the network.
+        network: The network.
+        config: Settings of the measurements; a batch that is open is the default.
+    """
+    kind, before = settle_device(config.device), calibration.run.get("batch")
+    batch = config.batch or default_batch(network.generator.config.synthesis.img_resolution, kind)
+    return type(before) is int and before > 0 and kind == "cpu" and (batch == 1) != (before == 1)

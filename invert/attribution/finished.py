@@ -42,10 +42,11 @@ class FinishedFiles:
 
     @property
     def settings(self) -> dict[str, Any]:
-        """The settings of the method that all files have."""
+        """The settings of the method that all files have, and the batch of the first."""
         found = [config_of(latents.manifest.method) for _, latents in self.files]
         settings = {name: getattr(found[0], name) for name in METHOD_SETTINGS}
-        return {name: value for name, value in settings.items() if all(getattr(one, name) == value for one in found)}
+        shared = {name: value for name, value in settings.items() if all(getattr(one, name) == value for one in found)}
+        return {**shared, "batch": self.files[0][1].manifest.run.get("batch")}
 
     @property
     def count(self) -> int:

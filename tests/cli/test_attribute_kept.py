@@ -17,6 +17,8 @@ from tests.cli.batch_case import write_images
 from tests.cli.conftest import Invert, Result
 
 METHOD = ("--steps", 1, "--lpips", "alex", "--bank", 20, "--batch", 4)
+pytestmark = pytest.mark.slow
+
 PNG = re.compile(rb"data:image/png;base64,[^\"]+")
 CALIBRATION = (*METHOD, "--fpr", 0.3, "--count", 8, "--workers", 1, "-q")
 
@@ -166,6 +168,15 @@ def test_other_settings_are_refused_and_open_ones_settled(
     assert stop.measured == 4
 
 
+def test_one_by_one_is_another_arithmetic(invert: Invert, case: Path, images: Path) -> None:
+    """The calibration of the case was made in batches of 4."""
+    arguments = ("attribute", images / "000.png", "--network", case / "net.pkl", "-q")
+    for batch, warnings in ((1, 1), (2, 0), (None, 0)):
+        result = invert(*arguments, *(() if batch is None else ("--batch", batch)))
+        assert result.code == 0
+        assert result.err.count("was made in batches of 4, and --batch is 1") == warnings
+
+
 def test_shards_share_the_images(attribute: Invert, images: Path, tmp_path: Path, stop: Stop) -> None:
     out = tmp_path / "out"
     shares = [judged(attribute(images, "--out", out, "--shard", f"{number}/3")) for number in (1, 2, 3)]
@@ -226,7 +237,7 @@ def test_jobs_share_a_calibration(invert: Invert, case: Path, tmp_path: Path, st
     assert "does not go with" in refused.err
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_processes_share_the_images(attribute: Invert, images: Path, case: Path, tmp_path: Path) -> None:
     (images / "bad.png").write_bytes(b"no image")
     two = ("--network", case / "net.pkl", "--fpr", 0.6)

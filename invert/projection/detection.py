@@ -51,7 +51,9 @@ def candidates(target: Target) -> list[str]:
     elif quality is not None:
         found.insert(1, f"jpeg:{quality}")
     deviation = _noise(grey) * math.sqrt(min(3, target.array.shape[2]))
-    return found + [kind for least, kind in reversed(_NOISES) if deviation >= least][:1]
+    # behind what leaves traces of its own, which noise would explain as well
+    found[2 if quality is not None else 1 : 0] = [kind for least, kind in reversed(_NOISES) if deviation >= least][:1]
+    return found
 
 
 def _high_frequencies(grey: npt.NDArray[np.float64]) -> float:

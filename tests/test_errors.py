@@ -67,6 +67,7 @@ def test_links_left_out_by_rule_are_no_failures() -> None:
     assert {code for code in get_args(ImageCode) if ImageError("", code=code).by_rule} == {
         "image-link-loop",
         "image-link-not-followed",
+        "image-own-sheet",
     }
 
 

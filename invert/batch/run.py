@@ -196,11 +196,13 @@ def open_run(
         from invert.projection.session import load_network
 
         network = load_network(job.network, on_warning) if isinstance(job.network, Path) else job.network
-        session, store = _begin(dataclasses.replace(job, network=network), output, found, on_note)
+        session, store = _begin(dataclasses.replace(job, network=network), output, found, on_note, on_warning)
         yield Run(job, session, output, found, store, on_warning)
 
 
-def _begin(job: Job, output: RunOutput, found: Found, on_note: OnMessage) -> "tuple[Session, ImageStore | None]":
+def _begin(
+    job: Job, output: RunOutput, found: Found, on_note: OnMessage, on_warning: OnMessage
+) -> "tuple[Session, ImageStore | None]":
     """Settle a job's session as the output has it already, and begin its store.
 
     Raises:
@@ -211,7 +213,13 @@ def _begin(job: Job, output: RunOutput, found: Found, on_note: OnMessage) -> "tu
     while True:
         resumed = output.resumed()
         session = open_session(
-            job.network, job.config, job.policy, workers=job.workers, resumed=resumed, on_message=on_note
+            job.network,
+            job.config,
+            job.policy,
+            workers=job.workers,
+            resumed=resumed,
+            on_message=on_note,
+            on_warning=on_warning,
         )
         try:
             return session, output.begin(session, found)

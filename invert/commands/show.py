@@ -101,10 +101,11 @@ def _spread(distances: list[float]) -> dict[str, float] | None:
 
 def _method(method: dict[str, Any]) -> str:
     """Return a method in a few words."""
-    if method["preset"] == "exact":
+    preset, steps = method.get("preset"), method.get("steps")
+    if preset == "exact":
         processing = method.get("processing", "none")
-        return f"exact, at most {method['steps']} steps, noise {method['noise']}, processing {processing}"
-    return f"{method['preset']}, {method['steps']} steps, LPIPS {method['lpips']}"
+        return f"exact, at most {steps} steps, noise {method.get('noise')}, processing {processing}"
+    return f"{preset}, {steps} steps, LPIPS {method.get('lpips')}"
 
 
 def _heading(name: str, text: str) -> str:

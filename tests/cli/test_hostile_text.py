@@ -47,14 +47,14 @@ def places(document: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...
             yield from places(value, (*path, index))
 
 
-def changed(document: Any, *paths: tuple[Any, ...]) -> Any:
+def changed(document: Any, *paths: tuple[Any, ...], text: str = JSON_TEXT) -> Any:
     """Return a document with the text in these places."""
     copy = json.loads(json.dumps(document))
     for path in paths:
         inside = copy
         for step in path[:-1]:
             inside = inside[step]
-        inside[path[-1]] = JSON_TEXT
+        inside[path[-1]] = text
     return copy
 
 
@@ -115,16 +115,20 @@ def test_metadata_of_a_network(invert: Invert, network: Path, tmp_path: Path) ->
     assert invert("convert", network, file).code == 0
     data = file.read_bytes()
     about = json.loads(json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])["__metadata__"]["invert"])
-    about["settings"] = {JSON_TEXT: "a"}
+    about["settings"] = {TEXT: "a"}
     spots = list(places(about))
     accepted = []
     for spot in spots:
+        # Half a character is refused, whatever else would be shown.
         file.write_bytes(with_metadata(data, changed(about, spot)))
+        assert_harmless(invert("info", file))
+        file.write_bytes(with_metadata(data, changed(about, spot, text=TEXT)))
         result = invert("info", file)
         assert_harmless(result)
         accepted += [spot] if result.code == 0 else []
-    assert ("family",) in accepted
-    file.write_bytes(with_metadata(data, changed(about, *accepted)))
+    assert ("family",) not in accepted  # a plain word
+    assert accepted
+    file.write_bytes(with_metadata(data, changed(about, *accepted, text=TEXT)))
     assert_harmless(invert("info", file))
     assert_json(invert("info", file, "--json"))
     assert_harmless(invert("convert", file, tmp_path / "again.safetensors"))
@@ -152,10 +156,11 @@ def test_records_and_columns_of_latents(invert: Invert, tmp_path: Path) -> None:
     shown = 0
     for record, value in (("method", manifest.method), ("run", manifest.run), ("network", manifest.network)):
         for spot in places(dict(value)):
-            with_texts(good, bad, record, changed(dict(value), spot))
-            result = invert("show", bad)
-            assert_harmless(result)
-            shown += "FORGED" in result.out
+            for text in (JSON_TEXT, TEXT):  # half a character is refused
+                with_texts(good, bad, record, changed(dict(value), spot, text=text))
+                result = invert("show", bad)
+                assert_harmless(result)
+                shown += "FORGED" in result.out
             assert_json(invert("show", bad, "--json"))
     assert shown >= 2
     for column in ("status", "sha256", "pixel_sha256", "name", "failures/name", "failures/code", "failures/reason"):
@@ -210,7 +215,7 @@ def accepted_places(document: dict[str, Any]) -> list[tuple[Any, ...]]:
     found = []
     for spot in places(document):
         try:
-            decode_calibration(with_checksum(changed(document, spot)))
+            decode_calibration(with_checksum(changed(document, spot, text=TEXT)))
         except (InvertError, ValueError, KeyError, TypeError, AttributeError):
             continue
         found.append(spot)
@@ -225,7 +230,7 @@ def test_names_and_calibrations_in_verdicts(invert: Invert, named_images: Path, 
     assert ("populations", 1, "name") in spots
     assert ("invert",) in spots
     calibration = tmp_path / "c.json"
-    calibration.write_bytes(with_checksum(changed(document, *spots)))
+    calibration.write_bytes(with_checksum(changed(document, *spots, text=TEXT)))
     report = tmp_path / "report.html"
     command = ("attribute", "--network", ROOT / "data/networks/A.safetensors", named_images, "--threads", 1)
     command = (*command, "--calibration", calibration, "--batch", 1)

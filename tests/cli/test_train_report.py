@@ -104,8 +104,13 @@ def test_nothing_else_is_overwritten(invert: Invert, run: Path, tmp_path: Path) 
     before = (run / "settings.json").read_bytes()
     result = invert("train-report", run, "--out", run / "settings.json")
     assert result.code == 2
-    assert "exists already and is no report" in result.err
+    assert "a report is written as one HTML page" in result.err
     assert (run / "settings.json").read_bytes() == before
+    (run / "mine.html").write_text("<p>mine</p>")
+    result = invert("train-report", run, "--out", run / "mine.html")
+    assert result.code == 2
+    assert "exists already and is no report" in result.err
+    assert (run / "mine.html").read_text() == "<p>mine</p>"
     # Whoever made the run must not choose where the report goes.
     (run / "report.html").symlink_to(tmp_path / "planted.html")
     assert invert("train-report", run).code == 2
@@ -114,6 +119,7 @@ def test_nothing_else_is_overwritten(invert: Invert, run: Path, tmp_path: Path) 
 
 def test_report_that_cannot_be_written(invert: Invert, run: Path, tmp_path: Path) -> None:
     assert invert("train-report", run, "--out", tmp_path / "none" / "a.html").code == 6
-    assert invert("train-report", run, "--out", tmp_path).code == 6
-    os.mkfifo(tmp_path / "pipe")
-    assert invert("train-report", run, "--out", tmp_path / "pipe").code == 6
+    (tmp_path / "folder.html").mkdir()
+    assert invert("train-report", run, "--out", tmp_path / "folder.html").code == 6
+    os.mkfifo(tmp_path / "pipe.html")
+    assert invert("train-report", run, "--out", tmp_path / "pipe.html").code == 6

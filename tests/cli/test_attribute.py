@@ -354,6 +354,7 @@ def test_evaluate(invert: Invert, case: Path, tmp_path: Path) -> None:
     assert invert(*arguments, "--overwrite", "--positive", tmp_path / "nowhere").code == 5
 
 
+@pytest.mark.long
 def test_an_evaluation_killed_goes_on(invert: Invert, case: Path, tmp_path: Path) -> None:
     own = own_images(invert, case, tmp_path / "own", "0-7")
     arguments = ("evaluate", "--network", case / "net.pkl", "--positive", own, "--workers", 1, "--batch", 2)

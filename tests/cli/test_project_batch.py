@@ -271,8 +271,16 @@ def test_a_second_process_hears_at_once(network: Path, images: Path, out: Path) 
     assert done.stderr.startswith(f"invert: error: output '{out}': in use by process ")
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("workers", "number", "code"),
+    [
+        (1, signal.SIGINT, 130),
+        (2, signal.SIGTERM, 143),
+        pytest.param(1, signal.SIGTERM, 143, marks=pytest.mark.long),
+        pytest.param(2, signal.SIGINT, 130, marks=pytest.mark.long),
+    ],
+)
 def test_interrupted_and_resumed(
     project: Invert,
     network: Path,
@@ -409,7 +417,8 @@ def uninterrupted(whole: Callable[..., Path]) -> Path:
     return whole(*KEEP)
 
 
-@pytest.mark.parametrize("after", [1, 3, 5])
+@pytest.mark.slow
+@pytest.mark.parametrize("after", [pytest.param(1, marks=pytest.mark.long), 3, 5])
 @pytest.mark.timeout(300)
 def test_killed_and_resumed(
     project: Invert, network: Path, images: Path, out: Path, uninterrupted: Path, after: int

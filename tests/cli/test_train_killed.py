@@ -58,6 +58,7 @@ def interrupted_after(images: Path, run: Path, count: int, seconds: float, numbe
     return process.returncode, messages
 
 
+@pytest.mark.long
 def test_killed_twice_at_random_moments(
     train: Invert, uninterrupted: Callable[..., Path], images: Path, run: Path
 ) -> None:

@@ -15,7 +15,7 @@ from invert.errors import NoInputError, UsageError
 __all__ = ["find_given"]
 
 _AHEAD = 33
-"""Of an iterable that yields fewer images, their number is known before the first is done."""
+"""Where an iterable yields fewer images, their number is known before the first is done."""
 
 
 def find_given(images: Any, follow: bool, written: frozenset[Path], on_note: OnMessage, on_warning: OnMessage) -> Found:

@@ -208,7 +208,7 @@ class FileOutput(RunOutput):
             advice = "Use the same settings, another --out, or --overwrite to start afresh."
             reason = f"was made with other settings ({'; '.join(changes)})"
             raise UsageError(reason, path=lock.out, advice=advice, code="settings-differ")
-        # Of images that come one by one nobody knows before whether they have changed.
+        # Whether images that come one by one have changed is not known before.
         if not lock.begun and found.count is not None and not changed_images(lock.out, found.mine, policy):
             return None
         journal = begin_journal(lock, manifest, overwrite=not lock.begun, on_warning=self._on_warning)

@@ -167,7 +167,7 @@ def _content(stream: BinaryIO, size: int, most: int, path: Path) -> NDArray[np.u
             raise NoInputError(reason, path=path, advice=_COPY_AGAIN, code="idx-truncated")
         data[filled : filled + len(piece)] = np.frombuffer(piece, np.uint8)
         filled += len(piece)
-    # Of a gzipped file this also reads and compares the checksum at its end.
+    # For a gzipped file this also reads and compares the checksum at its end.
     if stream.read(1):
         reason = f"it goes on after the {size} bytes that its header promises"
         raise NoInputError(reason, path=path, advice=_COPY_AGAIN, code="idx-too-long")

@@ -181,7 +181,7 @@ class State:
     Attributes:
         point: The best candidate.
         q: Its Q, without what annealing adds; infinite where it is not finite.
-        rms: Of the difference between the image and what is expected, in levels.
+        rms: Root mean square of the difference between the image and what is expected, in levels.
         iterations: How many Jacobians were taken, or rounds of gradients.
         reason: Why the search is over: "converged", "iterations" or "not-finite"; empty while it goes on.
     """

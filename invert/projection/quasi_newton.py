@@ -26,7 +26,7 @@ def minimise(model: ImageModel, start: Point, iterations: int) -> Iterator[State
     """Yield the state after each iteration, at least one; the last has a reason.
 
     Args:
-        model: Of one image.
+        model: The image and the network, for one image.
         start: One candidate.
         iterations: How many rounds of 25 gradients there are at most.
     """

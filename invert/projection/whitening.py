@@ -24,7 +24,7 @@ __all__ = ["SAMPLES", "SEED", "Whitening", "measure_whitening"]
 
 SAMPLES = 20_000
 SEED = 8_000_000
-"""Of the samples that are mapped; neither the seed of the statistics of W nor one of a bank."""
+"""Seed of the samples that are mapped; neither the seed of the statistics of W nor one of a bank."""
 
 _SLOPE = 0.2  # below zero of the leaky ReLU that mapping networks end in
 _LEAST = 1e-9  # variance of a component relative to that of the first; below it float32 has no digits left

@@ -160,7 +160,7 @@ def test_attributes_say_what_it_is(out: Path) -> None:
     manifest = make_manifest()
     with h5py.File(packed(out, manifest, []), "r") as file:
         found = {key: value.decode() if isinstance(value, bytes) else value for key, value in file.attrs.items()}
-    assert (found["schema"], found["schema_version"], found["noise"]) == ("invert latents", 2, "float32")
+    assert (found["schema"], found["schema_version"], found["noise"]) == ("invert latents", 3, "float32")
     assert json.loads(found["method"]) == manifest.method
     assert json.loads(found["run"]) == manifest.run
     assert json.loads(found["network"]) == manifest.network

@@ -84,9 +84,15 @@ def run_sessions(found: list[Block], shell: Shell) -> None:
     assert not problems, "\n".join(problems)
 
 
-@pytest.mark.slow
+# What a newcomer types is run each time; the manual with the long tests.
+_EACH_TIME = [
+    pytest.param(path, marks=pytest.mark.slow if path.name == "README.md" else pytest.mark.long)
+    for path in WITH_SESSIONS
+]
+
+
 @pytest.mark.timeout(600)
-@pytest.mark.parametrize("path", WITH_SESSIONS, ids=name)
+@pytest.mark.parametrize("path", _EACH_TIME, ids=name)
 def test_quick_commands_print_what_is_shown(path: Path, shell: Shell) -> None:
     run_sessions([block for block in SESSIONS[path] if block.can_run and not block.marks & {"slow", "hours"}], shell)
 

@@ -21,6 +21,7 @@ def invert(*arguments: object) -> list[str]:
     return [sys.executable, "-m", "invert", *map(str, arguments)]
 
 
+@pytest.mark.long
 @pytest.mark.timeout(300)
 def test_two_shards_one_of_them_killed_make_the_file_of_one_process(slurm: Path, tmp_path: Path, network: Path) -> None:
     folder = tmp_path / "images"

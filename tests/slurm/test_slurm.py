@@ -102,7 +102,7 @@ def test_all_shards_run_once_with_a_log_each_and_leave_nothing_else(run: Run) ->
     assert stat.S_IMODE(folder.stat().st_mode) == 0o700
 
 
-@pytest.mark.parametrize("what", ["command", "submitit", "script"])
+@pytest.mark.parametrize("what", ["command", pytest.param("submitit", marks=pytest.mark.long), "script"])
 def test_a_job_killed_half_way_goes_on_where_it_was(run: Run, what: str) -> None:
     killed: list[int] = []
 

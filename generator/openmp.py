@@ -16,7 +16,7 @@ from collections.abc import Iterator
 __all__ = ["PATIENT", "VARIABLES", "be_patient", "import_torch", "patient_children"]
 
 PATIENT = {
-    "GOMP_SPINCOUNT": "1000",  # of GCC's runtime, which torch has on Linux: turns of a loop, 300,000 by default
+    "GOMP_SPINCOUNT": "3000",  # of GCC's runtime, which torch has on Linux: turns of a loop, 300,000 by default
     "KMP_BLOCKTIME": "1",  # of LLVM's and Intel's, which it has on macOS and Windows: milliseconds, 200 by default
 }
 """What is set where the user has set nothing."""

@@ -71,7 +71,7 @@ class ExactConstants:
     """The constants of preset exact, likewise."""
 
     solver: str = "gauss-newton"
-    version: int = 1
+    version: int = 2
     start: str = "bank"
 
 
@@ -96,7 +96,7 @@ PRESETS = {
         Constants(start="bank", peak_rate=0.05, latent_noise=0.01),
         {"steps": 50, "noise": "fixed"},
     ),
-    "exact": Preset(ExactConstants(), {"steps": 14, "noise": "fixed", "restarts": 3}),
+    "exact": Preset(ExactConstants(), {"steps": 14, "noise": "fixed", "restarts": 2}),
 }
 
 PRESET_SETTINGS = tuple(dict.fromkeys(name for preset in PRESETS.values() for name in preset.defaults))

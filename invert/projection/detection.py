@@ -18,13 +18,17 @@ AUTO = "auto"
 _KERNELS = ("resize", "resize-bicubic", "resize-bilinear", "resize-box")
 _BY_HIGH_FREQUENCIES = (
     (0.12, ("blur:1", "resize:0.5", "none")),
-    (0.7, ("resize:0.5", "resize:0.75", "blur:1", "none")),
-    (5.0, ("resize:0.75", "blur:0.5", "crop:0.05", "none")),
+    (0.7, ("resize:0.5", "resize:0.75", "blur:0.8", "resize:0.625", "none")),
+    (5.0, ("resize:0.75", "blur:0.5", "crop:0.03", "resize:0.875", "none")),
+    (math.inf, ("none", "crop:0.03", "shift:1", "shift:-1", "gamma:1", "gain:1", "rotate:0")),
 )
-"""What may have happened to an image whose highest frequencies have at most such a mean square, in squared levels.
-Images of 32 px that nothing happened to have 8 and more."""
+"""What may have happened to an image whose highest frequencies have at most such a mean square, in squared levels: the
+likeliest first, with the values where a search for them begins. Images of 32 px that nothing happened to have 8 and
+more."""
 
-_SHARP = ("none", "crop:0.05", "blur:0.5")
+_BEFORE_JPEG = ("", "crop:0.03+", "resize:0.75+", "crop:0.03+resize:0.75+", "resize:0.5+", "blur:0.7+")
+"""What may have happened before a compression, whose own noise hides the image's highest frequencies."""
+
 _QUALITIES = (30, 40, 50, 60, 70, 75, 80, 85, 90, 95)
 
 _COMB = 0.8  # of the mean squared distance to multiples that numbers without a comb have
@@ -42,17 +46,17 @@ def candidates(target: Target) -> list[str]:
     if target.upsampled:
         factor = min(target.original_size) / side
         return [f"{kernel}:{factor:.6g}" for kernel in _KERNELS]
+    quality = _comb(target.array) if target.tables is None else None
+    jpeg = "jpeg" if target.tables is not None else "" if quality is None else f"jpeg:{quality}"
     grey = target.array[..., :3].astype(np.float64).mean(axis=2)
     highest = _high_frequencies(grey)
-    found = list(next((kinds for most, kinds in _BY_HIGH_FREQUENCIES if highest <= most), _SHARP))
-    quality = _comb(target.array) if target.tables is None else None
-    if target.tables is not None:
-        found.insert(0, "jpeg")
-    elif quality is not None:
-        found.insert(1, f"jpeg:{quality}")
+    found = list(next(kinds for most, kinds in _BY_HIGH_FREQUENCIES if highest <= most))
+    if jpeg:
+        # its tables are in a file that was compressed at the end; a comb may be there by chance
+        found = [*(before + jpeg for before in _BEFORE_JPEG), *([] if target.tables is not None else found[:2])]
     deviation = _noise(grey) * math.sqrt(min(3, target.array.shape[2]))
     # behind what leaves traces of its own, which noise would explain as well
-    found[2 if quality is not None else 1 : 0] = [kind for least, kind in reversed(_NOISES) if deviation >= least][:1]
+    found[1:1] = [kind for least, kind in reversed(_NOISES) if deviation >= least and not jpeg][:1]
     return found
 
 

@@ -5,7 +5,7 @@ Jacobian keep a processor as busy as a batch of images would.
 """
 
 from collections.abc import Generator, Iterable, Iterator
-from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -17,10 +17,10 @@ from generator.layers import freeze
 from generator.ops.dual import Dual
 from invert.images.arrays import to_uint8
 from invert.images.target import Target
-from invert.projection import gauss_newton, quasi_newton
 from invert.projection.config import ProjectConfig
 from invert.projection.detection import AUTO, candidates
-from invert.projection.likelihood import BLACK, ImageModel, Point, State, state_of
+from invert.projection.hypotheses import JACOBIAN_SIDE, UNKNOWN, Contest, Hypothesis
+from invert.projection.likelihood import BLACK, ImageModel, Point, state_of
 from invert.projection.perceptual import Perceptual
 from invert.projection.processing import Processing, parse_processing
 from invert.projection.projector import Explanation, Projection, StepRecord, check_fit, start_noise
@@ -29,19 +29,14 @@ from invert.projection.whitening import measure_whitening
 
 __all__ = ["ExactProjector"]
 
-_EXPLAINED = 3.0
-"""Where Q is at most this many times what it is at the truth, no other start is tried."""
-
 _TOLD_PIXELS = 1 / 64
 """Least share of an image's numbers that are neither 0 nor 255: of fewer nothing can be told."""
-
-_JACOBIAN_SIDE = 64  # px; above it a Jacobian takes longer than the gradients that replace it
-_JOINT_PIXELS = 4096  # numbers of an image whose covariance, with unknown noise, is still decomposed
 
 _NOISE = {"fixed": ("stored",), "optimise": ("random",), "zero": ("zero",), "both": ("stored", "random")}
 """The kinds of noise that are tried, by setting."""
 
-_BANKS = 8  # banks that are kept after processing, each as large as the bank
+_NOISE_SAMPLES = 16  # whose differences by noise are measured
+_BANKS = 16  # banks that are kept after processing, each as large as the bank
 _PIECE = 500  # samples of a bank that are processed at once
 
 
@@ -78,6 +73,7 @@ class ExactProjector:
         self._whitening = measure_whitening(self.generator, class_index=config.class_index)
         if config.processing != AUTO:
             parse_processing(config.processing)  # before the first image: an error is not that of an image
+        self._latents = self._whitening.u(torch.from_numpy(bank.w).to(self.device))
         self._banks: dict[str, SampleBank] = {}
 
     def run(self, targets: Iterable[Target]) -> Iterator[StepRecord | Projection]:
@@ -87,51 +83,55 @@ class ExactProjector:
 
     def _explain(self, group: int, target: Target) -> Generator[StepRecord, None, Projection]:
         image = torch.from_numpy(target.array.transpose(2, 0, 1).copy()).to(self.device)
-        tells = _tells(image)
-        found: list[_Found] = []
-        for model in self._models(target, image):
-            for restart, start in enumerate(self._starts(model, self.config.restarts if tells else 1)):
-                curve = []
-                for state in self._minimise(model, start) if tells else [state_of(model, start, 0, "saturated")]:
-                    curve.append(state.rms)
-                    yield StepRecord(group, restart, max(0, state.iterations - 1), self.config.steps, (state.rms,))
-                found.append(_Found(model, state, curve, restart))
-                if found[-1].explains:
-                    break
-            if found[-1].explains:
-                break
-        best = min(found, key=lambda one: (not one.explains, one.model.score(one.state.q)))
-        return self._projection(target, best, tells)
+        processings = self._processings(target, image)
 
-    def _minimise(self, model: ImageModel, start: Point) -> Iterator[State]:
-        """Search by Jacobians where they can be paid for, else by gradients."""
-        side, known = model.image.shape[-1], model.maps is not None
-        if side <= _JACOBIAN_SIDE and (known or model.pixels <= _JOINT_PIXELS):
-            return gauss_newton.minimise(model, start, self.config.steps)
-        return quasi_newton.minimise(model, start, self.config.steps)
+        def make(number: int, kind: str) -> ImageModel:
+            return ImageModel(self.generator, self._whitening, image, processings[number], self._maps(kind), kind)
 
-    def _models(self, target: Target, image: Tensor) -> Iterator[ImageModel]:
-        """Yield what may explain the image, what is cheap to try first."""
+        kinds = _NOISE[self.config.noise]
+        known = next((kind for kind in kinds if kind != UNKNOWN), "stored")
+
+        def start(processing: Processing, restart: int) -> Tensor:
+            return self._start(image, processing, restart, processings[0])
+
+        if not _tells(image):
+            model = make(0, known)
+            state = state_of(model, Point(start(processings[0], 0)), 0, "saturated")
+            yield StepRecord(group, 0, 0, self.config.steps, (state.rms,))
+            return self._projection(target, Hypothesis(model, state, 0, 0, state.rms, [state.rms]), tells=False)
+        contest = Contest(
+            make, len(processings), kinds, self.config.steps, known, start, self.config.restarts, self._noise_limit
+        )
+        for one in contest.search():
+            yield StepRecord(group, one.restart, max(0, one.state.iterations - 1), self.config.steps, (one.state.rms,))
+        best = min(contest.found, key=lambda one: (not one.explains, one.model.score(one.state.q)))
+        return self._projection(target, best, tells=True)
+
+    def _processings(self, target: Target, image: Tensor) -> list[Processing]:
+        """Return what may have happened to an image, the likeliest first."""
         told = self.config.processing
-        processings = [
-            parse_processing(text, target.tables) for text in (candidates(target) if told == AUTO else [told])
-        ]
-        for kind in _NOISE[self.config.noise]:
-            maps = None
-            if kind != "random":
-                mode = "zero" if kind == "zero" else "fixed"
-                maps = start_noise(self.generator, mode, [torch.Generator()], self.device).by_layer()
-            for processing in processings:
-                yield ImageModel(self.generator, self._whitening, image, processing, maps, kind)
+        if told != AUTO:
+            return [parse_processing(told, target.tables)]
+        # values are searched by Jacobians alone
+        is_small = image.shape[-1] <= JACOBIAN_SIDE
+        return [parse_processing(text, target.tables, estimated=is_small) for text in candidates(target)]
 
-    def _starts(self, model: ImageModel, count: int) -> Iterator[Point]:
-        """Yield the samples of the bank that are nearest to the image after what happened to it."""
-        bank = self._bank(model.processing)
-        thumbnail = _thumbnail(model.image, bank.thumbnails.shape[-1])[0].cpu().numpy()
-        for row in bank.nearest(thumbnail, count):
-            w = torch.from_numpy(self.bank.w[row : row + 1]).to(self.device)
-            u = self._whitening.u(w)
-            yield Point(u, u.new_zeros([1, model.noise_numbers]) if model.maps is None else None)
+    def _maps(self, kind: str) -> dict[str, Tensor] | None:
+        """Return the noise maps of a kind of noise; None where they are searched."""
+        if kind == UNKNOWN:
+            return None
+        mode = "zero" if kind == "zero" else "fixed"
+        return start_noise(self.generator, mode, [torch.Generator()], self.device).by_layer()
+
+    def _start(self, image: Tensor, processing: Processing, restart: int, first: Processing) -> Tensor:
+        """Return latents `[1, K]` to begin at: what the bank around an image suggests, or those of its neighbours."""
+        known, before = processing.coarse(), first.coarse()
+        bank = self._bank(known)
+        thumbnail = _thumbnail(image.float()[None], bank.thumbnails.shape[-1])[0].cpu().numpy()
+        if restart == 0 or (restart == 1 and known != before):
+            return bank.latents_near(thumbnail, self._latents)
+        row = int(bank.nearest(thumbnail, restart)[-1])
+        return self._latents[row : row + 1]
 
     def _bank(self, processing: Processing) -> SampleBank:
         """Return the bank after what happened to the images, where its thumbnails are of the network's own size."""
@@ -140,14 +140,24 @@ class ExactProjector:
             return self.bank
         if processing.text not in self._banks:
             if len(self._banks) >= _BANKS:
-                self._banks.clear()
+                del self._banks[next(iter(self._banks))]
             pieces = torch.split(torch.from_numpy(self.bank.thumbnails), _PIECE)
             seen = torch.cat([_rounded(processing.carry(Dual(piece.float())).value) for piece in pieces])
             self._banks[processing.text] = SampleBank(self.bank.w, seen.numpy())
         return self._banks[processing.text]
 
+    @cached_property
     @torch.no_grad()
-    def _projection(self, target: Target, found: "_Found", tells: bool) -> Projection:
+    def _noise_limit(self) -> float:
+        """Twice the difference in levels that other noise maps make, on an average of some samples."""
+        ws = self.generator.broadcast(torch.from_numpy(self.bank.w[:_NOISE_SAMPLES]).to(self.device))
+        rng = torch.Generator().manual_seed(0)
+        drawn = [start_noise(self.generator, "optimise", [rng] * len(ws), self.device).by_layer() for _ in range(2)]
+        first, second = (to_uint8(self.generator.synthesis(ws, maps)).astype(np.float64) for maps in drawn)
+        return float(np.sqrt(2 * np.square(first - second).mean()))  # each of the two contributes half of it
+
+    @torch.no_grad()
+    def _projection(self, target: Target, found: Hypothesis, *, tells: bool) -> Projection:
         model, state, point = found.model, found.state, found.state.point
         # as it would be saved: what lies outside of black and white is no difference
         image = ((model.levels(point) - BLACK) / BLACK).clamp(-1, 1)
@@ -157,7 +167,7 @@ class ExactProjector:
         nothing = float("nan")
         explanation = Explanation(
             q=state.q if tells else nothing,
-            misfit=float(model.residual(point).square().sum()) if tells else nothing,
+            misfit=float(model.misfit(point)) if tells else nothing,
             latent_norm=float(point.u.square().sum()),
             noise_norm=0.0 if point.noise is None else float(point.noise.square().sum()),
             rms=state.rms if tells else nothing,
@@ -165,11 +175,11 @@ class ExactProjector:
             iterations=state.iterations,
             stopped=state.reason,
             noise_kind=model.noise_kind,
-            processing=model.processing.text,
+            processing=model.processing_at(point).text,
         )
         return Projection(
             target,
-            w=self._whitening.w(point.u).cpu().numpy(),
+            w=self._whitening.w(model.latents(point)).cpu().numpy(),
             noise={name: maps[0, 0].cpu().numpy().copy() for name, maps in model.noise_maps(point).items()},
             distance=float(distances[0]),
             layer_distances=shares[0].cpu().numpy(),
@@ -180,21 +190,6 @@ class ExactProjector:
             explanation=explanation,
             seen=_rounded(model.expected(point))[0].permute(1, 2, 0).cpu().numpy(),
         )
-
-
-@dataclass(frozen=True, eq=False)
-class _Found:
-    """What one search found."""
-
-    model: ImageModel
-    state: State
-    rms: list[float]
-    restart: int
-
-    @property
-    def explains(self) -> bool:
-        """Whether there is nothing left to look for."""
-        return self.state.q <= _EXPLAINED * (self.model.pixels + self.model.whitening.size)
 
 
 def _tells(image: Tensor) -> bool:

@@ -26,9 +26,10 @@ from invert.projection.noise_response import noise_response
 from invert.projection.processing import Processing
 from invert.projection.whitening import Whitening
 
-__all__ = ["BLACK", "ImageModel", "Linearisation", "Point", "State", "state_of"]
+__all__ = ["BLACK", "ImageModel", "Linearisation", "Point", "Slopes", "State", "state_of"]
 
 _AT_ONCE = 128  # tangents that are carried together: what a processor's cache holds
+_VALUE_STEP = 0.05  # deviations of an estimated value that its derivative is taken over
 
 
 BLACK = 127.5
@@ -44,7 +45,7 @@ class Point:
     """Latents and noise of N candidates for one image.
 
     Attributes:
-        u: `[N, K]`, float64.
+        u: `[N, K + T]`, float64: K latents, and T values of the processing in deviations from where they begin.
         noise: `[N, M]`, float64: all maps, one after another; None where they are given.
     """
 
@@ -57,17 +58,32 @@ class Point:
 
 
 @dataclass(frozen=True, eq=False)
-class Linearisation:
-    """The model around one point.
+class Slopes:
+    """The levels of one candidate before anything happened to them, and their derivatives.
 
     Attributes:
-        residual: `[P]`, float64, whitened.
-        latents: `[K, P]`, float64: derivatives of what is expected in u, whitened.
+        levels: `[1, C, H, W]`.
+        latents: `[K, C, H, W]`: derivatives in the whitened latents.
+        noise: `[M, C, H, W]`: the same in the noise; None where it is given.
+    """
+
+    levels: Tensor
+    latents: Tensor
+    noise: Tensor | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Linearisation:
+    """The model around one candidate, in levels: `ImageModel.scale` brings its numbers to a variance of one.
+
+    Attributes:
+        residual: `[P]`, float64.
+        unknowns: `[K + T, P]`, float64: derivatives of what is expected in latents and estimated values.
         noise: `[M, P]`, float32: the same in the noise; None where it is given.
     """
 
     residual: Tensor
-    latents: Tensor
+    unknowns: Tensor
     noise: Tensor | None = None
 
 
@@ -99,8 +115,8 @@ class ImageModel:
 
     @property
     def unknowns(self) -> int:
-        """How many numbers are searched."""
-        return self.whitening.size + (0 if self.maps is not None else self.noise_numbers)
+        """How many numbers are searched beside the noise: those of the latents, and values of the processing."""
+        return self.whitening.size + len(self.processing.estimated)
 
     @property
     def noise_numbers(self) -> int:
@@ -112,57 +128,108 @@ class ImageModel:
         """Root of the mean squared difference, in levels, where the explanation is true."""
         return math.sqrt(self.processing.variance(*self.image.shape[1:3]))
 
-    def score(self, q: float) -> float:
-        """Return -2 log of the likelihood up to a constant that all models of the image share: to compare them."""
-        return q + self.processing.log_determinant(*self.image.shape[1:3])
-
     @property
     def pixels(self) -> int:
         """How many numbers the image has."""
         return self.image.numel()
 
+    def scale(self, more: float = 0.0) -> Tensor:
+        """Return what brings differences to a variance of one, `[P]`; `more` is variance added to the model's own."""
+        return self.processing.scale(*self.image.shape[1:3], more=more)
+
+    def score(self, q: float, more: float = 0.0) -> float:
+        """Return -2 log of the likelihood up to a constant that all models of the image share: to compare them."""
+        return q + self.processing.log_determinant(*self.image.shape[1:3], more=more)
+
+    def latents(self, point: Point) -> Tensor:
+        """Return the whitened latents `[N, K]` among what is searched."""
+        return point.u[:, : self.whitening.size]
+
+    def processing_at(self, point: Point) -> Processing:
+        """Return what happened to the image by one candidate."""
+        if not self.processing.estimated:
+            return self.processing
+        return self.processing.at(point.u[0, self.whitening.size :].tolist())
+
     def expected(self, point: Point) -> Tensor:
         """Return what is expected in the image `[N, C, h, w]`, in levels."""
-        return self.processing.carry(Dual(self.levels(point))).value
+        levels = self.levels(point)
+        if not self.processing.estimated:
+            return self.processing.carry(Dual(levels)).value
+        seen = [self.processing_at(point[n]).carry(Dual(levels[n : n + 1])).value for n in range(len(levels))]
+        return torch.cat(seen)
 
     def levels(self, point: Point) -> Tensor:
         """Return the levels `[N, C, H, W]` that the network synthesises, before anything is cut off."""
         synthesis = self.generator.synthesis
-        image: Tensor = synthesis(self.generator.broadcast(self.whitening.w(point.u)), self.noise_maps(point))
+        w = self.whitening.w(self.latents(point))
+        image: Tensor = synthesis(self.generator.broadcast(w), self.noise_maps(point))
         return _to_levels(image) + BLACK
 
-    def residual(self, point: Point, more: float = 0.0) -> Tensor:
-        """Return the whitened residual `[N, P]`, float64; `more` is variance added to the model's own."""
-        return self.processing.whiten((self.image - self.expected(point)).double(), more)
+    def difference(self, point: Point) -> Tensor:
+        """Return the numbers `[N, P]`, float64, of the difference between image and what is expected."""
+        return self.processing.numbers((self.image - self.expected(point)).double())
 
     def coarse_q(self, point: Point, side: int) -> Tensor:
         """Return Q `[N]` of the image averaged down to a side in pixels, as if its pixels erred alike, not together."""
         difference = functional.interpolate(self.image - self.expected(point), size=(side, side), mode="area")
         q = difference.double().flatten(1).square().sum(dim=1) / self.expected_rms**2
-        return q + point.u.square().sum(dim=1) + (0 if point.noise is None else point.noise.square().sum(dim=1))
+        return q + self.prior(point)
+
+    def prior(self, point: Point) -> Tensor:
+        """Return the part of Q `[N]` that knows nothing of the image."""
+        norm = point.u.square().sum(dim=1)
+        return norm if point.noise is None else norm + point.noise.square().sum(dim=1)
+
+    def misfit(self, point: Point, more: float = 0.0) -> Tensor:
+        """Return the part of Q `[N]` that the image's difference makes."""
+        return (self.difference(point) * self.scale(more)).square().sum(dim=1)
 
     def q(self, point: Point, more: float = 0.0) -> Tensor:
         """Return Q `[N]`, float64."""
-        q = self.residual(point, more).square().sum(dim=1) + point.u.square().sum(dim=1)
-        return q if point.noise is None else q + point.noise.square().sum(dim=1)
+        return self.misfit(point, more) + self.prior(point)
 
-    def linearise(self, point: Point, more: float = 0.0) -> Linearisation:
-        """Return the model around one candidate."""
-        ws, noise = self.whitening.carry(point.u).linear(self.generator.broadcast), self.noise_maps(point)
+    def slopes(self, point: Point) -> Slopes:
+        """Return the levels of one candidate and their derivatives: what costs most in a linearisation."""
+        ws = self.whitening.carry(self.latents(point)).linear(self.generator.broadcast)
+        noise, synthesis = self.noise_maps(point), self.generator.synthesis
         maps = {name: Dual(values) for name, values in noise.items()}
-        synthesis, pieces = self.generator.synthesis, torch.split(cast(Tensor, ws.tangents), _AT_ONCE)
-        levels = [synthesis.carry(Dual(ws.value, piece), maps).linear(_to_levels) for piece in pieces]
-        value = levels[0].value + BLACK
-        latents = torch.cat([self._seen(value, one.tangents, more) for one in levels])
-        residual = self.processing.whiten((self.image - self.processing.carry(Dual(value)).value).double(), more)[0]
+        pieces = torch.split(cast(Tensor, ws.tangents), _AT_ONCE)
+        images = [synthesis.carry(Dual(ws.value, piece), maps).linear(_to_levels) for piece in pieces]
+        value, latents = images[0].value + BLACK, torch.cat([cast(Tensor, one.tangents) for one in images])
         if point.noise is None:
-            return Linearisation(residual, latents.double())
-        response = torch.split(_to_levels(noise_response(synthesis, ws.value, noise)), _AT_ONCE)
-        return Linearisation(residual, latents.double(), torch.cat([self._seen(value, one, more) for one in response]))
+            return Slopes(value, latents)
+        return Slopes(value, latents, _to_levels(noise_response(synthesis, ws.value, noise)))
 
-    def _seen(self, levels: Tensor, tangents: Tensor | None, more: float) -> Tensor:
-        """Return how what is expected changes, whitened, `[T, P]`, when levels `[1, C, H, W]` change by tangents."""
-        return self.processing.whiten(cast(Tensor, self.processing.carry(Dual(levels, tangents)).tangents), more)
+    def linearise(self, point: Point, slopes: Slopes | None = None) -> Linearisation:
+        """Return the model around one candidate.
+
+        Args:
+            point: The candidate.
+            slopes: Those of the candidate, where they are known: of another model of the same image, say.
+        """
+        slopes = self.slopes(point) if slopes is None else slopes
+        processing = self.processing_at(point)
+        seen = processing.carry(Dual(slopes.levels)).value
+        residual = self.processing.numbers((self.image - seen).double())[0]
+        unknowns = [self._seen(processing, slopes.levels, slopes.latents).double()]
+        place = point.u[0, self.whitening.size :].tolist()
+        for number in range(len(place)):
+            # a value has no rule for its derivative: two more images after the processing alone, which cost little
+            ends = []
+            for step in (_VALUE_STEP, -_VALUE_STEP):
+                moved = [value + step * (number == other) for other, value in enumerate(place)]
+                ends.append(self.processing.at(moved).carry(Dual(slopes.levels)).value)
+            unknowns.append(self.processing.numbers((ends[0] - ends[1]).double() / (2 * _VALUE_STEP)))
+        noise = None
+        if slopes.noise is not None:
+            pieces = torch.split(slopes.noise, _AT_ONCE)
+            noise = torch.cat([self._seen(processing, slopes.levels, piece) for piece in pieces])
+        return Linearisation(residual, torch.cat(unknowns), noise)
+
+    def _seen(self, processing: Processing, levels: Tensor, tangents: Tensor) -> Tensor:
+        """Return how what is expected changes, `[T, P]`, when levels `[1, C, H, W]` change by tangents."""
+        return self.processing.numbers(cast(Tensor, processing.carry(Dual(levels, tangents)).tangents))
 
     def noise_maps(self, point: Point) -> dict[str, Tensor]:
         """Return the noise maps `[N or 1, 1, r, r]` by layer."""
@@ -183,7 +250,7 @@ class State:
         q: Its Q, without what annealing adds; infinite where it is not finite.
         rms: Root mean square of the difference between the image and what is expected, in levels.
         iterations: How many Jacobians were taken, or rounds of gradients.
-        reason: Why the search is over: "converged", "iterations" or "not-finite"; empty while it goes on.
+        reason: Why the search is over: "converged", "stalled", "iterations" or "not-finite"; empty while it goes on.
     """
 
     point: Point

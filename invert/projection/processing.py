@@ -1,14 +1,14 @@
 """What happened to an image after a network had synthesised it, as a model that can be differentiated.
 
-    processing = parse_processing("crop:0.02+resize:0.75+jpeg:75").model(channels=3, side=64)
+    processing = parse_processing("crop:0.02+resize:0.75+jpeg:75")
     seen = processing.carry(Dual(levels, tangents))     # the levels that are expected in the image
-    whitened = processing.whiten(image - seen.value)    # independent numbers of variance 1, if the explanation is true
+    numbers = processing.numbers(image - seen.value)    # independent, of variance 1 once multiplied by `scale`
 
 A step of processing is linear, or works on each number by itself; in between images are rounded and cut off at 0 and
 255, as in a file. To add a kind, write its step into `invert.projection.processing_steps` and a row into `KINDS`.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -31,7 +31,7 @@ from invert.projection.processing_steps import (
     clamp,
 )
 
-__all__ = ["KINDS", "ROUNDING", "Kind", "Processing", "parse_processing"]
+__all__ = ["KINDS", "ROUNDING", "Estimated", "Kind", "Processing", "parse_processing"]
 
 ROUNDING = 1 / 12
 """Variance of what rounding to whole levels takes away, in squared levels."""
@@ -49,12 +49,15 @@ class Kind:
         make: Returns the step of a value.
         low: Smallest value.
         high: Largest value.
+        deviation: By how much the value is expected to differ from where a search for it begins; 0 where it is not
+            searched, but taken as it is.
     """
 
     help: str
     make: Callable[[float], Step]
     low: float
     high: float
+    deviation: float = 0.0
 
 
 KINDS = {
@@ -62,16 +65,38 @@ KINDS = {
     "resize-box": Kind("the same with the mean of a box", lambda value: Resize(value, "box"), 0.1, 1),
     "resize-bilinear": Kind("the same with a triangle", lambda value: Resize(value, "bilinear"), 0.1, 1),
     "resize-bicubic": Kind("the same with cubic splines", lambda value: Resize(value, "bicubic"), 0.1, 1),
-    "blur": Kind("blurred with a Gaussian; the value is its sigma in pixels", Blur, 0.01, 10),
-    "crop": Kind("cut by a share off each side, and scaled back to size with Lanczos", Crop, 0, 0.45),
+    "blur": Kind("blurred with a Gaussian; the value is its sigma in pixels", Blur, 0.01, 10, 0.2),
+    "crop": Kind("cut by a share off each side, and scaled back to size with Lanczos", Crop, 0, 0.45, 0.02),
     "shift": Kind("moved to the right by so many pixels, edges repeated", Shift, -64, 64),
-    "rotate": Kind("turned anticlockwise by so many degrees, bilinearly, black outside", Rotation, -15, 15),
-    "gamma": Kind("levels in 0..1 raised to a power", Gamma, 0.1, 10),
-    "gain": Kind("levels multiplied by a factor", Gain, 0.1, 10),
+    "rotate": Kind("turned anticlockwise by so many degrees, bilinearly, black outside", Rotation, -15, 15, 1),
+    "gamma": Kind("levels in 0..1 raised to a power", Gamma, 0.1, 10, 0.15),
+    "gain": Kind("levels multiplied by a factor", Gain, 0.1, 10, 0.1),
     "noise": Kind("Gaussian noise added; the value is its deviation in levels of 255", Noise, 0, 255),
     "jpeg": Kind("compressed as JPEG; the value is its quality, 0 for the tables of the file itself", Jpeg, 0, 100),
 }
 """All kinds by name, beside "none"."""
+
+_UNSEEN = ("jpeg", "noise")  # kinds that leave an image looking like itself
+
+
+@dataclass(frozen=True)
+class Estimated:
+    """A value of a step that is searched together with the latents.
+
+    Attributes:
+        step: Which step it is of.
+        kind: Name of the step's kind.
+        value: Where the search begins.
+    """
+
+    step: int
+    kind: str
+    value: float
+
+    def at(self, deviations: float) -> float:
+        """Return the value that lies so many deviations from where the search begins, within what the kind allows."""
+        kind = KINDS[self.kind]
+        return min(max(self.value + kind.deviation * deviations, kind.low), kind.high)
 
 
 @dataclass(frozen=True)
@@ -81,10 +106,32 @@ class Processing:
     Attributes:
         text: As it is written for `--processing`.
         steps: In the order in which they happened.
+        estimated: The values that are searched; before it each is normal, about where the search begins.
     """
 
     text: str = "none"
     steps: tuple[Step, ...] = ()
+    estimated: tuple[Estimated, ...] = ()
+
+    def at(self, deviations: Sequence[float]) -> "Processing":
+        """Return the processing with values that lie so many deviations from where their search begins, `[T]`."""
+        steps, pieces = list(self.steps), self.text.split(_SEPARATOR)
+        for one, deviation in zip(self.estimated, deviations, strict=True):
+            value = one.at(deviation)
+            steps[one.step] = KINDS[one.kind].make(value)
+            pieces[one.step] = f"{one.kind}:{value:.4g}"
+        return Processing(_SEPARATOR.join(pieces), tuple(steps))
+
+    def coarse(self) -> "Processing":
+        """Return what of it one sees at a glance: without noise and compression, and values rounded."""
+        pieces = []
+        for piece in self.text.split(_SEPARATOR):
+            name, _, text = piece.partition(":")
+            if name in KINDS and name not in _UNSEEN:
+                step = KINDS[name].deviation / 2
+                value = float(text)
+                pieces.append(f"{name}:{value if not step else round(round(value / step) * step, 6):g}")
+        return parse_processing(_SEPARATOR.join(pieces) or "none")
 
     def carry(self, levels: Dual) -> Dual:
         """Return what is expected in the image of levels `[N, C, H, W]`, which a network synthesised."""
@@ -103,24 +150,23 @@ class Processing:
         last = self.steps[-1] if self.steps else None
         return last if isinstance(last, Jpeg) else None
 
-    def whiten(self, residual: Tensor, more: float = 0.0) -> Tensor:
-        """Bring differences of images to a variance of one.
+    def numbers(self, residual: Tensor) -> Tensor:
+        """Return the numbers `[N, P]` of differences `[N, C, H, W]`, in levels, whose errors are independent."""
+        return residual.flatten(1) if self.jpeg is None else self.jpeg.coefficients(residual)
+
+    def scale(self, channels: int, side: int, *, more: float = 0.0) -> Tensor:
+        """Return what brings each of the numbers `[P]` to a variance of one.
 
         Args:
-            residual: `[N, C, H, W]` in levels.
+            channels: Channels of the image.
+            side: Side of the image in pixels.
             more: Variance that is added to the model's own, in squared levels.
-
-        Returns:
-            `[N, P]`.
         """
-        channels, side = residual.shape[1], residual.shape[3]
-        scale = (_variances(self, channels, side) + more).rsqrt().to(residual)
-        numbers = residual.flatten(1) if self.jpeg is None else self.jpeg.coefficients(residual)
-        return numbers * scale
+        return (_variances(self, channels, side) + more).rsqrt()
 
-    def log_determinant(self, channels: int, side: int) -> float:
+    def log_determinant(self, channels: int, side: int, *, more: float = 0.0) -> float:
         """Return the logarithm of the determinant of the differences' covariance: what Q lacks to compare models."""
-        return float(_variances(self, channels, side).log().sum())
+        return float((_variances(self, channels, side) + more).log().sum())
 
 
 @lru_cache(maxsize=64)
@@ -135,13 +181,16 @@ def _variances(processing: Processing, channels: int, side: int) -> Tensor:
     return processing.jpeg.variances(channels, side) + variance
 
 
-def parse_processing(text: str, tables: "tuple[tuple[int, ...], ...] | None" = None) -> Processing:
+def parse_processing(
+    text: str, tables: "tuple[tuple[int, ...], ...] | None" = None, *, estimated: bool = False
+) -> Processing:
     """Read what happened to an image, such as "none", "blur:1" or "resize:0.75+jpeg:75".
 
     Args:
         text: Kinds with their values, in the order in which they happened, with "+" between them.
         tables: Quantisation tables of the image's file, where it is a JPEG. Without any, "jpeg" with no quality stands
             for nothing, and is left out.
+        estimated: Whether values are where a search begins, for the kinds whose values can be searched.
 
     Raises:
         UsageError: A kind is unknown, or a value is not in its range.
@@ -155,7 +204,13 @@ def parse_processing(text: str, tables: "tuple[tuple[int, ...], ...] | None" = N
         if tables is None:
             text = _SEPARATOR.join(text.split(_SEPARATOR)[:-1]) or "none"
         steps = (*steps[:-1], *([] if tables is None else [Jpeg(0, tables)]))
-    return Processing(text, steps)
+    kinds = [piece.partition(":")[0].strip() for piece in text.split(_SEPARATOR)]
+    searched = tuple(
+        Estimated(number, kind, float(piece.partition(":")[2]))
+        for number, (kind, piece) in enumerate(zip(kinds, text.split(_SEPARATOR), strict=True))
+        if estimated and kind in KINDS and KINDS[kind].deviation
+    )
+    return Processing(text, steps, searched)
 
 
 def _parse(piece: str) -> Step:

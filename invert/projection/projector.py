@@ -67,13 +67,13 @@ class Explanation:
         q: -2 log of the likelihood of the image, up to a constant: the sum of the next three; about the number of the
             image's pixels where it is the network's. NaN where nothing can be told.
         misfit: The whitened residual's sum of squares.
-        latent_norm: |u|^2 of the whitened latents.
+        latent_norm: |u|^2 of the whitened latents, and of values of the processing that were searched.
         noise_norm: |n|^2 of the noise maps; 0 where they were given.
         rms: Root of the mean squared difference between the image and what is expected, in levels of 255.
         expected_rms: What it is where the explanation is true.
         iterations: How many Jacobians were taken.
-        stopped: Why the search ended: "converged", "iterations", "not-finite", or "saturated" for an image that is
-            black and white and tells nothing.
+        stopped: Why the search ended: "converged", "stalled" where it led nowhere, "iterations", "not-finite", or
+            "saturated" for an image that is black and white and tells nothing.
         noise_kind: "stored", "random" or "zero": the noise that explains the image.
         processing: What happened to the image, as it is written for `--processing`.
     """

@@ -30,6 +30,10 @@ _THUMBNAIL = 64  # px at most
 _SEED = 7_000_000  # of piece 0; far from the seeds that people use, for a bank must not hold the exam
 _SIZES = {64: 4000, 128: 2000, 256: 1000}
 
+_NEIGHBOURS = 100  # samples whose latents are regressed
+_NEARNESS = 0.3  # share of the median squared distance that is added to each: the nearest must not decide alone
+_RIDGE = 0.3  # penalty for each pixel, in squared levels
+
 
 @dataclass(frozen=True, eq=False)
 class SampleBank:
@@ -46,6 +50,33 @@ class SampleBank:
             difference = self.thumbnails[rows].astype(np.float32) - thumbnail
             distances[rows] = np.square(difference).sum(axis=(1, 2, 3), dtype=np.float64)
         return np.argsort(distances, kind="stable")[:count]
+
+    def latents_near(self, thumbnail: npt.NDArray[np.float32], latents: Tensor) -> Tensor:
+        """Return the latents `[1, K]` that the samples around an image suggest for it.
+
+        The latents are regressed on the pixels, among the nearest samples and by their nearness.
+
+        Args:
+            thumbnail: Of the image, `[C, t, t]`.
+            latents: Those of all samples, `[M, K]`, float64.
+
+        Reference: Hastie, Tibshirani and Friedman 2009, sections 3.4.1 (ridge) and 6.1.1 (local regression).
+        """
+        rows = self.nearest(thumbnail, _NEIGHBOURS)
+        pixels = torch.from_numpy(self.thumbnails[rows].reshape(len(rows), -1)).to(latents)
+        image = torch.from_numpy(thumbnail.reshape(-1)).to(latents)
+        known = latents[torch.from_numpy(rows).to(latents.device)]
+        distances = (pixels - image).square().sum(dim=1)
+        weights = 1 / (distances + _NEARNESS * distances.median() + 1)
+        weights = weights / weights.sum()
+        centre, mean = weights @ pixels, weights @ known
+        roots = weights.sqrt()[:, None]
+        rows_of = (pixels - centre) * roots
+        gram = rows_of @ rows_of.T
+        gram.diagonal().add_(_RIDGE * image.numel())
+        shares = torch.linalg.solve(gram, rows_of @ (image - centre))
+        found: Tensor = mean + shares @ ((known - mean) * roots)
+        return found[None]
 
 
 def bank_size(resolution: int) -> int:

@@ -298,8 +298,8 @@ class Result:
     iterations: int | None = dataclasses.field(default=None, metadata=_of_exact(
         "How many Jacobians were taken.", "<i8", least=0))
     stopped: str | None = dataclasses.field(default=None, metadata=_of_exact(
-        "Why the search ended: converged, iterations, not-finite, or saturated.", "S12",
-        choices=("converged", "iterations", "not-finite", "saturated")))
+        "Why the search ended: converged, stalled, iterations, not-finite, or saturated.", "S12",
+        choices=("converged", "stalled", "iterations", "not-finite", "saturated")))
     noise_kind: str | None = dataclasses.field(default=None, metadata=_of_exact(
         "The noise that explains the image: stored, random or zero.", "S8", choices=("stored", "random", "zero")))
     processing: str | None = dataclasses.field(default=None, metadata=_of_exact(

@@ -20,7 +20,7 @@ def test_what_is_found_is_kept_and_shown(invert: Invert, network: Path, tmp_path
         )
     with np.load(tmp_path / "folder" / "image.npz") as arrays:
         assert arrays["q"] == pytest.approx(arrays["misfit"] + arrays["latent_norm"])
-        assert str(arrays["stopped"]) == "iterations"
+        assert str(arrays["stopped"]) == "stalled"
     with Image.open(tmp_path / "folder" / "image.png") as picture:
         assert picture.width == 3 * 32
         assert picture.height > 32

@@ -14,7 +14,7 @@ from invert.errors import UsageError
 from invert.images.arrays import to_uint8
 from invert.projection.config import NOISE_ALIASES, SEED_NOISE, SYNTHESIS_NOISE
 
-__all__ = ["KeptMaps", "noise_word", "stream_maps", "synthesise_image", "synthesise_images"]
+__all__ = ["KeptMaps", "noise_word", "random_maps", "stream_maps", "synthesise_image", "synthesise_images"]
 
 KeptMaps = Mapping[str, npt.NDArray[Any]]
 """Map `[r, r]` of each layer, as a projection keeps them."""
@@ -53,6 +53,12 @@ def stream_maps(generator: Generator, seed: int) -> dict[str, Tensor]:
     drawn = seeded_normal(torch.tensor([seed]), z_dim + sum(numbers))[0, z_dim:].to(generator.mapping.w_avg.device)
     pieces = torch.split(drawn, numbers)
     return {name: piece.reshape(1, 1, r, r) for (name, r), piece in zip(sizes.items(), pieces, strict=True)}
+
+
+def random_maps(generator: Generator, seed: int) -> dict[str, Tensor]:
+    """Return the fresh noise maps `[1, 1, r, r]` of a seed, as `--noise random` draws them."""
+    found = generator.synthesis.noise_maps("random", 1, torch.Generator().manual_seed(seed))
+    return {name: maps for name, maps in found.items() if maps is not None}
 
 
 def synthesise_image(generator: Generator, ws: Tensor, noise: str, seed: int) -> npt.NDArray[np.uint8]:
@@ -104,6 +110,6 @@ def synthesise_images(
 
 def _maps(generator: Generator, noise: str, seed: int) -> Mapping[str, Tensor | None]:
     """Return the noise maps of one image."""
-    if noise == "stream":
-        return stream_maps(generator, seed)
-    return generator.synthesis.noise_maps(_NETWORK_WORDS[noise], 1, torch.Generator().manual_seed(seed))
+    if noise in ("stream", "random"):
+        return (stream_maps if noise == "stream" else random_maps)(generator, seed)
+    return generator.synthesis.noise_maps(_NETWORK_WORDS[noise], 1)

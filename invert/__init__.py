@@ -14,7 +14,17 @@ from generator.openmp import import_torch
 from invert.version import __version__
 
 if TYPE_CHECKING:
-    from invert.api import Attributions, Projected, attribute, calibrate, generate, load, open_latents, project
+    from invert.api import (
+        Attributions,
+        Projected,
+        attribute,
+        calibrate,
+        find_seeds,
+        generate,
+        load,
+        open_latents,
+        project,
+    )
     from invert.errors import (
         BusyError,
         ImageError,
@@ -46,6 +56,7 @@ __all__ = [
     "__version__",
     "attribute",
     "calibrate",
+    "find_seeds",
     "generate",
     "load",
     "open_latents",
@@ -59,6 +70,7 @@ _HOMES = {
         "Projected",
         "attribute",
         "calibrate",
+        "find_seeds",
         "generate",
         "load",
         "open_latents",
@@ -78,7 +90,7 @@ _HOMES = {
     "invert.projection.config": ("ProjectConfig",),
     "invert.projection.projector": ("Projector",),
 }
-_NEEDS_TORCH = ("Projector", "attribute", "calibrate", "generate", "load", "project")
+_NEEDS_TORCH = ("Projector", "attribute", "calibrate", "find_seeds", "generate", "load", "project")
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
 

@@ -35,6 +35,7 @@ ORDER = (
     ("invert.projection",),
     ("invert.store",),
     ("invert.hdf5", "invert.batch"),
+    ("invert.seeds",),
     ("invert.report",),
     ("invert.attribution", "invert.runs", "invert.datasets", "invert.sheets"),
     ("invert.api",),

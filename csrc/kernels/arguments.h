@@ -84,6 +84,14 @@ struct LpipsTailArguments {
   void* dfeatures;   // backward
 };
 
+// Random numbers of many seeds; on the CPU alone.
+struct SeededNormalArguments {
+  Number type;  // FLOAT32 or FLOAT64
+  int64_t n, count;
+  const int64_t* seeds;  // [n], below 2^32
+  void* result;          // [n, count]
+};
+
 // How a backend cuts [channels, pixels] of one picture into blocks of work. The blocks follow from the shape alone,
 // so that sums come out the same for any number of threads.
 struct ReductionPlan {

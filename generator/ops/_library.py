@@ -40,6 +40,7 @@ _SCHEMAS = (
     "modulate_backward(Tensor dy, Tensor x, Tensor styles) -> (Tensor dx, Tensor dstyles)",
     "lpips_tail(Tensor features, Tensor target, Tensor lin) -> Tensor",
     "lpips_tail_backward(Tensor dy, Tensor features, Tensor target, Tensor lin) -> Tensor",
+    "seeded_normal(Tensor seeds, int count, bool is_double) -> Tensor",
 )
 OPERATORS = tuple(schema.partition("(")[0] for schema in _SCHEMAS)
 for _schema in _SCHEMAS:

@@ -11,20 +11,25 @@ from invert.api.arguments import load
 from invert.api.calibrations import calibrate, measure_share
 from invert.api.projections import Projected, project
 from invert.api.samples import generate
+from invert.api.seeds import SEED_DEFAULTS, Seeds, find_seeds, seeds_of
 from invert.api.verdicts import Attributions, attribute
 from invert.batch.work import Failed
 from invert.hdf5.reading import Latents, open_latents
 
 __all__ = [
+    "SEED_DEFAULTS",
     "Attributions",
     "Failed",
     "Latents",
     "Projected",
+    "Seeds",
     "attribute",
     "calibrate",
+    "find_seeds",
     "generate",
     "load",
     "measure_share",
     "open_latents",
     "project",
+    "seeds_of",
 ]

@@ -46,7 +46,8 @@ def generate(
         truncation_cutoff: How many styles, from the coarsest, are truncated; None is all.
         class_index: Class of the seeds of a conditional network, from 0.
         noise: "kept" (a projection's own maps where they were kept, else those stored in the network), "fixed" (those
-            stored in the network), "random" (fresh ones for each seed) or "zero".
+            stored in the network), "random" (fresh ones for each seed), "zero", or "stream" (for seeds: those that the
+            StyleGAN2 program for TensorFlow draws from the seed's stream after z).
         batch: How many are synthesised together; by default 1 on processors, and more on a GPU. With another number
             the last bits differ, which shows in few pixels, by one level.
         threads: CPU threads; by default as torch has them.
@@ -68,11 +69,14 @@ def generate(
     if not np.isfinite(truncation_psi):
         raise UsageError(f"the truncation {truncation_psi} is not a finite number")
     # Only now: what is above must be quick, and this imports torch.
+    from invert.projection.config import SEED_NOISE
     from invert.projection.latents import check_class, check_cutoff
     from invert.projection.session import default_batch, prepare_process, settle_device
     from invert.projection.synthesis import noise_word
 
-    noise = noise_word(noise, "kept")
+    noise = noise_word(noise, "kept", *SEED_NOISE)
+    if noise == "stream" and not all(isinstance(one, Seed) for one in references):
+        raise UsageError("--noise stream is the stream of a seed, which a projection has not", advice="Name seeds.")
     warn = on_warning or silent
     loaded = load(network, on_warning=warn) if isinstance(network, str | os.PathLike) else network
     generator = loaded.generator

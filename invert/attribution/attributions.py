@@ -30,6 +30,7 @@ from invert.batch.work import Failed
 from invert.errors import ImageError, InvertError
 from invert.images.target import Target
 from invert.projection.projector import StepRecord
+from invert.seeds.search import SeedAnswer
 
 __all__ = ["Answer", "Attribution", "attribute", "judge_finished", "judge_image"]
 
@@ -91,6 +92,7 @@ class Attribution:
         threshold_rule: What the plain rule with a threshold says, in words; empty where none was asked for.
         error: Why the image cannot be used.
         caveats: In what it is unlike the images that it is compared with: no rate holds for such images.
+        seeds: What a search for its seed found in each network, where one was asked for.
     """
 
     path: Path
@@ -99,6 +101,7 @@ class Attribution:
     threshold_rule: str = ""
     error: InvertError | None = None
     caveats: tuple[str, ...] = ()
+    seeds: tuple[SeedAnswer, ...] = ()
 
     @property
     def name(self) -> str:

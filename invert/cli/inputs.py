@@ -81,7 +81,7 @@ def _check_no_network(path: Path) -> None:
     Raises:
         UsageError: It is one.
     """
-    if looks_like_image(path.name) or path.suffix.lower() == ".zip" or not path.is_file():
+    if looks_like_image(path.name) or path.suffix.lower() in (".zip", ".npz") or not path.is_file():
         return
     try:
         sniff(read_head(path, HEAD), path.stat().st_size)

@@ -36,6 +36,7 @@ from invert.commands.noise import noise
 from invert.commands.pack import pack
 from invert.commands.project import project
 from invert.commands.render import render
+from invert.commands.seed import seed
 from invert.commands.show import show
 from invert.commands.train import train
 from invert.commands.train_report import train_report
@@ -59,7 +60,7 @@ class _Terminated(KeyboardInterrupt):
 
 _SECTIONS = {
     "Projection": (project, show, render, verify, pack),
-    "Source attribution": (attribute, calibrate, evaluate, histograms),
+    "Source attribution": (attribute, seed, calibrate, evaluate, histograms),
     "Images and figures": (generate, mix, truncate, noise, interpolate),
     "Training": (dataset, train, train_report),
     "Networks and installation": (info, convert, doctor, demo, completion),

@@ -11,7 +11,7 @@ from typing import IO, Any, Self
 import click
 
 from invert.batch.work import Done, Event, Failed
-from invert.cli.progress import Bar, BatchProgress, ImageProgress, ProjectionProgress, TrainingProgress
+from invert.cli.progress import Bar, BatchProgress, ImageProgress, ProjectionProgress, SweepProgress, TrainingProgress
 from invert.cli.text import line, message
 from invert.report.spreadsheet import csv_line
 
@@ -52,7 +52,9 @@ class Output:
             self._progress.close()
 
     def progress(self, images: int, batch: int, steps: int) -> ProjectionProgress:
-        """Start the one bar of a projection."""
+        """Start the one bar of a projection, in the place of an earlier one."""
+        if self._progress is not None:
+            self._progress.close()
         self._progress = progress = ProjectionProgress(images, batch, steps, self._quiet)
         return progress
 
@@ -69,6 +71,13 @@ class Output:
     def image_progress(self, images: int, *, silence: float | None = 10.0) -> ImageProgress:
         """Start the one bar of single images; see `invert.cli.progress.Bar` for `silence`."""
         self._progress = progress = ImageProgress(images, self._quiet, silence)
+        return progress
+
+    def sweep_progress(self, total: int) -> SweepProgress:
+        """Start the bar of a sweep over seeds, in the place of that of the projections before it."""
+        if self._progress is not None:
+            self._progress.close()
+        self._progress = progress = SweepProgress(total, self._quiet)
         return progress
 
     def follow_batch(self, images: int) -> "BatchFollower":

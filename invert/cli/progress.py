@@ -8,7 +8,7 @@ from typing import Any
 
 from invert.cli.text import message
 
-__all__ = ["Bar", "BatchProgress", "ImageProgress", "ProjectionProgress", "TrainingProgress"]
+__all__ = ["Bar", "BatchProgress", "ImageProgress", "ProjectionProgress", "SweepProgress", "TrainingProgress"]
 
 
 class Bar:
@@ -208,6 +208,24 @@ class BatchProgress(Bar):
             yield f"mean distance {self.mean_distance:.4f}"
         if self._failed:
             yield f"{self._failed} failed"
+
+
+class SweepProgress(Bar):
+    """Progress of a sweep over seeds.
+
+    Args:
+        total: How many there are, all classes together.
+        quiet: Show nothing.
+    """
+
+    def __init__(self, total: int, quiet: bool) -> None:
+        super().__init__("seed", total, quiet=quiet)
+
+    def step(self, seeds: int) -> None:
+        """Count seeds."""
+        done = self._done + seeds
+        left = self.time_left(done, done)
+        self.move(done, title="seeds", line=", ".join(filter(None, [f"{done} of {self._total} seeds", left])))
 
 
 class TrainingProgress(Bar):

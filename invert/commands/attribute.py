@@ -23,6 +23,7 @@ from invert.cli.output import Output
 from invert.cli.progress import BatchProgress, ProjectionProgress
 from invert.cli.repeat import command_again
 from invert.commands import array
+from invert.commands.seed import search_attributions, seed_search
 from invert.durable import check_writable, write_atomic
 from invert.errors import ExitCode, UsageError, display_path
 from invert.images.decoding import ImagePolicy
@@ -88,6 +89,7 @@ _SHARED = "Shared work"
     type=click.IntRange(0, 1_000_000),
     help="Compare with N fresh samples of a network that has no calibration: what is unlike them is not its own.",
 )
+@seed_search
 @options.option(
     "--report",
     metavar="FILE.html",
@@ -123,6 +125,7 @@ def attribute(
     score: str | None,
     own: int,
     rate: float | None,
+    seed_search: int | None,
     report: Path | None,
     out: Path | None,
     workers: int,
@@ -148,9 +151,8 @@ def attribute(
     'invert project --save-images' with the same settings, whose projections are judged without projecting again.
     """
     _check(as_csv, as_json, report, overwrite)
-    # Finished projections are judged at once.
-    kept_for = None if any(map(is_file, paths)) else report
-    place = _place(out, kept_for, shard, engine, workers)
+    # Finished projections are judged at once: nothing is kept for the report.
+    place = _place(out, None if any(map(is_file, paths)) else report, shard, engine, workers)
     with Output(as_json=as_json, quiet=quiet or as_csv) as output:
         if place is None:
             output.keeps("Nothing is kept; with --out DIR the same command would resume.")
@@ -165,7 +167,7 @@ def attribute(
             array.follow_array(command, shards, place, array.parse_parameters(slurm), "the images", output)
         if max_pixels is not None:
             given["policy"] = ImagePolicy(max_pixels=max_pixels)
-        shown = _Shown(output, as_csv, report is not None)
+        shown = _Shown(output, as_csv, report is not None, seed_search)
         judged = api.attribute(
             list(paths),
             list(network_paths) or options.network_or_default(None, output),
@@ -188,6 +190,7 @@ def attribute(
         with contextlib.closing(judged):
             for found in judged:
                 shown.show(found)
+        shown.search_seeds()
         if report is not None:
             from invert.attribution.measurements import clear_measurements
 
@@ -245,8 +248,8 @@ class _Shown:
         kept: What a report is made from.
     """
 
-    def __init__(self, output: Output, as_csv: bool, with_report: bool) -> None:
-        self._output, self._csv, self._with_report = output, as_csv, with_report
+    def __init__(self, output: Output, as_csv: bool, with_report: bool, seeds: int | None) -> None:
+        self._output, self._csv, self._keeps, self._seeds = output, as_csv, with_report or seeds is not None, seeds
         self._candidates: Sequence[LoadedCandidate] = ()
         self._progress: ProjectionProgress | BatchProgress | None = None
         self._counts: Counter[str] = Counter()
@@ -278,7 +281,7 @@ class _Shown:
         from invert.attribution.attributions import Attribution
 
         found = Attribution(Path(failed.path), error=failed.to_error())
-        if self._with_report:
+        if self._keeps:
             self.kept.append(found)
         self._counts["failed"] += 1
         self._awaited -= 1
@@ -296,7 +299,7 @@ class _Shown:
         """Write an image's line, row or record, and count it."""
         from invert.attribution.report import rows
 
-        if self._with_report:
+        if self._keeps:
             self.kept.append(found)
         if isinstance(self._progress, BatchProgress):
             self._progress.image(found.answers[0].distance, is_new=True)
@@ -313,13 +316,24 @@ class _Shown:
             lines += rows.text_lines(found, self._candidates)
             self._output.result(rows.image_record(found, self._candidates), *lines)
 
-    def _row(self, found: "Attribution") -> None:
-        from invert.attribution.report import rows
+    def search_seeds(self) -> None:
+        """Search for the seeds of all images, where that was asked for; rows of CSV were waiting for them."""
+        maximum, self._seeds = self._seeds, None
+        if maximum is not None:
+            self.kept = search_attributions(self.kept, self._candidates, maximum, self._output, silent=self._csv)
+            for found in self.kept if self._csv else ():
+                self._row(found)
 
+    def _row(self, found: "Attribution") -> None:
+        from invert.attribution.report import rows, seeds
+
+        if self._seeds is not None:
+            return
+        searched = self._candidates if any(one.seeds for one in self.kept) else ()
         if not self._has_header:
-            self._output.row(rows.csv_header(self._candidates))
+            self._output.row([*rows.csv_header(self._candidates), *seeds.seed_header(searched)])
         self._has_header = True
-        self._output.row(rows.csv_cells(found, self._candidates))
+        self._output.row([*rows.csv_cells(found, self._candidates), *seeds.seed_cells(found, searched)])
 
     def summarise(self, report: Path | None) -> None:
         """Say how many images came out how, what the error rate holds for, and which calibrations say so."""
@@ -362,7 +376,6 @@ def _report(candidates: "Sequence[LoadedCandidate]", images: "Sequence[Attributi
     software = {name: metadata.version(name) for name in ("torch", "numpy", "pillow")}
     settled = {name: getattr(first.config, name) for name in ("seed", "batch", "threads", "device")}
     used = [one.calibration_path for one in candidates if one.calibration_path is not None]
-    now = datetime.datetime.now(datetime.UTC)
     return attribution_report(
         candidates,
         images,
@@ -371,7 +384,7 @@ def _report(candidates: "Sequence[LoadedCandidate]", images: "Sequence[Attributi
         ),
         settings={**first.method, **first.session.run},
         software={"invert": __version__, "python": platform.python_version(), **software},
-        date=f"{now:%Y-%m-%d %H:%M:%S} UTC in the folder {display_path(Path.cwd())}",
+        date=f"{datetime.datetime.now(datetime.UTC):%Y-%m-%d %H:%M:%S} UTC in the folder {display_path(Path.cwd())}",
     )
 
 

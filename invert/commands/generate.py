@@ -13,7 +13,7 @@ from invert.errors import UsageError, display_path
 from invert.images.arrays import contact_sheet
 from invert.images.decoding import to_png_bytes
 from invert.images.target import safe_name
-from invert.projection.config import NOISE_ALIASES, SYNTHESIS_NOISE
+from invert.projection.config import NOISE_ALIASES, SEED_NOISE
 from invert.sheets.references import Reference, Seed
 
 __all__ = ["generate"]
@@ -42,9 +42,10 @@ __all__ = ["generate"]
     "--noise",
     default="kept",
     show_default=True,
-    type=options.Words(("kept", *SYNTHESIS_NOISE), NOISE_ALIASES),
+    type=options.Words(("kept", *SEED_NOISE), NOISE_ALIASES),
     help="Noise maps: those kept of a projection and for seeds those stored in the network; those stored in the"
-    " network; fresh ones for each seed; or zero.",
+    " network; fresh ones for each seed; zero; or those of the seed's own stream after z, as the StyleGAN2 program for"
+    " TensorFlow draws them.",
 )
 @options.class_index
 @options.option("--grid", is_flag=True, help="Also write all images on one sheet, grid.png.")

@@ -22,6 +22,7 @@ __all__ = [
     "NOISE_ALIASES",
     "PRESETS",
     "PRESET_SETTINGS",
+    "SEED_NOISE",
     "SYNTHESIS_NOISE",
     "Constants",
     "Entry",
@@ -39,6 +40,9 @@ NOISE_ALIASES = {"const": "fixed", "none": "zero"}
 
 SYNTHESIS_NOISE = ("fixed", "random", "zero")
 """Noise maps to generate images with: those stored in the network, fresh ones, or zero."""
+
+SEED_NOISE = (*SYNTHESIS_NOISE, "stream")
+"""The same for images of seeds, whose random numbers go on after z: `invert.projection.synthesis.stream_maps`."""
 
 BANK_VERSION = 1
 FINALISTS = 16

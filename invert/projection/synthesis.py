@@ -9,11 +9,12 @@ import torch
 from torch import Tensor
 
 from generator.networks import Generator
+from generator.ops.seeded_normal import seeded_normal
 from invert.errors import UsageError
 from invert.images.arrays import to_uint8
-from invert.projection.config import NOISE_ALIASES, SYNTHESIS_NOISE
+from invert.projection.config import NOISE_ALIASES, SEED_NOISE, SYNTHESIS_NOISE
 
-__all__ = ["KeptMaps", "noise_word", "synthesise_image", "synthesise_images"]
+__all__ = ["KeptMaps", "noise_word", "random_maps", "stream_maps", "synthesise_image", "synthesise_images"]
 
 KeptMaps = Mapping[str, npt.NDArray[Any]]
 """Map `[r, r]` of each layer, as a projection keeps them."""
@@ -38,13 +39,36 @@ def noise_word(noise: str, *others: str) -> str:
     return word
 
 
+def stream_maps(generator: Generator, seed: int) -> dict[str, Tensor]:
+    """Return the noise maps `[1, 1, r, r]` of a seed as the StyleGAN2 program for TensorFlow draws them.
+
+    They follow z in the stream of numpy.random.RandomState(seed), those of the first layer first.
+
+    Args:
+        generator: Its sizes are used.
+        seed: In 0..2^32 - 1.
+    """
+    sizes, z_dim = generator.synthesis.noise_sizes, generator.config.mapping.z_dim
+    numbers = [r * r for r in sizes.values()]
+    drawn = seeded_normal(torch.tensor([seed]), z_dim + sum(numbers))[0, z_dim:].to(generator.mapping.w_avg.device)
+    pieces = torch.split(drawn, numbers)
+    return {name: piece.reshape(1, 1, r, r) for (name, r), piece in zip(sizes.items(), pieces, strict=True)}
+
+
+def random_maps(generator: Generator, seed: int) -> dict[str, Tensor]:
+    """Return the fresh noise maps `[1, 1, r, r]` of a seed, as `--noise random` draws them."""
+    found = generator.synthesis.noise_maps("random", 1, torch.Generator().manual_seed(seed))
+    return {name: maps for name, maps in found.items() if maps is not None}
+
+
 def synthesise_image(generator: Generator, ws: Tensor, noise: str, seed: int) -> npt.NDArray[np.uint8]:
     """Synthesise the image `[H, W, C]` of styles; alone, for at another batch size its last bits would be others.
 
     Args:
         generator: In evaluation mode.
         ws: `[1, styles, w_dim]`.
-        noise: "fixed" (the maps stored in the network), "random" (fresh ones, from `seed`) or "zero".
+        noise: "fixed" (the maps stored in the network), "random" (fresh ones, from `seed`), "stream" (see
+            `stream_maps`) or "zero".
         seed: Seed of fresh noise.
     """
     image: npt.NDArray[np.uint8] = synthesise_images(generator, ws, noise, [seed], [{}])[0]
@@ -65,12 +89,13 @@ def synthesise_images(
         kept: Maps of each, in place of `noise` where there are any.
     """
     synthesis, device = generator.synthesis, ws.device
-    word = _NETWORK_WORDS[noise_word(noise)]
-    if not any(kept):
+    noise = noise_word(noise, *SEED_NOISE)
+    if not any(kept) and noise != "stream":
+        word = _NETWORK_WORDS[noise]
         rngs = [torch.Generator().manual_seed(seed) for seed in seeds]
         if len(seeds) == 1 or word != "random":
             return to_uint8(synthesis(ws, word, rngs[0]))
-    each = [synthesis.noise_maps(word, 1, torch.Generator().manual_seed(seed)) for seed in seeds]
+    each = [_maps(generator, noise, seed) for seed in seeds]
     maps = {}
     for name, r in synthesis.noise_sizes.items():
         rows = []
@@ -81,3 +106,10 @@ def synthesise_images(
             rows.append(torch.zeros([1, 1, r, r], device=device) if found is None else found)
         maps[name] = torch.cat(rows)  # [N, 1, r, r]
     return to_uint8(synthesis(ws, maps))
+
+
+def _maps(generator: Generator, noise: str, seed: int) -> Mapping[str, Tensor | None]:
+    """Return the noise maps of one image."""
+    if noise in ("stream", "random"):
+        return (stream_maps if noise == "stream" else random_maps)(generator, seed)
+    return generator.synthesis.noise_maps(_NETWORK_WORDS[noise], 1)

@@ -24,7 +24,16 @@ from invert.images.opening import read_regular
 from invert.projection.records import method_digest
 from invert.store.result import FIELDS
 
-__all__ = ["INDEX", "FolderEntry", "FolderError", "Index", "drop_earlier_index", "encode_lines", "read_index"]
+__all__ = [
+    "EARLIER_INDEX",
+    "INDEX",
+    "FolderEntry",
+    "FolderError",
+    "Index",
+    "drop_earlier_index",
+    "encode_lines",
+    "read_index",
+]
 
 INDEX = "results.jsonl"
 EARLIER_INDEX = "results.json"

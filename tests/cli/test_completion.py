@@ -40,7 +40,7 @@ def completed(invert: Invert, tmp_path: Path, *words: str) -> list[str]:
 def test_bash_completes(invert: Invert, tmp_path: Path) -> None:
     assert completed(invert, tmp_path, "in") == ["info", "interpolate"]
     assert completed(invert, tmp_path, "project", "--noise-") == ["--noise-weight"]
-    assert completed(invert, tmp_path, "generate", "--noise", "") == ["kept", "fixed", "random", "zero"]
+    assert completed(invert, tmp_path, "generate", "--noise", "") == ["kept", "fixed", "random", "zero", "stream"]
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])

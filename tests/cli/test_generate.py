@@ -63,6 +63,24 @@ def test_noise(generate: Invert, tmp_path: Path, noise: str) -> None:
     assert (tmp_path / "other" / "seed0000.png").read_bytes() != (tmp_path / "out" / "seed0000.png").read_bytes()
 
 
+def test_noise_of_the_seeds_stream_follows_z(generate: Invert, network: Path, tmp_path: Path) -> None:
+    assert generate("--seeds", "7", "--noise", "stream").code == 0
+    generator = load(network).generator
+    random = np.random.RandomState(7)
+    z = torch.from_numpy(random.randn(1, 16)).float()
+    maps = {
+        name: torch.from_numpy(random.randn(1, 1, r, r)).float() for name, r in generator.synthesis.noise_sizes.items()
+    }
+    with torch.no_grad():
+        image = generator(z, noise=maps)[0].permute(1, 2, 0).numpy()
+    expected = np.clip(np.floor(image.astype(np.float64) * 127.5 + 128), 0, 255)
+    assert np.abs(pixels(tmp_path / "out" / "seed0007.png") - expected).max() <= 1
+    (tmp_path / "photo.npz").touch()
+    refused = generate("--seeds", tmp_path / "photo.npz", "--noise", "stream", "--out", tmp_path / "none")
+    assert refused.code == 2
+    assert "stream of a seed" in refused.err
+
+
 def test_words_of_earlier_versions(generate: Invert, tmp_path: Path) -> None:
     for old, new in (("const", "fixed"), ("none", "zero")):
         assert generate("--seeds", "0", "--noise", old, "--out", tmp_path / old).code == 0

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 __all__ = [
+    "CPU_ONLY",
     "Recipe",
     "Unit",
     "cpu_recipe",
@@ -44,6 +45,8 @@ _AVX512 = (*_AVX2, "-mavx512f", "-mavx512bw", "-mavx512dq", "-mavx512vl", "-mpre
 _INSTRUCTION_SETS: dict[str, tuple[str, ...]] = {"baseline": (), "avx2": _AVX2, "avx512": _AVX512}
 
 _OPERATORS = ("bias_act", "conv_tail", "lpips_tail", "upfirdn2d")
+CPU_ONLY = ("seeded_normal",)
+"""Operators of the CPU whatever the device: numbers that the published programs draw there."""
 _ARCHITECTURES = ("80", "90")
 
 
@@ -119,9 +122,9 @@ def cpu_recipe() -> Recipe:
     units = [
         Unit(f"cpu/{name}.cpp", f"{name}.{isa}.o", "cxx", (*flags, *isa_flags, f"-DINVERT_ISA={isa}"))
         for isa, isa_flags in sets.items()
-        for name in _OPERATORS
+        for name in (*_OPERATORS, *CPU_ONLY)
     ]
-    units += [Unit(f"binding/{name}.cpp", f"{name}.o", "cxx", (*_COMMON, _TARGET)) for name in _OPERATORS]
+    units += [Unit(f"binding/{name}.cpp", f"{name}.o", "cxx", (*_COMMON, _TARGET)) for name in (*_OPERATORS, *CPU_ONLY)]
     units += [Unit(f"cpu/{name}.cpp", f"{name}.o", "cxx", (*flags, _TARGET)) for name in ("dispatch", "parallel")]
     torch = torch_folder()
     # On macOS a linker refuses what it does not find in the libraries that are named; torch brings it when it loads.

@@ -15,6 +15,7 @@ from invert.attribution.candidate import Candidate, LoadedCandidate
 from invert.attribution.promise import Promise, promise_of, ratio_sentence
 from invert.attribution.report.panels import Places, image_gallery, plot_all_places, readings
 from invert.attribution.report.rows import reading_texts
+from invert.attribution.report.seeds import seed_blocks
 from invert.attribution.report.summary import MAX_IMAGES, heading, lead, summary_table
 from invert.attribution.ruling import sharing
 from invert.attribution.score import SCORE_NAMES
@@ -95,6 +96,7 @@ def _image(networks: Sequence[Candidate], image: Attribution, rates: Sequence[st
         if answer.finding is not None:
             yield from _finding(answer.finding, network.calibration, number, places, len(networks) > 1)
         yield Paragraph(rate)
+    yield from seed_blocks(networks, image)
     yield Table([(name, value) for name, value in zip(_FILE, _file(image), strict=True) if value != "-"])
 
 

@@ -16,7 +16,7 @@ from invert.report import histograms
 from invert.report.page import Figure, Gallery
 from invert.report.theme import Plot
 
-__all__ = ["AMPLIFIED", "SHOWN", "Places", "image_gallery", "plot_all_places", "readings"]
+__all__ = ["AMPLIFIED", "SHOWN", "Places", "image_gallery", "plot_all_places", "readings", "seed_gallery"]
 
 AMPLIFIED = 4
 """Factor of the differences in a difference map."""
@@ -97,6 +97,22 @@ def image_gallery(network: str, target: _Array, reconstruction: _Array, distance
     amplified = np.minimum(AMPLIFIED * _with_opacity(difference), 255).astype(np.uint8)
     caption = f"Difference, {AMPLIFIED} times; black is none"
     figures.append(_figure(amplified, f"Where image and reconstruction by {network} differ", caption))
+    return Gallery(figures, small=True)
+
+
+def seed_gallery(network: str, target: _Array, regenerated: _Array, rms: float, expected_rms: float) -> Gallery:
+    """Show an image beside what a network generates from its seed.
+
+    Args:
+        network: Name of the network.
+        target: The image, uint8 `[H, W, C]`.
+        regenerated: What the network generates, before anything happened to it, likewise.
+        rms: How far the two are from each other after that, in levels.
+        expected_rms: What rounding and the processing leave of it.
+    """
+    caption = f"Generated again by {network}: {rms:.2f} levels off, where {expected_rms:.2f} are expected"
+    figures = [_figure(target, "The image", "The image as the network is given it")]
+    figures.append(_figure(regenerated, f"What {network} generates from the seed", caption))
     return Gallery(figures, small=True)
 
 

@@ -153,7 +153,8 @@ class View:
 
     def whiten(self, differences: Tensor) -> Tensor:
         """Return differences in levels as `[N, P]`, of variance one or less where the explanation is true."""
-        return self.processing.whiten(differences, ELSEWHERE)
+        numbers = self.processing.numbers(differences)
+        return numbers * self.processing.scale(*differences.shape[1:3], more=ELSEWHERE).to(numbers)
 
     def response(self) -> tuple[Tensor, Tensor]:
         """Return how the whitened difference changes with w where it was recovered.

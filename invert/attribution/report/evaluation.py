@@ -6,7 +6,7 @@ from invert.attribution.calibration import Calibration
 from invert.attribution.calibration_file import CalibrationFile
 from invert.attribution.evaluation import CLEAN, RATES, Evaluation
 from invert.attribution.evaluation_rules import TERCILES
-from invert.attribution.perturbations import KINDS, parse_perturbations
+from invert.attribution.perturbations import parse_perturbations
 from invert.attribution.promise import rate_sentence
 from invert.attribution.report.charts import plot_distances, plot_roc
 from invert.attribution.score import SCORE_NAMES
@@ -142,7 +142,7 @@ def _section(calibration: Calibration, evaluation: Evaluation) -> Iterator[Block
     first, second, *more = tables(evaluation)
     if evaluation.perturbation != CLEAN:
         (perturbation,) = parse_perturbations(evaluation.perturbation)
-        yield Paragraph(f"{perturbation.key}: {KINDS[perturbation.kind].help}.")
+        yield Paragraph(f"{perturbation.key}: {perturbation.help}.")
     yield first
     yield second
     figures = [

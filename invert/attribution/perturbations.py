@@ -31,7 +31,7 @@ class Kind:
         low: Smallest value; None where the kind takes no value.
         high: Largest value, likewise.
         colour_only: Leave opacity, the fourth channel, as it is.
-        keeps_size: Whether the perturbed image is as large as the image.
+        leaves_small: Whether the perturbed image is smaller than the image.
     """
 
     help: str
@@ -39,7 +39,7 @@ class Kind:
     low: float | None = None
     high: float | None = None
     colour_only: bool = False
-    keeps_size: bool = True
+    leaves_small: bool = False
 
 
 @dataclass(frozen=True)
@@ -81,9 +81,9 @@ class Perturbation:
         return ", then ".join(KINDS[step.kind].help for step in self.steps) or "nothing"
 
     @property
-    def keeps_size(self) -> bool:
-        """Whether the perturbed image is as large as the image."""
-        return all(KINDS[step.kind].keeps_size for step in self.steps)
+    def leaves_small(self) -> bool:
+        """Whether the perturbed image is smaller than the image."""
+        return any(KINDS[step.kind].leaves_small for step in self.steps)
 
 
 _CHAIN = "+"
@@ -226,8 +226,8 @@ KINDS = {
     "shift": Kind("move to the right by so many pixels, edges repeated", _shift, -64, 64),
     "gamma": Kind("raise levels in [0, 1] to a power", _gamma, 0.1, 10, colour_only=True),
     "flip": Kind("mirror left and right", _flip),
-    "reduce": Kind("scale by a factor, and leave small", _reduce, 0.05, 1, keeps_size=False),
-    "enlarge": Kind("scale by a factor, bicubically, and leave large", _enlarge, 1, 8, keeps_size=False),
+    "reduce": Kind("scale by a factor, and leave small", _reduce, 0.05, 1, leaves_small=True),
+    "enlarge": Kind("scale by a factor, bicubically, and leave large", _enlarge, 1, 8),
     "rotate": Kind("turn anticlockwise by so many degrees, bilinearly, black outside", _rotate, -180, 180),
     "sharpen": Kind("sharpen by an unsharp mask of 1 px; the value is its strength in percent", _sharpen, 0, 500),
     "webp": Kind("compress as WebP; the value is its quality", _webp, 0, 100, colour_only=True),

@@ -106,4 +106,8 @@ def test_what_leaves_another_size_says_so(image: npt.NDArray[np.uint8]) -> None:
         one.key: apply(image, one).shape[:2] for one in parse_perturbations("reduce:0.5 enlarge:2 reduce:0.5+jpeg:75")
     }
     assert shapes == {"reduce:0.5": (12, 16), "enlarge:2": (48, 64), "reduce:0.5+jpeg:75": (12, 16)}
-    assert [one.keeps_size for one in parse_perturbations("reduce:0.5+jpeg:75 resize:0.5 none")] == [False, True, True]
+    assert [one.leaves_small for one in parse_perturbations("reduce:0.5+jpeg:75 resize:0.5 none")] == [
+        True,
+        False,
+        False,
+    ]

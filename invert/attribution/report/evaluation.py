@@ -125,8 +125,10 @@ def evaluation_page(
     where = "from memory" if used.path is None else display_path(used.path)
     rows += [("calibration", f"{where}, sha256 {used.sha256}")]
     rows += [("method digest", calibration.digest), ("calibration made by invert", calibration.tool)]
-    for population in (calibration.own, *calibration.others):
-        rows.append((f"calibrated on {population.name}", f"{len(population.measurements)}, sha256 {population.sha256}"))
+    for population in calibration.populations:
+        rows.append(
+            (f"calibrated on {population.label}", f"{len(population.measurements)}, sha256 {population.sha256}")
+        )
     left_out = [f"{count} {name}" for name, count in evaluations[0].left_out.items() if count]
     rows.append(("measured, but not counted", ", ".join(left_out) or "none"))
     remarks = [*(Paragraph(note, notice=True) for note in notes), Paragraph(rate_sentence(calibration, network))]

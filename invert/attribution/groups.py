@@ -70,7 +70,8 @@ class Scored:
 
     def of(self, group: str) -> FloatArray:
         """Return the scores of a group."""
-        return self.scores[self.groups == group]
+        found: FloatArray = self.scores[self.groups == group]
+        return found
 
 
 @dataclass(frozen=True)

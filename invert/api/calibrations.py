@@ -103,7 +103,7 @@ def calibrate(
         )
         done: dict[str, Any] = {"processings": processings, "earlier": asked.earlier}
         made = asked.study.calibrate(chosen, asked.populations, count, tool=__version__, **done)
-        for text in made.unlike_own():
+        for text in (*made.unlike_own(), *filter(None, [made.unjudged()])):
             told["on_warning"](text)
         if target is not None:
             from invert.attribution.calibration_file import write_calibration

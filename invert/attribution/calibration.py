@@ -14,6 +14,7 @@ Reference: Tong, Feng and Li 2018 (Neyman-Pearson thresholds); see `invert.stati
 """
 
 import math
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -23,6 +24,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from invert.attribution.evidence import FEATURES
+from invert.attribution.explained import group_text
 from invert.attribution.groups import Groups, Scored
 from invert.attribution.kind import PopulationKind
 from invert.attribution.measurements import Measurement
@@ -121,6 +123,18 @@ class Calibration:
                         f"({own.text}): the thresholds may tell files apart, not networks. Give images that were "
                         "stored alike"
                     )
+
+    def unjudged(self) -> str:
+        """Say how many own images are found in groups that are not judged; nothing where none is."""
+        groups = self.groups(self.settings.score)
+        found = Counter(one.group for own in self.owns for one in own.measurements if groups.refusal(one.group))
+        if not self.has_groups or not found:
+            return ""
+        listed = ", ".join(f"{group_text(group)} ({count})" for group, count in sorted(found.items()))
+        return (
+            f"{found.total()} of {sum(len(own.measurements) for own in self.owns)} own images are found to be processed "
+            f"in ways that are not judged, for too few images or because others measure alike: {listed}"
+        )
 
     def score(self, name: str, measurement: Measurement) -> float:
         """Return a score of an image; NaN where a number is missing."""

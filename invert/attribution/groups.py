@@ -26,7 +26,7 @@ __all__ = ["CEILING", "Groups", "Scale"]
 CEILING = 10.0
 """Standardised score of an image that cannot be attributed, and the largest of those that can."""
 
-_LEAST = 5  # own images, and others, that it takes to say where those of a group measure
+_LEAST = 3  # own images, and others, that it takes to say where those of a group measure
 
 
 @dataclass(frozen=True)

@@ -126,15 +126,13 @@ class Calibration:
 
     def unjudged(self) -> str:
         """Say how many own images are found in groups that are not judged; nothing where none is."""
-        groups = self.groups(self.settings.score)
-        found = Counter(one.group for own in self.owns for one in own.measurements if groups.refusal(one.group))
-        if not self.has_groups or not found:
+        if not self.has_groups:
             return ""
+        groups, images = self.groups(self.settings.score), [one for own in self.owns for one in own.measurements]
+        found = Counter(one.group for one in images if groups.refusal(one.group))
         listed = ", ".join(f"{group_text(group)} ({count})" for group, count in sorted(found.items()))
-        return (
-            f"{found.total()} of {sum(len(own.measurements) for own in self.owns)} own images are found to be processed "
-            f"in ways that are not judged, for too few images or because others measure alike: {listed}"
-        )
+        why = "are in groups that are not judged, for too few images or because others measure alike"
+        return f"{found.total()} of {len(images)} own images {why}: {listed}" if found else ""
 
     def score(self, name: str, measurement: Measurement) -> float:
         """Return a score of an image; NaN where a number is missing."""

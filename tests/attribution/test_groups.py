@@ -123,6 +123,17 @@ def test_a_group_that_is_told_badly_does_not_spoil_the_others() -> None:
     assert "processed like this (found: crop+jpeg)" in groups.refusal("crop+jpeg")
 
 
+def test_own_images_that_will_not_be_judged_are_told_beforehand() -> None:
+    assert case.calibration().unjudged() == ""
+    assert plain_calibration(count=60, settings=CalibrationSettings(score="lpips", rate=0.2)).unjudged() == ""
+    made = case.calibration()
+    rare = dataclasses.replace(made.owns[0].measurements[0], group="crop+jpeg")
+    own = dataclasses.replace(made.owns[0], measurements=(rare, *made.owns[0].measurements[1:]))
+    told = dataclasses.replace(made, owns=(own, *made.owns[1:])).unjudged()
+    assert told.startswith("1 of 660 own images are in groups that are not judged")
+    assert told.endswith(": crop+jpeg (1)")
+
+
 def test_few_images_say_nothing_about_a_group() -> None:
     def scored(count: int, mean: float) -> Scored:
         return Scored(np.repeat(["none"], count), np.linspace(mean, mean + 1, count))

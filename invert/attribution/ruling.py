@@ -120,8 +120,8 @@ def _how_to_calibrate(candidate: Candidate) -> str:
     command = ["invert", "calibrate", "--network", os.fspath(candidate.path), "--real", "DIR", "--other", "DIR"]
     if isinstance(candidate, LoadedCandidate):
         config = candidate.config
-        usual = {"lpips": "vgg", "restarts": 1, "noise_weight": 1e5, "precision": "float32"}
-        usual |= with_verdict_defaults({"preset": config.preset}) | {"preset": "verdict"}
+        usual = with_verdict_defaults({"preset": config.preset}) | {"preset": "verdict"}
+        usual |= {"lpips": "vgg", "noise_weight": 1e5, "precision": "float32"}
         usual.pop("processing", None)  # what calibrate means by it is another thing
         for name, value in usual.items():
             if getattr(config, name) != value:

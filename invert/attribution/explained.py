@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 __all__ = ["Explained", "check_group", "group_of", "group_text", "is_small"]
 
 _SMALL = "/small"
-_GROUP = re.compile(rf"[a-z]+(-[a-z]+)*(\+[a-z]+(-[a-z]+)*)*({_SMALL})?", re.ASCII)
+_GROUP = re.compile(rf"[a-z]+(\+[a-z]+)*({_SMALL})?", re.ASCII)
 
 _UNTOLD = {
     "saturated": "it is all black and white, of which nothing can be told",
@@ -22,7 +22,7 @@ _UNTOLD = {
 
 
 def group_of(processing: str, left_small: bool) -> str:
-    """Return the group of an image: what was found to have happened to it, without the numbers.
+    """Return the group of an image: what was found to have happened to it, without numbers and names of filters.
 
     Args:
         processing: As `invert.projection.projector.Explanation` has it.
@@ -31,7 +31,7 @@ def group_of(processing: str, left_small: bool) -> str:
     Returns:
         Such as "none", "crop+jpeg" or "resize/small".
     """
-    kinds = "+".join(step.partition(":")[0] for step in processing.split("+"))
+    kinds = "+".join(re.split("[:-]", step)[0] for step in processing.split("+"))
     return f"{kinds}{_SMALL}" if left_small else kinds
 
 

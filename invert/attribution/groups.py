@@ -7,10 +7,12 @@ A network's own images and others measure otherwise after a blur than after none
 so that 0 is like the network's own and 1 like the most own-like of the others. One threshold of s' serves all groups;
 in each of them it is a threshold of its own, a + s' (b - a), in units of the score.
 
-a and b, and which groups are offered at all, come from the images that fit the score. To those that set the threshold
-s' is a number like any other, and no promise depends on how well groups are found or measured.
+a and b come from the images that fit the score, and so does which groups are offered at all: those that own images are
+found in. To the images that set the threshold s' is a number like any other, and no promise depends on how well groups
+are found or measured.
 """
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Self
@@ -26,7 +28,7 @@ __all__ = ["CEILING", "Groups", "Scale"]
 CEILING = 10.0
 """Standardised score of an image that cannot be attributed, and the largest of those that can."""
 
-_LEAST = 3  # own images, and others, that it takes to say where those of a group measure
+_LEAST = 3  # images that it takes to say where own ones, or others, of a group measure
 
 
 @dataclass(frozen=True)
@@ -35,7 +37,7 @@ class Scale:
 
     Attributes:
         own: Median score of the own images.
-        others: Low quantile of the others.
+        others: Low quantile of the others; where they are too few, what it would be at the usual distance.
         own_images: How many own images say so.
         other_images: How many others.
         is_offered: Whether images of the group are judged.
@@ -93,19 +95,20 @@ class Groups:
             others: Other populations after each processing.
             rate: Rate of false attributions that is to be promised, in (0, 1): which quantile is a low one.
         """
+        seen = {str(name) for one in own for name in one.groups}
+        pooled = {name: [np.concatenate([one.of(name) for one in part]) for part in (own, others)] for name in seen}
+        pooled = {name: found for name, found in sorted(pooled.items()) if len(found[0]) >= _LEAST}
+        centres = {name: float(np.median(ours)) for name, (ours, _) in pooled.items()}
+        low = {name: float(np.quantile(theirs, rate)) for name, (_, theirs) in pooled.items() if len(theirs) >= _LEAST}
+        gaps = [limit - centres[name] for name, limit in low.items() if limit > centres[name]]
+        # Where others are hardly ever found, nothing more is known than how far they are in the other groups.
+        usual = float(np.median(gaps)) if gaps else _gap(own, others, rate)
         scales = {}
-        for group in sorted({str(name) for one in own for name in one.groups}):
-            of_own, of_others = (np.concatenate([one.of(group) for one in part]) for part in (own, others))
-            if min(len(of_own), len(of_others)) >= _LEAST:
-                low = float(np.median(of_own)), float(np.quantile(of_others, rate))
-                scales[group] = Scale(*low, len(of_own), len(of_others), is_offered=low[0] < low[1])
+        for name, (ours, theirs) in pooled.items():
+            limit = low.get(name, centres[name] + usual)
+            scales[name] = Scale(centres[name], limit, len(ours), len(theirs), is_offered=centres[name] < limit)
         offered = _worth_offering({name: one for name, one in scales.items() if one.is_offered}, own, others, rate)
-        return cls(
-            {
-                name: Scale(one.own, one.others, one.own_images, one.other_images, name in offered)
-                for name, one in scales.items()
-            }
-        )
+        return cls({name: dataclasses.replace(one, is_offered=name in offered) for name, one in scales.items()})
 
     def standard(self, group: str, score: float) -> float:
         """Return the standardised score of an image: `CEILING` where its group is not offered."""
@@ -122,6 +125,12 @@ class Groups:
         if not scale.is_offered:
             return f"after such processing (found: {text}) its own images and others measure too much alike"
         return ""
+
+
+def _gap(own: Sequence[Scored], others: Sequence[Scored], rate: float) -> float:
+    """Return by how much others measure higher than own images, all groups together."""
+    ours, theirs = (np.concatenate([one.scores for one in part]) for part in (own, others))
+    return float(np.quantile(theirs, rate) - np.median(ours)) if len(ours) and len(theirs) else 0.0
 
 
 def _worth_offering(

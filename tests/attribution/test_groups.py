@@ -29,7 +29,7 @@ def test_a_group_is_what_was_found_without_its_numbers() -> None:
         "none",
         "jpeg",
         "jpeg",
-        "crop+resize-box+jpeg",
+        "crop+resize+jpeg",
     ]
     assert group_of("resize:0.5", True) == "resize/small"
     assert group_text("resize/small") == "resize, left small"
@@ -134,13 +134,28 @@ def test_own_images_that_will_not_be_judged_are_told_beforehand() -> None:
     assert told.endswith(": crop+jpeg (1)")
 
 
-def test_few_images_say_nothing_about_a_group() -> None:
-    def scored(count: int, mean: float) -> Scored:
-        return Scored(np.repeat(["none"], count), np.linspace(mean, mean + 1, count))
+def test_a_group_takes_a_few_own_images() -> None:
+    def scored(name: str, count: int, mean: float) -> Scored:
+        return Scored(np.repeat([name], count), np.linspace(mean, mean + 1, count))
 
-    assert Groups.fit([scored(3, 0)], [scored(3, 4)], 0.2).refusal("none") == ""
-    assert Groups.fit([scored(2, 0)], [scored(50, 4)], 0.2).refusal("none")
-    assert Groups.fit([scored(50, 0)], [scored(2, 4)], 0.2).refusal("none")
+    assert Groups.fit([scored("none", 3, 0)], [scored("none", 3, 4)], 0.2).refusal("none") == ""
+    assert Groups.fit([scored("none", 2, 0)], [scored("none", 50, 4)], 0.2).refusal("none")
+    assert Groups.fit([scored("none", 50, 3)], [scored("none", 50, 0)], 0.2).refusal("none")
+
+
+def test_others_that_are_never_found_in_a_group_do_not_close_it() -> None:
+    """They are as far off there as in the other groups: that they are hardly ever found there speaks for own images."""
+
+    def scored(name: str, count: int, mean: float) -> Scored:
+        return Scored(np.repeat([name], count), np.linspace(mean, mean + 1, count))
+
+    own, others = [scored("none", 9, 0), scored("blur", 9, 2)], [scored("none", 9, 6), scored("blur", 2, 9)]
+    scales = Groups.fit(own, others, 0.2).scales
+    gaps = {name: scale.others - scale.own for name, scale in scales.items()}
+    assert gaps["blur"] == pytest.approx(gaps["none"])
+    assert scales["blur"].is_offered
+    nowhere = Groups.fit([own[1]], [others[0]], 0.2).scales["blur"]
+    assert nowhere.others == pytest.approx(np.quantile(others[0].scores, 0.2))
 
 
 def test_an_image_is_of_one_part_whatever_happened_to_it() -> None:

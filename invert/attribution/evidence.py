@@ -78,7 +78,10 @@ class EvidenceMeter:
         found = {}
         for name, feature in FEATURES.items():
             value = feature.measure(projection, self)
-            if feature.is_log and not math.isnan(value):
+            if math.isnan(value):
+                found[name] = math.nan  # the one and only, so that equal evidence is equal
+                continue
+            if feature.is_log:
                 value = math.log(max(value, _FLOOR))
             found[name] = round(value, _DIGITS)  # the digits that a calibration file has: what is kept is what is used
         return found

@@ -12,6 +12,7 @@ from typing import Any
 
 from invert.attribution.attributions import Answer, Attribution
 from invert.attribution.candidate import Candidate
+from invert.attribution.evidence import FEATURES
 from invert.attribution.explained import Explained
 from invert.attribution.promise import promise_of, ratio_sentence
 from invert.attribution.ruling import sharing
@@ -189,9 +190,16 @@ def _finding(answer: Answer, candidate: Candidate) -> _Record:
         "lpips_rule": lpips_rule(finding),
         "lpips": _reading(finding.lpips),
         "evidence": _reading(finding.evidence),
-        "explained": None if explained is None else explained.to_record(),
-        "group": finding.measurement.group or None,
-        "measured": {name: _finite(value) for name, value in finding.measurement.evidence.items()},
+        **(
+            {}
+            if explained is None
+            else {"explained": explained.to_record(), "group": finding.measurement.group or None}
+        ),
+        "measured": {
+            name: _finite(value)
+            for name, value in finding.measurement.evidence.items()
+            if explained is not None or not FEATURES[name].of_exact
+        },
         "likelihood_ratio_in_words": "" if calibration is None else ratio_sentence(finding, calibration),
     }
 
@@ -226,11 +234,11 @@ def _reading(reading: Reading | None) -> _Record | None:
         "threshold": reading.threshold,
         "below": reading.below,
         "threshold_population": reading.population,
-        "threshold_group": reading.group or None,
         "p0": reading.p0,
         "p1": reading.p1,
         "likelihood_ratio": reading.ratio,
         "likelihood_ratio_cap": reading.ratio_high,
+        **({"threshold_group": reading.group} if reading.group else {}),
     }
 
 

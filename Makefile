@@ -1,5 +1,5 @@
 # make demo | make check | make test | make sanitize | make fuzz | make test-long | make bench | make networks | make calibration |
-# make families | make benchmark-attribution | make clean
+# make calibration-verdict | make families | make benchmark-attribution | make clean
 
 PYTHON ?= python3
 VENV   := .venv
@@ -28,7 +28,7 @@ KIMG_stylegan2 := 60
 CONFIG_stylegan := stylegan-small
 
 .DELETE_ON_ERROR:
-.PHONY: demo networks families calibration benchmark-attribution test check lint sanitize fuzz test-long bench clean
+.PHONY: demo networks families calibration calibration-verdict benchmark-attribution test check lint sanitize fuzz test-long bench clean
 
 demo: $(VENV)/.ready
 	@$(PY) -m invert demo --network "$(NETWORK)" --images $(DEMO_IMAGES) --report "$(DEMO_REPORT)" \
@@ -67,12 +67,24 @@ $(RUNS)/fashion32.zip: $(VENV)/.ready
 	mkdir -p $(RUNS)
 	$(PY) -m invert dataset $(FASHION_MNIST)/train-images-idx3-ubyte.gz $@ --resolution 32 --pad --overwrite
 
-# The calibration of network A, and the tables of bench/attribution.md. Both resume where they were stopped.
-calibration: $(VENV)/.ready-test
-	$(PY) -m bench.populations $(RUNS)/populations --fashion-mnist $(FASHION_MNIST)
-	$(PY) -m invert calibrate --network data/networks/A.safetensors --real $(RUNS)/populations/calibration/real \
-	  --other $(RUNS)/populations/calibration/B --count 600 -o data/networks/A.calibration.json --overwrite
+# The calibration of network A by preset exact: EXACT_COUNT of its own samples and 400 images of each other origin, after
+# each of 16 processings. It takes hours, and resumes where it was stopped. `invert attribute` takes the first of A's
+# calibrations in this folder: that of the method of LPIPS is the other one.
+EXACT_COUNT ?= 200
+calibration: $(RUNS)/populations/.done
+	$(PY) -m invert calibrate --network data/networks/A.safetensors --real $(RUNS)/populations/exact/real \
+	  --other $(RUNS)/populations/exact/B --preset exact --count $(EXACT_COUNT) -o data/networks/A.calibration.json \
+	  --overwrite $(CALIBRATION)
 
+calibration-verdict: $(RUNS)/populations/.done
+	$(PY) -m invert calibrate --network data/networks/A.safetensors --real $(RUNS)/populations/calibration/real \
+	  --other $(RUNS)/populations/calibration/B --count 600 -o data/networks/A.verdict.calibration.json --overwrite
+
+$(RUNS)/populations/.done: $(VENV)/.ready-test bench/populations.py
+	$(PY) -m bench.populations $(RUNS)/populations --fashion-mnist $(FASHION_MNIST)
+	@touch $@
+
+# The tables of bench/attribution.md; resumes where it was stopped.
 benchmark-attribution: $(VENV)/.ready-test
 	$(PY) -m bench.attribution --fashion-mnist $(FASHION_MNIST) --work $(RUNS)/attribution $(BENCHMARK)
 

@@ -32,9 +32,9 @@ from invert.attribution.measurements import (
     Measurement,
     attribution_method,
     begin_measurements,
-    measure_population,
     read_measurement,
 )
+from invert.attribution.measuring import measure_population
 from invert.attribution.perturbations import apply, parse_perturbations
 from invert.attribution.report.evaluation import overview_table, tables
 from invert.attribution.score import EvidenceScore

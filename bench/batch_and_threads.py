@@ -21,7 +21,8 @@ from generator.files.reading import load
 from invert.attribution.calibration import Calibration
 from invert.attribution.calibration_file import read_calibration
 from invert.attribution.evidence import EvidenceMeter
-from invert.attribution.measurements import Measurement, measure_population
+from invert.attribution.measurements import Measurement
+from invert.attribution.measuring import measure_population
 from invert.attribution.settings import SCORES
 from invert.attribution.verdict import decide
 from invert.batch.images import Listed, list_images

@@ -9,17 +9,25 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from invert.api.arguments import Network, OnMessage, load, make_config, silent
-from invert.attribution.settings import CalibrationSettings
+from invert.api.arguments import Network, OnMessage, check_settings, load, silent
+from invert.attribution.settings import (
+    PROCESSINGS,
+    SHARES_OF_SEVERAL,
+    UNPROCESSED,
+    CalibrationSettings,
+    with_verdict_defaults,
+)
 from invert.batch.given import find_given
 from invert.batch.images import Listed
 from invert.batch.work import Event, Failed
 from invert.errors import UsageError
+from invert.projection.config import ProjectConfig
 from invert.store.locks import Shard, hold_folder
 from invert.version import __version__
 
 if TYPE_CHECKING:
     from invert.attribution.calibration import Calibration
+    from invert.attribution.perturbations import Perturbation
     from invert.attribution.study import Study
 
 __all__ = ["calibrate", "measure_share"]
@@ -42,6 +50,7 @@ def calibrate(
     on_event: Callable[[Event], None] | None = None,
     on_message: OnMessage | None = None,
     on_warning: OnMessage | None = None,
+    processing: str | None = None,
     **settings: Any,
 ) -> "Calibration":
     """Measure fresh samples of a network and images that are not its own, and set thresholds on them.
@@ -62,8 +71,11 @@ def calibrate(
         on_event: Called with each event of the engine; by default what is wrong with images is a warning.
         on_message: Called with a line on what was decided or takes long.
         on_warning: Called with a line on what should be known; by default `on_message`.
-        settings: Fields of `CalibrationSettings` (score, rule, rate, confidence, candidates, bins) and of
-            `ProjectConfig` (steps, lpips, bank, batch, threads, device, class_index ...); `policy`, an `ImagePolicy`.
+        processing: What all images are measured after, such as "none jpeg:75 crop:0.02+jpeg:75", for preset exact,
+            which finds out by itself which of it happened to an image; default a list of usual processings.
+        settings: Fields of `CalibrationSettings` (score, rule, rate, confidence, candidates, bins, fit_share,
+            threshold_share) and of `ProjectConfig` (steps, lpips, bank, batch, threads, device, class_index ...);
+            `policy`, an `ImagePolicy`.
 
     Returns:
         The calibration.
@@ -83,11 +95,15 @@ def calibrate(
     target = None if out is None else Path(out)
     if target is not None and target.exists() and not overwrite:
         raise UsageError("exists already", path=target, advice="Add --overwrite, or choose another -o.")
-    chosen = _settings(settings)
+    processings = _processings(processing, settings)
+    chosen = _settings(settings, len(processings))
     with _work_folder(None if work is None else Path(work), target) as folder:
-        asked = _begin(network, real, others or {}, chosen, folder, count, earlier, workers, settings, **told)
-        made = asked.study.calibrate(chosen, asked.populations, count, tool=__version__, earlier=asked.earlier)
-        for text in made.unlike_own():
+        asked = _begin(
+            network, real, others or {}, chosen, processings, folder, count, earlier, workers, settings, **told
+        )
+        done: dict[str, Any] = {"processings": processings, "earlier": asked.earlier}
+        made = asked.study.calibrate(chosen, asked.populations, count, tool=__version__, **done)
+        for text in (*made.unlike_own(), *filter(None, [made.unjudged()])):
             told["on_warning"](text)
         if target is not None:
             from invert.attribution.calibration_file import write_calibration
@@ -113,6 +129,7 @@ def measure_share(
     on_event: Callable[[Event], None] | None = None,
     on_message: OnMessage | None = None,
     on_warning: OnMessage | None = None,
+    processing: str | None = None,
     **settings: Any,
 ) -> int:
     """Measure a share of what a calibration measures; others may do theirs at the same time, on other machines.
@@ -132,6 +149,7 @@ def measure_share(
         on_event: See `calibrate`.
         on_message: See `calibrate`.
         on_warning: See `calibrate`.
+        processing: See `calibrate`.
         settings: See `calibrate`.
 
     Returns:
@@ -149,17 +167,40 @@ def measure_share(
         "on_message": message,
         "on_warning": on_warning or message,
     }
-    chosen = _settings(settings)
+    processings = _processings(processing, settings)
+    chosen = _settings(settings, len(processings))
     with _work_folder(None, Path(out), shard) as folder:
-        asked = _begin(network, real, others or {}, chosen, folder, count, earlier, workers, settings, **told)
-        measured = asked.study.measure(asked.populations, count, earlier=asked.earlier, shard=shard)
+        asked = _begin(
+            network, real, others or {}, chosen, processings, folder, count, earlier, workers, settings, **told
+        )
+        done: dict[str, Any] = {"processings": processings, "earlier": asked.earlier}
+        measured = asked.study.measure(asked.populations, count, shard=shard, **done)
     return sum(len(population.measurements) for population in measured)
 
 
-def _settings(settings: dict[str, Any]) -> CalibrationSettings:
+def _settings(settings: dict[str, Any], processings: int) -> CalibrationSettings:
     """Take the settings of a calibration out of all settings."""
     names = [field.name for field in dataclasses.fields(CalibrationSettings)]
-    return CalibrationSettings(**{name: settings.pop(name) for name in names if name in settings})
+    usual = SHARES_OF_SEVERAL if processings > 1 else {}
+    return CalibrationSettings(**{**usual, **{name: settings.pop(name) for name in names if name in settings}})
+
+
+def _processings(text: str | None, settings: Mapping[str, Any]) -> "list[Perturbation]":
+    """Return what the images are measured after, each once.
+
+    Raises:
+        UsageError: There is no such processing, or the preset cannot find out about it.
+    """
+    from invert.attribution.perturbations import parse_perturbations
+
+    is_exact = settings.get("preset") == "exact"
+    if text is not None and not is_exact:
+        reason = "--processing takes a method that finds out what happened to an image"
+        raise UsageError(reason, advice="Add --preset exact.")
+    found = parse_perturbations(text if text is not None else PROCESSINGS if is_exact else UNPROCESSED)
+    if not found:
+        raise UsageError("--processing names nothing", advice=f"Leave it out, or say {UNPROCESSED}.")
+    return list(dict.fromkeys(found))
 
 
 @dataclass(frozen=True)
@@ -176,6 +217,7 @@ def _begin(
     real: Any,
     others: Mapping[str, Any],
     chosen: CalibrationSettings,
+    processings: "Sequence[Perturbation]",
     folder: Path,
     count: int,
     earlier: str | os.PathLike[str] | None,
@@ -189,9 +231,10 @@ def _begin(
 ) -> _Asked:
     """List the images and settle the session, as the work folder or the earlier calibration has it."""
     policy = settings.pop("policy", None)
-    config = make_config("verdict", settings)
+    check_settings(settings)
+    config = ProjectConfig(**with_verdict_defaults(settings))
     populations = _populations(real, others, on_message, on_warning)
-    _announce({name: len(images) for name, (_, images) in populations.items()}, count, chosen, on_message)
+    _announce({name: len(images) for name, (_, images) in populations.items()}, count, chosen, processings, on_message)
     loaded = load(network, on_warning=on_warning) if isinstance(network, str | os.PathLike) else network
     # Only now: what is above must be quick, and this imports torch.
     from invert.attribution.calibration_file import read_calibration
@@ -210,7 +253,7 @@ def _begin(
 
     session = begin_settled(folder, settled)
     if on_count is not None:
-        on_count(count + sum(len(images) for _, images in populations.values()))
+        on_count(len(processings) * (count + sum(len(images) for _, images in populations.values())))
 
     def say(event: Event) -> None:
         if isinstance(event, Failed):
@@ -252,16 +295,29 @@ def _population(images: Any, on_message: OnMessage, on_warning: OnMessage) -> tu
     return "images that were given", listed
 
 
-def _announce(sizes: Mapping[str, int], count: int, settings: CalibrationSettings, on_message: OnMessage) -> None:
+def _announce(
+    sizes: Mapping[str, int],
+    count: int,
+    settings: CalibrationSettings,
+    processings: "Sequence[Perturbation]",
+    on_message: OnMessage,
+) -> None:
     """Say what the rate takes, and refuse at once what can only end in a refusal."""
-    from invert.attribution.calibration import check_sizes, required_images
-    from invert.attribution.verdict import OWN_TO_RULE_OUT
+    from invert.attribution.sizes import check_sizes, own_to_rule_out, required_images
 
     listed = ", ".join(f"{size} of {name}" for name, size in sizes.items())
     on_message(
         f"a rate of {settings.rate:g} needs {required_images(settings)} images of each population that is not the "
         f"network's; there are {listed}, and {count} samples of its own will be generated"
     )
-    if count < OWN_TO_RULE_OUT:
-        on_message(f"fewer than {OWN_TO_RULE_OUT} own samples can rule no image out: none gets 'none of these'")
+    if len(processings) > 1:
+        each = count + sum(sizes.values())
+        keys = ", ".join(one.key for one in processings)
+        on_message(
+            f"all of them are measured after each of {len(processings)} processings, {len(processings) * each} "
+            f"projections: {keys}"
+        )
+    least = own_to_rule_out(settings)
+    if count < least:
+        on_message(f"fewer than {least} own samples can rule no image out: none gets 'none of these'")
     check_sizes(settings, sizes)

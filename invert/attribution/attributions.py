@@ -18,6 +18,7 @@ import numpy.typing as npt
 
 from invert.attribution import answers
 from invert.attribution.answers import Measured
+from invert.attribution.calibration import Calibration
 from invert.attribution.candidate import LoadedCandidate
 from invert.attribution.finished import FinishedFiles
 from invert.attribution.kind import ImageKind, PopulationKind, caveats
@@ -219,8 +220,16 @@ def _caveats(candidates: Sequence[LoadedCandidate], answers: Sequence[Answer]) -
     for candidate, answer in zip(candidates, answers, strict=True):
         size, kind = answer.target.original_size, ImageKind.of(answer.target)
         own = {OWN: PopulationKind.assumed(candidate.session.resolution)}
-        found += caveats(kind, own if candidate.calibration is None else candidate.calibration.kinds, size)
+        calibration = candidate.calibration
+        compared = [own] if calibration is None else _kinds_by_processing(calibration)
+        # What is like the images after one of the processings is what the rate holds for.
+        doubts = sorted((caveats(kind, kinds, size) for kinds in compared), key=len)
+        found += doubts[0]
     return tuple(dict.fromkeys(found))
+
+
+def _kinds_by_processing(calibration: Calibration) -> list[dict[str, PopulationKind]]:
+    return [{one.label: calibration.kinds[one.label] for one in some} for some in calibration.processings.values()]
 
 
 def _threshold_rule(answers: Sequence[Answer], threshold: float) -> str:

@@ -3,23 +3,35 @@
 Everything is derived from the raw measurements of named populations, so that another rate, or another rule, needs no
 new projections. Scores are lower for what is more like the network's own images.
 
+A population is of one origin, after one processing. Where the method finds out what happened to an image, the score is
+standardised within the group of images that it puts it into; see `invert.attribution.groups`. One threshold of it, the
+strictest of all populations, serves all of them, and therefore holds for all of them together: whichever population
+exceeds the rate at it, so does the one of all populations whose true quantile is the lowest, and with the stated
+confidence the threshold that was set on that one does not. It takes no more images to promise the rate for many
+processings than for one.
+
 Reference: Tong, Feng and Li 2018 (Neyman-Pearson thresholds); see `invert.statistics`.
 """
 
-import hashlib
 import math
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from invert.attribution.evidence import FEATURES
+from invert.attribution.explained import group_text
+from invert.attribution.groups import Groups, Scored
 from invert.attribution.kind import PopulationKind
 from invert.attribution.measurements import Measurement
 from invert.attribution.score import EvidenceScore, lpips_score
-from invert.attribution.settings import SPLITS, CalibrationSettings
+from invert.attribution.settings import OWN, CalibrationSettings
+from invert.attribution.sizes import check_sizes, too_few
+from invert.attribution.splits import Population, divide
 from invert.errors import UsageError
 from invert.projection.records import method_digest
 from invert.statistics.bins import Bins
@@ -31,101 +43,15 @@ from invert.statistics.thresholds import (
     conformal,
     grubbs,
     neyman_pearson,
-    required_negatives,
     smallest_rate,
     strictest,
 )
 
 __all__ = [
     "Calibration",
-    "Population",
-    "check_sizes",
     "fit_evidence",
     "make_calibration",
-    "required_images",
-    "split_of",
 ]
-
-
-@dataclass(frozen=True)
-class Population:
-    """Measured images of one origin.
-
-    Args:
-        name: `OWN`, or what the user called it.
-        source: Where the images are from, in words.
-        measurements: Measurements of distinct images, in the order of their hashes.
-        left_out: How many were not used: the same pixels again, too small, diverged or unreadable.
-        kind: What kind of images they are; None where that was not recorded.
-    """
-
-    name: str
-    source: str
-    measurements: tuple[Measurement, ...] = field(repr=False)
-    left_out: int = 0
-    kind: PopulationKind | None = None
-
-    @classmethod
-    def of(cls, name: str, source: str, found: Sequence[Measurement], failed: int = 0) -> "Population":
-        """Take the usable images among those measured, each content once."""
-        usable = {one.pixel_sha256: one for one in found if one.status == "ok" and not one.upsampled}
-        kept = tuple(usable[key] for key in sorted(usable))
-        kinds = [one.kind for one in kept if one.kind is not None]
-        kind = PopulationKind.of(kinds) if kinds and len(kinds) == len(kept) else None
-        return cls(name, source, kept, len(found) - len(kept) + failed, kind)
-
-    def kind_in(self, resolution: int) -> PopulationKind:
-        """Return the kind of its images; where that was not recorded, that of a network's samples of this size."""
-        return self.kind or PopulationKind.assumed(resolution)
-
-    @property
-    def sha256(self) -> str:
-        """Hash of the pixel hashes of its images, a line each."""
-        lines = "".join(f"{one.pixel_sha256}\n" for one in self.measurements)
-        return hashlib.sha256(lines.encode()).hexdigest()
-
-    def part(self, split: str) -> tuple[Measurement, ...]:
-        """Return the images of one of `SPLITS`."""
-        return self._parts[split]
-
-    @cached_property
-    def _parts(self) -> dict[str, tuple[Measurement, ...]]:
-        chosen = list(zip(self.measurements, split_of([one.pixel_sha256 for one in self.measurements]), strict=True))
-        return {split: tuple(one for one, its in chosen if its == split) for split in SPLITS}
-
-
-def split_of(pixel_sha256: Sequence[str]) -> list[str]:
-    """Return the split of each image of a population; names and order play no role."""
-    shuffled = sorted(pixel_sha256, key=lambda digest: hashlib.sha256(f"split/{digest}".encode()).digest())
-    first, second = _sizes(len(shuffled))
-    named = {digest: _split_at(place, first, second) for place, digest in enumerate(shuffled)}
-    return [named[digest] for digest in pixel_sha256]
-
-
-def _sizes(count: int) -> tuple[int, int]:
-    """Return where the second and the third part begin; the threshold's part is rounded up."""
-    threshold = math.ceil(count * SPLITS["threshold"])
-    fit = int(count * SPLITS["fit"])
-    return fit, fit + threshold
-
-
-def _split_at(place: int, first: int, second: int) -> str:
-    return "fit" if place < first else "threshold" if place < second else "held-out"
-
-
-def required_images(settings: CalibrationSettings) -> int:
-    """Return how many images each population of others must have for the rate to be promised.
-
-    The threshold's part alone sets the threshold: the number is the smallest whose part has as many as the rule needs.
-    """
-    if settings.rule == "grubbs":
-        return 8
-    rate = settings.rate / settings.candidates
-    needed = required_negatives(rate, settings.confidence) if settings.rule != "conformal" else math.ceil(1 / rate) - 1
-    count = math.floor((needed - 1) / SPLITS["threshold"])
-    while math.ceil(count * SPLITS["threshold"]) < needed:
-        count += 1
-    return count * settings.bins
 
 
 @dataclass(frozen=True)
@@ -138,8 +64,8 @@ class Calibration:
         run: Run record of the measurements.
         network: sha256, weights_sha256, family and resolution of the network.
         tool: Version of this program.
-        own: The network's own samples.
-        others: Populations of other images, at least one.
+        owns: The network's own samples after each processing, at least one; all are divided, see `divide`.
+        others: Populations of other images, at least one after each processing.
         evidence: The fitted score.
     """
 
@@ -148,7 +74,7 @@ class Calibration:
     run: Mapping[str, Any]
     network: Mapping[str, Any]
     tool: str
-    own: Population
+    owns: tuple[Population, ...]
     others: tuple[Population, ...]
     evidence: EvidenceScore
 
@@ -157,31 +83,106 @@ class Calibration:
         """Digest of method and score; scores of calibrations with the same digest can be compared."""
         return method_digest({**self.method, "score": self.settings.score})
 
+    @property
+    def own(self) -> Population:
+        """The network's own samples after the first processing: none, unless the user left that out."""
+        return self.owns[0]
+
+    @property
+    def populations(self) -> tuple[Population, ...]:
+        """All populations, the network's own first."""
+        return (*self.owns, *self.others)
+
+    @cached_property
+    def processings(self) -> Mapping[str, tuple[Population, ...]]:
+        """The populations after each processing."""
+        found: dict[str, tuple[Population, ...]] = {one.processing: () for one in self.owns}
+        for one in self.populations:
+            found[one.processing] = (*found.get(one.processing, ()), one)
+        return found
+
+    @cached_property
+    def has_groups(self) -> bool:
+        """Whether its method finds out what happened to images."""
+        return any(one.group for population in self.populations for one in population.measurements)
+
     @cached_property
     def kinds(self) -> Mapping[str, PopulationKind]:
-        """Kind of the images of each population, by name."""
-        return {one.name: one.kind_in(self.network["resolution"]) for one in (self.own, *self.others)}
+        """Kind of the images of each population, by label."""
+        return {one.label: one.kind_in(self.network["resolution"]) for one in self.populations}
 
     def unlike_own(self) -> Iterator[str]:
         """Yield what should be known of populations whose files are unlike the network's own: a score may see that."""
-        own = self.kinds[self.own.name]
-        for name, kind in self.kinds.items():
-            if (set(kind.formats), kind.qualities is None) != (set(own.formats), own.qualities is None):
-                yield (
-                    f"images of {name} are of another kind ({kind.text}) than the network's own ({own.text}): the "
-                    "thresholds may tell files apart, not networks. Give images that were stored alike"
-                )
+        for one in self.owns:
+            own = self.kinds[one.label]
+            for other in self.processings[one.processing]:
+                kind = self.kinds[other.label]
+                if (set(kind.formats), kind.qualities is None) != (set(own.formats), own.qualities is None):
+                    yield (
+                        f"images of {other.label} are of another kind ({kind.text}) than the network's own "
+                        f"({own.text}): the thresholds may tell files apart, not networks. Give images that were "
+                        "stored alike"
+                    )
+
+    def unjudged(self) -> str:
+        """Say how many own images are found in groups that are not judged; nothing where none is."""
+        if not self.has_groups:
+            return ""
+        groups, images = self.groups(self.settings.score), [one for own in self.owns for one in own.measurements]
+        found = Counter(one.group for one in images if groups.refusal(one.group))
+        listed = ", ".join(f"{group_text(group)} ({count})" for group, count in sorted(found.items()))
+        why = "are in groups that are not judged, for too few images or because others measure alike"
+        return f"{found.total()} of {len(images)} own images {why}: {listed}" if found else ""
 
     def score(self, name: str, measurement: Measurement) -> float:
         """Return a score of an image; NaN where a number is missing."""
         return lpips_score(measurement.evidence) if name == "lpips" else self.evidence(measurement.evidence)
 
+    def groups(self, name: str) -> Groups:
+        """Return what a score is standardised by."""
+        if name not in self._groups:
+            own, others = ([self._scored(name, one) for one in part] for part in (self.owns, self.others))
+            self._groups[name] = Groups.fit(own, others, self.settings.rate)
+        return self._groups[name]
+
+    @cached_property
+    def _groups(self) -> dict[str, Groups]:
+        return {}
+
+    def _scored(self, name: str, population: Population) -> Scored:
+        found = [(one.group, self.score(name, one)) for one in population.part("fit")]
+        known = [(group, score) for group, score in found if math.isfinite(score)]
+        return Scored(np.array([group for group, _ in known], np.str_), np.array([score for _, score in known]))
+
+    def standard(self, name: str, measurement: Measurement) -> float:
+        """Return the score of an image as it is compared: standardised, where the method finds groups."""
+        score = self.score(name, measurement)
+        return self.groups(name).standard(measurement.group, score) if self.has_groups else score
+
+    def in_units(self, name: str, group: str, threshold: float) -> float:
+        """Return a threshold of `standard` in units of the score, for images of a group that is offered."""
+        return self.groups(name).scales[group].score(threshold) if self.has_groups else threshold
+
     def scores(self, name: str, population: Population, split: str) -> FloatArray:
-        """Return the scores of a part of a population, `[n]`."""
-        key = (name, population.name, split)
+        """Return the scores of a part of a population as they are compared, see `standard`, `[n]`."""
+        key = (name, population.label, split)
         if key not in self._scores:
-            self._scores[key] = np.array([self.score(name, one) for one in population.part(split)], np.float64)
+            self._scores[key] = np.array([self.standard(name, one) for one in population.part(split)], np.float64)
         return self._scores[key]
+
+    def own_scores(self, name: str, split: str) -> FloatArray:
+        """Return the scores of a part of the own images, after all processings, as they are compared, `[n]`."""
+        return np.concatenate([self.scores(name, one, split) for one in self.owns])
+
+    def own_like(self, name: str, group: str) -> Iterator[tuple[FloatArray, int]]:
+        """Yield the scores of the own images that set the thresholds and are of a group, and of how many they are.
+
+        There is one of them for each processing.
+        """
+        for one in self.owns:
+            images = one.part("threshold")
+            chosen = np.array([not self.has_groups or image.group == group for image in images], np.bool_)
+            yield self.scores(name, one, "threshold")[chosen], len(images)
 
     @cached_property
     def _scores(self) -> dict[tuple[str, str, str], FloatArray]:
@@ -195,7 +196,7 @@ class Calibration:
     @cached_property
     def complexity_range(self) -> tuple[float, float]:
         """Smallest and largest complexity of all its images."""
-        values = [one.complexity for population in (self.own, *self.others) for one in population.measurements]
+        values = [one.complexity for population in self.populations for one in population.measurements]
         return min(values), max(values)
 
     def negatives(self, name: str, complexity: float) -> dict[str, FloatArray]:
@@ -208,7 +209,7 @@ class Calibration:
             self._binned[key] = {}
             for population in self.others:
                 where = self.bins.index([one.complexity for one in population.part("threshold")])
-                self._binned[key][population.name] = self.scores(name, population, "threshold")[where == index]
+                self._binned[key][population.label] = self.scores(name, population, "threshold")[where == index]
         return self._binned[key]
 
     @cached_property
@@ -247,20 +248,43 @@ class Calibration:
             case "conformal":
                 return lambda scores: conformal(scores, rate)
             case "grubbs":
-                return lambda _: grubbs(self.scores(name, self.own, "threshold"))
+                return lambda _: grubbs(self.own_scores(name, "threshold"))
             case _:
                 return lambda scores: neyman_pearson(scores, rate, self.settings.confidence)
 
-    def likelihood(self, name: str) -> tuple[LikelihoodRatio, ...]:
-        """Return the fitted likelihood ratios of own images against each population."""
+    def ratio(self, name: str, scores: ArrayLike) -> FloatArray:
+        """Return the likelihood ratio of scores as they are compared: the smallest over the other populations.
+
+        After each processing own images are compared with others after the same. Of several processings that one counts
+        which says the least; 1, where one speaks for the network and another against it.
+        """
+        models = self.likelihood(name)
+        found = [np.min([one.ratio(scores) for one in some], axis=0) for some in models.values()]
+        low, high = np.min(found, axis=0), np.max(found, axis=0)
+        return np.asarray(np.minimum(np.maximum(low, 1.0), high))
+
+    def largest_ratio(self, name: str) -> float:
+        """Return the largest likelihood ratio that the calibration can support."""
+        return min(one.largest for some in self.likelihood(name).values() for one in some)
+
+    def smallest_ratio(self, name: str) -> float:
+        """Return the smallest likelihood ratio that the calibration can support."""
+        return max(one.smallest for some in self.likelihood(name).values() for one in some)
+
+    def likelihood(self, name: str) -> Mapping[str, tuple[LikelihoodRatio, ...]]:
+        """Return the fitted likelihood ratios of own images against each population, by processing."""
         if name not in self._likelihood:
-            own = self.scores(name, self.own, "threshold")
-            fitted = tuple(LikelihoodRatio.fit(own, self.scores(name, p, "threshold")) for p in self.others)
-            self._likelihood[name] = fitted
+            found = {}
+            for one in self.owns:
+                own = self.scores(name, one, "threshold")
+                others = [other for other in self.processings[one.processing] if other.name != OWN]
+                fitted = (LikelihoodRatio.fit(own, self.scores(name, other, "threshold")) for other in others)
+                found[one.processing] = tuple(fitted)
+            self._likelihood[name] = found
         return self._likelihood[name]
 
     @cached_property
-    def _likelihood(self) -> dict[str, tuple[LikelihoodRatio, ...]]:
+    def _likelihood(self) -> dict[str, Mapping[str, tuple[LikelihoodRatio, ...]]]:
         return {}
 
     def attributed(
@@ -277,7 +301,7 @@ class Calibration:
         Raises:
             TooFewNegativesError: A population is too small to promise the rate.
         """
-        key = (name, population.name, split, rate)
+        key = (name, population.label, split, rate)
         if key not in self._attributed:
             images, scores = population.part(split), self.scores(name, population, split)
             below = [
@@ -303,7 +327,7 @@ class Calibration:
 
 def make_calibration(
     settings: CalibrationSettings,
-    own: Population,
+    owns: Sequence[Population],
     others: Sequence[Population],
     *,
     method: Mapping[str, Any],
@@ -313,64 +337,53 @@ def make_calibration(
 ) -> Calibration:
     """Fit the score on its part of the populations, and see that the thresholds can be set.
 
+    Args:
+        settings: How it decides.
+        owns: The network's own samples after each processing.
+        others: Populations of other images after each processing.
+        method: See `Calibration`.
+        run: Likewise.
+        network: Likewise.
+        tool: Likewise.
+
     Raises:
         UsageError: A population is too small for the rate; the message has the number that is needed.
     """
-    check_sizes(settings, {population.name: len(population.measurements) for population in others})
-    if len(own.part("threshold")) < 1 or len(own.part("fit")) < 2:
-        raise UsageError(f"{len(own.measurements)} own samples are too few", advice="Give a larger --count.")
-    evidence = fit_evidence(own, others)
-    made = Calibration(settings, method, run, network, tool, own, tuple(others), evidence)
+    check_sizes(settings, {one.label: len(one.measurements) for one in others})
+    divided = divide((*owns, *others), settings.shares)
+    owns, others = divided[: len(owns)], divided[len(owns) :]
+    for own in owns:
+        if len(own.part("threshold")) < 1 or len(own.part("fit")) < 2:
+            raise UsageError(f"{len(own.measurements)} own samples are too few", advice="Give a larger --count.")
+    made = Calibration(settings, method, run, network, tool, owns, others, fit_evidence(owns, others))
     for population in others:
         for one in population.part("threshold"):
             try:
                 made.threshold(settings.score, one.complexity)
             except TooFewNegativesError as error:
-                raise _too_few(population.name, len(population.measurements), settings) from error
+                raise too_few(population.label, len(population.measurements), settings) from error
     return made
 
 
 def fit_evidence(
-    own: Population, others: Sequence[Population], features: Sequence[str] = tuple(FEATURES)
+    owns: Sequence[Population], others: Sequence[Population], features: Sequence[str] = tuple(FEATURES)
 ) -> EvidenceScore:
     """Fit the evidence score on its part of the populations.
 
+    What preset exact finds says all that its images tell, whatever happened to them: the other features, which compare
+    an image with what it was before that, are left out there.
+
     Args:
-        own: The network's own samples.
-        others: Populations of other images.
+        owns: The network's own samples after each processing.
+        others: Populations of other images after each processing.
         features: Names of the features that all of them have.
     """
+    exact = [name for name in features if FEATURES[name].of_exact]
+    told = (one.evidence[name] for part in (*owns, *others) for one in part.part("fit") for name in exact)
+    if exact and all(map(math.isfinite, told)):
+        features = exact
     return EvidenceScore.fit(
-        [one.evidence for one in own.part("fit")],
-        {population.name: [one.evidence for one in population.part("fit")] for population in others},
+        [one.evidence for own in owns for one in own.part("fit")],
+        {population.label: [one.evidence for one in population.part("fit")] for population in others},
         features,
-    )
-
-
-def check_sizes(settings: CalibrationSettings, sizes: Mapping[str, int]) -> None:
-    """Refuse populations that are too small for the rate; the message has the number that is needed.
-
-    Args:
-        settings: Settings of the calibration.
-        sizes: Number of images of each population that is not the network's, by name.
-
-    Raises:
-        UsageError: One is too small.
-    """
-    for name, have in sizes.items():
-        if have < required_images(settings):
-            raise _too_few(name, have, settings)
-
-
-def _too_few(name: str, have: int, settings: CalibrationSettings) -> UsageError:
-    least = required_negatives(settings.rate / settings.candidates, settings.confidence)
-    what = f"a false-positive rate of {settings.rate:g} with confidence {settings.confidence:g}"
-    if settings.candidates > 1:
-        what += f", shared by {settings.candidates} candidates,"
-    per_bin = f" in each of {settings.bins} bins" if settings.bins > 1 else ""
-    return UsageError(
-        f"population {name!r} has {have} usable images; {what} needs {least}{per_bin} for the threshold alone, "
-        f"{required_images(settings)} in all",
-        advice="Give more images, or a larger --fpr.",
-        code="too-few-negatives",
     )

@@ -5,8 +5,9 @@ So is the score: weights that do not follow from the measurements are refused.
 It names its features: one that was made before this program measured a newer feature has no column of it, and says no
 less than it did.
 
-Version 1 calls the lines of measurements "pictures", version 2 "images"; among what is there for people, it calls a
-threshold "below". Nothing else differs.
+Version 3 has populations after processing: each says which, and each line of an image whose method finds groups has its
+group and the hash of what it was made of. Version 2 has neither. Version 1 calls the lines of measurements "pictures",
+and among what is there for people a threshold "below". Nothing else differs.
 """
 
 import dataclasses
@@ -22,12 +23,15 @@ from typing import Any, Self
 import numpy as np
 
 from generator.jsontext import JsonError, read_json
-from invert.attribution.calibration import Calibration, Population, fit_evidence
+from invert.attribution.calibration import Calibration, fit_evidence
 from invert.attribution.evidence import FEATURES
+from invert.attribution.explained import check_group, is_small
 from invert.attribution.kind import PopulationKind
 from invert.attribution.measurements import Measurement
+from invert.attribution.perturbations import parse_perturbations
 from invert.attribution.score import EvidenceScore
-from invert.attribution.settings import OWN, SCORES, CalibrationSettings
+from invert.attribution.settings import OWN, SCORES, UNPROCESSED, CalibrationSettings
+from invert.attribution.splits import Population, divide
 from invert.durable import write_atomic
 from invert.errors import UnreadableError, UsageError
 from invert.images.opening import read_regular
@@ -46,12 +50,12 @@ __all__ = [
 ]
 
 _FORMAT = "invert calibration"
-_VERSION = 2
+_VERSION = 3
 
 SUFFIX = ".calibration.json"
 """End of the names of files in which a calibration is looked for."""
 
-_LINES = {1: "pictures", 2: "images"}
+_LINES = {1: "pictures", 2: "images", 3: "images"}
 """Key of the measurements of a population in each version of the format that can be read."""
 
 _SAME = 0.01
@@ -60,6 +64,7 @@ _SAME = 0.01
 _MAX_BYTES = 64 << 20
 _MAX_LINE = 1 << 14
 _HASH = "content_sha256"
+_PIXELS = re.compile(r"[0-9a-f]{64}", re.ASCII)
 
 _Record = dict[str, Any]
 
@@ -83,10 +88,11 @@ def encode_calibration(calibration: Calibration) -> bytes:
         "method_digest": calibration.digest,
         "run": dict(calibration.run),
         "thresholds": _thresholds(calibration),
+        **({"groups": _groups(calibration)} if calibration.has_groups else {}),
         "held_out": held_out(calibration),
         "evidence_score": calibration.evidence.to_record(),
         "features": list(FEATURES),
-        "populations": [_population(population) for population in (calibration.own, *calibration.others)],
+        "populations": [_population(population) for population in calibration.populations],
     }
     record[_HASH] = _digest(record)
     return json.dumps(record, indent=1, allow_nan=False).encode() + b"\n"
@@ -110,6 +116,18 @@ def _thresholds(calibration: Calibration) -> _Record:
     return found
 
 
+def _groups(calibration: Calibration) -> _Record:
+    """Return what each score is standardised by, and the thresholds in its own units, for people to read."""
+    found: _Record = {}
+    for score in SCORES:
+        found[score] = {}
+        limits = [calibration.bin_threshold(score, index)[1].value for index in range(calibration.bins.count)]
+        for group, scale in calibration.groups(score).scales.items():
+            thresholds = [scale.score(limit) for limit in limits] if scale.is_offered else []
+            found[score][group] = {**dataclasses.asdict(scale), "thresholds": thresholds}
+    return found
+
+
 def held_out(calibration: Calibration) -> _Record:
     """Return what the thresholds do on images that had no part in setting them, by score and population.
 
@@ -118,10 +136,10 @@ def held_out(calibration: Calibration) -> _Record:
     found: _Record = {}
     for score in SCORES:
         found[score] = {}
-        for population in (calibration.own, *calibration.others):
+        for population in calibration.populations:
             count, total = calibration.attributed(score, population)
             low, high = clopper_pearson(count, total)
-            found[score][population.name] = {"attributed": count, "of": total, "low": low, "high": high}
+            found[score][population.label] = {"attributed": count, "of": total, "low": low, "high": high}
     return found
 
 
@@ -131,11 +149,13 @@ def _population(population: Population) -> _Record:
     for one in population.measurements:
         values = (one.evidence[name] for name in FEATURES)
         numbers = [value if math.isfinite(value) else None for value in values]
-        lines.append(f"{one.pixel_sha256} {json.dumps(numbers, separators=(',', ':'))}")
+        line = f"{one.pixel_sha256} {json.dumps(numbers, separators=(',', ':'))}"
+        lines.append(f"{line} {one.group} {one.source}" if one.group else line)
     kind = {} if population.kind is None else {"kind": population.kind.to_record()}
     return {
         "name": population.name,
         "source": population.source,
+        "processing": population.processing,
         "count": len(lines),
         "left_out": population.left_out,
         **kind,
@@ -159,20 +179,22 @@ def decode_calibration(data: bytes) -> Calibration:
     if record.pop(_HASH, None) != _digest(record):
         raise ValueError("was changed after it was written: its content differs from its checksum")
     features = _read_features(record["features"], str(record["invert"]))
-    own, *others = (_read_population(one, features, one[_LINES[version]]) for one in record["populations"])
+    settings = CalibrationSettings(**record["settings"])
+    read = [_read_population(one, features, one[_LINES[version]], version) for one in record["populations"]]
+    divided = divide(read, settings.shares)
     calibration = Calibration(
-        CalibrationSettings(**record["settings"]),
+        settings,
         dict(record["method"]),
         dict(record["run"]),
         dict(record["network"]),
         str(record["invert"]),
-        own,
-        tuple(others),
+        tuple(one for one in divided if one.name == OWN),
+        tuple(one for one in divided if one.name != OWN),
         EvidenceScore.from_record(record["evidence_score"]),
     )
     if (
-        own.name != OWN
-        or not others
+        [one.name for one in read] != [one.name for one in calibration.populations]
+        or not _is_complete(calibration)
         or record["method_digest"] != calibration.digest
         or not _follows(calibration, features)
     ):
@@ -180,14 +202,26 @@ def decode_calibration(data: bytes) -> Calibration:
     return calibration
 
 
+def _is_complete(calibration: Calibration) -> bool:
+    """Tell whether there are own images and others after each processing, each population once, and groups of all."""
+    labels = [(one.name, one.processing) for one in calibration.populations]
+    processings = [{one.processing for one in part} for part in (calibration.owns, calibration.others)]
+    groups = {bool(one.group) for population in calibration.populations for one in population.measurements}
+    is_plain = processings[0] == {UNPROCESSED}
+    return (
+        len(set(labels)) == len(labels)
+        and bool(calibration.owns)
+        and processings[0] == processings[1]
+        and len(groups) == 1
+        and (is_plain or calibration.has_groups)
+    )
+
+
 def _follows(calibration: Calibration, features: Sequence[str]) -> bool:
     """Tell whether score and thresholds follow from the measurements: a file that claims others was made up."""
     _thresholds(calibration)  # raises where a rate is claimed that so few images cannot promise
-    populations = {one.name: one for one in calibration.others}
-    if len(populations) < len(calibration.others) or OWN in populations or calibration.own.name != OWN:
-        return False
     stated = calibration.evidence
-    fitted = fit_evidence(calibration.own, calibration.others, features)
+    fitted = fit_evidence(calibration.owns, calibration.others, features)
     if set(fitted.features) != set(stated.features):
         return False
     numbers = [_numbers(one, fitted.features) for one in (stated, fitted)]
@@ -215,25 +249,36 @@ def _version(text: str) -> tuple[int, ...]:
     return tuple(int(part) for part in re.findall(r"\d+", text, re.ASCII))
 
 
-def _read_population(record: Mapping[str, Any], features: Sequence[str], lines: Sequence[str]) -> Population:
+def _read_population(
+    record: Mapping[str, Any], features: Sequence[str], lines: Sequence[str], version: int
+) -> Population:
+    processing = UNPROCESSED if version < 3 else str(record["processing"])
+    if [one.key for one in parse_perturbations(processing)] != [processing]:
+        raise ValueError("contradicts itself")
     measurements = []
     for line in lines:
-        digest, _, numbers = line.partition(" ")
+        digest, numbers, *of_group = line.split(" ")
+        group, source = of_group or ("", "")
+        if of_group and (version < 3 or not _PIXELS.fullmatch(source)):
+            raise ValueError("no line of a group")
         evidence = dict(zip(features, read_json(numbers, _MAX_LINE), strict=True))
         row = {
             "name": digest.encode().hex(),
             "file_sha256": "",
             "pixel_sha256": digest,
             "status": "ok",
-            "upsampled": False,
+            "upsampled": is_small(group),
         }
-        measurements.append(Measurement.from_record({**row, "evidence": evidence}))
+        if group:
+            row["group"] = check_group(group)
+        found = Measurement.from_record({**row, "evidence": evidence})
+        measurements.append(dataclasses.replace(found, made_of="" if source == digest else source))
     kind = PopulationKind.from_record(record["kind"]) if "kind" in record else None
     texts = str(record["name"]), str(record["source"])
-    found = Population(*texts, tuple(measurements), int(record["left_out"]), kind)
-    if found.sha256 != record["sha256"]:
+    population = Population(*texts, tuple(measurements), int(record["left_out"]), kind, processing)
+    if population.sha256 != record["sha256"]:
         raise ValueError("contradicts itself")
-    return found
+    return population
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from invert.attribution.calibration import Calibration, Population
+from invert.attribution.calibration import Calibration
 from invert.attribution.calibration_file import CalibrationFile, read_calibration_file
 from invert.attribution.calibration_places import find_calibrations, warn_of_several
 from invert.attribution.evidence import EvidenceMeter
@@ -20,11 +20,12 @@ from invert.attribution.measurements import (
     measurement_of,
     read_settings,
 )
-from invert.attribution.settings import Judging
+from invert.attribution.settings import Judging, with_verdict_defaults
+from invert.attribution.splits import Population
 from invert.errors import UsageError, display_path
 from invert.images.decoding import ImagePolicy
 from invert.images.target import safe_name
-from invert.projection.config import ProjectConfig, with_defaults
+from invert.projection.config import ProjectConfig
 from invert.projection.projector import Projection
 from invert.projection.records import config_of, differing_keys, method_digest
 from invert.projection.session import Session, default_batch, load_network, open_session, settle_device
@@ -80,6 +81,11 @@ class Candidate:
         return self.score or self.calibration.settings.score
 
     @property
+    def is_exact(self) -> bool:
+        """Whether its images are explained to the last level, by preset exact."""
+        return self.calibration is not None and self.calibration.method.get("preset") == "exact"
+
+    @property
     def settled_rate(self) -> float | None:
         """Rate of false attributions, before it is shared; None where none is promised."""
         if self.threshold is not None or self.calibration is None:
@@ -103,6 +109,11 @@ class LoadedCandidate(Candidate):
     def config(self) -> ProjectConfig:
         """Settings of its projections."""
         return self.session.config
+
+    @property
+    def is_exact(self) -> bool:
+        """Whether its images are explained to the last level, by preset exact."""
+        return self.config.is_exact
 
     @property
     def method(self) -> Mapping[str, Any]:
@@ -301,11 +312,11 @@ def open_calibrated(
     named = {field: value for field, value in given.items() if value is not None}
     resumed = None if work is None else read_settings(work)
     if calibration is None:
-        config = ProjectConfig(**with_defaults({"preset": "verdict", **named}))
+        config = ProjectConfig(**with_verdict_defaults(named))
     else:
         method = dict(calibration.method)
         if named.get("preset", method["preset"]) != method["preset"]:
-            named = with_defaults({"bank": None, **named})
+            named = {"bank": None, "processing": "none", **with_verdict_defaults(named)}
         config = dataclasses.replace(config_of(method), **named)
         if resumed is None and config.batch is None and batches_differ(calibration, network, config):
             config = dataclasses.replace(config, batch=int(calibration.run["batch"]))

@@ -151,24 +151,23 @@ class Evaluation:
 
 
 def scores_of(calibration: Calibration, score: str, found: Sequence[Measurement]) -> FloatArray:
-    """Return a score of each image, `[n]`."""
-    return np.array([calibration.score(score, one) for one in found], np.float64)
+    """Return a score of each image as it is compared, see `Calibration.standard`, `[n]`."""
+    return np.array([calibration.standard(score, one) for one in found], np.float64)
 
 
 def usable(calibration: Calibration, found: Sequence[Measurement]) -> list[Measurement]:
     """Return the images that count: all with a score, each content once."""
     kept: dict[str, Measurement] = {}
     for one in found:
-        if one.status == "ok" and not one.upsampled and np.isfinite([calibration.score(s, one) for s in SCORES]).all():
+        is_judged = one.is_usable and (calibration.has_groups or not one.upsampled)
+        if is_judged and np.isfinite([calibration.score(s, one) for s in SCORES]).all():
             kept.setdefault(one.pixel_sha256, one)
     return list(kept.values())
 
 
 def known(calibration: Calibration, found: Sequence[Measurement]) -> int:
     """Return how many images the calibration was made with: they say little about others."""
-    made_with = {
-        one.pixel_sha256 for population in (calibration.own, *calibration.others) for one in population.measurements
-    }
+    made_with = {one.pixel_sha256 for population in calibration.populations for one in population.measurements}
     return sum(one.pixel_sha256 in made_with for one in found)
 
 
@@ -245,8 +244,7 @@ def _against(
 ) -> EvaluatedPopulation:
     low, high = auc_interval(positives, negatives)
     points = [tpr_at_fpr(positives, negatives, rate) for rate in RATES]
-    models = calibration.likelihood(score)
-    ratios = [np.min([model.ratio(values) for model in models], axis=0) for values in (positives, negatives)]
+    ratios = [calibration.ratio(score, values) for values in (positives, negatives)]
     bootstrap = auc_bootstrap(positives, negatives)
     return EvaluatedPopulation(
         name,

@@ -114,8 +114,8 @@ def compare_rules(calibration: Calibration, score: str, scores: Mapping[str, Flo
     """
     settings = calibration.settings
     rate = settings.rate / settings.candidates
-    own = calibration.scores(score, calibration.own, "threshold")
-    others = {one.name: calibration.scores(score, one, "threshold") for one in calibration.others}
+    own = calibration.own_scores(score, "threshold")
+    others = {one.label: calibration.scores(score, one, "threshold") for one in calibration.others}
 
     def over_others(rule: Callable[[FloatArray], Threshold]) -> Callable[[], Threshold]:
         return lambda: strictest({name: rule(values) for name, values in others.items()})[1]

@@ -17,7 +17,7 @@ from invert.attribution.complexity import complexity
 from invert.projection.latents import sample_w
 from invert.projection.noise import autocorrelation
 from invert.projection.perceptual import MINIMUM_SIZE, Perceptual
-from invert.projection.projector import Projection
+from invert.projection.projector import Explanation, Projection
 from invert.statistics.checks import FloatArray
 
 __all__ = ["EVIDENCE_VERSION", "FEATURES", "EvidenceMeter", "Feature", "LatentSpace"]
@@ -43,11 +43,13 @@ class Feature:
         measure: Reads it off a projection, with the meter of the network; NaN where it cannot be measured.
         since: First version of this program whose calibrations have it.
         is_log: Keep its logarithm.
+        of_exact: Whether preset exact alone has it, whose score is fitted on nothing else.
     """
 
     measure: Callable[[Projection, "EvidenceMeter"], float]
     since: str = "0.1.0"
     is_log: bool = True
+    of_exact: bool = False
 
 
 class EvidenceMeter:
@@ -76,7 +78,10 @@ class EvidenceMeter:
         found = {}
         for name, feature in FEATURES.items():
             value = feature.measure(projection, self)
-            if feature.is_log and not math.isnan(value):
+            if math.isnan(value):
+                found[name] = math.nan  # the one and only, so that equal evidence is equal
+                continue
+            if feature.is_log:
                 value = math.log(max(value, _FLOOR))
             found[name] = round(value, _DIGITS)  # the digits that a calibration file has: what is kept is what is used
         return found
@@ -128,6 +133,16 @@ def _noise_correlation(projection: Projection, _: EvidenceMeter) -> float:
     return float(np.mean([float(autocorrelation(tensor, 2.0)) for tensor in tensors]))
 
 
+def _explained(measure: Callable[[Projection, Explanation], float]) -> Feature:
+    """Return a feature of what preset exact found; NaN of other presets."""
+
+    def of(projection: Projection, _: EvidenceMeter) -> float:
+        found = projection.explanation
+        return math.nan if found is None else measure(projection, found)
+
+    return Feature(of, since="0.2.0", of_exact=True)
+
+
 FEATURES = {
     "lpips": Feature(lambda projection, _: projection.distance),  # of the projection's own backbone
     "lpips_layer1": _layer(0),
@@ -145,6 +160,10 @@ FEATURES = {
     "latent_mahalanobis": Feature(lambda projection, meter: float(meter.space.mahalanobis(projection.w)[0])),
     "noise_autocorrelation": Feature(_noise_correlation),
     "complexity": Feature(lambda projection, _: complexity(projection.target.array), is_log=False),
+    "q": _explained(lambda projection, found: found.q / projection.target.array.size),
+    "misfit": _explained(lambda projection, found: found.misfit / projection.target.array.size),
+    "latent_norm": _explained(lambda projection, found: found.latent_norm / projection.w.shape[-1]),
+    "rms_ratio": _explained(lambda _, found: found.rms / found.expected_rms),
 }
 """All features by name, in their order; a new one is one row at the end, with the version to come as `since`.
 

@@ -5,6 +5,7 @@ if the image was projected again, to the bit.
 """
 
 import contextlib
+import dataclasses
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -23,7 +24,7 @@ from invert.images.formats import format_named
 from invert.images.jpeg_traces import jpeg_quality
 from invert.images.target import Target, safe_name
 from invert.projection.config import METHOD_SETTINGS
-from invert.projection.projector import Projection, start_noise
+from invert.projection.projector import Explanation, Projection, start_noise
 from invert.projection.records import config_of, differing_keys
 from invert.store.result import Result
 
@@ -175,7 +176,15 @@ def _projection(result: Result, candidate: LoadedCandidate) -> Projection:
         image=result.reconstruction,
         status=result.status,
         restart=result.restart,
+        explanation=_explanation(result),
     )
+
+
+def _explanation(result: Result) -> Explanation | None:
+    """Return what preset exact found; None of another preset."""
+    if result.q is None:
+        return None
+    return Explanation(**{field.name: getattr(result, field.name) for field in dataclasses.fields(Explanation)})
 
 
 def _traces(result: Result) -> int | None:

@@ -6,7 +6,7 @@ The rate of a verdict holds for images like those of the calibration. A JPEG is 
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Self
 
 from invert.images.target import Target
@@ -101,6 +101,12 @@ class PopulationKind:
     def assumed(cls, resolution: int) -> Self:
         """Return what is taken for granted of a population that does not say: images like a network's own samples."""
         return cls({"": 1}, None, (resolution, resolution), is_assumed=True)
+
+    def with_jpeg(self, quality: int) -> "PopulationKind":
+        """Return the kind of images after a JPEG compression, which are JPEG files or what such files hold."""
+        low, high = self.qualities or (quality, quality)
+        formats = {**self.formats, "JPEG": sum(self.formats.values())}
+        return replace(self, formats=formats, qualities=(min(low, quality), max(high, quality)))
 
     def to_record(self) -> dict[str, Any]:
         """Return it as JSON types."""

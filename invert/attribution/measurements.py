@@ -12,28 +12,24 @@ import json
 import math
 import os
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from generator.jsontext import read_json
 from invert.attribution.evidence import EVIDENCE_VERSION, FEATURES
+from invert.attribution.explained import Explained, check_group, group_of
 from invert.attribution.kind import ImageKind
-from invert.batch.images import Listed, read_image
-from invert.batch.work import Done, Event, work
-from invert.batch.workers import Preparation, run_workers
 from invert.durable import TEMPORARY_PREFIX, ensure_folder, write_atomic
 from invert.errors import NoInputError, UnreadableError, UsageError
 from invert.images.opening import read_regular
-from invert.images.target import Target
 from invert.projection.records import differing_keys, method_digest
 from invert.store.journal import patient_lock
 from invert.store.names import check_name, name_key
 from invert.store.protocol import ImageStore
 
 if TYPE_CHECKING:
-    from generator.files.reading import LoadedNetwork
     from invert.attribution.evidence import EvidenceMeter
     from invert.projection.projector import Projection
     from invert.projection.session import Records, Session
@@ -41,12 +37,10 @@ if TYPE_CHECKING:
 __all__ = [
     "Measurement",
     "MeasurementStore",
-    "MeasuringPreparation",
     "attribution_method",
     "begin_measurements",
     "begin_settled",
     "clear_measurements",
-    "measure_population",
     "measurement_of",
     "read_measurement",
     "read_record",
@@ -75,6 +69,9 @@ class Measurement:
         upsampled: Whether the image is smaller than the network's.
         evidence: Numbers by name, see `invert.attribution.evidence.FEATURES`; NaN where one could not be measured.
         kind: What kind of image it is; None where that was not recorded.
+        explained: What preset exact found; None with another preset, and where a calibration has only the group.
+        group: What happened to it, of preset exact; see `invert.attribution.explained`. Empty where there is none.
+        made_of: Hash of the pixels of the image that it was made of by a perturbation; empty where it was not.
     """
 
     name: bytes
@@ -84,6 +81,25 @@ class Measurement:
     upsampled: bool
     evidence: Mapping[str, float] = field(repr=False)
     kind: ImageKind | None = None
+    explained: Explained | None = None
+    group: str = ""
+    made_of: str = ""
+
+    @property
+    def source(self) -> str:
+        """Hash of the pixels of the image that it was made of, or of itself."""
+        return self.made_of or self.pixel_sha256
+
+    @property
+    def why_untold(self) -> str:
+        """Why it says nothing of where the image is from, in words; empty where it does."""
+        untold = "" if self.explained is None else self.explained.why_untold
+        return untold or ("" if self.status == "ok" else "its optimisation diverged")
+
+    @property
+    def is_usable(self) -> bool:
+        """Whether a calibration can count it: preset exact measures images at their own size, and no other does."""
+        return not self.why_untold and (bool(self.group) or not self.upsampled)
 
     @property
     def distance(self) -> float:
@@ -106,6 +122,8 @@ class Measurement:
             "upsampled": self.upsampled,
             "evidence": evidence,
             "kind": None if self.kind is None else self.kind.to_record(),
+            **({} if self.explained is None else {"explained": self.explained.to_record()}),
+            **({"group": self.group} if self.group else {}),
         }
 
     @classmethod
@@ -126,6 +144,8 @@ class Measurement:
             bool(record["upsampled"]),
             evidence,
             None if record.get("kind") is None else ImageKind.from_record(record["kind"]),
+            Explained.from_record(record["explained"]) if "explained" in record else None,
+            check_group(record["group"]) if "group" in record else "",
         )
 
 
@@ -147,7 +167,9 @@ def measurement_of(name: bytes, projection: "Projection", meter: "EvidenceMeter"
     target = projection.target
     evidence = meter.measure(projection)
     identity = name, target.file_sha256, target.pixel_sha256
-    return Measurement(*identity, projection.status, target.upsampled, evidence, ImageKind.of(target))
+    explained = Explained.of(projection)
+    group = "" if explained is None or explained.why_untold else group_of(explained.processing, target.upsampled)
+    return Measurement(*identity, projection.status, target.upsampled, evidence, ImageKind.of(target), explained, group)
 
 
 class MeasurementStore(ImageStore):
@@ -310,78 +332,3 @@ def clear_measurements(work: Path) -> None:
                     os.unlink(os.path.join(folder, name))
             with contextlib.suppress(OSError):
                 os.rmdir(folder)
-
-
-@dataclass(frozen=True)
-class MeasuringPreparation(Preparation):
-    """All that a process needs to measure images. `out` is the folder of the population."""
-
-    def open_store(self, loaded: "LoadedNetwork") -> MeasurementStore:
-        """Return a store with a meter of its own."""
-        from invert.attribution.evidence import EvidenceMeter
-
-        ensure_folder(self.out)
-        meter = EvidenceMeter(loaded.generator, class_index=self.config.class_index, device=self.config.device)
-        return MeasurementStore(meter, self.out)
-
-
-def measure_population(
-    session: "Session",
-    folder: Path,
-    images: Sequence[Listed],
-    workers: int,
-    on_event: Callable[[Event], None],
-    meter: "EvidenceMeter | None" = None,
-) -> tuple[list[Measurement], int]:
-    """Measure images, except those measured already.
-
-    Args:
-        session: What projects them.
-        folder: Folder of the population in a work folder.
-        images: Images of the population.
-        workers: Number of processes; with one it is this process.
-        on_event: Called with each event of the batch.
-        meter: What measures projections in this process; by default one is made.
-
-    Returns:
-        The measurements in the order of the images, and how many images have none.
-    """
-    preparation = MeasuringPreparation(folder, session.path, session.sha256, session.config, session.policy)
-    ensure_folder(folder)
-    if workers == 1:
-        store = preparation.open_store(session.network) if meter is None else MeasurementStore(meter, folder)
-        events: Iterator[Event] = work(session.projector(), store, images, session.policy)
-    else:
-        events = _shared_out(session, MeasurementStore(None, folder), preparation, images, workers)
-    done = set()
-    with contextlib.closing(events):  # type: ignore[type-var]
-        for event in events:
-            on_event(event)
-            if isinstance(event, Done):
-                done.add(event.name)
-    found = [read_measurement(folder, image.name) for image in images if image.name in done]
-    kept = [one for one in found if one is not None]
-    return kept, len(images) - len(kept)
-
-
-def _shared_out(
-    session: "Session",
-    store: MeasurementStore,
-    preparation: MeasuringPreparation,
-    images: Sequence[Listed],
-    workers: int,
-) -> Iterator[Event]:
-    """Let processes measure what is left to measure; none is started for what is done."""
-    left = []
-    for image in images:
-        found = None
-        if store.has_entry(image.name):
-            target = read_image(image, session.resolution, session.channels, session.policy)
-            if isinstance(target, Target):
-                found = store.finished(image.name, target.file_sha256)
-        if found is None:
-            left.append(image)
-        else:
-            yield Done(image.name, os.fspath(image.path), found.distance, found.status, False, ())
-    if left:
-        yield from run_workers(min(workers, len(left)), preparation, left)

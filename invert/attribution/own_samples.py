@@ -9,10 +9,10 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from invert.attribution.calibration import Population
 from invert.attribution.candidate import LoadedCandidate
 from invert.attribution.populations import generate_samples, sample_source
 from invert.attribution.settings import OWN
+from invert.attribution.splits import Population
 from invert.batch.images import Listed
 from invert.batch.work import Done, Stepped, work
 from invert.errors import NumericError

@@ -142,12 +142,14 @@ def reuse(earlier: Calibration, images: Iterable[Listed], folder: Path, session:
     Raises:
         OutputError: One cannot be written.
     """
-    known = {one.pixel_sha256: one for part in (earlier.own, *earlier.others) for one in part.measurements}
+    known = {one.pixel_sha256: one for part in earlier.populations for one in part.measurements}
     store = MeasurementStore(None, folder)
     taken = 0
     for image in images:
         target = read_image(image, session.resolution, session.channels, session.policy)
-        if isinstance(target, ImageError) or target.pixel_sha256 not in known or target.upsampled:
+        if isinstance(target, ImageError) or target.pixel_sha256 not in known:
+            continue
+        if target.upsampled is not known[target.pixel_sha256].upsampled:  # the same pixels after another processing
             continue
         if store.finished(image.name, target.file_sha256) is None:
             found = known[target.pixel_sha256]

@@ -13,7 +13,6 @@ import numpy as np
 from invert.attribution.calibration import Calibration
 from invert.attribution.candidate import Candidate
 from invert.attribution.ruling import own_level, own_scores
-from invert.attribution.settings import SPLITS
 from invert.attribution.verdict import Finding
 from invert.errors import display_path
 from invert.statistics.likelihood import ratio_text, verbal
@@ -89,7 +88,25 @@ def promise_of(candidate: Candidate, share: int) -> Promise:
 
 def _held_out(calibration: Calibration, score: str, rate: float | None, share: int) -> dict[str, tuple[int, int]]:
     rate = calibration.settings.rate if rate is None else rate
-    return {one.name: calibration.attributed(score, one, rate=rate / share) for one in calibration.others}
+    return {one.label: calibration.attributed(score, one, rate=rate / share) for one in calibration.others}
+
+
+def _by_origin(calibration: Calibration, counts: Mapping[str, tuple[int, int]]) -> dict[str, tuple[int, int]]:
+    """Return counts of other populations by their names, after all processings together."""
+    found: dict[str, tuple[int, int]] = {}
+    for one in calibration.others:
+        before, more = found.get(one.name, (0, 0)), counts[one.label]
+        found[one.name] = before[0] + more[0], before[1] + more[1]
+    return found
+
+
+def _sizes(calibration: Calibration) -> str:
+    """Say how many images of each origin set the thresholds; after each of several processings, at least."""
+    sizes: dict[str, int] = {}
+    for one in calibration.others:
+        have = len(one.part("threshold"))
+        sizes[one.name] = min(sizes.get(one.name, have), have)
+    return ", ".join(f"{name} ({size})" for name, size in sizes.items())
 
 
 def rate_sentence(
@@ -106,16 +123,18 @@ def rate_sentence(
     """
     settings = calibration.settings
     rate = settings.rate if rate is None else rate
-    sizes = ", ".join(f"{population.name} ({len(population.part('threshold'))})" for population in calibration.others)
-    tested = _listed(_held_out(calibration, score or settings.score, rate, share))
+    tested = _listed(_by_origin(calibration, _held_out(calibration, score or settings.score, rate, share)))
     if settings.rule == "grubbs":
         return f"Grubbs' rule has no control of false positives. Among held-out images it attributed {tested}."
     sure = f", with {settings.confidence:.0%} confidence" if settings.rule == "neyman-pearson" else " on average"
     among = f" (shared by {share} candidates)" if share > 1 else ""
     at_share = f", at a share of {_percent(rate / share)}" if share > 1 else ""
+    processed = ", ".join(calibration.processings) if len(calibration.processings) > 1 else ""
+    after = f" after each of {processed}, whichever it is," if processed else ""
+    together = " for all of them together" if processed and sure else ""
     return (
-        f"At most {_percent(rate)}{among} of images like those of the calibration, {sizes}, are attributed to "
-        f"{network} by mistake{sure}. Among images held out of it, {tested} were{at_share}."
+        f"At most {_percent(rate)}{among} of images like those of the calibration, {_sizes(calibration)},{after} are "
+        f"attributed to {network} by mistake{sure}{together}. Among images held out of it, {tested} were{at_share}."
     )
 
 
@@ -131,9 +150,9 @@ def _of_threshold(candidate: Candidate, threshold: float) -> Promise:
     if calibration is None:
         return Promise(sentence, "threshold")
     counts = {}
-    for population in (calibration.own, *calibration.others):
-        scores = np.concatenate([calibration.scores("lpips", population, split) for split in SPLITS])
-        counts[population.name] = int((scores < math.log(threshold)).sum()), len(scores)
+    for population in calibration.populations:
+        scores = np.array([calibration.score("lpips", one) for one in population.measurements])
+        counts[population.label] = int((scores < math.log(threshold)).sum()), len(scores)
     return Promise(f"{sentence} Of its calibration's images, {_listed(counts)} do.", "threshold", attributed=counts)
 
 
@@ -152,7 +171,10 @@ def ratio_sentence(finding: Finding, calibration: Calibration) -> str:
     reading = finding.reading
     if reading is None or reading.ratio is None or reading.ratio_high is None:
         return ""
-    populations = ", ".join(f"{len(p.part('threshold'))} of {p.name}" for p in calibration.others)
+    sizes: dict[str, int] = {}
+    for one in calibration.others:
+        sizes[one.name] = sizes.get(one.name, 0) + len(one.part("threshold"))
+    populations = ", ".join(f"{size} of {name}" for name, size in sizes.items())
     return (
         f"Likelihood ratio {verbal(reading.ratio)}: how much more probable the finding is if {finding.network} made "
         f"the image than if it comes from the calibration's others ({populations}). It is not the probability that "

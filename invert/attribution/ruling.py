@@ -14,12 +14,12 @@ from typing import TypeVar
 
 import numpy as np
 
-from invert.attribution.calibration import required_images
 from invert.attribution.candidate import Candidate, LoadedCandidate
 from invert.attribution.measurements import Measurement
 from invert.attribution.score import lpips_score
+from invert.attribution.settings import BETA, with_verdict_defaults
+from invert.attribution.sizes import required_images
 from invert.attribution.verdict import (
-    BETA,
     Finding,
     Outcome,
     Reading,
@@ -30,7 +30,6 @@ from invert.attribution.verdict import (
     refusal_of,
 )
 from invert.errors import UsageError
-from invert.projection.config import with_defaults
 from invert.projection.start import bank_size
 from invert.statistics.checks import FloatArray
 from invert.statistics.pvalues import p1
@@ -121,8 +120,9 @@ def _how_to_calibrate(candidate: Candidate) -> str:
     command = ["invert", "calibrate", "--network", os.fspath(candidate.path), "--real", "DIR", "--other", "DIR"]
     if isinstance(candidate, LoadedCandidate):
         config = candidate.config
-        usual = with_defaults({"preset": config.preset}) | {"preset": "verdict"}
-        usual |= {"lpips": "vgg", "restarts": 1, "noise_weight": 1e5, "precision": "float32"}
+        usual = with_verdict_defaults({"preset": config.preset}) | {"preset": "verdict"}
+        usual |= {"lpips": "vgg", "noise_weight": 1e5, "precision": "float32"}
+        usual.pop("processing", None)  # what calibrate means by it is another thing
         for name, value in usual.items():
             if getattr(config, name) != value:
                 command += [f"--{name.replace('_', '-')}", str(getattr(config, name))]

@@ -1,16 +1,46 @@
 """How measurements become verdicts: settings alone, so that a command's help needs nothing heavy."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from invert.errors import UsageError
+from invert.projection.config import with_defaults
 
-__all__ = ["OWN", "RULES", "SCORES", "SPLITS", "CalibrationSettings", "Judging"]
+__all__ = [
+    "BETA",
+    "OWN",
+    "PROCESSINGS",
+    "RULES",
+    "SCORES",
+    "SHARES_OF_SEVERAL",
+    "SPLITS",
+    "UNPROCESSED",
+    "CalibrationSettings",
+    "Judging",
+    "with_verdict_defaults",
+]
 
 OWN = "own"
 """The population of the network's own samples."""
 
 SPLITS = {"fit": 0.25, "threshold": 0.5, "held-out": 0.25}
 """Parts of each population: for fitting the score, for threshold and p-values, and to see what that achieves."""
+
+BETA = 0.01
+"""An image counts as a network's own only while more than this share of its own images measure as high or higher."""
+
+SHARES_OF_SEVERAL = {"fit_share": 0.12, "threshold_share": 0.8}
+"""Shares where populations are measured after several processings: all of them together fit the score."""
+
+UNPROCESSED = "none"
+"""Stands for images that nothing happened to."""
+
+PROCESSINGS = (
+    "none jpeg:95,75,50 resize:0.75,0.5 reduce:0.5 blur:0.5,1 noise:2,5 crop:0.05 shift:1 gamma:0.9 "
+    "resize:0.75+jpeg:75 crop:0.02+jpeg:75"
+)
+"""What populations are measured after for preset exact, unless the user says."""
 
 SCORES = ("lpips", "evidence")
 RULES = ("neyman-pearson", "conformal", "grubbs")
@@ -28,6 +58,8 @@ class CalibrationSettings:
         candidates: Number of networks that an image may be compared with at a time, 1 to 1000; the rate is shared
             among them by Holm's rule.
         bins: Number of bins of complexity, 1 to 1000, each with thresholds of its own.
+        fit_share: Share of each population that fits the score, in (0, 1).
+        threshold_share: Share that sets thresholds and gives p-values, likewise; what is left is held out.
 
     Raises:
         UsageError: A value is out of range.
@@ -39,6 +71,8 @@ class CalibrationSettings:
     confidence: float = 0.95
     candidates: int = 1
     bins: int = 1
+    fit_share: float = SPLITS["fit"]
+    threshold_share: float = SPLITS["threshold"]
 
     def __post_init__(self) -> None:
         for name, choices in (("score", SCORES), ("rule", RULES)):
@@ -50,6 +84,15 @@ class CalibrationSettings:
         for name in ("candidates", "bins"):
             if type(getattr(self, name)) is not int or not 1 <= getattr(self, name) <= 1000:
                 raise UsageError(f"--{name} {getattr(self, name)} is not in 1..1000")
+        shares = self.fit_share, self.threshold_share
+        if any(type(share) is not float or not 0 < share < 1 for share in shares) or sum(shares) >= 1:
+            raise UsageError(f"shares {shares[0]} and {shares[1]} are not above 0 and together below 1")
+
+    @property
+    def shares(self) -> dict[str, float]:
+        """Share of each of `SPLITS`."""
+        its = {"fit": self.fit_share, "threshold": self.threshold_share}
+        return {**its, "held-out": 1 - sum(its.values())}
 
 
 @dataclass(frozen=True)
@@ -83,3 +126,18 @@ class Judging:
         if self.threshold is not None and (self.score == "evidence" or self.rate is not None):
             other = "--fpr" if self.rate is not None else "--score evidence"
             raise UsageError(f"--threshold is a distance and promises no rate: it does not go with {other}")
+
+
+def with_verdict_defaults(given: Mapping[str, Any]) -> dict[str, Any]:
+    """Return settings of `ProjectConfig` with the defaults of verdicts where none, or None, are given.
+
+    Preset exact then tries both kinds of noise, and what may have happened to each image: choices that are made for an
+    image by likelihood are part of the method that is calibrated.
+
+    Raises:
+        KeyError: There is no such preset.
+    """
+    settings = {"preset": "verdict", **{name: value for name, value in given.items() if value is not None}}
+    if settings["preset"] == "exact":
+        settings = {"noise": "both", "processing": "auto", **settings}
+    return with_defaults(settings)

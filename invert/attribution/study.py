@@ -3,12 +3,15 @@
     WORK/settings.json               see `invert.attribution.measurements`
     WORK/samples-V/                  the network's own samples, of a calibration
     WORK/populations/NAME/           measurements, of a calibration
+    WORK/processed/KIND/NAME/        images of a calibration after a processing
+    WORK/after/KIND/NAME/            measurements of these
     WORK/measured/KIND/NAME/         measurements, of an evaluation, by perturbation
     WORK/perturbed/KIND/NAME/        perturbed images
 
 The same study again in the same folder does what is left of it.
 """
 
+import dataclasses
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -16,23 +19,28 @@ from pathlib import Path
 from typing import Any
 
 from generator.processors import processors
-from invert.attribution.calibration import Calibration, Population, make_calibration
+from invert.attribution.calibration import Calibration, make_calibration
 from invert.attribution.evaluation import CLEAN, Evaluation, evaluate, usable
 from invert.attribution.evidence import EvidenceMeter
-from invert.attribution.measurements import Measurement, attribution_method, begin_measurements, measure_population
+from invert.attribution.measurements import Measurement, attribution_method, begin_measurements
+from invert.attribution.measuring import measure_population
 from invert.attribution.perturbations import Perturbation, apply
 from invert.attribution.populations import SAMPLES_VERSION, check_same, generate_samples, reuse, sample_source
 from invert.attribution.settings import OWN, CalibrationSettings
+from invert.attribution.splits import Population
 from invert.batch.images import Listed, read_image
 from invert.batch.work import Event, Failed
 from invert.durable import ensure_folder, write_atomic
-from invert.errors import ImageError
+from invert.errors import ImageError, UsageError
 from invert.images.decoding import to_png_bytes
 from invert.projection.session import Session, settle_device
 from invert.store.locks import Shard
 from invert.store.names import in_shard
 
-__all__ = ["Study", "count_workers"]
+__all__ = ["AS_THEY_ARE", "Study", "count_workers"]
+
+AS_THEY_ARE = (Perturbation(),)
+"""The processings of populations that nothing is done to."""
 
 
 def _silent(_: Event) -> None:
@@ -77,6 +85,7 @@ class Study:
         count: int,
         *,
         tool: str,
+        processings: Sequence[Perturbation] = AS_THEY_ARE,
         earlier: tuple[Path, Calibration] | None = None,
     ) -> Calibration:
         """Measure the network's own samples and other populations, and set the thresholds.
@@ -86,13 +95,15 @@ class Study:
             populations: Source in words and images of each population that is not the network's, by name.
             count: Number of the network's own samples.
             tool: Version of this program.
+            processings: What the images of all populations are measured after.
             earlier: A calibration of the same method, and its file, whose measurements are reused.
 
         Raises:
             UsageError: A population is too small for the rate, or what is there was made with other settings.
             OutputError: Something cannot be written.
         """
-        own, *others = self.measure(populations, count, earlier=earlier)
+        found = self.measure(populations, count, processings=processings, earlier=earlier)
+        owns, others = ([one for one in found if (one.name == OWN) is is_own] for is_own in (True, False))
         provenance = self.session.network.provenance
         network = {
             "sha256": provenance.sha256,
@@ -101,13 +112,14 @@ class Study:
             "resolution": self.session.resolution,
         }
         records = {"method": self.method, "run": self.session.run, "network": network}
-        return make_calibration(settings, own, others, **records, tool=tool)
+        return make_calibration(settings, owns, others, **records, tool=tool)
 
     def measure(
         self,
         populations: Mapping[str, tuple[str, Sequence[Listed]]],
         count: int,
         *,
+        processings: Sequence[Perturbation] = AS_THEY_ARE,
         earlier: tuple[Path, Calibration] | None = None,
         shard: Shard | None = None,
     ) -> list[Population]:
@@ -116,11 +128,12 @@ class Study:
         Args:
             populations: See `calibrate`.
             count: See `calibrate`.
+            processings: See `calibrate`.
             earlier: See `calibrate`.
             shard: Share I of N of the images, (I, N), that is measured; None is all of them.
 
         Returns:
-            The populations, the network's own first; of a share what was found of that alone.
+            The populations after each processing, the network's own first; of a share what was found of that alone.
 
         Raises:
             UsageError: What is there was made with other settings.
@@ -136,13 +149,36 @@ class Study:
         samples = [Listed(path.name.encode(), path) for path in paths]
         self.session.generate_bank()
         found = []
-        for name, (source, listed) in {OWN: (sample_source(count), samples), **populations}.items():
-            images = [image for image in listed if in_shard(image.name, shard)]
-            if earlier is not None:
-                self._reuse(earlier[1], name, images)
-            measured = self._measure(images, self.work / "populations" / name)
-            found.append(Population.of(name, source, measured, len(images) - len(measured)))
+        for number, processing in enumerate(processings):
+            for name, (source, listed) in {OWN: (sample_source(count), samples), **populations}.items():
+                images = [image for image in listed if in_shard(image.name, shard)]
+                found.append(self._population(name, source, images, processing, earlier, is_first=number == 0))
         return found
+
+    def _population(
+        self,
+        name: str,
+        source: str,
+        images: Sequence[Listed],
+        processing: Perturbation,
+        earlier: tuple[Path, Calibration] | None,
+        *,
+        is_first: bool,
+    ) -> Population:
+        """Measure one population after one processing; what cannot be read is told with the first one."""
+        folder, made_of, listed = self.work / "populations" / name, dict[bytes, str](), list(images)
+        if processing.steps:
+            key = _key(processing)
+            folder = self.work / "after" / key / name
+            listed = list(self._perturbed(images, processing, self.work / "processed" / key / name, tell=is_first))
+            made_of = {image.name: image.path.stem for image in listed}
+        label = f"{name} after {processing.key}" if processing.steps else name
+        if earlier is not None:
+            self._reuse(earlier[1], label, listed, folder)
+        measured = [
+            dataclasses.replace(one, made_of=made_of.get(one.name, "")) for one in self._measure(listed, folder)
+        ]
+        return Population.of(name, source, measured, len(images) - len(measured), processing.key)
 
     def evaluate(
         self,
@@ -162,12 +198,16 @@ class Study:
             UsageError: What is there was made with other settings.
             OutputError: Something cannot be written.
         """
+        too_small = [one.key for one in perturbations if one.leaves_small]
+        if too_small and not calibration.has_groups:
+            reason = f"images after {too_small[0]} are smaller than the network's, which the calibration cannot judge"
+            raise UsageError(reason, advice="One of preset exact does.")
         self._begin()
         self.session.generate_bank()
         clean = {name: self._measure(images, self._measured(CLEAN, name)) for name, images in populations.items()}
         yield evaluate(calibration, clean)
         for perturbation in perturbations:
-            key = perturbation.key.replace(":", "-")
+            key = _key(perturbation)
             found = {}
             for name, images in populations.items():
                 # What did not count as it is would only look as if it did: a copy has the network's size.
@@ -199,21 +239,33 @@ class Study:
         meter = self._meter if processes == 1 else None
         return measure_population(self.session, folder, images, processes, self.on_event, meter)[0]
 
-    def _reuse(self, earlier: Calibration, name: str, images: Sequence[Listed]) -> None:
-        folder = ensure_folder(self.work / "populations" / name)
-        taken = reuse(earlier, images, folder, self.session)
-        self.session.on_message(f"{taken} of {len(images)} measurements of {name} are reused")
+    def _reuse(self, earlier: Calibration, label: str, images: Sequence[Listed], folder: Path) -> None:
+        taken = reuse(earlier, images, ensure_folder(folder), self.session)
+        self.session.on_message(f"{taken} of {len(images)} measurements of {label} are reused")
 
-    def _perturbed(self, images: Sequence[Listed], perturbation: Perturbation, folder: Path) -> Iterator[Listed]:
-        """Write perturbed copies as PNG, at the network's size, and list them; a copy is known by what it is of."""
+    def _perturbed(
+        self, images: Sequence[Listed], perturbation: Perturbation, folder: Path, *, tell: bool = True
+    ) -> Iterator[Listed]:
+        """Write perturbed copies as PNG, and list them; a copy is known by what it is of.
+
+        They are made of the images at the network's size: one that is smaller cannot be perturbed as others are.
+        """
         ensure_folder(folder)
         session = self.session
         for image in images:
             target = read_image(image, session.resolution, session.channels, session.policy)
             if isinstance(target, ImageError):
-                self.on_event(Failed.of(image.name, image.path, target))
+                if tell:
+                    self.on_event(Failed.of(image.name, image.path, target))
+                continue
+            if target.upsampled:
                 continue
             copy = folder / f"{target.pixel_sha256}.png"
             if not copy.exists():
                 write_atomic(copy, to_png_bytes(apply(target.array, perturbation, target.pixel_sha256)))
             yield Listed(image.name, copy)
+
+
+def _key(perturbation: Perturbation) -> str:
+    """Return the name of a perturbation's folders."""
+    return perturbation.key.replace(":", "-")

@@ -10,12 +10,10 @@ from enum import StrEnum
 
 from invert.attribution.calibration import Calibration
 from invert.attribution.measurements import Measurement
-from invert.attribution.settings import SPLITS
-from invert.statistics.pvalues import holm, p0, p1
+from invert.attribution.settings import BETA
+from invert.statistics.pvalues import holm, p0
 
 __all__ = [
-    "BETA",
-    "OWN_TO_RULE_OUT",
     "Finding",
     "Outcome",
     "Reading",
@@ -26,12 +24,6 @@ __all__ = [
     "read_score",
     "refusal_of",
 ]
-
-BETA = 0.01
-"""An image counts as a network's own only while more than this share of its own images measure as high or higher."""
-
-OWN_TO_RULE_OUT = math.floor((1 / BETA - 2) / SPLITS["threshold"]) + 1
-"""Own samples that a calibration needs for p1 to reach `BETA` at all: 99 of them in the part that gives p-values."""
 
 
 class Outcome(StrEnum):
@@ -49,12 +41,14 @@ class Reading:
     Attributes:
         score: Its value; lower is more like the network.
         threshold: The image is attributed when the score is below it; None where nothing sets one.
-        population: Name of the population that sets the threshold: the strictest; empty where the user gave it.
+        population: Label of the population that sets the threshold: the strictest; empty where the user gave it.
         p0: Share of the others' images that measure as low, at most; small speaks for the network.
-        p1: Share of the network's own images that measure as high; small speaks against it.
-        ratio: How much more probable the score is for its own images, the smallest over populations.
+        p1: Share of the network's own images that are found in the same group and measure as high, at most; small
+            speaks against it.
+        ratio: How much more probable the score is for its own images; see `Calibration.ratio`.
         ratio_low: Smallest ratio that the calibration can support.
         ratio_high: Largest ratio that the calibration can support.
+        group: Group of images whose threshold it is, see `invert.attribution.explained`; empty where there are none.
     """
 
     score: float
@@ -65,6 +59,7 @@ class Reading:
     ratio: float | None = None
     ratio_low: float | None = None
     ratio_high: float | None = None
+    group: str = ""
 
     @property
     def below(self) -> bool:
@@ -142,26 +137,30 @@ def read_score(
     Raises:
         TooFewNegativesError: The rate cannot be promised.
     """
-    score = calibration.score(name, measurement)
+    score, standard, group = calibration.score(name, measurement), calibration.standard(name, measurement), ""
     if not math.isfinite(score):
         return None
+    if calibration.has_groups:
+        group = measurement.group
+        if calibration.groups(name).refusal(group):
+            return Reading(score)
     population, threshold = "", None
     if rate is not None:
         population, limit = calibration.threshold(name, measurement.complexity, rate)
-        threshold = limit.value
+        threshold = calibration.in_units(name, group, limit.value)
     negatives = calibration.negatives(name, measurement.complexity)
-    own = calibration.scores(name, calibration.own, "threshold")
-    models = calibration.likelihood(name)
-    ratios = [float(model.ratio(score)) for model in models]
+    # Among many processings there is mostly one after which own images are not recognised, in some group or other.
+    own = [(1 + int((scores >= standard).sum())) / (count + 1) for scores, count in calibration.own_like(name, group)]
     return Reading(
         score,
         threshold,
         population,
-        max(float(p0(score, scores)) for scores in negatives.values()),
-        float(p1(score, own)),
-        min(ratios),
-        max(model.smallest for model in models),
-        min(model.largest for model in models),
+        max(float(p0(standard, scores)) for scores in negatives.values()),
+        max(own),
+        float(calibration.ratio(name, standard)),
+        calibration.smallest_ratio(name),
+        calibration.largest_ratio(name),
+        group,
     )
 
 
@@ -190,14 +189,14 @@ def judge(
     settings = calibration.settings
     rate = (settings.rate if rate is None else rate) / share
     deciding = score or settings.score
-    refusal = refusal_of(measurement, calibration.network["resolution"]) or _unlike(calibration, measurement)
+    refusal = _refusal(calibration, measurement, deciding)
     lpips = read_score(calibration, "lpips", measurement, rate)
     evidence = read_score(calibration, "evidence", measurement, rate)
     reading = lpips if deciding == "lpips" else evidence
     if refusal or reading is None:
         reason = refusal or "a number that the score needs could not be measured"
         return Finding(network, measurement, lpips, evidence, deciding, False, Outcome.CANNOT_TELL, reason)
-    outcome, reason = _outcome(reading, len(calibration.own.part("threshold")))
+    outcome, reason = _outcome(reading, min(len(own.part("threshold")) for own in calibration.owns))
     return Finding(network, measurement, lpips, evidence, deciding, reading.below, outcome, reason)
 
 
@@ -210,7 +209,15 @@ def refusal_of(measurement: Measurement, resolution: int | None) -> str:
     """
     if measurement.upsampled:
         return f"it is smaller than the network's {'images' if resolution is None else f'{resolution} px'}"
-    return "" if measurement.status == "ok" else "its optimisation diverged"
+    return measurement.why_untold
+
+
+def _refusal(calibration: Calibration, measurement: Measurement, deciding: str) -> str:
+    """Say why a calibration cannot judge a measurement; nothing where it can."""
+    if not calibration.has_groups:
+        return refusal_of(measurement, calibration.network["resolution"]) or _unlike(calibration, measurement)
+    untold = measurement.why_untold or calibration.groups(deciding).refusal(measurement.group)
+    return untold or _unlike(calibration, measurement)
 
 
 def _unlike(calibration: Calibration, measurement: Measurement) -> str:

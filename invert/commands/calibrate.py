@@ -56,6 +56,12 @@ _SHARED = "Shared work"
     help="Number of the network's own samples.",
 )
 @options.option(
+    "--processing",
+    metavar="LIST",
+    help='Measure all images after each of these, such as "none jpeg:75 crop:0.02+jpeg:75", so that verdicts on such'
+    " images keep the rate; for preset exact.  [default: 16 usual ones]",
+)
+@options.option(
     "-o",
     "--out",
     metavar="FILE",
@@ -116,7 +122,7 @@ _SHARED = "Shared work"
 )
 @options.settings(
     ProjectConfig,
-    without=("seed",),
+    without=("seed", "processing"),
     defaults={"preset": "verdict"},
 )
 @options.workers(None, help="Processes that share the images.  [default: one per processor]", group=_SHARED)
@@ -130,6 +136,7 @@ def calibrate(
     real: Path,
     others: tuple[str, ...],
     count: int,
+    processing: str | None,
     rate: float,
     confidence: float,
     candidates: int,
@@ -153,6 +160,9 @@ def calibrate(
     A threshold promises that at most --fpr of images like the others given are attributed to the network by mistake.
     The strictest threshold of the single populations is used. The same command again resumes where it was stopped.
     With --from, only images that the earlier calibration does not have are projected.
+
+    With --preset exact what happened to an image is found out, and all images are measured after each --processing: the
+    rate then holds after each of them. What was processed like nothing in the calibration is not judged.
     """
     given |= {"score": score, "rule": rule, "rate": rate, "confidence": confidence}
     given |= {"candidates": candidates, "bins": bins}
@@ -164,7 +174,7 @@ def calibrate(
         output.keeps("What was finished is kept: the same command resumes.")
         events = output.follow_batch(0)
         asked: dict[str, Any] = {"network": network_path, "real": real, "others": _named(others), "out": out}
-        asked |= {"count": count, "earlier": earlier_path, **given}
+        asked |= {"count": count, "processing": processing, "earlier": earlier_path, **given}
         told: dict[str, Any] = {"on_count": events.expect, "on_event": events}
         told |= {"on_message": output.note, "on_warning": output.warning}
         if shard is not None:
@@ -212,18 +222,19 @@ def _tell(made: "Calibration", out: Path, failed: int, output: Output) -> None:
     from invert.attribution.calibration_file import held_out
 
     names = ", by ".join("LPIPS" if score == "lpips" else score for score in SCORES[::-1])
-    lines = [f"{'population':<16} {'images':>8}  {'held out':>8}  attributed by {names}"]
+    width = max(16, *(len(one.label) for one in made.populations))
+    lines = [f"{'population':<{width}} {'images':>8}  {'held out':>8}  attributed by {names}"]
     record: dict[str, Any] = {"type": "summary", "code": "calibrated", "out": os.fspath(out), "failed": failed}
     counts = held_out(made)
     record["held_out"] = {
-        population.name: {score: counts[score][population.name] for score in SCORES[::-1]}
-        for population in (made.own, *made.others)
+        population.label: {score: counts[score][population.label] for score in SCORES[::-1]}
+        for population in made.populations
     }
-    for population in (made.own, *made.others):
-        found = record["held_out"][population.name].values()
+    for population in made.populations:
+        found = record["held_out"][population.label].values()
         shown = [f"{one['attributed']} ({100 * one['low']:.1f} to {100 * one['high']:.1f} %)" for one in found]
-        total = counts["lpips"][population.name]["of"]
-        lines.append(f"{population.name:<16} {len(population.measurements):>8}  {total:>8}  {', '.join(shown)}")
+        total = counts["lpips"][population.label]["of"]
+        lines.append(f"{population.label:<{width}} {len(population.measurements):>8}  {total:>8}  {', '.join(shown)}")
     record["method_digest"] = made.digest
     lines.append(f"wrote {display_path(out)}; {made.settings.score} decides, by the {made.settings.rule} rule")
     output.result(record, *lines)

@@ -100,7 +100,7 @@ def evaluate(
     from invert.attribution.perturbations import parse_perturbations
     from invert.attribution.populations import list_population
 
-    kinds = list(dict.fromkeys(parse_perturbations(" ".join(perturb))))
+    kinds = [one for one in dict.fromkeys(parse_perturbations(" ".join(perturb))) if one.steps]
     with Output(as_json=as_json, quiet=quiet) as output:
         # A work folder that is still there says that what lies beside it may not be all.
         finished = not (out / "work").exists() and any((out / name).exists() for name in _RESULTS)

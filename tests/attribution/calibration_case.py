@@ -1,16 +1,22 @@
 """Calibrations on made-up measurements."""
 
 import hashlib
+import math
 
 import numpy as np
 
-from invert.attribution.calibration import Calibration, Population, make_calibration
+from invert.attribution.calibration import Calibration, make_calibration
 from invert.attribution.evidence import FEATURES
 from invert.attribution.measurements import Measurement
 from invert.attribution.settings import OWN, CalibrationSettings
+from invert.attribution.splits import Population
 
 METHOD = {"preset": "verdict", "steps": 100, "network_sha256": "ab" * 32, "evidence_version": 1}
 NETWORK = {"sha256": "ab" * 32, "weights_sha256": "cd" * 32, "family": "invert", "resolution": 32}
+
+
+_UNKNOWN = {name: math.nan for name, feature in FEATURES.items() if feature.of_exact}
+"""What only preset exact measures."""
 
 
 def measurement(
@@ -23,7 +29,7 @@ def measurement(
     upsampled: bool = False,
 ) -> Measurement:
     """Return a measurement with log distance `distance`; `other` is what every other number of it is."""
-    evidence = dict.fromkeys(FEATURES, other) | {"lpips": distance, "complexity": complexity}
+    evidence = dict.fromkeys(FEATURES, other) | _UNKNOWN | {"lpips": distance, "complexity": complexity}
     digest = hashlib.sha256(f"{key}/{distance}/{complexity}/{other}".encode()).hexdigest()
     return Measurement(key.encode() or b"x", digest, digest, status, upsampled, evidence)
 
@@ -34,7 +40,7 @@ def measurements(name: str, count: int, mean: float, spread: float = 1.0) -> lis
     found = []
     for index in range(count):
         evidence = dict(zip(FEATURES, rng.randn(len(FEATURES)).tolist(), strict=True))
-        evidence |= {"lpips": mean + spread * rng.randn(), "complexity": rng.rand()}
+        evidence |= _UNKNOWN | {"lpips": mean + spread * rng.randn(), "complexity": rng.rand()}
         digest = hashlib.sha256(f"{name}/{index}".encode()).hexdigest()
         found.append(Measurement(f"{name}{index}".encode(), digest, digest, "ok", False, evidence))
     return found
@@ -51,7 +57,7 @@ def calibration(
     means = others or {"real": 0.0, "sibling": -1.0}
     return make_calibration(
         settings or CalibrationSettings(score="lpips"),
-        Population.of(OWN, "seeds", measurements("own", count, own)),
+        [Population.of(OWN, "seeds", measurements("own", count, own))],
         [Population.of(name, name, measurements(name, count, mean)) for name, mean in means.items()],
         method=METHOD,
         run={"batch": 1},

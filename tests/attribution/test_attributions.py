@@ -73,7 +73,7 @@ def test_with_calibrations_there_are_verdicts(candidates: list[LoadedCandidate],
         made.own.measurements[0], evidence={**made.own.measurements[0].evidence, "complexity": 9}
     )
     own = dataclasses.replace(made.own, measurements=(wide, *made.own.measurements[1:]))
-    calibrated = [dataclasses.replace(one, calibration=dataclasses.replace(made, own=own)) for one in candidates]
+    calibrated = [dataclasses.replace(one, calibration=dataclasses.replace(made, owns=(own,))) for one in candidates]
     found, _ = run(calibrated, images)
     for one in found:
         if one.error is None:

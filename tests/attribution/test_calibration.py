@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from invert.attribution.calibration import Population, make_calibration, required_images, split_of
+from invert.attribution.calibration import make_calibration
 from invert.attribution.calibration_file import (
     CalibrationError,
     decode_calibration,
@@ -23,6 +23,8 @@ from invert.attribution.evidence import FEATURES, Feature
 from invert.attribution.kind import ImageKind, PopulationKind
 from invert.attribution.score import EvidenceScore
 from invert.attribution.settings import OWN, CalibrationSettings
+from invert.attribution.sizes import required_images
+from invert.attribution.splits import Population, split_of
 from invert.errors import UsageError
 from invert.statistics.thresholds import neyman_pearson
 from tests.attribution.calibration_case import METHOD, NETWORK, calibration, measurement, measurements
@@ -79,7 +81,7 @@ def test_the_promise_is_kept_on_fresh_images() -> None:
         own = [measurement(float(value) - 3, key=str(i)) for i, value in enumerate(rng.randn(40))]
         made = make_calibration(
             CalibrationSettings(score="lpips"),
-            Population.of(OWN, "", own),
+            [Population.of(OWN, "", own)],
             [Population.of("n", "", found)],
             method=METHOD,
             run={},
@@ -101,7 +103,7 @@ def test_bins_have_thresholds_of_their_own() -> None:
     settings = CalibrationSettings(score="lpips", bins=2)
     records = {"method": METHOD, "run": {}, "network": NETWORK}
     made = make_calibration(
-        settings, Population.of(OWN, "", own), [Population.of("real", "", found)], tool="0", **records
+        settings, [Population.of(OWN, "", own)], [Population.of("real", "", found)], tool="0", **records
     )
     low, high = (made.threshold("lpips", value)[1].value for value in (0.1, 0.9))
     assert high > low + 1
@@ -135,7 +137,8 @@ def test_what_cannot_be_measured_is_left_out() -> None:
     other = [dict(one.evidence) | {"pixel_rmse": 1.0} for one in measurements("a", 50, 0)]
     own = [evidence | {"pixel_rmse": 1.0} for evidence in own]
     score = EvidenceScore.fit(own, {"a": other})
-    assert set(FEATURES) - set(score.features) == {"noise_autocorrelation", "pixel_rmse"}
+    of_exact = {name for name, feature in FEATURES.items() if feature.of_exact}
+    assert set(FEATURES) - set(score.features) == {"noise_autocorrelation", "pixel_rmse", *of_exact}
 
 
 def test_a_file_gives_the_same_calibration(tmp_path: Path) -> None:
@@ -191,7 +194,7 @@ def test_the_first_version_of_the_file_is_read() -> None:
             population["pictures"] = population.pop("images")
 
     data = encode_calibration(calibration())
-    assert json.loads(data)["version"] == 2
+    assert json.loads(data)["version"] == 3
     assert encode_calibration(decode_calibration(changed_file(data, to_version_1))) == data
 
 
@@ -212,7 +215,7 @@ def test_a_file_with_other_features_is_refused() -> None:
     data = encode_calibration(calibration())
     for change, reason in (
         (lambda record: record["features"].__setitem__(3, "colour"), "has other evidence than this program measures"),
-        (lambda record: record.update(invert="0.1.0", features=record["features"][:-1]), "lacks evidence"),
+        (lambda record: record.update(invert="0.2.0", features=record["features"][:-1]), "lacks evidence"),
     ):
         with pytest.raises(ValueError, match=reason):
             decode_calibration(changed_file(data, change))

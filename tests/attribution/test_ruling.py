@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from invert.attribution.calibration import Population
 from invert.attribution.calibration_file import read_calibration
 from invert.attribution.candidate import Candidate
 from invert.attribution.promise import promise_of
 from invert.attribution.ruling import rule, settle
 from invert.attribution.settings import OWN, CalibrationSettings, Judging
+from invert.attribution.splits import Population
 from invert.attribution.verdict import Outcome, Verdict
 from invert.errors import UsageError
 from tests.attribution.calibration_case import calibration, measurement, measurements

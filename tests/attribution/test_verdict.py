@@ -4,7 +4,8 @@ import pytest
 
 from invert.attribution.promise import rate_sentence, ratio_sentence
 from invert.attribution.settings import CalibrationSettings
-from invert.attribution.verdict import OWN_TO_RULE_OUT, Outcome, decide, judge
+from invert.attribution.sizes import own_to_rule_out
+from invert.attribution.verdict import Outcome, decide, judge
 from invert.statistics.thresholds import TooFewNegativesError
 from tests.attribution.calibration_case import calibration, measurement
 
@@ -24,10 +25,11 @@ def test_the_four_cases() -> None:
 
 def test_few_own_samples_rule_nothing_out() -> None:
     settings = CalibrationSettings(score="lpips", rate=0.05)
-    few = judge(calibration(count=OWN_TO_RULE_OUT - 1, settings=settings), measurement(9.0), "A")
+    least = own_to_rule_out(settings)
+    few = judge(calibration(count=least - 1, settings=settings), measurement(9.0), "A")
     assert few.outcome is Outcome.CANNOT_TELL
     assert few.reason == "none of its own images measures like this, but 98 are too few to rule it out"
-    enough = judge(calibration(count=OWN_TO_RULE_OUT, settings=settings), measurement(9.0), "A")
+    enough = judge(calibration(count=least, settings=settings), measurement(9.0), "A")
     assert (enough.outcome, enough.reason) == (Outcome.NONE, "")
 
 

@@ -244,7 +244,7 @@ def test_swapped_damaged_and_later_calibrations(attribute: Invert, case: Path, t
         ("cut", content[: len(content) // 2], "is damaged"),
         ("empty", b"", "is damaged"),
         ("changed", content.replace(b'"rate": 0.3', b'"rate": 0.4'), "was changed after it was written"),
-        ("later", content.replace(b'"version": 2,', b'"version": 3,', 1), "is in version 3 of its format"),
+        ("later", content.replace(b'"version": 3,', b'"version": 4,', 1), "is in version 4 of its format"),
         ("foreign", b"{}", "is no calibration"),
         ("list", b"[1]", "is no calibration"),
         ("deep", b"[" * 100_000, "is damaged"),

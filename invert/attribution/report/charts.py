@@ -13,7 +13,7 @@ from matplotlib.axes import Axes
 
 from invert.attribution.calibration import Calibration
 from invert.attribution.evaluation import Evaluation
-from invert.attribution.score import axis_label, shown_value
+from invert.attribution.score import SCORE_NAMES, axis_label, shown_value
 from invert.attribution.settings import OWN, SCORES, SPLITS
 from invert.report.histograms import Populations, add_legend, plot_panels, plot_populations
 from invert.report.theme import DARK, LIGHT, Plot, Theme, new_axes, styled
@@ -25,6 +25,7 @@ __all__ = ["plot_distances", "plot_roc", "plot_side_by_side", "population_values
 _SIZE, _DPI = (5.6, 3.2), 160  # inches, dots per inch
 _LEAST = 1e-3  # where the axis of rates begins
 _DASHED = (0, (3, 2))
+_FARTHEST = 3.0  # standardised scores from here on are plotted here
 
 _Plotting = Callable[[Axes, Theme], None]
 
@@ -48,16 +49,17 @@ def standalone(calibration: Calibration, evaluation: Evaluation) -> tuple[bytes,
 
 
 def population_values(calibration: Calibration, score: str) -> dict[str, FloatArray]:
-    """Return the scores of each population as people know them, the network's own first; none that is not finite.
+    """Return the scores of each origin as people know them, the network's own first; none that is not finite.
 
     For LPIPS all images count: nothing is fitted to it. For the evidence, the images that it was not fitted on.
     """
     splits = [split for split in SPLITS if score == "lpips" or split != "fit"]
-    found = {}
-    for population in (calibration.own, *calibration.others):
-        scores = np.concatenate([calibration.scores(score, population, split) for split in splits])
-        found[population.name] = _shown(score, scores[np.isfinite(scores)])
-    return found
+    found: dict[str, list[float]] = {}
+    for population in calibration.populations:
+        images = [one for split in splits for one in population.part(split)]
+        found.setdefault(population.name, []).extend(calibration.score(score, one) for one in images)
+    values = {name: np.array(scores) for name, scores in found.items()}
+    return {name: _shown(score, scores[np.isfinite(scores)]) for name, scores in values.items()}
 
 
 def plot_side_by_side(calibrations: Sequence[tuple[str, Mapping[str, FloatArray]]], score: str) -> bytes:
@@ -81,13 +83,19 @@ def _named(populations: Mapping[str, FloatArray]) -> Populations:
 
 def _distances(calibration: Calibration, evaluation: Evaluation, score: str) -> _Plotting:
     chosen = [one for one in (*evaluation.own, *evaluation.others) if one.score == score]
-    populations = _named({one.name: _shown(score, one.scores) for one in chosen})
     values = {calibration.bin_threshold(score, index)[1].value for index in range(calibration.bins.count)}
-    thresholds = [shown_value(score, value) for value in sorted(values)]
+    log, label = score == "lpips" and not calibration.has_groups, axis_label(score)
+    if calibration.has_groups:
+        # Groups have scores of their own; what they share is where own images and others lie.
+        label = f"{SCORE_NAMES[score]} in its group: 0 like its own images, 1 like the nearest others"
+        populations = _named({one.name: np.minimum(one.scores, _FARTHEST) for one in chosen})
+        thresholds = sorted(values)
+    else:
+        populations = _named({one.name: _shown(score, one.scores) for one in chosen})
+        thresholds = [shown_value(score, value) for value in sorted(values)]
 
     def plot(axes: Axes, theme: Theme) -> None:
-        log = score == "lpips"
-        plot_populations(axes, theme, populations, x_label=axis_label(score), log=log, marked=thresholds)
+        plot_populations(axes, theme, populations, x_label=label, log=log, marked=thresholds)
         for number, threshold in enumerate(thresholds):
             name = "" if number else "threshold"
             axes.axvline(threshold, color=theme.soft, linewidth=1.2, linestyle="--", label=name)

@@ -6,7 +6,7 @@ from invert.attribution.calibration import Calibration
 from invert.attribution.calibration_file import CalibrationFile
 from invert.attribution.evaluation import CLEAN, RATES, Evaluation
 from invert.attribution.evaluation_rules import TERCILES
-from invert.attribution.perturbations import KINDS, parse_perturbations
+from invert.attribution.perturbations import parse_perturbations
 from invert.attribution.promise import rate_sentence
 from invert.attribution.report.charts import plot_distances, plot_roc
 from invert.attribution.score import SCORE_NAMES
@@ -125,8 +125,10 @@ def evaluation_page(
     where = "from memory" if used.path is None else display_path(used.path)
     rows += [("calibration", f"{where}, sha256 {used.sha256}")]
     rows += [("method digest", calibration.digest), ("calibration made by invert", calibration.tool)]
-    for population in (calibration.own, *calibration.others):
-        rows.append((f"calibrated on {population.name}", f"{len(population.measurements)}, sha256 {population.sha256}"))
+    for population in calibration.populations:
+        rows.append(
+            (f"calibrated on {population.label}", f"{len(population.measurements)}, sha256 {population.sha256}")
+        )
     left_out = [f"{count} {name}" for name, count in evaluations[0].left_out.items() if count]
     rows.append(("measured, but not counted", ", ".join(left_out) or "none"))
     remarks = [*(Paragraph(note, notice=True) for note in notes), Paragraph(rate_sentence(calibration, network))]
@@ -142,7 +144,7 @@ def _section(calibration: Calibration, evaluation: Evaluation) -> Iterator[Block
     first, second, *more = tables(evaluation)
     if evaluation.perturbation != CLEAN:
         (perturbation,) = parse_perturbations(evaluation.perturbation)
-        yield Paragraph(f"{perturbation.key}: {KINDS[perturbation.kind].help}.")
+        yield Paragraph(f"{perturbation.key}: {perturbation.help}.")
     yield first
     yield second
     figures = [

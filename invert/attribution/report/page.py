@@ -12,9 +12,10 @@ from typing import Any
 from invert.attribution.attributions import Attribution
 from invert.attribution.calibration import Calibration
 from invert.attribution.candidate import Candidate, LoadedCandidate
+from invert.attribution.explained import group_text
 from invert.attribution.promise import Promise, promise_of, ratio_sentence
 from invert.attribution.report.panels import Places, image_gallery, plot_all_places, readings
-from invert.attribution.report.rows import reading_texts
+from invert.attribution.report.rows import EXPLAINED, explained_texts, reading_texts
 from invert.attribution.report.seeds import seed_blocks
 from invert.attribution.report.summary import MAX_IMAGES, heading, lead, summary_table
 from invert.attribution.ruling import sharing
@@ -144,9 +145,21 @@ def _finding(
             yield Gallery([_place(finding, score, one, places[number, score]) for score, one in plotted])
         rows = [(SCORE_NAMES[score], *reading_texts(score, one), _largest(one)) for score, one in shown]
         yield Table(rows, (f"against {finding.network}", "score", "threshold", "p0", "p1", "ratio", "largest ratio"))
+    yield from _explained(finding)
     ratio = "" if calibration is None else ratio_sentence(finding, calibration)
     if ratio:
         yield Paragraph(ratio)
+
+
+def _explained(finding: Finding) -> Iterator[Block]:
+    """Say how preset exact explains the image, and whose threshold it is compared with."""
+    found, reading = finding.measurement.explained, finding.reading
+    if found is None:
+        return
+    rows = list(zip(("what happened to it", *EXPLAINED), (found.text, *explained_texts(found)), strict=True))
+    if reading is not None and reading.group:
+        rows.append(("compared with images of the group", group_text(reading.group)))
+    yield Table(rows, caption=f"How {finding.network} explains the image")
 
 
 def _largest(reading: Reading) -> str:
@@ -182,8 +195,8 @@ def _networks(networks: Sequence[Candidate]) -> Iterator[Block]:
         rows += [(f"calibrated: {name}", _value(value)) for name, value in vars(calibration.settings).items()]
         yield Table(rows, caption=network.name)
         populations = [
-            (one.name, one.source, str(len(one.measurements)), str(one.left_out), kind.text, one.sha256)
-            for one, kind in zip((calibration.own, *calibration.others), calibration.kinds.values(), strict=True)
+            (one.label, one.source, str(len(one.measurements)), str(one.left_out), kind.text, one.sha256)
+            for one, kind in zip(calibration.populations, calibration.kinds.values(), strict=True)
         ]
         header = ("population", "source", "images", "left out", "kind", "sha256 of their pixel hashes")
         yield Table(populations, header, f"Images that the calibration of {network.name} was made with")

@@ -10,6 +10,7 @@ from PIL import Image
 
 from invert.attribution.calibration import Calibration
 from invert.attribution.score import axis_label, shown_value
+from invert.attribution.settings import OWN
 from invert.attribution.verdict import Finding, Reading, Verdict
 from invert.images.decoding import to_png_bytes
 from invert.report import histograms
@@ -44,35 +45,37 @@ def plot_all_places(calibrations: Sequence[Calibration | None], verdicts: Sequen
         calibrations: Calibration of each network.
         verdicts: Verdict on each image.
     """
-    groups: dict[tuple[int, str, int], dict[int, histograms.Place]] = defaultdict(dict)
+    alike: dict[tuple[int, str, int, str], dict[int, histograms.Place]] = defaultdict(dict)
     for image, verdict in enumerate(verdicts):
         pairs = zip(calibrations, verdict.findings, strict=True) if verdict is not None else ()
         for network, (calibration, finding) in enumerate(pairs):
             if calibration is not None:
                 index = int(calibration.bins.index(finding.measurement.complexity))
                 for score, reading in readings(finding):
+                    if reading.p0 is None:  # it is compared with nothing
+                        continue
                     limit = math.nan if reading.threshold is None else shown_value(score, reading.threshold)
                     place = histograms.Place(shown_value(score, reading.score), limit)
-                    groups[network, score, index][image] = place
+                    alike[network, score, index, reading.group][image] = place
     found: list[Places] = [{} for _ in verdicts]
-    for (network, score, _), places in groups.items():
-        first = verdicts[next(iter(places))]
+    for (network, score, index, group), places in alike.items():
         calibration = calibrations[network]
-        if first is not None and calibration is not None:
-            complexity = first.findings[network].measurement.complexity
-            plots = _plot_places(calibration, score, complexity, list(places.values()))
+        if calibration is not None:
+            plots = _plot_places(calibration, score, index, group, list(places.values()))
             for image, plot in zip(places, plots, strict=True):
                 found[image][network, score] = plot
     return found
 
 
 def _plot_places(
-    calibration: Calibration, score: str, complexity: float, places: Sequence[histograms.Place]
+    calibration: Calibration, score: str, index: int, group: str, places: Sequence[histograms.Place]
 ) -> list[Plot]:
-    populations = {"of its own": calibration.scores(score, calibration.own, "threshold")}
-    populations |= {f"of {name}": scores for name, scores in calibration.negatives(score, complexity).items()}
-    if score == "lpips":
-        populations = {name: np.exp(np.minimum(scores, 100.0)) for name, scores in populations.items()}
+    populations: dict[str, list[float]] = {}
+    for one in calibration.populations:
+        chosen = populations.setdefault("of its own" if one.name == OWN else f"of {one.name}", [])
+        for image in one.part("threshold"):
+            if image.group == group and (one.name == OWN or calibration.bins.index(image.complexity) == index):
+                chosen.append(shown_value(score, calibration.score(score, image)))
     return histograms.plot_places(populations, places, x_label=axis_label(score), log=score == "lpips")
 
 

@@ -3,7 +3,7 @@
 A column has one name everywhere: the deciding `score`, the `threshold` that it is compared with, `p0`, `p1`, the
 likelihood ratio (in tables for people `ratio`), and the `LPIPS rule`: what the distance says by its own threshold.
 `score` and `threshold` are distances where LPIPS decides, but in JSON, which has the numbers that were computed with:
-their logarithms.
+their logarithms. Preset exact adds `Q`, `rms` beside what is `expected`, and what was `found` to have happened.
 """
 
 import os
@@ -12,6 +12,8 @@ from typing import Any
 
 from invert.attribution.attributions import Answer, Attribution
 from invert.attribution.candidate import Candidate
+from invert.attribution.evidence import FEATURES
+from invert.attribution.explained import Explained
 from invert.attribution.promise import promise_of, ratio_sentence
 from invert.attribution.ruling import sharing
 from invert.attribution.score import shown_value
@@ -20,8 +22,10 @@ from invert.errors import display_path
 from invert.statistics.likelihood import ratio_text
 
 __all__ = [
+    "EXPLAINED",
     "csv_cells",
     "csv_header",
+    "explained_texts",
     "header",
     "image_record",
     "lpips_rule",
@@ -36,7 +40,11 @@ _WIDEST = 40  # characters
 _CELLS = (
     *("distance", "decides", "score", "threshold", "p0", "p1", "likelihood_ratio", "lpips_rule"),
     *("network_sha256", "calibration", "calibration_sha256", "rate", "attributed_of_calibration"),
+    *("processing", "noise", "q_per_number", "rms", "expected_rms", "group"),
 )
+
+EXPLAINED = ("Q for each number of the image", "rms in levels", "rms that is expected")
+"""What `explained_texts` returns, in words."""
 
 
 def lpips_rule(finding: Finding) -> str:
@@ -64,11 +72,32 @@ def reading_texts(score: str, reading: Reading | None) -> tuple[str, str, str, s
     return value, threshold, p0, p1, "-" if reading.ratio is None else ratio_text(reading.ratio)
 
 
+def explained_texts(found: Explained | None) -> tuple[str, str, str]:
+    """Return Q for each number, rms and what is expected of it as text; "-" for what is not known."""
+    if found is None:
+        return ("-",) * 3
+    q, rms, expected = ("-" if value != value else f"{value:.2f}" for value in (found.q, found.rms, found.expected_rms))
+    return q, rms, expected
+
+
+def _explained_header(candidates: Sequence[Candidate]) -> str:
+    return f" {'Q':>7} {'rms':>6} {'expected':>8}  {'found':<20}" if any(one.is_exact for one in candidates) else ""
+
+
+def _explained_cells(answer: Answer, candidates: Sequence[Candidate]) -> str:
+    if not any(one.is_exact for one in candidates):
+        return ""
+    found = answer.measurement.explained
+    q, rms, expected = explained_texts(found)
+    return f" {q:>7} {rms:>6} {expected:>8}  {'-' if found is None else found.text:<20}"
+
+
 def header(candidates: Sequence[Candidate], with_verdict: bool) -> str:
     """Return the line above the lines of `text_lines`."""
+    explained = _explained_header(candidates)
     if not with_verdict:
-        return f"{'distance':>9}  image" if len(candidates) == 1 else "distances  image"
-    columns = f"{'score':>8} {'threshold':>9} {'p0':>7} {'p1':>6} {'ratio':>8}"
+        return f"{'distance':>9}{explained}  image" if len(candidates) == 1 else "distances  image"
+    columns = f"{'score':>8} {'threshold':>9} {'p0':>7} {'p1':>6} {'ratio':>8}{explained}"
     return f"{'verdict':<{_width(candidates)}} {'distance':>8}  {'LPIPS rule':<10} {columns}  image"
 
 
@@ -77,13 +106,17 @@ def text_lines(found: Attribution, candidates: Sequence[Candidate]) -> list[str]
     shown = display_path(found.path)
     if found.verdict is None:
         values = "  ".join(f"{answer.distance:9.4f}" for answer in found.answers)
+        if len(candidates) == 1:
+            values += _explained_cells(found.answers[0], candidates)
         return [f"{values}  {shown}"]
     width = _width(candidates)
     name = _verdict_cell(found, len(candidates))
     lines = []
     for answer in found.answers:
         where = shown if len(candidates) == 1 else f"{shown} against {answer.network}"
-        lines.append(f"{name:<{width}} {answer.distance:8.4f}  {_cells(answer)}  {where}")
+        lines.append(
+            f"{name:<{width}} {answer.distance:8.4f}  {_cells(answer)}{_explained_cells(answer, candidates)}  {where}"
+        )
         name = ""
     if found.reason:
         lines.append(f"{'':<{width}} {found.reason}")
@@ -128,6 +161,9 @@ def image_record(found: Attribution, candidates: Sequence[Candidate]) -> _Record
         "notes": list(found.notes),
         "distances": {answer.network: _finite(answer.distance) for answer in found.answers},
     }
+    if any(one.is_exact for one in candidates) and found.verdict is None:
+        explained = {answer.network: answer.measurement.explained for answer in found.answers}
+        record["explained"] = {name: None if one is None else one.to_record() for name, one in explained.items()}
     if found.threshold_rule:
         record["threshold_rule"] = found.threshold_rule
     if found.verdict is None:
@@ -141,7 +177,7 @@ def image_record(found: Attribution, candidates: Sequence[Candidate]) -> _Record
 
 
 def _finding(answer: Answer, candidate: Candidate) -> _Record:
-    finding, calibration = answer.finding, candidate.calibration
+    finding, calibration, explained = answer.finding, candidate.calibration, answer.measurement.explained
     if finding is None:
         raise TypeError("a verdict without a finding for each network")
     return {
@@ -154,7 +190,16 @@ def _finding(answer: Answer, candidate: Candidate) -> _Record:
         "lpips_rule": lpips_rule(finding),
         "lpips": _reading(finding.lpips),
         "evidence": _reading(finding.evidence),
-        "measured": {name: _finite(value) for name, value in finding.measurement.evidence.items()},
+        **(
+            {}
+            if explained is None
+            else {"explained": explained.to_record(), "group": finding.measurement.group or None}
+        ),
+        "measured": {
+            name: _finite(value)
+            for name, value in finding.measurement.evidence.items()
+            if explained is not None or not FEATURES[name].of_exact
+        },
         "likelihood_ratio_in_words": "" if calibration is None else ratio_sentence(finding, calibration),
     }
 
@@ -193,6 +238,7 @@ def _reading(reading: Reading | None) -> _Record | None:
         "p1": reading.p1,
         "likelihood_ratio": reading.ratio,
         "likelihood_ratio_cap": reading.ratio_high,
+        **({"threshold_group": reading.group} if reading.group else {}),
     }
 
 
@@ -216,8 +262,16 @@ def csv_cells(found: Attribution, candidates: Sequence[Candidate]) -> list[Any]:
     share = sharing(candidates)
     for number, candidate in enumerate(candidates):
         answer = found.answers[number] if found.answers else None
-        row += [*_csv(answer), *_csv_of(candidate, share)]
+        row += [*_csv(answer), *_csv_of(candidate, share), *_csv_explained(answer)]
     return row
+
+
+def _csv_explained(answer: Answer | None) -> list[Any]:
+    found = None if answer is None else answer.measurement.explained
+    if found is None or answer is None:
+        return [""] * 6
+    numbers = ["" if value != value else value for value in (found.q, found.rms, found.expected_rms)]
+    return [found.processing, found.noise, *numbers, answer.measurement.group]
 
 
 def _csv(answer: Answer | None) -> list[Any]:

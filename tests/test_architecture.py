@@ -36,7 +36,7 @@ ORDER = (
     ("invert.store",),
     ("invert.hdf5", "invert.batch"),
     ("invert.report",),
-    ("invert.attribution", "invert.runs", "invert.datasets", "invert.sheets"),
+    ("invert.attribution", "invert.runs", "invert.datasets", "invert.sheets", "invert.metrics"),
     ("invert.api",),
     ("invert",),
     ("invert.cli",),

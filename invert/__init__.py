@@ -14,7 +14,7 @@ from generator.openmp import import_torch
 from invert.version import __version__
 
 if TYPE_CHECKING:
-    from invert.api import Attributions, Projected, attribute, calibrate, generate, load, open_latents, project
+    from invert.api import Attributions, Projected, attribute, calibrate, generate, load, measure, open_latents, project
     from invert.errors import (
         BusyError,
         ImageError,
@@ -48,6 +48,7 @@ __all__ = [
     "calibrate",
     "generate",
     "load",
+    "measure",
     "open_latents",
     "project",
 ]
@@ -61,6 +62,7 @@ _HOMES = {
         "calibrate",
         "generate",
         "load",
+        "measure",
         "open_latents",
         "project",
     ),
@@ -78,7 +80,7 @@ _HOMES = {
     "invert.projection.config": ("ProjectConfig",),
     "invert.projection.projector": ("Projector",),
 }
-_NEEDS_TORCH = ("Projector", "attribute", "calibrate", "generate", "load", "project")
+_NEEDS_TORCH = ("Projector", "attribute", "calibrate", "generate", "load", "measure", "project")
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
 

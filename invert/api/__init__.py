@@ -9,6 +9,7 @@ for result in invert.project("photo.png", network, steps=300):
 
 from invert.api.arguments import load
 from invert.api.calibrations import calibrate, measure_share
+from invert.api.measurements import measure
 from invert.api.projections import Projected, project
 from invert.api.samples import generate
 from invert.api.verdicts import Attributions, attribute
@@ -24,6 +25,7 @@ __all__ = [
     "calibrate",
     "generate",
     "load",
+    "measure",
     "measure_share",
     "open_latents",
     "project",

@@ -11,7 +11,7 @@ from typing import IO, Any, Self
 import click
 
 from invert.batch.work import Done, Event, Failed
-from invert.cli.progress import Bar, BatchProgress, ImageProgress, ProjectionProgress, TrainingProgress
+from invert.cli.progress import Bar, BatchProgress, ImageProgress, MeasureProgress, ProjectionProgress, TrainingProgress
 from invert.cli.text import line, message
 from invert.report.spreadsheet import csv_line
 
@@ -69,6 +69,11 @@ class Output:
     def image_progress(self, images: int, *, silence: float | None = 10.0) -> ImageProgress:
         """Start the one bar of single images; see `invert.cli.progress.Bar` for `silence`."""
         self._progress = progress = ImageProgress(images, self._quiet, silence)
+        return progress
+
+    def measure_progress(self) -> MeasureProgress:
+        """Start the one bar of a measurement."""
+        self._progress = progress = MeasureProgress(self._quiet)
         return progress
 
     def follow_batch(self, images: int) -> "BatchFollower":

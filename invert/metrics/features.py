@@ -194,8 +194,8 @@ def _bundled(one: _Bundled, sha256: str, arguments: Mapping[str, Any]) -> Featur
 
 
 def _bundled_hash(net: str) -> str:
-    data = (resources.files("invert") / "weights" / f"lpips_{net}.safetensors").read_bytes()  # came with the program
-    return hashlib.sha256(data).hexdigest()
+    with resources.as_file(resources.files("invert") / "weights" / f"lpips_{net}.safetensors") as path:
+        return hashlib.sha256(read_regular(path, _MAX_FILE)).hexdigest()
 
 
 def _of_file(path: Path) -> Features:

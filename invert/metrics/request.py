@@ -1,10 +1,11 @@
 """What is to be measured, and with what: networks or images, settings, a device, whom to tell."""
 
+import importlib
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import torch
@@ -14,6 +15,7 @@ from generator.files.sniff import HEAD, sniff
 from invert.datasets.training_images import TrainingImages, open_images
 from invert.errors import NumericError, UnreadableError, UsageError
 from invert.images.opening import read_head
+from invert.metrics.result import Measured
 from invert.metrics.settings import MeasureSettings
 from invert.metrics.table import Chosen
 from invert.projection.session import load_network
@@ -152,9 +154,14 @@ class Request:
             raise UsageError(reason, path=self.subject.path)
         return network.generator.eval().to(self.device)
 
-    def of(self, chosen: Chosen) -> "Request":
-        """Return the same request for another metric."""
-        return replace(self, chosen=chosen)
+    def measure(self) -> Measured:
+        """Measure it, by the module that the metric's line in the table names.
+
+        Raises:
+            InvertError: It cannot be measured of this subject.
+        """
+        module = importlib.import_module(f"invert.metrics.{self.chosen.metric.module}")
+        return cast("Callable[[Request], Measured]", module.measure)(self)
 
     def protocol(self, settings: Mapping[str, Any]) -> dict[str, Any]:
         """Return a protocol with what all of them have: what was measured, where, and by which versions."""

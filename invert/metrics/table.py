@@ -1,18 +1,12 @@
 """The metrics by name: one line each. Nothing here imports torch."""
 
-import importlib
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, cast
 
 from invert.errors import UsageError
 from invert.metrics.settings import FEATURES
 
-if TYPE_CHECKING:
-    from invert.metrics.request import Request
-    from invert.metrics.result import Measured
-
-__all__ = ["METRICS", "Chosen", "Metric", "choose"]
+__all__ = ["METRICS", "Chosen", "Metric", "choose", "metric_of"]
 
 
 @dataclass(frozen=True)
@@ -26,6 +20,7 @@ class Metric:
         features: Whether images are compared by the features of a network.
         against: Whether it compares with other images.
         labels: Whether it needs a labelled data set, or predictions.
+        shown: Which of its figures tables show; none: all of them.
     """
 
     module: str
@@ -34,20 +29,25 @@ class Metric:
     features: bool = False
     against: bool = False
     labels: bool = False
+    shown: tuple[str, ...] = ("mean",)
 
 
 METRICS = {
-    "fd": Metric("frechet", "Frechet distance", features=True, against=True),
-    "kid": Metric("kernel", "kernel distance", features=True, against=True),
-    "pr": Metric("precision_recall", "precision and recall", "higher", features=True, against=True),
-    "is": Metric("inception_score", "Inception score", "higher", features=True),
+    "fd": Metric("frechet", "Frechet distance", features=True, against=True, shown=("distance",)),
+    "kid": Metric("kernel", "kernel distance", features=True, against=True, shown=("distance", "deviation")),
+    "pr": Metric(
+        "precision_recall", "precision and recall", "higher", features=True, against=True, shown=("precision", "recall")
+    ),
+    "is": Metric("inception_score", "Inception score", "higher", features=True, shown=("score", "deviation")),
     "ppl-zfull": Metric("path_length", "path length in z, whole paths"),
     "ppl-zend": Metric("path_length", "path length in z, ends of paths"),
     "ppl-wfull": Metric("path_length", "path length in w, whole paths"),
     "ppl-wend": Metric("path_length", "path length in w, ends of paths"),
-    "separability": Metric("separability", "linear separability", labels=True),
-    "jacobian": Metric("jacobian", "singular values of dG/dw", ""),
-    "resolutions": Metric("resolutions", "shares of the resolutions", ""),
+    "separability": Metric("separability", "linear separability", labels=True, shown=("z", "w")),
+    "jacobian": Metric(
+        "jacobian", "singular values of dG/dw", "", shown=("effective_rank", "condition", "path_length")
+    ),
+    "resolutions": Metric("resolutions", "shares of the resolutions", "", shown=()),
 }
 
 _DEFAULT = {True: "fd-vgg,kid-vgg,pr-vgg", False: "ppl-wend"}
@@ -80,15 +80,6 @@ class Chosen:
             return _FID if self.kind == "fd" else self.kind
         return f"{self.kind}-{self.features}"
 
-    def measure(self, request: "Request") -> "Measured":
-        """Measure it.
-
-        Raises:
-            InvertError: It cannot be measured of these.
-        """
-        module = importlib.import_module(f"invert.metrics.{self.metric.module}")
-        return cast("Callable[[Request], Measured]", module.measure)(request)
-
 
 def choose(names: str | Sequence[str] | None, features: str | None, against: bool) -> list[Chosen]:
     """Return the metrics that names stand for.
@@ -109,6 +100,11 @@ def choose(names: str | Sequence[str] | None, features: str | None, against: boo
         if one.kind == "is" and one.features != "inception":
             raise UsageError("the Inception score is of Inception's classes", advice="Use --features inception.")
     return chosen
+
+
+def metric_of(name: str) -> Metric:
+    """Return the line of the table that belongs to a result's name, such as "fd-vgg"."""
+    return _chosen(name, "file").metric
 
 
 def _chosen(name: str, features: str | None) -> Chosen:

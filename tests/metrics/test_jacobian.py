@@ -52,7 +52,7 @@ def request_for(kind: str, network: str, **settings: object) -> Request:
 
 @pytest.mark.parametrize("network", ["nvidia_ada.pkl", "nvidia_tf_stylegan1.pkl"])
 def test_the_path_length_belongs_to_the_spectrum(network: str) -> None:
-    found = Chosen("jacobian").measure(request_for("jacobian", network, samples=2))
+    found = request_for("jacobian", network, samples=2).measure()
     spectra = found.arrays["spectra"]
     assert spectra.shape[0] == 2
     assert (np.diff(spectra) <= 0).all()
@@ -70,11 +70,11 @@ def test_a_resolution_without_colours_has_no_share() -> None:
     block = request.generator.synthesis.get_submodule("b8.torgb")
     with torch.no_grad():
         block.weight.zero_()
-    found = Chosen("resolutions").measure(request)
+    found = request.measure()
     assert found.values["8 px"] == pytest.approx(0, abs=1e-6)
     assert sum(value or 0 for value in found.values.values()) == pytest.approx(1)
 
 
 def test_a_generator_without_colours_at_each_resolution_has_no_shares() -> None:
     with pytest.raises(UsageError, match="stylegan generator"):
-        Chosen("resolutions").measure(request_for("resolutions", "nvidia_tf_stylegan1.pkl"))
+        request_for("resolutions", "nvidia_tf_stylegan1.pkl").measure()

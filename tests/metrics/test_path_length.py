@@ -108,9 +108,8 @@ def test_pairs_do_not_depend_on_how_many_are_computed_together() -> None:
 
 @pytest.mark.slow
 def test_a_smaller_epsilon_gives_the_same_length_and_float32_nearly() -> None:
-    chosen = Chosen("ppl-wend")
     measured = {
-        key: chosen.measure(request_for(**changes)).value
+        key: request_for(**changes).measure().value
         for key, changes in (
             ("usual", {}),
             ("half", {"epsilon": 5e-5}),

@@ -26,9 +26,7 @@ _PATHS = click.Path(exists=True, path_type=Path)
     short_help="Measure networks: distances to real images, path lengths and more.",
     examples=(
         "invert metrics network.safetensors --against photos256.zip",
-        "invert metrics runs/small/network-*.safetensors --against photos256.zip --images 5000 --out report.html",
-        "invert metrics ffhq.pkl --metric ppl-wend,jacobian --sheet figures",
-        "invert metrics ffhq.pkl --against ffhq256.zip --metric fid,kid --weights ~/weights",
+        "invert metrics ffhq.pkl --metric ppl-wend,jacobian --out report.html --sheet figures",
     ),
 )
 @click.argument("subjects", metavar="NETWORK|DATA...", nargs=-1, required=True, type=_PATHS)

@@ -9,6 +9,7 @@ as it is measured: the same command again measures what is missing (parts of a f
 table as Markdown. `--scaling` measures time and memory of fd-vgg by numbers of images instead, each in a process of its
 own.
 """
+
 import argparse
 import json
 import os

@@ -1,5 +1,7 @@
 """What is drawn to measure a generator: latents, labels and noise maps, from one seed."""
 
+import hashlib
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -8,7 +10,7 @@ from torch import Tensor, nn
 from generator.networks import Generator
 from invert.metrics.request import Request
 
-__all__ = ["Drawing", "labels_of"]
+__all__ = ["Drawing", "labels_digest", "labels_of"]
 
 _NOISE = {"fixed": "const", "random": "random", "zero": "none"}
 
@@ -46,6 +48,12 @@ class Drawing:
     def noise(self, word: str, n: int) -> dict[str, Tensor | None]:
         """Draw noise maps for n images, or return those that stand for the word."""
         return self._generator.synthesis.noise_maps(_NOISE[word], n, self.rng)
+
+
+def labels_digest(request: Request) -> str | None:
+    """Return a hash of what `labels_of` returns; None for None."""
+    classes = labels_of(request)
+    return None if classes is None else hashlib.sha256(np.ascontiguousarray(classes).tobytes()).hexdigest()
 
 
 def labels_of(request: Request) -> NDArray[np.int64] | None:

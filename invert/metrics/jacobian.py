@@ -12,7 +12,7 @@ from generator.networks import Generator
 from generator.ops.dual import Dual
 from generator.training.images import stream_seed
 from invert.errors import NumericError, UsageError
-from invert.metrics.drawing import Drawing, labels_of
+from invert.metrics.drawing import Drawing, labels_digest, labels_of
 from invert.metrics.parts import Parts
 from invert.metrics.request import Request
 from invert.metrics.result import Measured
@@ -103,7 +103,7 @@ def _rows(request: Request, samples: int) -> NDArray[np.float64]:
     width = generator.config.mapping.w_dim
     classes = labels_of(request)
     about = {"metric": "jacobian", "network": request.subject.digest(), **settings.protocol("psi", "noise", "seed")}
-    about["labels"] = None if classes is None else classes.tolist()
+    about["labels"] = labels_digest(request)
     parts = Parts(about, device=request.device, keep=request.keep)
     rows = []
     for index in range(samples):

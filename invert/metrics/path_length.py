@@ -14,7 +14,7 @@ from torch.nn import functional
 from generator.networks import Generator
 from generator.training.images import stream_seed
 from invert.errors import NumericError, UsageError
-from invert.metrics.drawing import Drawing, labels_of
+from invert.metrics.drawing import Drawing, labels_digest, labels_of
 from invert.metrics.parts import Parts
 from invert.metrics.request import Request
 from invert.metrics.result import Measured
@@ -205,12 +205,11 @@ def measure(request: Request) -> Measured:
 def _all_distances(request: Request, generator: Generator, path: Path) -> NDArray[np.float64]:
     settings = request.settings
     names = ("epsilon", "crop", "precision", "psi", "noise", "seed")
-    classes = labels_of(request)
     about = {
         "metric": request.chosen.kind,
         "network": request.subject.digest(),
         "batch": settings.batch_at(request.subject.resolution),
-        "labels": None if classes is None else classes.tolist(),
+        "labels": labels_digest(request),
         **settings.protocol(*names),
     }
     parts = Parts(about, device=request.device, keep=request.keep)

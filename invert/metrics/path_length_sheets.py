@@ -40,9 +40,8 @@ def path_length_sheets(measured: Measured, device: str = "cpu") -> dict[str, byt
     )
     subject = open_subject(measured.path, lambda _: None)
     request = Request(choose(measured.metric, None, against=True)[0], subject, settings, device=device)
-    low, high = float(distances[order[count - 1]]), float(distances[order[-count]])
-    names = {f"up to {low:.3g}": distances[order[:count]], f"from {high:.3g} on": distances[order[-count:]]}
-    histogram = plot_panels([(measured.metric, {"pairs": distances, **names})], x_label="path length", log=True)
+    title = f"{measured.metric} {measured.value:.4g}"
+    histogram = plot_panels([(title, {"pairs": distances})], x_label="path length of a pair", log=True)
     return {
         "lowest": _sheet(request, order[:count]),
         "highest": _sheet(request, order[::-1][:count]),

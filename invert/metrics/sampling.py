@@ -15,7 +15,7 @@ from generator.networks import Generator
 from generator.training.images import stream_seed
 from invert.errors import NumericError, UsageError
 from invert.images.arrays import to_uint8
-from invert.metrics.drawing import Drawing, labels_of
+from invert.metrics.drawing import Drawing, labels_digest, labels_of
 from invert.metrics.features import Features, features_of, fidelity
 from invert.metrics.parts import Parts
 from invert.metrics.request import Request, Subject
@@ -172,7 +172,7 @@ def _part(request: Request, subject: Subject, features: Features, first: int, co
     else:
         classes = labels_of(request) if side == "subject" else None
         about |= {"network": subject.digest(), "side": side, **settings.protocol("psi", "noise", "seed")}
-        about["labels"] = None if classes is None else hashlib.sha256(classes.tobytes()).hexdigest()
+        about["labels"] = labels_digest(request) if side == "subject" else None
 
     def compute() -> NDArray[np.float32]:
         extractor = request.shared.get(features.sha256)

@@ -14,6 +14,7 @@ OTHER = GOLDEN / "nvidia_tf_stylegan1.pkl"
 QUICK = ("--device", "cpu", "--threads", 1)
 
 
+@pytest.mark.slow
 def test_several_networks_become_one_table_and_one_page(invert: Invert, tmp_path: Path) -> None:
     page = tmp_path / "page.html"
     found = invert(

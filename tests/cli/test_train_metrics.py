@@ -60,6 +60,7 @@ def test_snapshots_are_measured_the_best_is_kept_and_no_bit_of_the_training_chan
     assert {"metrics.jsonl", "network-best.safetensors"} < {path.name for path in WrittenFiles(run).recorded()}
 
 
+@pytest.mark.slow
 def test_the_process_measures_what_the_command_does(images: Path, tmp_path: Path) -> None:
     network = tmp_path / "network-000000100.safetensors"
     save(network, new_generator())

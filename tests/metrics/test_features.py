@@ -61,6 +61,7 @@ def test_the_frechet_distance_is_that_of_gaussians() -> None:
     assert found == pytest.approx(25 + np.square(scales - 1).sum(), rel=1e-9)
 
 
+@pytest.mark.slow
 def test_two_folders_have_the_numbers_of_torch_fidelity(folders: tuple[Path, Path]) -> None:
     found = measured(folders[0], "fd-vgg,kid-vgg,pr-vgg", against=folders[1])
     register()

@@ -93,7 +93,7 @@ def test_the_crop_is_the_box_of_aligned_faces_and_large_images_are_averaged() ->
 
 def request_for(**settings: object) -> Request:
     subject = open_subject(NETWORK, lambda _: None)
-    return Request(Chosen("ppl-wend"), subject, MeasureSettings(**{"pairs": 12, **settings}), keep=False)  # type: ignore[arg-type]
+    return Request(Chosen("ppl-wend"), subject, MeasureSettings(**{"pairs": 10, **settings}), keep=False)  # type: ignore[arg-type]
 
 
 def test_pairs_do_not_depend_on_how_many_are_computed_together() -> None:
@@ -113,14 +113,12 @@ def test_a_smaller_epsilon_gives_the_same_length_and_float32_nearly() -> None:
         for key, changes in (
             ("usual", {}),
             ("half", {"epsilon": 5e-5}),
-            ("batch", {"batch": 3}),
             ("single", {"precision": "float32"}),
         )
     }
     usual = measured["usual"]
     assert usual is not None
     assert measured["half"] == pytest.approx(usual, rel=1e-3)
-    assert measured["batch"] == pytest.approx(usual, rel=1e-9)
     assert measured["single"] == pytest.approx(usual, rel=0.05)
 
 

@@ -38,6 +38,7 @@ def test_the_entropy_is_that_of_the_joint_table() -> None:
     assert hyperplane_entropy(np.zeros([4, 2]), np.ones(4, bool)) == (0.0, True)
 
 
+@pytest.mark.slow
 def test_what_a_hyperplane_tells_has_one_and_what_nothing_tells_two(tmp_path: Path) -> None:
     rng = np.random.RandomState(0)
     z = rng.randn(3000, 16).astype(np.float32)

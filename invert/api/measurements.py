@@ -71,7 +71,7 @@ def measure(
     is_file = word is not None and word not in FEATURES
     chosen = choose(metrics, "file" if is_file else word, against is not None)
     listed = [subjects] if isinstance(subjects, str | os.PathLike) else list(subjects)
-    for one in (path for path in (weights, labels, *listed, against) if path is not None):
+    for one in (path for path in (labels, *listed, against) if path is not None):
         if not os.path.lexists(one):
             raise NoInputError("there is no such file or folder", path=one, advice="Check the name.")
     if any(one.metric.labels for one in chosen) and labels is None:

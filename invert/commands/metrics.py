@@ -48,7 +48,7 @@ _PATHS = click.Path(exists=True, path_type=Path)
 @options.option(
     "--weights",
     metavar="FILE|DIR",
-    type=_PATHS,
+    type=click.Path(path_type=Path),  # who needs it says whether it is there
     envvar="INVERT_WEIGHTS",
     help="Your file of Inception's weights, or its folder.",
 )

@@ -72,6 +72,7 @@ def measure(request: Request) -> Measured:
     samples = settings.samples or SAMPLES
     if request.subject.network is None:
         raise UsageError("jacobian is measured of networks, not of images", path=request.subject.path)
+    request.require_float64()
     rows = _rows(request, samples)
     if not np.isfinite(rows).all() or not rows[:, 0].all():
         reason = "its derivatives are not finite, or all zero"

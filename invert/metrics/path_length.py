@@ -181,6 +181,8 @@ def measure(request: Request) -> Measured:
     if side < MINIMUM_SIZE[_NET]:
         reason = f"LPIPS compares images from {MINIMUM_SIZE[_NET]} px on, and these have {side}"
         raise UsageError(reason, path=request.subject.path, advice="Leave --crop out." if settings.crop else "")
+    if settings.precision == "float64":
+        request.require_float64("Use --device cpu, or --precision float32.")
     generator = request.generator.to(getattr(torch, settings.precision))
     try:
         distances = _all_distances(request, generator, path)

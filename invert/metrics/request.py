@@ -154,6 +154,19 @@ class Request:
             raise UsageError(reason, path=self.subject.path)
         return network.generator.eval().to(self.device)
 
+    def require_float64(self, advice: str = "Use --device cpu.") -> None:
+        """Refuse a device that knows no float64.
+
+        Args:
+            advice: What to do.
+
+        Raises:
+            UsageError: It is such a device.
+        """
+        if torch.device(self.device).type == "mps":
+            reason = f"{self.chosen.name} is computed in float64, which mps does not know"
+            raise UsageError(reason, advice=advice)
+
     def measure(self) -> Measured:
         """Measure it, by the module that the metric's line in the table names.
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from generator.openmp import patient_children
 from invert.batch.workers import follow_parent
-from invert.errors import InvertError, is_out_of_memory
+from invert.errors import InvertError, UsageError, is_out_of_memory
 from invert.metrics.settings import MeasureSettings
 from invert.metrics.table import Chosen
 from invert.runs.folder import RunFolder
@@ -210,6 +210,8 @@ def _prepare(plan: Plan) -> Callable[[Path], list[dict[str, Any]]]:
 
     def measure(path: Path) -> list[dict[str, Any]]:
         subject, own = open_subject(path, silent), dict[str, Any]()
+        if subject.resolution != data.resolution:
+            raise UsageError(f"has grown to {subject.resolution} px so far", path=path, code=_SHAPE)
         # What training generates is measured once: its features would fill the cache.
         requests = [
             Request(one, subject, settings, data, device=plan.device, keep=False, shared=shared, own=own)

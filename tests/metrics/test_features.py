@@ -14,11 +14,15 @@ from PIL import Image
 from safetensors.torch import save_file
 
 import invert
+from generator.config import GeneratorConfig, MappingConfig
 from generator.files.invert_format import network_bytes
 from generator.files.reading import load
+from generator.networks import Generator
+from generator.stylegan2.config import SynthesisConfig
 from invert.errors import InvertError
 from invert.metrics import features
 from invert.metrics import weights as known_weights
+from invert.metrics.drawing import Drawing
 from invert.metrics.features import fidelity, register
 from invert.metrics.result import Measured
 from invert.metrics.table import choose
@@ -134,6 +138,24 @@ def test_samples_follow_the_seed_and_truncation(folders: tuple[Path, Path]) -> N
 
     assert value() == value()
     assert len({value(), value(seed=1), value(psi=0.5)}) == 3
+
+
+def test_labels_of_a_conditional_network_are_drawn_from_the_data(tmp_path: Path) -> None:
+    synthesis = SynthesisConfig(w_dim=8, img_resolution=32, img_channels=3, channel_base=64, channel_max=8)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        generator = Generator(GeneratorConfig(MappingConfig(8, 3, 8, 1), synthesis))
+    network, images = tmp_path / "conditional.safetensors", folder(tmp_path / "images", 12, seed=0)
+    network.write_bytes(network_bytes(generator, settings={}))
+    labels = [[f"{index:03d}.png", 2 if index % 4 else 0] for index in range(12)]  # none of class 1
+    (images / "dataset.json").write_text(json.dumps({"labels": labels}))
+    found = measured(network, "fd-alex", against=images, images=12)["fd-alex"]
+    assert found.protocol["labels"] == "as in the data set"
+    alone = measured(network, "pr-alex", against=network, images=12)["pr-alex"]
+    assert alone.protocol["labels"] == "each class alike"
+    drawn = Drawing(generator, 0, np.array([row[1] for row in labels])).labels(400)
+    assert drawn is not None
+    assert drawn.mean(dim=0).tolist() == pytest.approx([0.25, 0, 0.75], abs=0.08)
 
 
 def test_a_file_of_weights_gives_features_of_its_own(folders: tuple[Path, Path], tmp_path: Path) -> None:

@@ -76,7 +76,8 @@ class SynthesisBase(nn.Module):
             noise: What the noise inputs are given, see `noise_maps`; maps of layers above `resolution` may be left
                 out.
             rng: Source of random noise, on the CPU; None: torch's global one.
-            dtype: Type of the feature maps; styles, noise and the image stay float32.
+            dtype: Type of the feature maps; styles, noise and the image stay float32, unless this and the network are
+                float64: then everything is.
             resolution: Side r of the images of a network that grows; None, and the only one of a network that does
                 not grow, is the last one.
             alpha: How far the layers at `resolution` have faded in, in [0, 1]: the image is that share of what they
@@ -84,7 +85,7 @@ class SynthesisBase(nn.Module):
                 says at the last resolution, and 1 at the others.
 
         Returns:
-            float32 `[N, img_channels, r, r]`, in about [-1, 1].
+            float32 (or float64, see `dtype`) `[N, img_channels, r, r]`, in about [-1, 1].
 
         Raises:
             ValueError: The styles, the noise, the resolution or alpha do not fit this network.
@@ -101,7 +102,8 @@ class SynthesisBase(nn.Module):
             noise: Map `[N or 1, 1, r, r]` of every noise input, and tangents; None: no noise.
 
         Returns:
-            float32 `[N, img_channels, r, r]` in about [-1, 1], as `forward` gives them, and T tangents of each.
+            `[N, img_channels, r, r]` in about [-1, 1], as `forward` gives them, and T tangents of each; float64 where
+            the network, the styles and the noise are, else float32.
         """
         raise NotImplementedError
 

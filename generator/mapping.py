@@ -3,11 +3,14 @@
 References: Karras et al. 2019, section 2 (mapping, truncation in W); Karras et al. 2020 for conditional networks.
 """
 
+import itertools
+
 import torch
 from torch import Tensor, nn
 
 from generator.config import MappingConfig
 from generator.layers import EqualizedLinear, normalize_second_moment
+from generator.ops._library import sum_dtype
 from generator.ops.bias_act import default_gain
 
 __all__ = ["MappingNetwork"]
@@ -55,7 +58,7 @@ class MappingNetwork(nn.Module):
         if c is None or c.shape != (len(z), config.c_dim):
             given = "none" if c is None else str(tuple(c.shape))
             raise ValueError(f"this network takes labels of shape {(len(z), config.c_dim)}, given: {given}")
-        c = c.to(torch.float32)
+        c = c.to(self._dtype)
         if config.label_mode == "concat":
             return normalize_second_moment(torch.cat([z, c @ self.label_matrix], dim=1))
         y = normalize_second_moment(self.embed(c))
@@ -69,17 +72,22 @@ class MappingNetwork(nn.Module):
             c: Labels `[N, c_dim]` of a conditional network, one-hot.
 
         Returns:
-            w, float32 `[N, w_dim]`.
+            w, float32 `[N, w_dim]`; float64 from a network of such weights.
 
         Raises:
             ValueError: z or c has the wrong shape for this network.
         """
         if z.ndim != 2 or z.shape[1] != self.config.z_dim:
             raise ValueError(f"z has shape {tuple(z.shape)}, this network takes [N, {self.config.z_dim}]")
-        x = self._embed(z.to(torch.float32), c)
+        x = self._embed(z.to(self._dtype), c)
         for i in range(self.config.num_layers):
             x = self.get_submodule(f"fc{i}")(x)
         return x
+
+    @property
+    def _dtype(self) -> torch.dtype:
+        weight = next(itertools.chain(self.parameters(), self.buffers()), torch.empty([]))
+        return sum_dtype(weight)
 
     @torch.no_grad()
     def update_average(self, w_mean: Tensor) -> None:

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
         find_seeds,
         generate,
         load,
+        measure,
         open_latents,
         project,
     )
@@ -59,6 +60,7 @@ __all__ = [
     "find_seeds",
     "generate",
     "load",
+    "measure",
     "open_latents",
     "project",
 ]
@@ -73,6 +75,7 @@ _HOMES = {
         "find_seeds",
         "generate",
         "load",
+        "measure",
         "open_latents",
         "project",
     ),
@@ -90,7 +93,7 @@ _HOMES = {
     "invert.projection.config": ("ProjectConfig",),
     "invert.projection.projector": ("Projector",),
 }
-_NEEDS_TORCH = ("Projector", "attribute", "calibrate", "find_seeds", "generate", "load", "project")
+_NEEDS_TORCH = ("Projector", "attribute", "calibrate", "find_seeds", "generate", "load", "measure", "project")
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
 

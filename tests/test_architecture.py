@@ -37,7 +37,7 @@ ORDER = (
     ("invert.hdf5", "invert.batch"),
     ("invert.seeds",),
     ("invert.report",),
-    ("invert.attribution", "invert.runs", "invert.datasets", "invert.sheets"),
+    ("invert.attribution", "invert.runs", "invert.datasets", "invert.sheets", "invert.metrics"),
     ("invert.api",),
     ("invert",),
     ("invert.cli",),

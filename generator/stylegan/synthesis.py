@@ -12,6 +12,7 @@ from torch.nn import functional
 
 from generator.bases import NoiseInput, SynthesisBase, check_stage
 from generator.layers import EqualizedConv2d, EqualizedLinear
+from generator.ops._library import sum_dtype
 from generator.ops.bias_act import default_gain
 from generator.ops.dual import Dual
 from generator.stylegan.config import StyleGANSynthesisConfig
@@ -109,10 +110,11 @@ class StyleGANSynthesisNetwork(SynthesisBase):
             below = x
             own = {name.removeprefix(f"b{r}."): value for name, value in maps.items() if name.startswith(f"b{r}.")}
             x = self._block(r)(x, styles[:, 2 * i : 2 * i + 2], own)
-        image: Tensor = self._block(top).torgb(x).to(torch.float32)
+        image: Tensor = self._block(top).torgb(x)
+        image = image.to(sum_dtype(image))
         if alpha == 1:
             return image
-        older = self._block(top // 2).torgb(below).to(torch.float32)
+        older = self._block(top // 2).torgb(below).to(image.dtype)
         return functional.interpolate(older, scale_factor=2).lerp(image, alpha)
 
     def carry(self, ws: Dual, noise: Mapping[str, Dual | None]) -> Dual:
@@ -126,7 +128,8 @@ class StyleGANSynthesisNetwork(SynthesisBase):
             below = x
             own = {name.removeprefix(f"b{r}."): value for name, value in noise.items() if name.startswith(f"b{r}.")}
             x = self._block(r).carry(x, styles.columns(2 * i, 2 * i + 2), own)
-        image = self._block(top).torgb.carry(x).to(torch.float32)
+        image = self._block(top).torgb.carry(x)
+        image = image.to(sum_dtype(image.value))
         return image if alpha == 1 else self._block(top // 2).torgb.carry(below).faded(image, alpha)
 
     def _block(self, resolution: int) -> StyleGANSynthesisBlock:

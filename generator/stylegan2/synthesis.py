@@ -14,6 +14,7 @@ from torch.nn import functional
 
 from generator.bases import NoiseInput, SynthesisBase, check_stage
 from generator.layers import EqualizedConv2d
+from generator.ops._library import sum_dtype
 from generator.ops.dual import Dual
 from generator.ops.upfirdn2d import setup_filter, upfirdn2d
 from generator.stylegan2.config import SynthesisConfig
@@ -88,7 +89,8 @@ class SynthesisBlock(nn.Module):
         if image is not None:
             image = self._upsample(image)
         if gives_image:
-            y = self.torgb(x, ws[:, -1]).to(torch.float32)
+            y = self.torgb(x, ws[:, -1])
+            y = y.to(sum_dtype(y))
             image = y if image is None else image + y
         return x, image
 
@@ -109,7 +111,8 @@ class SynthesisBlock(nn.Module):
         if image is not None:
             image = image.linear(self._upsample)
         if gives_image:
-            y = self.torgb.carry(x, styles[-1]).to(torch.float32)
+            y = self.torgb.carry(x, styles[-1])
+            y = y.to(sum_dtype(y.value))
             image = y if image is None else image + y
         return x, image
 

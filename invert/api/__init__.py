@@ -9,6 +9,7 @@ for result in invert.project("photo.png", network, steps=300):
 
 from invert.api.arguments import load
 from invert.api.calibrations import calibrate, measure_share
+from invert.api.measurements import measure
 from invert.api.projections import Projected, project
 from invert.api.samples import generate
 from invert.api.seeds import SEED_DEFAULTS, Seeds, find_seeds, seeds_of
@@ -28,6 +29,7 @@ __all__ = [
     "find_seeds",
     "generate",
     "load",
+    "measure",
     "measure_share",
     "open_latents",
     "project",

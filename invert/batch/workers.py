@@ -31,7 +31,7 @@ from invert.store.protocol import ImageStore
 if TYPE_CHECKING:
     from generator.files.reading import LoadedNetwork
 
-__all__ = ["Preparation", "Work", "run_workers"]
+__all__ = ["Preparation", "Work", "follow_parent", "run_workers"]
 
 Work = Callable[[Iterable[Listed]], Iterator[Event]]
 """What a process does with its images."""
@@ -156,9 +156,7 @@ def _hand_out(worker: _Worker, images: list[Listed]) -> None:
 
 def _main(prepare: Callable[[], Work], tasks: Connection, events: Connection) -> None:
     """Run in each process: ask for images until there are none."""
-    # Ctrl-C goes to all processes of a terminal; the first one ends the others.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    follow_parent()
 
     def images() -> Iterator[Listed]:
         while True:
@@ -180,6 +178,13 @@ def _main(prepare: Callable[[], Work], tasks: Connection, events: Connection) ->
         else:
             events.send(RuntimeError(f"{type(error).__name__}: {error}"))
     events.close()
+
+
+def follow_parent() -> None:
+    """Let the process that started this one decide when it ends: it ends with that one, and not by Ctrl-C."""
+    # Ctrl-C goes to all processes of a terminal; the first one ends the others.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
 
 
 def _end_with_parent() -> None:

@@ -31,6 +31,7 @@ from invert.commands.generate import generate
 from invert.commands.histograms import histograms
 from invert.commands.info import info
 from invert.commands.interpolate import interpolate
+from invert.commands.metrics import metrics
 from invert.commands.mix import mix
 from invert.commands.noise import noise
 from invert.commands.pack import pack
@@ -62,7 +63,7 @@ _SECTIONS = {
     "Projection": (project, show, render, verify, pack),
     "Source attribution": (attribute, seed, calibrate, evaluate, histograms),
     "Images and figures": (generate, mix, truncate, noise, interpolate),
-    "Training": (dataset, train, train_report),
+    "Training": (dataset, train, train_report, metrics),
     "Networks and installation": (info, convert, doctor, demo, completion),
 }
 

@@ -11,7 +11,15 @@ from typing import IO, Any, Self
 import click
 
 from invert.batch.work import Done, Event, Failed
-from invert.cli.progress import Bar, BatchProgress, ImageProgress, ProjectionProgress, SweepProgress, TrainingProgress
+from invert.cli.progress import (
+    Bar,
+    BatchProgress,
+    ImageProgress,
+    MeasureProgress,
+    ProjectionProgress,
+    SweepProgress,
+    TrainingProgress,
+)
 from invert.cli.text import line, message
 from invert.report.spreadsheet import csv_line
 
@@ -78,6 +86,11 @@ class Output:
         if self._progress is not None:
             self._progress.close()
         self._progress = progress = SweepProgress(total, self._quiet)
+        return progress
+
+    def measure_progress(self) -> MeasureProgress:
+        """Start the one bar of a measurement."""
+        self._progress = progress = MeasureProgress(self._quiet)
         return progress
 
     def follow_batch(self, images: int) -> "BatchFollower":

@@ -8,7 +8,15 @@ from typing import Any
 
 from invert.cli.text import message
 
-__all__ = ["Bar", "BatchProgress", "ImageProgress", "ProjectionProgress", "SweepProgress", "TrainingProgress"]
+__all__ = [
+    "Bar",
+    "BatchProgress",
+    "ImageProgress",
+    "MeasureProgress",
+    "ProjectionProgress",
+    "SweepProgress",
+    "TrainingProgress",
+]
 
 
 class Bar:
@@ -226,6 +234,29 @@ class SweepProgress(Bar):
         done = self._done + seeds
         left = self.time_left(done, done)
         self.move(done, title="seeds", line=", ".join(filter(None, [f"{done} of {self._total} seeds", left])))
+
+
+class MeasureProgress(Bar):
+    """Progress of a measurement, whose parts are counted one after the other.
+
+    Args:
+        quiet: Show nothing.
+    """
+
+    def __init__(self, quiet: bool) -> None:
+        super().__init__("", 0, quiet=quiet, silence=10.0)
+        self._what = ""
+
+    def step(self, what: str, done: int, total: int) -> None:
+        """Say how much of a part is done."""
+        if what != self._what:
+            self._what, self._began = what, done
+            self._started, self._done = time.monotonic(), done
+            if self._bar is not None:
+                self._bar.reset(total)
+        self._correct(total)
+        left = self.time_left(done, done - self._began)
+        self.move(done, title=what, line=", ".join(filter(None, [f"{what}, {done} of {total}", left])))
 
 
 class TrainingProgress(Bar):

@@ -16,14 +16,16 @@ from generator.training.presets import TRAINING_PRESETS, Lengths
 from invert.cli import options
 from invert.cli.help import Command
 from invert.cli.output import Output
-from invert.errors import display_path
+from invert.errors import UsageError, display_path
+from invert.metrics.table import choose
 
 if TYPE_CHECKING:
+    from invert.runs.meter import Meter
     from invert.runs.session import TrainingSession
 
 __all__ = ["train"]
 
-_LOSSES, _COMPUTATION = "Losses", "Computation"
+_LOSSES, _COMPUTATION, _METRICS = "Losses", "Computation", "Metrics"
 _FIELDS = dataclasses.fields(TrainConfig)
 _WITH_OPTION = tuple(field.name for field in _FIELDS if setting_of(field).option is not None)
 _LENGTHS = tuple(field.name for field in dataclasses.fields(Lengths))
@@ -115,6 +117,22 @@ class _TrainCommand(Command):
 )
 @options.settings(Lengths, defaults=dict.fromkeys(_LENGTHS, options.Unset("the preset's")), environment=False)
 @options.option(
+    "--metrics",
+    "names",
+    metavar="LIST",
+    help="Measure each snapshot, such as fd-vgg,kid-vgg; the best by the first is network-best.safetensors.",
+    group=_METRICS,
+)
+@options.option(
+    "--metrics-images",
+    default=5000,
+    show_default=True,
+    type=click.IntRange(min=10),
+    metavar="N",
+    help="Samples of each snapshot, and the most training images, that are measured.",
+    group=_METRICS,
+)
+@options.option(
     "--micro-batch",
     type=click.IntRange(min=1),
     metavar="N",
@@ -132,6 +150,8 @@ def train(
     preset: str,
     others: tuple[tuple[str, Any], ...],
     cond: bool,
+    names: str | None,
+    metrics_images: int,
     micro_batch: int | None,
     resume: bool,
     overwrite: bool,
@@ -154,6 +174,10 @@ def train(
         TRAINING_PRESETS[preset].lengths, **{name: chosen.pop(name) for name in _LENGTHS if name in chosen}
     )
     chosen |= dict(others)
+    metrics = choose(names, None, against=True) if names else []
+    for one in metrics:
+        if one.metric.labels or not one.metric.better:
+            raise UsageError(f"--metrics: {one.name} tells no snapshot from a better one", advice="Use invert metrics.")
     is_first = int(os.environ.get("RANK", "0")) == 0
     with Output(as_json=as_json, quiet=quiet or not is_first) as output, contextlib.ExitStack() as stack:
         if is_first:
@@ -190,25 +214,37 @@ def train(
         session = stack.enter_context(begun)
         if trainer.images:
             output.note(f"resuming after {trainer.images} images")
-        _work(session, folder, lengths.images, output, graceful=world.size == 1)
+        meter = None
+        if metrics and session.run_folder is not None:
+            from invert.runs.meter import Meter, Plan
+
+            plan = Plan(data, metrics, metrics_images, chosen_device, threads)
+            meter = stack.enter_context(contextlib.closing(Meter(session.run_folder, plan, output.warning)))
+        _work(session, folder, lengths.images, output, meter, graceful=world.size == 1)
 
 
-def _work(session: "TrainingSession", folder: Path, images: int, output: Output, *, graceful: bool) -> None:
+def _work(
+    session: "TrainingSession", folder: Path, images: int, output: Output, meter: "Meter | None", *, graceful: bool
+) -> None:
     from invert.runs.folder import NETWORK
     from invert.runs.session import TickDone
     from invert.runs.signals import deferred_signals
+    from invert.runs.snapshots import BEST
 
     trainer = session.trainer
     output.keeps()
     progress = output.training_progress(trainer.images, images)
     last: dict[str, Any] = {}
     with deferred_signals(graceful) as asked:
+        _measure(session, meter, output, asked)  # what a run that was killed left out
         for event in session.work():
             if isinstance(event, TickDone):
                 last = event.record
                 if session.is_first:
                     progress.tick(last)
                     output.event({"type": "tick", "code": "tick", **last})
+                    if last["network"] is not None:
+                        _measure(session, meter, output, asked)
                 continue
             progress.step(event.images, trainer.losses)
             if asked:
@@ -220,4 +256,24 @@ def _work(session: "TrainingSession", folder: Path, images: int, output: Output,
     if session.is_first:
         path = folder / NETWORK
         record = {"type": "summary", "code": "done", "images": trainer.images, "network": str(path), "last": last}
-        output.result(record, f"trained on {trainer.images} images: {display_path(path)}")
+        lines = [f"trained on {trainer.images} images: {display_path(path)}"]
+        best = None if meter is None else meter.best()
+        if best is not None:
+            record["best"] = best[0].record()
+            value = best[0].value(best[1])
+            lines.append(
+                f"best by {best[1]}, {value:.4g}: that of {best[0].images} images, {display_path(folder / BEST)}"
+            )
+        output.result(record, *lines)
+
+
+def _measure(session: "TrainingSession", meter: "Meter | None", output: Output, asked: list[int]) -> None:
+    """Measure the snapshots that are not measured yet, until a signal asks to stop."""
+    if meter is None:
+        return
+    for snapshot in meter.catch_up(session.trainer.images, lambda: bool(asked)):
+        values = {name: snapshot.value(name) for name in snapshot.metrics}
+        session.note_metrics(snapshot.images, values)
+        shown = ", ".join(f"{name} {'none' if value is None else f'{value:.4g}'}" for name, value in values.items())
+        output.note(f"{snapshot.network}: {shown}")
+        output.event({"type": "metrics", "code": "measured", **snapshot.record()})

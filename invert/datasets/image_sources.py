@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
@@ -10,7 +11,15 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from invert.datasets.idx import is_images_name, labels_beside, read_images, read_labels
-from invert.datasets.labels import MAX_JSON_BYTES, Labels, fitted, label_places, parse_dataset_json
+from invert.datasets.labels import (
+    MAX_JSON_BYTES,
+    Labels,
+    fitted,
+    fitted_names,
+    label_places,
+    parse_attributes,
+    parse_dataset_json,
+)
 from invert.errors import ImageError, NoInputError, UnreadableError, display_path
 from invert.images.containers import Appearance
 from invert.images.decoding import ImagePolicy, decode_image
@@ -48,12 +57,14 @@ class ImageSource(Protocol):
         names: Names of the images, relative to the root, in a fixed order.
         skipped: What looked like an image and cannot be taken.
         labels: What dataset.json or a file of labels says; None without labels.
+        attributes: What else dataset.json says: 0 or 1 by name of the image, by name of the attribute.
     """
 
     path: Path
     names: list[str]
     skipped: list[ImageError]
     labels: Labels | None
+    attributes: Mapping[str, Mapping[str, int]]
 
     def where(self, index: int) -> Path:
         """Return what messages call an image."""
@@ -145,10 +156,12 @@ class _FolderSource:
             reason = f"{left_out} sheets that invert made of images are left out"
             self.skipped.append(ImageError(reason, path=path, code="image-own-sheet"))
         self.labels: Labels | None = None
+        self.attributes: Mapping[str, Mapping[str, int]] = {}
         where = next((place for place in label_places(self.names) if os.path.lexists(path / place)), None)
         if with_labels and where is not None:
             data = read_regular(path / where, MAX_JSON_BYTES)
             self.labels = fitted(parse_dataset_json(data, path / where), self.names, where)
+            self.attributes = _attributes(data, path / where, self.names, where)
 
     def where(self, index: int) -> Path:
         return self.path / self.names[index]
@@ -193,6 +206,7 @@ class _ZipSource:
         self.names = [member.name for member in self._zip.images]
         self.skipped: list[ImageError] = list(self._zip.skipped)
         self.labels: Labels | None = None
+        self.attributes: Mapping[str, Mapping[str, int]] = {}
         found = {member.name: member for member in self._zip.others}
         where = next((place for place in label_places(self.names) if place in found), None) if with_labels else None
         if where is not None:
@@ -201,6 +215,7 @@ class _ZipSource:
             except ImageError as error:
                 raise NoInputError(error.reason, path=error.path, advice=error.advice, code="labels-damaged") from error
             self.labels = fitted(parse_dataset_json(data, path / where), self.names, where)
+            self.attributes = _attributes(data, path / where, self.names, where)
 
     def where(self, index: int) -> Path:
         return self.path / self.names[index]
@@ -234,6 +249,7 @@ class _IdxSource:
         self.names = [str(number) for number in range(len(self._images))]
         self.skipped: list[ImageError] = []
         self.labels: Labels | None = None
+        self.attributes: Mapping[str, Mapping[str, int]] = {}
         labels_path = labels_beside(path) if with_labels else None
         if labels_path is not None:
             labels = read_labels(labels_path, len(self._images))
@@ -260,6 +276,11 @@ class _IdxSource:
 
     def close(self) -> None:
         """Nothing is open."""
+
+
+def _attributes(data: bytes, path: Path, names: Sequence[str], where: str) -> dict[str, dict[str, int]]:
+    found = parse_attributes(data, path)
+    return {attribute: fitted_names(values, names, where) for attribute, values in found.items()}
 
 
 def _decode(data: bytes, channels: int | None) -> Loaded:

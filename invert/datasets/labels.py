@@ -21,13 +21,16 @@ __all__ = [
     "class_folders",
     "encode_dataset_json",
     "fitted",
+    "fitted_names",
     "folder_labels",
     "label_places",
+    "parse_attributes",
     "parse_dataset_json",
 ]
 
 DATASET_JSON = "dataset.json"
 MAX_JSON_BYTES = 256 << 20
+MAX_ATTRIBUTES = 1000
 MAX_CLASSES = 1 << 20
 """A label is an index into one-hot vectors: a larger one is a mistake, and would ask for absurd memory."""
 
@@ -80,6 +83,36 @@ def parse_dataset_json(data: bytes, path: Path) -> Labels | None:
     return Labels(of, _classes(content.get("classes"), of, path))
 
 
+def parse_attributes(data: bytes, path: Path) -> dict[str, dict[str, int]]:
+    """Read the attributes from a dataset.json: what is 1 of some images, 0 of others, and unknown of the rest.
+
+    Args:
+        data: The whole file, which has been read for its labels.
+        path: Where it came from, for messages.
+
+    Returns:
+        0 or 1 by name of the image, by name of the attribute; empty where it has none.
+
+    Raises:
+        NoInputError: They are not of this form.
+    """
+    content: Any = read_json(data, MAX_JSON_BYTES)
+    given = content.get("attributes") or {}
+    advice = 'They should be {"attributes": {"smiling": [["name.png", 1], ...]}}.'
+    if not isinstance(given, dict) or len(given) > MAX_ATTRIBUTES:
+        raise NoInputError("its attributes are no lists by name", path=path, advice=advice, code="labels-damaged")
+    found: dict[str, dict[str, int]] = {}
+    for attribute, pairs in given.items():
+        values = found[attribute] = {}
+        for entry in pairs if isinstance(pairs, list) else [None]:
+            name, value = entry if isinstance(entry, list) and len(entry) == 2 else (None, None)
+            if not isinstance(name, str) or type(value) is not int or value not in (0, 1):
+                reason = f"attribute '{display_path(attribute)}' is not a list of [name, 0 or 1]"
+                raise NoInputError(reason, path=path, advice=advice, code="labels-damaged")
+            values[name] = value
+    return found
+
+
 def _classes(names: Any, of: dict[str, int], path: Path) -> tuple[str, ...] | None:
     if names is None:
         return None
@@ -122,16 +155,19 @@ def fitted(labels: Labels | None, names: Sequence[str], where: str) -> Labels | 
         names: Names of the images, relative to the root.
         where: The dataset.json, relative to the root; the names in it are relative to its folder.
     """
-    if labels is None:
-        return None
+    return None if labels is None else Labels(fitted_names(labels.of, names, where), labels.classes)
+
+
+def fitted_names(of: Mapping[str, int], names: Sequence[str], where: str) -> dict[str, int]:
+    """Return values by the names of the images, as `fitted` does with labels."""
     folder, known = where.removesuffix(DATASET_JSON), set(names)
-    of = {}
-    for name, label in labels.of.items():
+    fitting = {}
+    for name, value in of.items():
         inside = folder + name
         if inside not in known and "\\" in name:
             inside = folder + name.replace("\\", "/")
-        of[inside] = label
-    return Labels(of, labels.classes)
+        fitting[inside] = value
+    return fitting
 
 
 def class_folders(names: Sequence[str]) -> list[str]:

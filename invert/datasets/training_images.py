@@ -30,6 +30,7 @@ class TrainingImages:
         labels: int64 [N], the class of each image, or None.
         classes: How many classes there are; 0 without labels.
         class_names: Names of the classes, where they are known.
+        attributes: int8 [N] by name, 0 or 1; -1 where it is not known of an image.
         fingerprint: sha256 of the names, sizes and, where the source has them, checksums of the images, and of
             their labels.
         left_out: How many images could not be used.
@@ -55,6 +56,11 @@ class TrainingImages:
             self.labels = np.array([source.labels.of[source.names[index]] for index in used], np.int64)
             self.class_names = source.labels.classes
             self.classes = len(self.class_names) if self.class_names else int(self.labels.max()) + 1
+        names = [source.names[index] for index in used]
+        self.attributes: dict[str, NDArray[np.int8]] = {
+            attribute: np.array([values.get(name, -1) for name in names], np.int8)
+            for attribute, values in source.attributes.items()
+        }
         self.fingerprint = _fingerprint(source, used, self)
         self._source = source
         self._used = used

@@ -4,7 +4,7 @@ Reference: Zhang et al. 2018 ("The Unreasonable Effectiveness of Deep Features a
 """
 
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from importlib import resources
@@ -120,6 +120,11 @@ class _Scaling(nn.Module):
         return (x - self.shift) / self.scale
 
 
+def _torchvision(name: str) -> str:
+    """Return torchvision's name of a weight: slice3.14.weight is features.14.weight."""
+    return f"features.{name.split('.', 1)[1]}"
+
+
 class _Model(nn.Module):
     """LPIPS's own arrangement of layers, with the bundled weights, as far as it is needed here."""
 
@@ -132,8 +137,7 @@ class _Model(nn.Module):
             heads = [nn.Conv2d(stored[f"lin{i}"].numel(), 1, 1, bias=False) for i in range(5)]
             self.lins = nn.ModuleList(heads)
         self.scaling_layer = _Scaling()
-        # net.slice3.14.weight is the backbone's features.14.weight
-        backbone = {name: stored["features." + name.split(".", 1)[1]] for name in self.net.state_dict()}
+        backbone = {name: stored[_torchvision(name)] for name in self.net.state_dict()}
         self.net.load_state_dict(backbone, assign=True)
         lins = {f"{i}.weight": stored[f"lin{i}"].reshape(1, -1, 1, 1) for i in range(5)}
         self.lins.load_state_dict(lins, assign=True)
@@ -181,7 +185,7 @@ class Perceptual(nn.Module):
         self._slices: list[list[Layer]] | None = None
 
     def _features(self, images: Tensor, dtype: torch.dtype) -> list[Tensor]:
-        x = images.to(torch.float32)
+        x = images.to(torch.float64 if dtype == torch.float64 else torch.float32)
         if max(x.shape[2:]) > _COMPARED_SIZE:
             x = functional.interpolate(x, size=(_COMPARED_SIZE, _COMPARED_SIZE), mode="area")
         if x.shape[1] == 1:
@@ -195,6 +199,25 @@ class Perceptual(nn.Module):
                 x = layer(x)
             taps.append(x)
         return taps
+
+    def features(self, images: Tensor) -> list[Tensor]:
+        """Return the backbone's feature maps after each of its five parts, of images as `prepare` takes them."""
+        with torch.no_grad():
+            return self._features(images, torch.float32)
+
+    def backbone_shapes(self) -> dict[str, tuple[int, ...]]:
+        """Return the shapes of the backbone's weights, under torchvision's names such as "features.0.weight"."""
+        return {_torchvision(name): tuple(value.shape) for name, value in self.model.net.state_dict().items()}
+
+    def load_backbone(self, weights: Mapping[str, Tensor]) -> None:
+        """Take other weights for the backbone.
+
+        Args:
+            weights: float32, by the names of `backbone_shapes`.
+        """
+        own = {name: weights[_torchvision(name)] for name in self.model.net.state_dict()}
+        self.model.net.load_state_dict(own)
+        self._slices = None
 
     def _apply(self, fn: Any, recurse: bool = True) -> Any:
         self._slices = None  # they hold the weights as they were

@@ -5,10 +5,12 @@ Reference: Karras et al. 2020, figure 8 (shares of the resolutions).
 
 from collections.abc import Iterator, Mapping, Sequence
 
+from invert.metrics.table import metric_of
 from invert.report.page import Block, Figure, Gallery, Paragraph, Table
 from invert.runs.history import Tick
+from invert.runs.snapshots import BEST, Snapshot, best_of
 
-__all__ = ["growth_blocks", "kimg", "loss_blocks", "score_blocks", "share_blocks"]
+__all__ = ["growth_blocks", "kimg", "loss_blocks", "metric_blocks", "score_blocks", "share_blocks"]
 
 _KIMG = "kimg (thousands of images seen)"
 
@@ -100,6 +102,39 @@ def _curves(
         return None
     plot = plot_curves(curves, x_label=_KIMG, y_label=y_label, log=log, level=level)
     return Figure(plot.light, f"{caption} Curves over training: {'; '.join(words)}.", caption, plot.dark)
+
+
+def metric_blocks(measured: Sequence[Snapshot]) -> Iterator[Block]:
+    """Show what was measured of the snapshots; nothing where nothing was."""
+    from invert.report.curves import Curve, plot_curves
+
+    best = best_of(measured)
+    if best is None:
+        return
+    value = best[0].value(best[1])
+    yield Paragraph(
+        f"The best snapshot by {best[1]}, {value:.4g}, is that of {best[0].images / 1000:.4g} kimg: {BEST} is a copy.",
+        main=True,
+    )
+    figures = []
+    for name in dict.fromkeys(name for one in measured for name in one.metrics):
+        metric = metric_of(name)
+        curves = []
+        for figure in metric.shown:
+            points = [
+                (one.images / 1000, number)
+                for one in measured
+                if (number := one.metrics.get(name, {}).get(figure)) is not None
+            ]
+            if points:
+                curves.append(Curve(figure, *zip(*points, strict=True)))
+        if curves:
+            plot = plot_curves(curves, x_label=_KIMG, y_label=name)
+            caption = f"{name}: {metric.title}, {metric.better} is better." if metric.better else f"{name}."
+            alt = "; ".join(f"{one.label} from {one.y[0]:.4g} to {one.y[-1]:.4g}" for one in curves)
+            figures.append(Figure(plot.light, f"{caption} {alt}.", caption, plot.dark))
+    if figures:
+        yield Gallery(figures)
 
 
 def share_blocks(snapshots: Sequence[Tick]) -> Iterator[Block]:

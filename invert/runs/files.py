@@ -24,7 +24,7 @@ _VERSION = 1
 _MAX_BYTES = 64 << 20
 _MAX_FILE = 64 << 30
 _NAMES = re.compile(
-    r"state-[0-9]{12}\.safetensors|network(-[0-9]{9,15})?\.safetensors|fakes-[0-9]{9,15}\.png|reals\.png|log\.jsonl"
+    r"state-[0-9]{12}\.safetensors|network(-[0-9]{9,15}|-best)?\.safetensors|metrics\.jsonl|fakes-[0-9]{9,15}\.png|reals\.png|log\.jsonl"
     r"|tensorboard/events\.out\.tfevents\.[\w.-]{1,200}",
     re.ASCII,
 )

@@ -93,6 +93,21 @@ class RunFolder:
         self._files.add(name, content)
         write_atomic(self.folder / name, content)
 
+    def copy(self, name: str, to: str) -> None:
+        """Give a network of the run another name too, where that has another content.
+
+        Raises:
+            OutputError: It cannot be read or written.
+        """
+        try:
+            content = read_regular(self.folder / name, MAX_STATE, follow=False)
+        except UnreadableError as error:
+            raise OutputError(error.reason, path=self.folder / name) from error
+        with contextlib.suppress(UnreadableError):
+            if read_regular(self.folder / to, MAX_STATE, follow=False) == content:
+                return
+        self.write(to, content)
+
     def save_state(self, images: int, content: bytes) -> None:
         """Write a training state, and remove those before the last two."""
         self.write(f"state-{images:012d}.safetensors", content)

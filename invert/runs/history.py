@@ -15,6 +15,7 @@ from invert.images.decoding import ImagePolicy, decode_image
 from invert.images.opening import open_regular, read_regular
 from invert.runs.folder import MAX_SETTINGS, RUN_FORMAT, RUN_VERSION, SETTINGS
 from invert.runs.log import LOG
+from invert.runs.snapshots import Snapshot, read_snapshots
 
 __all__ = ["Tick", "TrainingHistory", "has_file", "read_grid", "read_history"]
 
@@ -66,6 +67,7 @@ class TrainingHistory:
         ticks: In the order of images, each with more than the one before; at least one.
         snapshots: The ticks that have shares or a grid of samples.
         thinned: Whether ticks were left out because there are so many.
+        measured: What was measured of snapshots (`invert train --metrics`), the first one first.
     """
 
     settings: Mapping[str, Any]
@@ -74,6 +76,7 @@ class TrainingHistory:
     ticks: tuple[Tick, ...]
     snapshots: tuple[Tick, ...]
     thinned: bool
+    measured: tuple[Snapshot, ...]
 
 
 def read_history(folder: Path) -> TrainingHistory:
@@ -99,6 +102,7 @@ def read_history(folder: Path) -> TrainingHistory:
         ticks=tuple(all_ticks.ticks),
         snapshots=tuple(snapshots.ticks),
         thinned=all_ticks.thinned or snapshots.thinned,
+        measured=tuple(read_snapshots(folder)[-MAX_TICKS:]),
     )
 
 

@@ -53,6 +53,14 @@ class TickLog:
                 self._events.add_scalar(name, value, record["images"])
             self._events.flush()
 
+    def plot(self, values: Mapping[str, float | None], images: int) -> None:
+        """Add values to the events alone, which are no part of the log."""
+        if self._events is not None:
+            for name, value in values.items():
+                if value is not None:
+                    self._events.add_scalar(name, value, images)
+            self._events.flush()
+
     def close(self) -> None:
         """Finish the events."""
         if self._events is not None:

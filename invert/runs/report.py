@@ -12,7 +12,7 @@ from typing import Any
 
 from invert.errors import InvertError, display_path
 from invert.report.page import Block, Figure, Gallery, Paragraph, Section, Table, render_page
-from invert.runs.charts import growth_blocks, kimg, loss_blocks, score_blocks, share_blocks
+from invert.runs.charts import growth_blocks, kimg, loss_blocks, metric_blocks, score_blocks, share_blocks
 from invert.runs.folder import REALS
 from invert.runs.history import Tick, TrainingHistory, has_file, read_grid, read_history
 
@@ -73,9 +73,9 @@ def training_report(folder: Path) -> TrainingReport:
         Section("Settings", list(_values({**history.settings, **data}))),
         Section("Software", list(_values(history.software))),
     ]
-    growth = list(growth_blocks(history.ticks))
-    if growth:
-        sections.insert(2, Section("Growth", growth))
+    for heading, blocks in (("Growth", growth_blocks(history.ticks)), ("Metrics", metric_blocks(history.measured))):
+        if shown := list(blocks):
+            sections.insert(2, Section(heading, shown))
     title = f"Training run: {display_path(folder.resolve().name)}"
     page = render_page(title, sections, lead=_lead(history))
     return TrainingReport(page, history, images.grids, tuple(images.missing))

@@ -83,6 +83,11 @@ class TrainingSession:
         self._saved_at = trainer.images
 
     @property
+    def run_folder(self) -> RunFolder | None:
+        """The run's folder; None on all processes but the first."""
+        return self._run
+
+    @property
     def is_first(self) -> bool:
         """Whether this process is the one that writes and reports."""
         return self.trainer.world.rank == 0
@@ -108,6 +113,11 @@ class TrainingSession:
                 yield TickDone(self._tick(snapshot_due, partial=not tick_due))
             # Last: who stops at a step and saves it must not leave out the tick that was due with it.
             yield StepDone(images)
+
+    def note_metrics(self, images: int, values: Mapping[str, float | None]) -> None:
+        """Show in TensorBoard, where that is installed, what was measured of a snapshot."""
+        if self._log is not None:
+            self._log.plot({f"metrics/{name}": value for name, value in values.items()}, images)
 
     def save(self) -> None:
         """Write the state as it is now, unless it is no longer made of numbers."""

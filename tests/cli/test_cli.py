@@ -36,7 +36,7 @@ def test_help(invert: Invert, command: list[str], flag: str) -> None:
 def test_help_names_every_command_and_exit_code(invert: Invert) -> None:
     text = invert("--help").out
     expected = "attribute calibrate completion convert dataset demo doctor evaluate generate histograms info"
-    expected += " interpolate mix noise"
+    expected += " interpolate metrics mix noise"
     expected += " pack project render show train train-report truncate verify"
     assert expected.split() == COMMANDS
     assert all(f"  {command} " in text for command in COMMANDS)

@@ -20,7 +20,7 @@ _BY_HIGH_FREQUENCIES = (
     (0.12, ("blur:1", "resize:0.5", "none")),
     (0.7, ("resize:0.5", "resize:0.75", "blur:0.8", "resize:0.625", "none")),
     (5.0, ("resize:0.75", "blur:0.5", "crop:0.03", "resize:0.875", "none")),
-    (math.inf, ("none", "crop:0.03", "shift:1", "shift:-1", "gamma:1", "gain:1", "rotate:0")),
+    (math.inf, ("none", "blur:0.4", "crop:0.03", "shift:1", "shift:-1", "gamma:1", "gain:1", "rotate:0")),
 )
 """What may have happened to an image whose highest frequencies have at most such a mean square, in squared levels: the
 likeliest first, with the values where a search for them begins. Images of 32 px that nothing happened to have 8 and

@@ -162,7 +162,9 @@ class Contest:
                     return
             last = _ranked(tried)
             if UNKNOWN in self._noises:
-                for one in self._finalists([one for one in last if (one.number, restart) not in self._noisy]):
+                # noise that was added is explained by the network's own as well
+                left = [one for one in last if (one.number, restart) not in self._noisy]
+                for one in self._finalists([one for one in left if not one.model.processing.is_noisy] or left):
                     yield from self._with_noise(one)
                     if self._is_over:
                         return
@@ -188,6 +190,7 @@ class Contest:
         start = self._start(again[0].processing if again else model.processing, restart)
         slopes = model.slopes(Point(start)) if affords_jacobians(model) else None
         mine: list[Hypothesis] = []
+        may_be_noisy = any(self._make(number, kind).processing.is_noisy for number in numbers)
         for number in numbers:
             one = _begin(self._make(number, kind), start, restart, number)
             mine.append(one)
@@ -195,7 +198,7 @@ class Contest:
             yield from self._go(one, self._iterations if len(numbers) == 1 else 1, slopes)
             if len(mine) == 1 and one.rms[-1] < _LEAVES * one.began and not self._is_over:
                 yield from self._go(one, self._iterations)
-                if not self._is_over and UNKNOWN in self._noises and one.is_hopeful:
+                if not self._is_over and UNKNOWN in self._noises and one.is_hopeful and not may_be_noisy:
                     yield from self._with_noise(one)
             if self._is_over:
                 return

@@ -145,6 +145,11 @@ class Processing:
         return float(_variances(self, channels, side).mean())
 
     @property
+    def is_noisy(self) -> bool:
+        """Whether noise was added."""
+        return any(isinstance(step, Noise) for step in self.steps)
+
+    @property
     def jpeg(self) -> Jpeg | None:
         """The compression that came last."""
         last = self.steps[-1] if self.steps else None

@@ -21,6 +21,7 @@ _FIRST, _LEAST, _RATIO, _RATIO_WITH_NOISE = 24.0, 0.5, 1.5, 3.0
 Without it the first steps go to latents far from N(0, I), out of which no small steps lead."""
 
 _FIRST_AT_LEAST = 8.0  # levels, however near the start is
+_ROUGH = 0.4  # share of the difference below which no deviation falls at once where noise is searched
 _NO_MATTER = 0.25  # share of the model's own variance below which an added one is left out
 
 _LADDER = 6  # dampings that are tried at once, each ten times the one before
@@ -36,7 +37,7 @@ _STALLED = ((8.0, 0.95, 1), (12.0, 0.75, 1), (math.inf, 0.75, 2))
 """Up to which whitened difference, which share of it an iteration leaves at least where the search has stalled, and for
 how many that counts: the way of an own image may be long at its end, but not at its beginning."""
 
-_STALLED_WITH_NOISE = ((12.0, 0.85, 1), (math.inf, 0.75, 2))
+_STALLED_WITH_NOISE = ((12.0, 0.85, 1), (math.inf, 0.7, 2))
 """The same where noise is searched, which can explain much: such a search begins near its end, and is dear."""
 
 
@@ -132,8 +133,12 @@ class _Search:
     def _fall(self) -> None:
         """Add less; where the image is met better than was allowed for, as little as that."""
         rms = float(self._residual.square().mean().sqrt())
-        ratio = _RATIO if self._model.maps is not None else _RATIO_WITH_NOISE
-        self._deviation = min(self._deviation / ratio, rms)
+        if self._model.maps is not None:
+            self._deviation = min(self._deviation / _RATIO, rms)
+        else:
+            # in many dimensions the first steps are rough: what is left of them must not count as certain
+            fallen = max(self._deviation / _RATIO_WITH_NOISE, _ROUGH * rms)
+            self._deviation = min(self._deviation, rms, fallen)
 
     def _step(self, steps: "_Steps", more: float) -> bool:
         """Take the best of the steps by several dampings, if one is better than none."""

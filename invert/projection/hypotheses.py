@@ -23,7 +23,7 @@ _LEAVES = 0.6  # share of the difference after an iteration, above which the oth
 _HOPEFUL = 0.7  # the same, above which another start is not tried
 _FINALISTS = 2  # hypotheses that go on
 _CLOSE = 1.5  # times the best's annealed Q up to which another goes on too
-_ALIKE = 0.2  # difference in doubt for each number of the image below which the simpler hypothesis is preferred
+_ALIKE = 0.1  # share of the best's annealed Q, and of the image's numbers, by which doubts may differ to count as alike
 _COMPARED = 4.0  # deviation in levels that is added to each model's own to compare searches that are not at their end
 
 UNKNOWN = "random"
@@ -227,7 +227,7 @@ def _ranked(tried: Sequence[Hypothesis]) -> list[Hypothesis]:
     """Return hypotheses, the least doubtful first; of those that are about alike the simplest."""
     doubts = {one: one.doubt for one in tried}
     least = min(doubts.values())
-    alike = _ALIKE * tried[0].model.pixels
+    alike = _ALIKE * (min(tried, key=doubts.__getitem__).annealed_q + tried[0].model.pixels)
     return sorted(tried, key=lambda one: (max(0.0, doubts[one] - least - alike), one.number))
 
 

@@ -1,13 +1,14 @@
 """The search for seeds: what a sweep costs, how many own images it names, and whether it names others.
 
     python -m bench.seed_search [--seeds 1000000] [--threads 1] [--images 40] [--maximum 100000]
-        [--processings "none jpeg:75"] [--foreign 20]
+        [--processings "none jpeg:75"] [--declared auto] [--restarts 3] [--foreign 20]
 
 The first part sweeps --seeds seeds of an untrained network with a mapping of 8 layers of 512 for --images images, and
 prints seconds (by the clock, and of all processors) and peak memory. The second generates --images images of network A
 from seeds spread below --maximum, a quarter each with psi 1 and 0.7 and with stored noise and that of the seed's
 stream, lets them go through each processing, and searches for them among --maximum seeds, as `invert seed` does; then
-the same for --foreign real images and images of network B. Either part is left out with 0.
+the same for --foreign real images and images of network B. Either part is left out with 0. With several threads beside
+other programs GOMP_SPINCOUNT=1000 lets them wait as those of the command do.
 """
 
 import argparse
@@ -90,22 +91,23 @@ def map_seeds_z(generator: Generator, seed: int) -> torch.Tensor:
     return torch.from_numpy(np.random.RandomState(seed).randn(1, generator.config.mapping.z_dim)).float()
 
 
-def search(images: Sequence[_Image], maximum: int, threads: int) -> list[SeedAnswer]:
+def search(images: Sequence[_Image], given: argparse.Namespace) -> list[SeedAnswer]:
     """Return what `invert seed` says of images."""
+    settings = {"processing": given.declared, "restarts": given.restarts, "threads": given.threads}
     network = load(NETWORKS / "A.safetensors")
-    return list(find_seeds([image[..., 0] for image in images], network, maximum=maximum, threads=threads))
+    return list(find_seeds([image[..., 0] for image in images], network, maximum=given.maximum, **settings))
 
 
 def measure_names(given: argparse.Namespace) -> None:
     """Print how many images are named."""
-    own = own_images(given.images, given.maximum)
+    own = own_images(given.images, given.maximum) if given.maximum else []
     others = {name: origin(name, given.foreign, "const") for name in ("real", "B") if given.foreign}
     print("| processing | images | n | named rightly | named wrongly | s of processors an image |")
     print("|---|---|---|---|---|---|", flush=True)
     for processing in given.processings.split():
         start = time.process_time()
         images = [processed(one.image, processing, f"seed/{one.seed}") for one in own]
-        answers = search(images, given.maximum, given.threads)
+        answers = search(images, given) if own else []
         seconds = (time.process_time() - start) / max(1, len(own))
         right, wrong, reasons = Counter[tuple[float, str]](), Counter[tuple[float, str]](), []
         for one, answer in zip(own, answers, strict=True):
@@ -118,14 +120,14 @@ def measure_names(given: argparse.Namespace) -> None:
                     f"{processing}: seed {one.seed}, psi {one.psi}, {one.noise}: found {found}, "
                     f"rms {answer.projection_rms:.2f}, {answer.processing}: {answer.reason}"
                 )
-        for psi, noise in _KINDS:
+        for psi, noise in _KINDS if own else ():
             kind, count = (psi, noise), sum((one.psi, one.noise) == (psi, noise) for one in own)
             cells = [processing, f"A, psi {psi:g}, {noise}", count, right[kind], wrong[kind], f"{seconds:.1f}"]
             print(f"| {' | '.join(map(str, cells))} |", flush=True)
         for name, foreign in others.items():
             start = time.process_time()
             images = [processed(image, processing, f"{name}/{i}") for i, image in enumerate(foreign)]
-            named = sum(answer.named is not None for answer in search(images, given.maximum, given.threads))
+            named = sum(answer.named is not None for answer in search(images, given))
             cells = [processing, name, len(foreign), 0, named, f"{(time.process_time() - start) / len(foreign):.1f}"]
             print(f"| {' | '.join(map(str, cells))} |", flush=True)
         print("\n".join(f"  {reason}" for reason in reasons), flush=True)
@@ -138,6 +140,8 @@ def main() -> None:
     parser.add_argument("--images", type=int, default=40)
     parser.add_argument("--maximum", type=int, default=100_000)
     parser.add_argument("--processings", default="none jpeg:75")
+    parser.add_argument("--declared", default="auto", help="what the search is told of the processing")
+    parser.add_argument("--restarts", type=int, default=3)
     parser.add_argument("--foreign", type=int, default=20)
     given = parser.parse_args()
     if given.seeds:

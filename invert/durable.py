@@ -1,6 +1,6 @@
-"""Durable writing: whole files or nothing, and one process per output.
+"""Durable writing: whole files or nothing.
 
-The only module that renames, syncs or locks. A file is written beside its destination, synced, renamed
+The only module that renames or syncs. A file is written beside its destination, synced, renamed
 over it, and then the folder is synced: after a crash or a power cut the destination holds the old
 bytes or the new ones, never a part. Only an index that grows line by line is appended to: there the
 last line may be torn, and its reader leaves it out.
@@ -12,17 +12,15 @@ to write. A file is refused where a link is in its place; the folders above it m
 import contextlib
 import errno
 import os
-import re
 import secrets
 import shutil
-import socket
 import stat
 from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
-from generator.system import BINARY, CLOSE_ON_EXEC, NO_LINKS, NO_WAIT, lock_file, read_at, sync_folder, write_at
-from invert.errors import BusyError, OutputError, display_path
+from generator.system import BINARY, CLOSE_ON_EXEC, NO_LINKS, sync_folder
+from invert.errors import OutputError, display_path
 
 __all__ = [
     "TEMPORARY_PREFIX",
@@ -32,9 +30,9 @@ __all__ = [
     "check_writable",
     "destination",
     "ensure_folder",
-    "exclusive_lock",
+    "is_link_error",
+    "output_error",
     "rename",
-    "shared_lock",
     "write_atomic",
 ]
 
@@ -43,9 +41,6 @@ TEMPORARY_PREFIX = ".invert-"
 
 _NO_SPACE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _NO_PERMISSION = {errno.EACCES, errno.EPERM}
-_MAX_HOLDER = 512
-_HOLDER = re.compile(rb"(?:\d{1,20}(?: [^\s]*)?)?")
-"""What a lock file holds: the process and the machine that took it last, or nothing."""
 
 
 def write_atomic(path: str | os.PathLike[str], data: bytes) -> None:
@@ -105,7 +100,7 @@ def _replacing(target: Path, temporary: Path, path: str | os.PathLike[str], expe
     try:
         file = os.fdopen(os.open(temporary, flags, 0o666), "w+b")
     except OSError as error:
-        raise _output_error(error, path, expected) from error
+        raise output_error(error, path, expected) from error
     written = 0
     try:
         yield file
@@ -118,7 +113,7 @@ def _replacing(target: Path, temporary: Path, path: str | os.PathLike[str], expe
         _discard(file, temporary)
         # An OSError that names another file is the block's own business.
         if isinstance(error, OSError) and error.filename in (None, os.fspath(temporary)):
-            raise _output_error(error, path, expected or written) from error
+            raise output_error(error, path, expected or written) from error
         raise
     _sync_folder(target.parent, path)
 
@@ -137,7 +132,7 @@ def check_writable(path: str | os.PathLike[str]) -> None:
         os.close(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | CLOSE_ON_EXEC | BINARY, 0o600))
         os.unlink(temporary)
     except OSError as error:
-        raise _output_error(error, path) from error
+        raise output_error(error, path) from error
 
 
 def append(path: str | os.PathLike[str], data: bytes, size: int) -> None:
@@ -157,7 +152,7 @@ def append(path: str | os.PathLike[str], data: bytes, size: int) -> None:
     except FileNotFoundError as error:
         raise _changed_meanwhile(path) from error
     except OSError as error:
-        raise _output_error(error, path) from error
+        raise output_error(error, path) from error
     try:
         if os.fstat(descriptor).st_size < size:
             raise _changed_meanwhile(path)
@@ -174,7 +169,7 @@ def append(path: str | os.PathLike[str], data: bytes, size: int) -> None:
                 os.ftruncate(descriptor, size)
             raise
     except OSError as error:
-        raise _output_error(error, path, len(data)) from error
+        raise output_error(error, path, len(data)) from error
     finally:
         os.close(descriptor)
 
@@ -193,7 +188,7 @@ def rename(source: str | os.PathLike[str], target: str | os.PathLike[str]) -> No
     try:
         os.replace(source, target)
     except OSError as error:
-        raise _output_error(error, source) from error
+        raise output_error(error, source) from error
     _sync_folder(Path(target).parent, target)
 
 
@@ -211,9 +206,9 @@ def destination(path: str | os.PathLike[str]) -> Path:
     except FileNotFoundError:
         return target
     except OSError as error:
-        raise _output_error(error, path) from error
+        raise output_error(error, path) from error
     if stat.S_ISLNK(mode):
-        raise _is_link(path)
+        raise is_link_error(path)
     if stat.S_ISDIR(mode):
         raise OutputError("it is a folder", path=path, advice="Name a file.", code="output-is-folder")
     if not stat.S_ISREG(mode):
@@ -224,7 +219,12 @@ def destination(path: str | os.PathLike[str]) -> Path:
     return target
 
 
-def _is_link(path: str | os.PathLike[str]) -> OutputError:
+def is_link_error(path: str | os.PathLike[str]) -> OutputError:
+    """Return the error that says that a link is in the place of an output.
+
+    Args:
+        path: The link.
+    """
     leads = "" if not os.path.islink(path) else f" to '{display_path(os.readlink(path))}'"
     advice = "Remove the link, or name the file that it leads to."
     return OutputError(f"it is a link{leads}, which is not followed", path=path, advice=advice, code="output-is-link")
@@ -243,10 +243,17 @@ def _sync_folder(folder: Path, path: str | os.PathLike[str]) -> None:
     try:
         sync_folder(folder)
     except OSError as error:
-        raise _output_error(error, path) from error
+        raise output_error(error, path) from error
 
 
-def _output_error(error: OSError, path: str | os.PathLike[str], needed: int | None = None) -> OutputError:
+def output_error(error: OSError, path: str | os.PathLike[str], needed: int | None = None) -> OutputError:
+    """Return the error that says why an output cannot be written, and what to do.
+
+    Args:
+        error: What the system said.
+        path: The output.
+        needed: How many bytes it takes, where that is known.
+    """
     code, reason = "output-io", error.strerror or str(error)
     advice = "Check the disk, then run the same command again."
     if error.errno in _NO_SPACE:
@@ -290,7 +297,7 @@ def ensure_folder(path: str | os.PathLike[str], within: Path | None = None) -> P
             if part == within:
                 break
             if os.path.islink(part):
-                raise _is_link(part)
+                raise is_link_error(part)
     try:
         for candidate in (folder, *folder.parents):
             if candidate.is_dir():
@@ -301,126 +308,5 @@ def ensure_folder(path: str | os.PathLike[str], within: Path | None = None) -> P
             new.mkdir(exist_ok=True)
             _sync_folder(new.parent, path)
     except OSError as error:
-        raise _output_error(error, path) from error
+        raise output_error(error, path) from error
     return folder
-
-
-@contextlib.contextmanager
-def exclusive_lock(path: str | os.PathLike[str], output: str | os.PathLike[str] | None = None) -> Iterator[None]:
-    """Hold a lock file for the length of the block: one process, or one thread, per output.
-
-    The lock belongs to the file itself, so every way to name it leads to the same lock, and the
-    kernel drops it when the process dies. The file stays; only who holds it may remove it.
-
-    Args:
-        path: The lock file, created when missing.
-        output: What the lock guards, for the message; by default the folder of the lock file.
-
-    Raises:
-        BusyError: Somebody else holds it; the message names the process and the machine.
-        OutputError: The file cannot be created or locked, or is not a lock of this program.
-    """
-    descriptor = _lock(path, output)
-    try:
-        yield
-    finally:
-        os.close(descriptor)
-
-
-@contextlib.contextmanager
-def shared_lock(path: str | os.PathLike[str], output: str | os.PathLike[str] | None = None) -> Iterator[None]:
-    """Hold a lock file together with others who take it so, and to the exclusion of `exclusive_lock`.
-
-    Args:
-        path: The lock file, created when missing.
-        output: What the lock guards, for the message; by default the folder of the lock file.
-
-    Raises:
-        BusyError: Somebody holds it alone; where several share it, a message cannot name them all.
-        OutputError: The file cannot be created or locked.
-    """
-    descriptor = _lock(path, output, shared=True)
-    try:
-        yield
-    finally:
-        os.close(descriptor)
-
-
-def _lock(path: str | os.PathLike[str], output: str | os.PathLike[str] | None, *, shared: bool = False) -> int:
-    """Return the descriptor of a lock file that is locked."""
-    output = Path(path).parent if output is None else output
-    try:
-        while True:
-            descriptor = _open_lock(path)
-            try:
-                lock_file(descriptor, shared=shared)
-                # Its holder may have removed it meanwhile, and a third may have locked the next one.
-                if _leads_to(path, descriptor):
-                    if not _is_lock(descriptor):
-                        raise _foreign_lock(path)
-                    holder = "" if shared else f"{os.getpid()} {socket.gethostname()}"
-                    os.ftruncate(descriptor, 0)
-                    write_at(descriptor, holder.encode(), 0)
-                    return descriptor
-            except BlockingIOError as error:
-                reason, advice = f"in use by {_holder(descriptor)}", "Wait for it to end, or choose another output."
-                os.close(descriptor)
-                raise BusyError(reason, path=output, advice=advice) from error
-            except BaseException:
-                os.close(descriptor)
-                raise
-            os.close(descriptor)
-    except OSError as error:
-        raise _output_error(error, path) from error
-
-
-def _open_lock(path: str | os.PathLike[str]) -> int:
-    """Return the descriptor of a lock file, which is made when it is missing.
-
-    Raises:
-        OutputError: Something else is in its place, which would be overwritten: a link, or a file of somebody else's.
-    """
-    # NO_WAIT: a pipe would wait for whoever reads it.
-    flags = os.O_RDWR | os.O_CREAT | CLOSE_ON_EXEC | NO_LINKS | NO_WAIT | BINARY
-    try:
-        # Opening a device may already act on it, so it is looked at before.
-        if os.path.lexists(path) and not stat.S_ISREG(os.lstat(path).st_mode) and not os.path.islink(path):
-            raise _foreign_lock(path)
-        descriptor = os.open(path, flags, 0o666)
-    except OSError as error:
-        if os.path.islink(path):
-            raise _is_link(path) from error
-        raise
-    status = os.fstat(descriptor)
-    # A second name of the file would be overwritten with it. Without a name it was removed a moment ago.
-    if stat.S_ISREG(status.st_mode) and status.st_nlink <= 1:
-        return descriptor
-    os.close(descriptor)
-    raise _foreign_lock(path)
-
-
-def _is_lock(descriptor: int) -> bool:
-    """Tell whether a file has what this program writes into its locks, and nothing that somebody could miss."""
-    content = read_at(descriptor, _MAX_HOLDER + 1, 0)
-    return len(content) <= _MAX_HOLDER and _HOLDER.fullmatch(content) is not None
-
-
-def _foreign_lock(path: str | os.PathLike[str]) -> OutputError:
-    advice = "Move it away, or choose another output."
-    return OutputError("it is not a lock of this program", path=path, advice=advice, code="output-foreign-lock")
-
-
-def _leads_to(path: str | os.PathLike[str], descriptor: int) -> bool:
-    try:
-        return os.path.samestat(os.lstat(path), os.fstat(descriptor))
-    except FileNotFoundError:
-        return False
-
-
-def _holder(descriptor: int) -> str:
-    """Name who holds a lock, as far as the file tells: it may be empty, foreign or half written."""
-    try:
-        pid, host = read_at(descriptor, _MAX_HOLDER, 0).split(b" ", 1)
-        return f"process {int(pid)} on {display_path(host)}"
-    except (OSError, ValueError):
-        return "another process"

@@ -322,7 +322,8 @@ def test_full_and_read_only_disks(tmp_path: Path, options: str, says: str) -> No
 
 DENIED_CHILD = """
 import sys
-from invert.durable import ensure_folder, exclusive_lock, write_atomic
+from invert.durable import ensure_folder, write_atomic
+from invert.locking import exclusive_lock
 from invert.errors import OutputError
 for action in (
     lambda: write_atomic(sys.argv[1] + "/x", b"data"),

@@ -9,8 +9,9 @@ from typing import Any
 
 import pytest
 
-from invert.durable import ensure_folder, exclusive_lock, shared_lock, write_atomic
+from invert.durable import ensure_folder, write_atomic
 from invert.errors import BusyError, ExitCode, OutputError
+from invert.locking import exclusive_lock, shared_lock
 
 
 def only(folder: Path) -> list[str]:
@@ -85,7 +86,7 @@ def test_lock_is_released_by_an_error(tmp_path: Path) -> None:
 
 HOLDING_CHILD = """
 import sys, time
-from invert.durable import exclusive_lock
+from invert.locking import exclusive_lock
 with exclusive_lock(sys.argv[1]):
     print("held", flush=True)
     time.sleep(60)

@@ -11,8 +11,9 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from invert.durable import TEMPORARY_PREFIX, exclusive_lock, write_atomic
+from invert.durable import TEMPORARY_PREFIX, write_atomic
 from invert.errors import BusyError, InvertError, OutputError
+from invert.locking import exclusive_lock
 
 __all__ = ["check_shared_folder", "file_system"]
 

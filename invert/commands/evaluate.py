@@ -13,8 +13,9 @@ from invert.attribution.settings import OWN
 from invert.cli import options
 from invert.cli.output import Output
 from invert.cli.repeat import command_again
-from invert.durable import ensure_folder, exclusive_lock, write_atomic
+from invert.durable import ensure_folder, write_atomic
 from invert.errors import ExitCode, UsageError, display_path
+from invert.locking import exclusive_lock
 from invert.projection.config import ProjectConfig
 
 if TYPE_CHECKING:

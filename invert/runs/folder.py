@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 from generator.errors import NetworkFileError
 from generator.jsontext import JsonError, read_json
-from invert.durable import TEMPORARY_PREFIX, ensure_folder, exclusive_lock, write_atomic
+from invert.durable import TEMPORARY_PREFIX, ensure_folder, write_atomic
 from invert.errors import NetworkError, OutputError, UnreadableError, UsageError, display_path
 from invert.images.opening import read_regular
+from invert.locking import exclusive_lock
 from invert.projection.records import differing_keys
 from invert.runs.files import WrittenFiles
 from invert.version import __version__

@@ -14,10 +14,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from invert.durable import TEMPORARY_PREFIX, append, ensure_folder, exclusive_lock, write_atomic
+from invert.durable import TEMPORARY_PREFIX, append, ensure_folder, write_atomic
 from invert.errors import ImageError, NoInputError, OutputError, UnreadableError, display_path
 from invert.images.opening import read_regular
 from invert.images.target import pixel_sha256
+from invert.locking import exclusive_lock
 from invert.projection.records import differing_keys
 from invert.store.index import (
     INDEX,

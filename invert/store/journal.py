@@ -32,9 +32,10 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from invert.durable import ensure_folder, exclusive_lock, write_atomic
+from invert.durable import ensure_folder, write_atomic
 from invert.errors import BusyError, NoInputError, OutputError, UnreadableError, UsageError, display_path
 from invert.images.opening import read_regular
+from invert.locking import exclusive_lock
 from invert.store.entry import MAX_ENTRY, EntryError, decode, encode, encode_failure, read_failure
 from invert.store.locks import OutputLock, Shard, WorkFolder, lock_output, read_manifest
 from invert.store.manifest import Manifest

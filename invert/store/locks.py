@@ -19,9 +19,10 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from invert.durable import TEMPORARY_PREFIX, destination, ensure_folder, exclusive_lock, rename, shared_lock
+from invert.durable import TEMPORARY_PREFIX, destination, ensure_folder, rename
 from invert.errors import BusyError, OutputError, UnreadableError, UsageError
 from invert.images.opening import read_regular
+from invert.locking import exclusive_lock, shared_lock
 from invert.store.manifest import MAX_MANIFEST, Manifest, ManifestVersionError
 
 __all__ = ["MAX_SHARDS", "OutputLock", "Shard", "WorkFolder", "hold_folder", "lock_output", "read_manifest"]

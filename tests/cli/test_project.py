@@ -15,7 +15,7 @@ from PIL import Image
 from generator.files.invert_format import save_network
 from generator.networks import Generator
 from invert.cli import options
-from invert.durable import exclusive_lock
+from invert.locking import exclusive_lock
 from invert.store.npz import read_projection
 from tests import self_signal
 from tests.cli.conftest import Invert

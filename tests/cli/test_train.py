@@ -21,7 +21,7 @@ from PIL import Image
 from generator.files.reading import load
 from generator.training.state import state_bytes, state_from_bytes
 from generator.training.trainer import Trainer
-from invert.durable import exclusive_lock
+from invert.locking import exclusive_lock
 from tests.cli.conftest import ROOT, Invert, Result
 from tests.cli.train_case import SMALL, assert_same_end, images_seen, log, newest_state, visible, write_images
 from tests.cli.train_case import images as images  # a fixture

@@ -12,7 +12,7 @@ from tests.cli.conftest import ROOT
 LOCKS = """
 import tests.windows_like, os, sys
 from generator.system import lock_file, read_at
-from invert.durable import exclusive_lock, shared_lock
+from invert.locking import exclusive_lock, shared_lock
 from invert.errors import BusyError
 path = sys.argv[1]
 

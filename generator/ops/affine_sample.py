@@ -62,7 +62,8 @@ def _portable(x: Tensor, matrix: Tensor, height: int, width: int, transposed: bo
         y, _ = torch.ops.aten.grid_sampler_2d_backward(x, like, grid, bilinear, zeros, False, [True, False])
     else:
         y = torch.grid_sampler_2d(x, grid, bilinear, zeros, False)
-    return y.contiguous(memory_format=layout_of(x))
+    result: Tensor = y.contiguous(memory_format=layout_of(x))
+    return result
 
 
 def _fake(x: Tensor, matrix: Tensor, height: int, width: int, transposed: bool) -> Tensor:

@@ -1,5 +1,6 @@
 """Operators that the networks are made of: each a module, with its portable kernel and its derivatives."""
 
+from generator.ops.affine_sample import affine_sample
 from generator.ops.bias_act import bias_act, default_gain
 from generator.ops.box_conv import averaging_kernel, conv_average2d, upsample_conv2d, upsampling_kernel
 from generator.ops.conv_tail import conv_tail
@@ -9,6 +10,7 @@ from generator.ops.modulated_conv import modulated_conv2d
 from generator.ops.upfirdn2d import setup_filter, upfirdn2d
 
 __all__ = [
+    "affine_sample",
     "averaging_kernel",
     "bias_act",
     "conv_average2d",

@@ -43,7 +43,9 @@ _SCHEMAS = (
     "seeded_normal(Tensor seeds, int count, bool is_double) -> Tensor",
 )
 OPERATORS = tuple(schema.partition("(")[0] for schema in _SCHEMAS)
-for _schema in _SCHEMAS:
+"""Operators that have native kernels beside the portable ones."""
+_PORTABLE_ONLY = ("affine_sample(Tensor x, Tensor matrix, int height, int width, bool transposed) -> Tensor",)
+for _schema in (*_SCHEMAS, *_PORTABLE_ONLY):
     LIBRARY.define(_schema)
 
 _PORTABLE: dict[str, Callable[..., Any]] = {}

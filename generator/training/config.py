@@ -18,6 +18,7 @@ __all__ = ["TrainConfig", "parse_setting"]
 
 
 _IMAGES, _NETWORKS, _LOSSES, _COMPUTATION = "Images", "Networks", "Losses", "Computation"
+_GROUP = "(?:blit|geom|color|filter|noise|cutout)"
 
 
 @dataclass(frozen=True)
@@ -243,6 +244,42 @@ class TrainConfig:
         later=True,
     )
 
+    augment: str = setting(
+        "none",
+        pattern=(
+            r"none|ada|diff|fixed:(?:0(?:\.\d*)?|\.\d+|1(?:\.0*)?)",
+            "none, ada, diff or fixed:P with P in [0, 1]",
+        ),
+        help="Augmentation of what the discriminator sees: adaptive (ada), with a fixed probability (fixed:P), "
+        "DiffAugment's (diff) or none.",
+        option="--augment",
+        group=_IMAGES,
+        metavar="ada|fixed:P|diff|none",
+        later=True,
+    )
+    augment_groups: str = setting(
+        "blit,geom,color",
+        pattern=(f"{_GROUP}(?:,{_GROUP})*", "some of blit,geom,color,filter,noise,cutout"),
+        help="Transforms of ada and fixed:P, some of blit,geom,color,filter,noise,cutout.",
+        option="--augment-groups",
+        group=_IMAGES,
+        metavar="LIST",
+        later=True,
+    )
+    augment_target: float = setting(
+        0.6,
+        minimum=-1.0,
+        maximum=1.0,
+        help="Mean sign of the discriminator's output for training images that ada aims at.",
+        later=True,
+    )
+    augment_kimg: float = setting(
+        500.0, above=0.0, help="Thousands of images in which ada can go from no augmentation to all.", later=True
+    )
+    augment_interval: int = setting(
+        4, minimum=1, help="Number of steps from one change of ada to the next.", later=True
+    )
+
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):
             value = getattr(self, field.name)
@@ -252,6 +289,10 @@ class TrainConfig:
                 raise ConfigError(f"{field.name} is {value!r}, not {wanted}")
         if self.loss == "wgan-gp" and self.r1_gamma:
             raise ConfigError(f"r1_gamma is {self.r1_gamma!r}, but WGAN-GP has a penalty of its own: it has to be 0")
+        if self.loss == "wgan-gp" and self.augment == "ada":
+            raise ConfigError(
+                "augment is 'ada', but the sign of a WGAN-GP critic says nothing: take fixed:P, diff or none"
+            )
         # the networks' own settings are checked by their own classes, here and not when training has begun
         self.generator_config()
         width = self.discriminator_config().widths[4]

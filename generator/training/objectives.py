@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from generator.bases import DiscriminatorBase
 from generator.networks import Generator
+from generator.training.augmentation import Augmentation
 from generator.training.draws import Draws
 from generator.training.growth import styles_at
 from generator.training.losses import (
@@ -81,6 +82,13 @@ def generate_images(
     return generator.synthesis(ws, draws.noise, resolution=resolution, alpha=alpha), used, w
 
 
+def _seen(images: Tensor, augment: Augmentation | None) -> Tensor:
+    """Return images as the discriminator sees them, laid out as they were."""
+    if augment is None:
+        return images
+    return augment(images).contiguous(memory_format=torch.channels_last)
+
+
 def _touch(network: nn.Module) -> Tensor:
     """Return 0 as a function of all parameters that are trained.
 
@@ -123,6 +131,7 @@ class GeneratorObjective(nn.Module):
         weight: float,
         resolution: int | None = None,
         alpha: float = 1.0,
+        augment: Augmentation | None = None,
     ) -> tuple[Tensor, Statistics]:
         """Return the mean loss of a batch, and what is worth recording of it.
 
@@ -133,6 +142,8 @@ class GeneratorObjective(nn.Module):
             weight: Weight of the path length penalty; 0: it is not in it.
             resolution: Side of the images of networks that grow; None: that of the networks.
             alpha: How far the layers at that resolution have faded in, in [0, 1].
+            augment: What happens to the images before the discriminator sees them; path lengths are those of the
+                images themselves.
 
         Returns:
             The loss, a scalar, and means by name, detached.
@@ -141,7 +152,7 @@ class GeneratorObjective(nn.Module):
         loss = images.new_zeros([])
         found: Statistics = {"w_mean": w.detach().mean(dim=0)}
         if adversarial:
-            logits = self._discriminator[0](images, draws.labels, alpha=alpha)
+            logits = self._discriminator[0](_seen(images, augment), draws.labels, alpha=alpha)
             losses = -logits if self._loss.is_wgan else generator_logistic_loss(logits)
             loss = loss + losses.mean()
             found["generator"] = losses.detach().mean()
@@ -181,6 +192,7 @@ class DiscriminatorObjective(nn.Module):
         weight: float,
         resolution: int | None = None,
         alpha: float = 1.0,
+        augments: tuple[Augmentation | None, Augmentation | None] = (None, None),
     ) -> tuple[Tensor, Statistics]:
         """Return the mean loss of a batch, and what is worth recording of it.
 
@@ -191,6 +203,8 @@ class DiscriminatorObjective(nn.Module):
             weight: Weight of |grad D|^2, gamma / 2 times the interval; 0: the penalty is not in it.
             resolution: Side of the images of networks that grow; None: that of the networks.
             alpha: How far the layers at that resolution have faded in, in [0, 1].
+            augments: What happens to the images of the data set, and to the generated ones, before the discriminator
+                sees them. R1 is of the images themselves; WGAN-GP's interpolates lie between images that are seen.
 
         Returns:
             The loss, a scalar, and means by name, detached.
@@ -198,15 +212,17 @@ class DiscriminatorObjective(nn.Module):
         loss = real.new_zeros([])
         found: Statistics = {}
         real = real.detach().requires_grad_(bool(weight))
-        real_logits = self.discriminator(real, labels, alpha=alpha)
+        real_seen = _seen(real, augments[0])
+        real_logits = self.discriminator(real_seen, labels, alpha=alpha)
         if draws is not None:
             with torch.no_grad():
                 fake, _, w = generate_images(self._generator[0], draws, resolution, alpha)
+                fake = _seen(fake, augments[1])
             found["w_mean"] = w.mean(dim=0)
             fake_logits = self.discriminator(fake, draws.labels, alpha=alpha)
             if self._loss.is_wgan:
                 losses = critic_loss(real_logits, fake_logits, self._loss.drift)
-                penalty = self._gradient_penalty(real, fake, draws, labels, alpha)
+                penalty = self._gradient_penalty(real_seen, fake, draws, labels, alpha)
                 loss = loss + self._loss.penalty * penalty
                 found["gradient_penalty"] = penalty.detach()
             else:
@@ -214,6 +230,7 @@ class DiscriminatorObjective(nn.Module):
             loss = loss + losses.mean()
             found["discriminator"] = losses.detach().mean()
             found["real"], found["fake"] = real_logits.detach().mean(), fake_logits.detach().mean()
+            found["real_sign"] = real_logits.detach().sign().mean()
         if weight:
             penalties = r1_penalty(real_logits, real)
             loss = loss + weight * penalties.mean() + _touch(self.discriminator)

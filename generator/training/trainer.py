@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from generator.bases import DiscriminatorBase
 from generator.errors import ConfigError
 from generator.networks import Generator, make_discriminator
+from generator.training.augmentation import AdaptiveProbability, Augmentation, Augmenter
 from generator.training.config import TrainConfig
 from generator.training.draws import RandomSource
 from generator.training.growth import grown_part, require_used_gradients
@@ -117,7 +118,11 @@ class Trainer:
         self._parts_of = {batch: own_parts(batch, group, micro_batch, self.world) for batch in batches}
         self.generator, self.discriminator, self.average = new_networks(config, self.device)
         loss = AdversarialLoss(config.loss, config.gradient_penalty, config.drift)
-        self._recorded = (*RECORDED, "gradient_penalty") if loss.is_wgan else RECORDED
+        self._recorded = (
+            *RECORDED,
+            *(("gradient_penalty",) if loss.is_wgan else ()),
+            *(("real_sign",) if config.augment == "ada" else ()),
+        )
         self._objectives = (
             GeneratorObjective(self.generator, self.discriminator, loss, all_layers=config.path_length_layers == "all"),
             DiscriminatorObjective(self.discriminator, self.generator, loss),
@@ -127,6 +132,8 @@ class Trainer:
         self._g_adam = adam(self.generator, config, config.learning_rate, self._lazy_g)
         self._d_adam = adam(self.discriminator, config, config.discriminator_learning_rate, self._lazy_d)
         self._real = RealImages(config, images, self.device)
+        self._augmenter = None if config.augment == "none" else Augmenter(config)
+        self._probability = AdaptiveProbability(config, self.device)
         self._random = RandomSource(
             config.seed,
             config.generator_config(),
@@ -152,9 +159,10 @@ class Trainer:
                 yield self.images
 
     def losses(self) -> dict[str, float | None]:
-        """Return the means since `reset_losses` by name: those of `RECORDED`, and WGAN-GP's penalty where it is used.
+        """Return the means since `reset_losses` by name: those of `RECORDED`, and more where there is more.
 
-        A mean is None where there was nothing to average.
+        That is "gradient_penalty" of WGAN-GP, and "real_sign", by which adaptive augmentation goes. A mean is None
+        where there was nothing to average.
         """
         return {
             name: total / count if count else None
@@ -164,6 +172,11 @@ class Trainer:
     def reset_losses(self) -> None:
         """Begin new means."""
         self._sums.zero_()
+
+    @property
+    def augment_probability(self) -> float | None:
+        """The p of augmentation in the next step, in [0, 1]; None where it has none."""
+        return None if self.config.augment in ("none", "diff") else self._probability.value
 
     def sampler(self) -> Generator:
         """Return a network that gives the average's images: the average itself, or the part of it that has grown."""
@@ -184,6 +197,7 @@ class Trainer:
             "step": torch.tensor(self.step),
             "path_length_average": self.path_length_average,
             "losses": self._sums,
+            **self._probability.state(),
         }
         for prefix, network, optimiser in self._trained():
             state |= {f"{prefix}.{name}": value.detach() for name, value in network.state_dict().items()}
@@ -205,12 +219,14 @@ class Trainer:
         self.images, self.step = int(state["images"]), int(state["step"])
         self.path_length_average.copy_(state["path_length_average"])
         self._sums.copy_(state["losses"])
+        self._probability.load_state(state)
         self._enter(self._schedule.at(self.images))
 
     def layout(self) -> Layout:
         """Return what every state of this run consists of."""
         tensors = {"images": torch.tensor(0), "step": torch.tensor(0), "losses": self._sums}
         tensors["path_length_average"] = self.path_length_average
+        tensors |= self._probability.state()
         moments = {}
         for prefix, network, _ in (*self._trained(), ("EMA", self.average, None)):
             tensors |= {f"{prefix}.{name}": value for name, value in network.state_dict().items()}
@@ -287,8 +303,9 @@ class Trainer:
             draws = self._random.draw(
                 phase, self.step, self._parts[part], path_length=bool(weight), resolution=resolution
             )
+            augment = self._augmentation(phase, part) if adversarial else None
             result: tuple[Tensor, dict[str, Tensor]] = self._generate(
-                draws, self.path_length_average, adversarial, weight, resolution, alpha
+                draws, self.path_length_average, adversarial, weight, resolution, alpha, augment
             )
             return result
 
@@ -305,8 +322,13 @@ class Trainer:
                 wgan = self.config.loss == "wgan-gp"
                 draws = self._random.draw("D", self.step, indices, interpolates=wgan, resolution=resolution)
             labels = self._real.labels(self.images, self.stage.batch, indices)
+            phase = "D" if adversarial else "R1"
+            augments = (
+                self._augmentation(f"{phase} real", part),
+                self._augmentation(f"{phase} fake", part) if adversarial else None,
+            )
             result: tuple[Tensor, dict[str, Tensor]] = self._discriminate(
-                draws, images[part], labels, weight, resolution, alpha
+                draws, images[part], labels, weight, resolution, alpha, augments
             )
             return result
 
@@ -314,6 +336,12 @@ class Trainer:
         if adversarial:
             found[f"{_W_MEAN}D"] = found.pop("w_mean")
         return found
+
+    def _augmentation(self, phase: str, part: int) -> Augmentation | None:
+        """Return what happens to the images of a micro-batch before the discriminator sees them."""
+        if self._augmenter is None:
+            return None
+        return self._augmenter.draw(phase, self.step, self._parts[part], self._probability.value)
 
     def _descend(self, module: nn.Module, optimiser: torch.optim.Adam, objective: _Objective) -> dict[str, Tensor]:
         """Take one step of Adam along the gradient of the mean over all micro-batches; return the statistics' means."""
@@ -339,6 +367,8 @@ class Trainer:
             if name in found:
                 self._sums[row, 0] += found[name]
                 self._sums[row, 1] += 1
+        if "real_sign" in found:
+            self._probability.update(found["real_sign"], self.stage.batch, self.step)
         if "length" in found:
             # Appendix B keeps one average per device; here all processes share it. It moves after the step, so that
             # every micro-batch is compared with the same constant.

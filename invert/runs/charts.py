@@ -10,7 +10,15 @@ from invert.report.page import Block, Figure, Gallery, Paragraph, Table
 from invert.runs.history import Tick
 from invert.runs.snapshots import BEST, Snapshot, best_of
 
-__all__ = ["growth_blocks", "kimg", "loss_blocks", "metric_blocks", "score_blocks", "share_blocks"]
+__all__ = [
+    "augment_blocks",
+    "growth_blocks",
+    "kimg",
+    "loss_blocks",
+    "metric_blocks",
+    "score_blocks",
+    "share_blocks",
+]
 
 _KIMG = "kimg (thousands of images seen)"
 
@@ -67,6 +75,26 @@ def growth_blocks(ticks: Sequence[Tick]) -> Iterator[Block]:
     figure = _curves(ticks, {"alpha": "alpha"}, "alpha", "Share of the newest layers in the image.")
     if figure is not None:
         yield figure
+
+
+def augment_blocks(ticks: Sequence[Tick], target: object) -> Iterator[Block]:
+    """Show how likely augmentation was, and what moved it; nothing for a run without.
+
+    Args:
+        ticks: The ticks of the run.
+        target: What the mean sign aims at, as the settings have it.
+    """
+    p = _curves(ticks, {"augment_p": "p"}, "p", "Probability of each transform.")
+    if p is None:
+        return
+    yield Paragraph(
+        "Probability p of each transform of what the discriminator sees. Adaptive augmentation raises it while the mean"
+        " sign of the discriminator's output for training images is above its target, which says that it knows them by"
+        " heart, and lowers it while it is below."
+    )
+    level = float(target) if isinstance(target, int | float) else None
+    sign = _curves(ticks, {"real_sign": "sign"}, "mean sign", "Mean sign for training images.", level=level)
+    yield Gallery([p] if sign is None else [p, sign])
 
 
 def score_blocks(ticks: Sequence[Tick]) -> Iterator[Block]:

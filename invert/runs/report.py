@@ -10,9 +10,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from generator.training.config import TrainConfig
 from invert.errors import InvertError, display_path
 from invert.report.page import Block, Figure, Gallery, Paragraph, Section, Table, render_page
-from invert.runs.charts import growth_blocks, kimg, loss_blocks, metric_blocks, score_blocks, share_blocks
+from invert.runs.charts import (
+    augment_blocks,
+    growth_blocks,
+    kimg,
+    loss_blocks,
+    metric_blocks,
+    score_blocks,
+    share_blocks,
+)
 from invert.runs.folder import REALS
 from invert.runs.history import Tick, TrainingHistory, has_file, read_grid, read_history
 
@@ -34,6 +43,7 @@ _MAIN_SETTINGS = {
     "path_length_weight": "weight of path length",
     "style_mixing": "style mixing",
     "mirror": "mirrored images",
+    "augment": "augmentation",
     "seed": "seed",
 }
 
@@ -73,6 +83,9 @@ def training_report(folder: Path) -> TrainingReport:
         Section("Settings", list(_values({**history.settings, **data}))),
         Section("Software", list(_values(history.software))),
     ]
+    augment = list(augment_blocks(history.ticks, history.settings.get("augment_target", TrainConfig.augment_target)))
+    if augment:
+        sections.insert(4, Section("Augmentation", augment))
     for heading, blocks in (("Growth", growth_blocks(history.ticks)), ("Metrics", metric_blocks(history.measured))):
         if shown := list(blocks):
             sections.insert(2, Section(heading, shown))
@@ -104,6 +117,7 @@ def _summary(history: TrainingHistory) -> Iterator[Block]:
         ("R1 penalty", last("r1")),
         *([("gradient penalty", last("gradient_penalty"))] if "gradient_penalty" in found else []),
         *([("resolution / alpha", last("resolution", "alpha"))] if "resolution" in found else []),
+        *([("augmentation, p / mean sign", last("augment_p", "real_sign"))] if "augment_p" in found else []),
         ("path length penalty / average a", last("path_length", "path_length_average")),
         ("score of real / generated images", last("real", "fake")),
     ]

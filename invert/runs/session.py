@@ -136,7 +136,7 @@ class TrainingSession:
             "images": trainer.images,
             "seconds": round(self._seconds_before + now - self._started, 3),
             "images_per_second": round((trainer.images - self._tick_images) / max(now - self._tick_started, 1e-9), 3),
-            "losses": {name: value for name, value in losses.items() if name not in ("real", "fake")},
+            "losses": {name: value for name, value in losses.items() if name not in ("real", "fake", "real_sign")},
             "scores": {name: losses[name] for name in ("real", "fake")},
             "path_length_average": float(trainer.path_length_average) if trainer.config.path_length_weight else None,
             "resolution_shares": None,
@@ -145,6 +145,10 @@ class TrainingSession:
         }
         if trainer.config.growing:
             record |= {"resolution": trainer.stage.resolution, "alpha": trainer.stage.alpha}
+        if trainer.augment_probability is not None:
+            record["augment_p"] = trainer.augment_probability
+        if "real_sign" in losses:
+            record["real_sign"] = losses["real_sign"]
         # Gamma / 2 belongs to the penalty as it is reported; the steps' intervals do not.
         if record["losses"]["r1"] is not None:
             record["losses"]["r1"] *= trainer.config.r1_gamma / 2

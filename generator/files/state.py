@@ -3,10 +3,12 @@
 Nothing here imports torch.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
 
 from generator.config import DiscriminatorSettings, GeneratorConfig
 from generator.errors import NetworkFileError, shown
@@ -27,7 +29,10 @@ __all__ = [
     "assemble",
     "discriminator_shapes",
     "generator_shapes",
+    "readable",
 ]
+
+MEAN_LATENTS: Final = 10_000  # as StyleGAN2 estimates its centre (Karras et al. 2020, appendix D)
 
 
 @dataclass(frozen=True)
@@ -130,6 +135,20 @@ def discriminator_shapes(config: DiscriminatorSettings) -> dict[str, Shape]:
     return family_of(config).discriminator_shapes(config)
 
 
+def readable(read: Callable[[], Part]) -> tuple[Part | None, tuple[str, ...]]:
+    """Return a discriminator's part, or a note where it is of a kind that is not supported.
+
+    No image of the generator needs it: it is left out then. What is damaged is an error as everywhere.
+    """
+    try:
+        return read(), ()
+    except NetworkFileError as error:
+        if not error.is_unsupported:
+            raise
+        reason = error.reason.removeprefix("unsupported: ")
+        return None, (f"the discriminator is of another kind and was left out: {reason}",)
+
+
 def assemble(
     architecture: Family,
     generator: Part,
@@ -137,10 +156,11 @@ def assemble(
     *,
     family: str,
     settings: dict[str, Any],
-    optional: frozenset[str] = frozenset(),
     warnings: tuple[str, ...] = (),
 ) -> LoadedState:
     """Check both networks and put them together.
+
+    A missing mean of w is found when the generator is built; noise maps are missing all together, or none is.
 
     Args:
         architecture: The family that the networks belong to.
@@ -148,7 +168,6 @@ def assemble(
         discriminator: The discriminator's part, if the file has one.
         family: Code that wrote the file, see `LoadedState`.
         settings: What the file says of itself, see `LoadedState`.
-        optional: Tensors of the generator that may be missing.
         warnings: Warnings that are known already.
 
     Raises:
@@ -156,9 +175,17 @@ def assemble(
     """
     weights, hints = _split_filters(generator)
     config = architecture.generator_config(shapes_of(weights), hints)
-    check_shapes(weights, generator_shapes(config), optional)
+    shapes = generator_shapes(config)
+    maps = {name: shape for name, shape in shapes.items() if name.endswith(".noise_const")}
+    left_out = {"mapping.w_avg"} if maps.keys() & weights.keys() else {"mapping.w_avg", *maps}
+    check_shapes(weights, shapes, frozenset(left_out))
     _compare(hints.claims, config)
     state, notes = to_float32(weights)
+    if "mapping.w_avg" not in weights:
+        notes.append(f"the file has no mean latent; it is the mean of {MEAN_LATENTS} latents mapped with a fixed seed")
+    if maps and not maps.keys() & weights.keys():
+        state |= _noise_maps(maps)
+        notes.append("the file has no noise maps; they are drawn with a fixed seed")
     d_config: DiscriminatorSettings | None = None
     d_state: dict[str, Array] | None = None
     d_notes: list[str] = []
@@ -181,6 +208,12 @@ def assemble(
         settings=settings,
         warnings=[*warnings, *notes, *(f"discriminator: {note}" for note in d_notes)],
     )
+
+
+def _noise_maps(shapes: Mapping[str, Shape]) -> dict[str, Array]:
+    """Draw the maps of a network that was written without any, always the same."""
+    rng = np.random.RandomState(0)  # its stream is the same in every version of numpy
+    return {name: rng.standard_normal(shapes[name]).astype(np.float32) for name in sorted(shapes)}
 
 
 def _compare(claims: Mapping[str, Any], config: GeneratorConfig | DiscriminatorSettings) -> None:

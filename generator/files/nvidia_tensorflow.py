@@ -115,6 +115,11 @@ def read(checkpoint: Checkpoint, file_size: int) -> LoadedState:
     warnings = [*notes, *([f"ignored the settings {', '.join(odd)}"] if odd else [])]
     parts = _generator_variables(generator, intake)
     critic = None if discriminator is None else own_variables(discriminator, intake)
+    if start := _start(parts["synthesis"]):
+        parts["synthesis"] = _by_resolution(parts["synthesis"], start)
+        critic = None if critic is None else _by_resolution(critic, start)
+        for values in kwargs.values():
+            values.pop("resolution", None)  # which of the two sides it is differs
     settings = {"version": version, **{name: plain(values) for name, values in kwargs.items()}}
     if nvidia_tensorflow_stylegan.is_stylegan(parts["synthesis"]):
         return nvidia_tensorflow_stylegan.read(parts, critic, kwargs, settings, warnings)
@@ -136,6 +141,25 @@ def _generator_variables(network: Mapping[Any, Any], intake: Intake) -> dict[str
     if set(components) != {"", "mapping", "synthesis"}:
         raise NetworkFileError("unsupported: its generator is not made of a mapping and a synthesis network")
     return {name: own_variables(component, intake) for name, component in components.items()}
+
+
+def _start(variables: Variables) -> tuple[int, int] | None:
+    """Return height and width of a constant that is not square, by which forks name their layers: 3x4, 6x8, ..."""
+    for name in variables:
+        match = re.fullmatch(r"(\d{1,3})x(\d{1,3})/Const/const", name)
+        if match and match[1] != match[2]:
+            return int(match[1]), int(match[2])
+    return None
+
+
+def _by_resolution(variables: Variables, start: tuple[int, int]) -> dict[str, Weight]:
+    """Rename layers as those of a square network: 4x4, 8x8, ..."""
+    names = {f"{start[0] << i}x{start[1] << i}": f"{4 << i}x{4 << i}" for i in range(16)}
+    renamed: dict[str, Weight] = {}
+    for name, item in variables.items():
+        size, slash, layer = name.partition("/")
+        renamed[f"{names.get(size, size)}{slash}{layer}"] = item
+    return renamed
 
 
 def _generator(parts: Mapping[str, Variables], kwargs: Mapping[str, Any]) -> Part:

@@ -15,6 +15,7 @@ from generator.errors import NetworkFileError, shown
 from generator.families import Family, family_of
 from generator.files.pickles.records import Array
 from generator.files.weights import Weight, check_shapes, resample_taps, shapes_of, state_digest, to_float32
+from generator.settings import map_shape
 from generator.tensors import Hints, Shape, mapping_shapes
 
 if TYPE_CHECKING:
@@ -191,7 +192,7 @@ def assemble(
     d_notes: list[str] = []
     if discriminator is not None:
         weights, hints = _split_filters(discriminator)
-        c_dim = discriminator.c_dim
+        c_dim, hints = discriminator.c_dim, replace(hints, start=map_shape(config.synthesis, 4))
         d_config = architecture.discriminator_config(
             shapes_of(weights), hints, c_dim=c_dim or 0, selects=c_dim is not None
         )
@@ -229,7 +230,7 @@ def _compare(claims: Mapping[str, Any], config: GeneratorConfig | DiscriminatorS
     if isinstance(config, GeneratorConfig):
         facts["num_ws"] = config.synthesis.num_ws
     # widths were compared when the channels were found; None stands for a default
-    for key in ("channel_base", "channel_max", "channels", "resample_filter", "blur_filter"):
+    for key in ("channel_base", "channel_max", "channels", "resample_filter", "blur_filter", "start"):
         facts.pop(key, None)
     for key, claimed in claims.items():
         known = facts.get(key) is not None and type(claimed) in (bool, int, float, str)

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from generator.networks import Generator
+from generator.settings import map_shape
 from invert.errors import UsageError
 from invert.images.arrays import to_uint8
 from invert.projection.config import NOISE_ALIASES, SYNTHESIS_NOISE
@@ -78,6 +79,7 @@ def synthesise_images(
             found = given[name]
             if name in own:
                 found = torch.from_numpy(np.asarray(own[name], np.float32))[None, None].to(device)
-            rows.append(torch.zeros([1, 1, r, r], device=device) if found is None else found)
-        maps[name] = torch.cat(rows)  # [N, 1, r, r]
+            shape = map_shape(synthesis.config, r)
+            rows.append(torch.zeros([1, 1, *shape], device=device) if found is None else found)
+        maps[name] = torch.cat(rows)  # [N, 1, H, W]
     return to_uint8(synthesis(ws, maps))

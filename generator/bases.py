@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from generator.config import DiscriminatorSettings, SynthesisSettings
 from generator.ops.dual import Dual
+from generator.settings import SQUARE, map_shape
 
 __all__ = ["DiscriminatorBase", "NoiseInput", "SynthesisBase", "check_stage"]
 
@@ -52,7 +53,8 @@ class SynthesisBase(nn.Module):
     Attributes:
         config: Settings of the network.
         num_ws: Number of styles that it takes.
-        noise_sizes: Name ("b8.conv0") and height of every noise input, first layer first.
+        noise_sizes: Name ("b8.conv0") and resolution of every noise input, first layer first; its map has that height
+            and width where the images are square, see `generator.settings.map_shape`.
     """
 
     config: SynthesisSettings
@@ -140,11 +142,12 @@ class SynthesisBase(nn.Module):
             ValueError: An unknown word, a missing or unknown name, or a map of the wrong shape.
         """
         sizes = {name: r for name, r in self.noise_sizes.items() if resolution is None or r <= resolution}
+        shapes = {name: map_shape(self.config, r) for name, r in sizes.items()}
         if isinstance(noise, str):
             if noise == "const":
                 return {name: self._stored(name)[None, None] for name in sizes}
             if noise == "random":
-                maps = {name: torch.randn([batch, 1, r, r], generator=rng) for name, r in sizes.items()}
+                maps = {name: torch.randn([batch, 1, *shape], generator=rng) for name, shape in shapes.items()}
                 return {name: value.to(self._stored(name).device) for name, value in maps.items()}
             if noise == "none":
                 return dict.fromkeys(sizes)
@@ -152,10 +155,10 @@ class SynthesisBase(nn.Module):
         wrong = (sizes.keys() - noise.keys()) | (noise.keys() - self.noise_sizes.keys())
         if wrong:
             raise ValueError(f"noise maps {sorted(wrong)} are missing or unknown")
-        for name, r in sizes.items():
+        for name, shape in shapes.items():
             value = noise[name]
-            if value.shape[1:] != (1, r, r) or value.shape[0] not in (1, batch):
-                raise ValueError(f"noise {name} has shape {tuple(value.shape)}, not ({batch}, 1, {r}, {r})")
+            if value.shape[1:] != (1, *shape) or value.shape[0] not in (1, batch):
+                raise ValueError(f"noise {name} has shape {tuple(value.shape)}, not {(batch, 1, *shape)}")
         return {name: noise[name] for name in sizes}
 
     def _stored(self, name: str) -> Tensor:
@@ -206,9 +209,10 @@ class DiscriminatorBase(nn.Module):
             ValueError: The images, the labels or alpha do not fit this network.
         """
         config = self.config
-        top: int = image.shape[-1]
-        if image.shape[1:] != (config.img_channels, top, top):
-            raise ValueError(f"images of shape {tuple(image.shape)} are not [N, {config.img_channels}, r, r]")
+        top: int = image.shape[-1] * 4 // map_shape(config, 4)[1]
+        if image.shape[1:] != (config.img_channels, *map_shape(config, top)):
+            wanted = "r, r" if map_shape(config, 4) == SQUARE else ", ".join(map(str, map_shape(config, top)))
+            raise ValueError(f"images of shape {tuple(image.shape)} are not [N, {config.img_channels}, {wanted}]")
         check_stage(config, top, alpha)
         if config.c_dim and (c is None or c.shape != (len(image), config.c_dim)):
             raise ValueError(f"this network takes labels of shape {(len(image), config.c_dim)}")

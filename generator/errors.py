@@ -42,9 +42,13 @@ class NetworkFileError(GeneratorError):
     Args:
         reason: What is wrong and why, without the file name (the caller knows it).
         offset: Byte position in the file, where one is known.
+
+    Attributes:
+        is_unsupported: Nothing is wrong with the file; what it holds is not understood.
     """
 
     def __init__(self, reason: str, offset: int | None = None) -> None:
         self.reason = reason
+        self.is_unsupported = reason.startswith("unsupported: ")
         self.offset = offset
         super().__init__(reason if offset is None else f"{reason} (at byte {offset})")

@@ -21,14 +21,17 @@ __all__ = [
     "MAX_DIM",
     "MAX_LAYERS",
     "MAX_RESOLUTION",
+    "SQUARE",
     "Flag",
     "NetworkSettings",
     "Setting",
     "check_growth",
     "check_image",
+    "check_start",
     "check_taps",
     "check_types",
     "is_left_out",
+    "map_shape",
     "require",
     "require_finite",
     "require_size",
@@ -40,6 +43,8 @@ __all__ = [
 ACTIVATIONS = ("linear", "relu", "lrelu", "tanh", "sigmoid", "elu", "selu", "softplus", "swish")
 
 MAX_RESOLUTION = 4096
+SQUARE = (4, 4)
+"""Height and width of the constant from which a network with square images begins."""
 MAX_CHANNELS = 2048
 MAX_LAYERS = 32
 MAX_DIM = 8192
@@ -192,6 +197,29 @@ def widths_of(resolution: int, base: int, limit: int, channels: tuple[int, ...] 
     """
     levels = [4 << i for i in range(resolution.bit_length() - 2)]
     return {r: channels[i] if channels is not None else min(base // r, limit) for i, r in enumerate(levels)}
+
+
+def check_start(start: tuple[int, ...], resolution: int) -> None:
+    """Check the size of a network's constant.
+
+    Raises:
+        ConfigError: It is no height and width, or the images are too large.
+    """
+    require(len(start) == 2, f"start is {shown(start)}, not a height and a width")
+    for size in start:
+        require_size("start", size, 1, 16)
+        require_size("a side of the images", size * resolution // 4, 1, MAX_RESOLUTION)
+
+
+def map_shape(config: NetworkSettings, resolution: int) -> tuple[int, int]:
+    """Return height and width of the feature maps at a resolution: not square where the constant is not.
+
+    Args:
+        config: Settings of a network; of a family without `start` its constant is 4 x 4.
+        resolution: The resolution, as the network's layers are named by it.
+    """
+    height, width = getattr(config, "start", SQUARE)
+    return resolution * height // 4, resolution * width // 4
 
 
 _KEY = "setting"

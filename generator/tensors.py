@@ -3,6 +3,7 @@
 A file's own settings are only compared with what its tensors say, see `Hints.claims`.
 """
 
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -10,7 +11,7 @@ from typing import Any
 
 from generator.config import DiscriminatorSettings, MappingConfig
 from generator.errors import NetworkFileError, shown
-from generator.settings import MAX_RESOLUTION
+from generator.settings import MAX_RESOLUTION, SQUARE, map_shape
 
 __all__ = [
     "Hints",
@@ -44,6 +45,7 @@ class Hints:
         w_avg_beta: How much of the running mean w is kept at each step.
         mbstd_group_size: Images in a group of the minibatch deviation; None: the whole batch.
         normalisation: How StyleGAN normalises feature maps.
+        start: Of a discriminator, height and width of its last feature maps: those of its generator's constant.
         claims: The file's own settings under our names; where shapes can tell, both must agree.
     """
 
@@ -55,6 +57,7 @@ class Hints:
     w_avg_beta: float = 0.995
     mbstd_group_size: int | None = 4
     normalisation: str = "instance"
+    start: tuple[int, ...] = SQUARE
     claims: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -188,5 +191,5 @@ def critic_shapes(config: DiscriminatorSettings, outputs: int) -> dict[str, Shap
             shapes |= {f"b{r}.conv1.weight": (below, width, 3, 3), f"b{r}.conv1.bias": (below,)}
     width = widths[4]
     shapes |= {"b4.conv.weight": (width, width + config.mbstd_channels, 3, 3), "b4.conv.bias": (width,)}
-    shapes |= {"b4.fc.weight": (width, width * 16), "b4.fc.bias": (width,)}
+    shapes |= {"b4.fc.weight": (width, width * math.prod(map_shape(config, 4))), "b4.fc.bias": (width,)}
     return {**shapes, "b4.out.weight": (outputs, width), "b4.out.bias": (outputs,)}

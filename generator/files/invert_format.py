@@ -9,6 +9,7 @@ import math
 import os
 import re
 import secrets
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeGuard
 
@@ -17,7 +18,14 @@ import numpy as np
 from generator.config import to_dict
 from generator.errors import ConfigError, NetworkFileError, escaped
 from generator.families import discriminator_from_dict, generator_from_dict
-from generator.files.pickles.records import MAX_NAME, MAX_SIZE, check_shape
+from generator.files.pickles.records import (
+    MAX_NAME,
+    MAX_SIZE,
+    STORAGE_TYPES,
+    StorageRecord,
+    TensorRecord,
+    check_shape,
+)
 from generator.files.state import LoadedNetwork, LoadedState, discriminator_shapes, generator_shapes
 from generator.files.weights import Weight, check_shapes, to_float32
 from generator.jsontext import JsonError, read_json
@@ -33,6 +41,7 @@ __all__ = [
     "FAMILY",
     "METADATA_KEY",
     "network_bytes",
+    "other_tensors",
     "read",
     "save_loaded",
     "save_network",
@@ -43,6 +52,34 @@ FAMILY: Final = "invert"
 _VERSION: Final = 1
 METADATA_KEY: Final = "invert"  # one entry only: the library does not keep the order of several
 MAX_HEADER: Final = 1 << 22
+# the types of safetensors -> torch's storages
+_STORAGES: Final = {
+    "F32": "FloatStorage", "F16": "HalfStorage", "BF16": "BFloat16Storage", "F64": "DoubleStorage",
+    "I64": "LongStorage", "I32": "IntStorage", "I16": "ShortStorage", "I8": "CharStorage", "U8": "ByteStorage",
+    "BOOL": "BoolStorage",
+}  # fmt: skip
+
+
+def other_tensors(data: memoryview) -> dict[str, TensorRecord] | None:
+    """Return the tensors of a safetensors file that somebody else's program wrote; None for one of this project's.
+
+    Raises:
+        NetworkFileError: The file is damaged.
+    """
+    header, begin = _header(data)
+    if _own_text(header.pop("__metadata__", None)) is not None:
+        return None
+    tensors: dict[str, TensorRecord] = {}
+    for name, kind, start, end, shape in _places(header, begin, len(data), _STORAGES):
+        storage = StorageRecord(_STORAGES[kind], math.prod(shape), data[begin + start : begin + end])
+        strides = tuple(math.prod(shape[i + 1 :]) for i in range(len(shape)))
+        tensors[name] = TensorRecord(storage, 0, shape, strides)
+    return tensors
+
+
+def _own_text(metadata: object) -> str | None:
+    text = metadata.get(METADATA_KEY) if isinstance(metadata, dict) else None
+    return text if isinstance(text, str) else None
 
 
 def read(data: memoryview) -> LoadedState:
@@ -52,11 +89,9 @@ def read(data: memoryview) -> LoadedState:
         NetworkFileError: The file is damaged, or not one of this project's.
     """
     header, begin = _header(data)
-    metadata = header.pop("__metadata__", None)
-    text = metadata.get(METADATA_KEY) if isinstance(metadata, dict) else None
-    if not isinstance(text, str):
-        first = ", ".join(escaped(name)[:60] for name in sorted(header)[:3]) or "none"
-        raise NetworkFileError(f"this is a safetensors file of another model (its first tensors: {first})")
+    text = _own_text(header.pop("__metadata__", None))
+    if text is None:
+        raise NetworkFileError("this is a safetensors file of another program")
     about = _json(text.encode(), 8)
     if about.get("format") != _FORMAT or about.get("version") != _VERSION:
         raise NetworkFileError(f"unsupported: it is not version {_VERSION} of the format '{_FORMAT}'; update invert")
@@ -120,27 +155,45 @@ def _json(text: bytes, offset: int) -> dict[str, Any]:
 
 def _weights(data: memoryview, header: dict[str, Any], begin: int) -> dict[str, Weight]:
     """Return the tensors, which must be float32 and fill the file without gap or overlap."""
-    places: list[tuple[int, int, str, tuple[int, ...]]] = []
+    weights: dict[str, Weight] = {}
+    for name, _, start, end, shape in _places(header, begin, len(data), {"F32": "FloatStorage"}):
+        array = np.frombuffer(data[begin + start : begin + end], dtype="<f4") if end > start else np.empty(0, "<f4")
+        weights[name] = Weight(array.reshape(shape), name, "float32")
+    return weights
+
+
+def _places(
+    header: dict[str, Any], begin: int, size: int, storages: Mapping[str, str]
+) -> list[tuple[str, str, int, int, tuple[int, ...]]]:
+    """Return name, type, begin, end and shape of every tensor: they fill the file without gap or overlap.
+
+    Args:
+        header: The file's header, without what is no tensor.
+        begin: Where the tensors begin.
+        size: Length of the file.
+        storages: The types that they may have.
+    """
+    places: list[tuple[int, int, str, str, tuple[int, ...]]] = []
     for name, entry in header.items():
-        known = isinstance(entry, dict) and entry.get("dtype") == "F32"
+        kind = entry.get("dtype") if isinstance(entry, dict) else None
+        known = isinstance(kind, str) and kind in storages
         shape = _shape(entry.get("shape")) if known else None
         span = entry.get("data_offsets") if known else None
-        if shape is None or not _is_span(span) or len(name) > MAX_NAME:
-            raise NetworkFileError(f"damaged: tensor '{escaped(name)}' is not described as float32 numbers", 8)
-        places.append((span[0], span[1], name, shape))
-    weights: dict[str, Weight] = {}
+        if kind is None or shape is None or not _is_span(span) or len(name) > MAX_NAME:
+            what = "float32 numbers" if len(storages) == 1 else "numbers of a type that networks have"
+            raise NetworkFileError(f"damaged: tensor '{escaped(name)}' is not described as {what}", 8)
+        places.append((span[0], span[1], name, kind, shape))
     position = 0
-    for start, end, name, shape in sorted(places):
-        if start != position or end - start != 4 * math.prod(shape) or begin + end > len(data):
+    for start, end, name, kind, shape in sorted(places):
+        needed = np.dtype(STORAGE_TYPES[storages[kind]]).itemsize * math.prod(shape)
+        if start != position or end - start != needed or begin + end > size:
             raise NetworkFileError(
                 f"damaged or cut off: tensor '{escaped(name)}' is not where it should be", begin + start
             )
-        array = np.frombuffer(data[begin + start : begin + end], dtype="<f4") if end > start else np.empty(0, "<f4")
-        weights[name] = Weight(array.reshape(shape), name, "float32")
         position = end
-    if begin + position != len(data):
+    if begin + position != size:
         raise NetworkFileError("damaged: the tensors do not fill the file", begin + position)
-    return weights
+    return [(name, kind, start, end, shape) for start, end, name, kind, shape in sorted(places)]
 
 
 def _is_span(value: object) -> TypeGuard[list[int]]:

@@ -7,6 +7,7 @@ from typing import Any, Final
 import generator.stylegan2 as stylegan2
 from generator.errors import NetworkFileError
 from generator.files import nvidia_tensorflow_stylegan
+from generator.files.checkpoints import Checkpoint
 from generator.files.pickles.records import NetworkRecord, plain
 from generator.files.state import LoadedState, Part, assemble
 from generator.files.tensorflow_networks import (
@@ -52,9 +53,32 @@ _PARAMETERS: Final = {
 _FLIPPED: Final = ("Conv0_up", "Skip")
 
 
-def recognises(top: object) -> bool:
-    """Tell whether what a pickle holds is what this code writes: the networks G, D and Gs."""
-    return isinstance(top, tuple) and len(top) == 3 and all(isinstance(item, NetworkRecord) for item in top)
+def recognises(checkpoint: Checkpoint) -> bool:
+    """Tell whether what a pickle holds is what this code writes: the networks G, D and Gs, or some of them."""
+    top = checkpoint.top
+    items = [item for item in (top if isinstance(top, tuple) else (top,)) if item is not None]
+    return 0 < len(items) <= 3 and all(isinstance(item, NetworkRecord) for item in items)
+
+
+def _networks(top: object) -> tuple[NetworkRecord, NetworkRecord | None, tuple[str, ...]]:
+    """Return the generator to be taken, the discriminator, and what is to be said of the choice.
+
+    Raises:
+        NetworkFileError: There is no generator.
+    """
+    items = top if isinstance(top, tuple) else (top,)
+    if len(items) == 3:  # in the order in which the code writes them
+        other, critic, averaged = items
+    else:  # a generator is made of other networks
+        found = [item for item in items if item is not None]
+        whole = [item for item in found if state_of(item).get("components")]
+        critic = next((item for item in found if item not in whole), None)
+        other, averaged = None, whole[-1] if whole else None
+    generator = other if averaged is None else averaged
+    if generator is None:
+        raise NetworkFileError("this file holds a discriminator but no generator (no 'Gs' and no 'G')")
+    notes = ("the file has no averaged generator 'Gs'; 'G' is used",) if averaged is None else ()
+    return generator, critic, notes
 
 
 def _version(networks: tuple[NetworkRecord, ...]) -> int:
@@ -70,26 +94,32 @@ def _version(networks: tuple[NetworkRecord, ...]) -> int:
     return first
 
 
-def read(networks: tuple[NetworkRecord, ...], file_size: int) -> LoadedState:
-    """Turn an interpreted file into a network: `Gs`, the averaged generator, and `D`.
+def read(checkpoint: Checkpoint, file_size: int) -> LoadedState:
+    """Turn an interpreted file into a network: `Gs`, the averaged generator, or else `G`; and `D`, where it is there.
 
     Args:
-        networks: The networks G, D and Gs.
+        checkpoint: The networks G, D and Gs, of which some may be None; or one of them alone.
         file_size: Bytes of the file.
 
     Raises:
         NetworkFileError: They are of another architecture, or do not fit together.
     """
-    version = _version(networks)
+    first, second, notes = _networks(checkpoint.top)
+    version = _version((first,) if second is None else (first, second))
     if version not in VERSIONS:
         raise NetworkFileError(f"unsupported: TensorFlow network version {version}; supported are 2 to 5")
-    _, discriminator, generator = (state_of(network) for network in networks)
+    generator, discriminator = state_of(first), None if second is None else state_of(second)
     intake = Intake(file_size)
-    kwargs = {name: settings_of(network) for name, network in (("Gs", generator), ("D", discriminator))}
-    odd = sorted(_IGNORED & (kwargs["Gs"].keys() | kwargs["D"].keys()))
-    warnings = [f"ignored the settings {', '.join(odd)}"] if odd else []
+    kwargs = {"Gs": settings_of(generator)} | ({} if discriminator is None else {"D": settings_of(discriminator)})
+    odd = sorted(_IGNORED & {key for values in kwargs.values() for key in values})
+    warnings = [*notes, *([f"ignored the settings {', '.join(odd)}"] if odd else [])]
     parts = _generator_variables(generator, intake)
-    critic = own_variables(discriminator, intake)
+    critic = None if discriminator is None else own_variables(discriminator, intake)
+    if start := _start(parts["synthesis"]):
+        parts["synthesis"] = _by_resolution(parts["synthesis"], start)
+        critic = None if critic is None else _by_resolution(critic, start)
+        for values in kwargs.values():
+            values.pop("resolution", None)  # which of the two sides it is differs
     settings = {"version": version, **{name: plain(values) for name, values in kwargs.items()}}
     if nvidia_tensorflow_stylegan.is_stylegan(parts["synthesis"]):
         return nvidia_tensorflow_stylegan.read(parts, critic, kwargs, settings, warnings)
@@ -98,7 +128,7 @@ def read(networks: tuple[NetworkRecord, ...], file_size: int) -> LoadedState:
     return assemble(
         stylegan2,
         _generator(parts, kwargs["Gs"]),
-        _discriminator(critic, kwargs["D"]),
+        None if critic is None else _discriminator(critic, kwargs["D"]),
         family=FAMILY,
         settings=settings,
         warnings=tuple(warnings),
@@ -111,6 +141,25 @@ def _generator_variables(network: Mapping[Any, Any], intake: Intake) -> dict[str
     if set(components) != {"", "mapping", "synthesis"}:
         raise NetworkFileError("unsupported: its generator is not made of a mapping and a synthesis network")
     return {name: own_variables(component, intake) for name, component in components.items()}
+
+
+def _start(variables: Variables) -> tuple[int, int] | None:
+    """Return height and width of a constant that is not square, by which forks name their layers: 3x4, 6x8, ..."""
+    for name in variables:
+        match = re.fullmatch(r"(\d{1,3})x(\d{1,3})/Const/const", name)
+        if match and match[1] != match[2]:
+            return int(match[1]), int(match[2])
+    return None
+
+
+def _by_resolution(variables: Variables, start: tuple[int, int]) -> dict[str, Weight]:
+    """Rename layers as those of a square network: 4x4, 8x8, ..."""
+    names = {f"{start[0] << i}x{start[1] << i}": f"{4 << i}x{4 << i}" for i in range(16)}
+    renamed: dict[str, Weight] = {}
+    for name, item in variables.items():
+        size, slash, layer = name.partition("/")
+        renamed[f"{names.get(size, size)}{slash}{layer}"] = item
+    return renamed
 
 
 def _generator(parts: Mapping[str, Variables], kwargs: Mapping[str, Any]) -> Part:

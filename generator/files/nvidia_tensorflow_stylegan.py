@@ -52,7 +52,7 @@ def is_stylegan(names: Collection[str]) -> bool:
 
 def read(
     parts: Mapping[str, Variables],
-    critic: Variables,
+    critic: Variables | None,
     kwargs: Mapping[str, Mapping[str, Any]],
     settings: dict[str, Any],
     warnings: list[str],
@@ -61,7 +61,7 @@ def read(
 
     Args:
         parts: Arrays of the averaged generator ("") and of its components "mapping" and "synthesis".
-        critic: Arrays of the discriminator.
+        critic: Arrays of the discriminator; None: the file has none.
         kwargs: Settings of "Gs" and "D".
         settings: Settings for `LoadedState`, to which the defaults for truncation are added.
         warnings: Warnings that are known already.
@@ -73,7 +73,7 @@ def read(
     return assemble(
         stylegan,
         _generator(parts, kwargs["Gs"]),
-        _discriminator(critic, kwargs["D"]),
+        None if critic is None else _discriminator(critic, kwargs["D"]),
         family=FAMILY,
         settings=settings,
         warnings=(*warnings, *_growth(parts)),

@@ -5,9 +5,10 @@ from typing import Any, Final
 
 import generator.stylegan2 as stylegan2
 from generator.errors import NetworkFileError, escaped
-from generator.files.pickles.records import MAX_NAME, ModuleRecord, TensorRecord, plain
-from generator.files.state import LoadedState, Part, assemble
-from generator.files.weights import Intake, Weight
+from generator.files.checkpoints import Checkpoint, Network, as_module, tensors_or_parts
+from generator.files.pickles.records import MAX_NAME, ModuleRecord, TensorRecord, kind_of, plain
+from generator.files.state import LoadedState, Part, assemble, readable
+from generator.files.weights import Intake, Weight, translated
 from generator.tensors import Hints
 
 __all__ = ["FAMILY", "read", "recognises"]
@@ -32,6 +33,13 @@ SUPPORTED: Final = frozenset(
         "ToRGBLayer",
     }
 )
+# Other people's networks in the same kind of file, by the class of the generator.
+_OTHERS: Final = {
+    "SuperresGenerator": "this is StyleGAN-XL, which stacks layers on StyleGAN3; StyleGAN2 networks are read",
+    "TriPlaneGenerator": "this is EG3D, which renders a volume; StyleGAN2 networks are read",
+}
+_ROOTS: Final = ("G_ema", "G", "D")
+_STATE_ONLY: Final = "a state dictionary does not tell clamp and activation: no clamp and lrelu are taken"
 # their word -> ours, for what the tensors must agree with
 _CLAIMS: Final = {
     "architecture": "architecture",
@@ -50,43 +58,73 @@ _CLAIMS: Final = {
 }
 
 
-def recognises(top: object) -> bool:
-    """Tell whether what a pickle holds is a dictionary of this code's modules."""
-    return isinstance(top, dict) and any(isinstance(top.get(key), ModuleRecord) for key in ("G_ema", "G", "D"))
+def recognises(checkpoint: Checkpoint) -> bool:
+    """Tell whether what a file holds is one of this code's modules, a checkpoint of them, or of their state."""
+    found = any(
+        isinstance(one.value, ModuleRecord) or one.role in _ROOTS for one in checkpoint.networks if _is_module(one)
+    )
+    return found or bool(checkpoint.generators(_fits))
 
 
-def read(top: Mapping[Any, Any], file_size: int) -> LoadedState:
-    """Turn an interpreted file into a network: `G_ema`, else `G`, and `D`.
+def _is_module(network: Network) -> bool:
+    return as_module(network.value) is not None
+
+
+def _fits(network: Network) -> bool:
+    module = as_module(network.value)
+    if module is None:
+        return "synthesis.b4.const" in network.tensors
+    parts = module.state.get("_modules")
+    return module.class_name == "Generator" and isinstance(parts, dict) and {"mapping", "synthesis"} <= parts.keys()
+
+
+def read(checkpoint: Checkpoint, file_size: int) -> LoadedState:
+    """Turn an interpreted file into a network: `G_ema`, else `G`, and `D`; or the one generator that it is.
 
     Args:
-        top: The dictionary that the pickle holds.
+        checkpoint: What the file holds.
         file_size: Bytes of the file.
 
     Raises:
         NetworkFileError: It holds no such network, or one that does not fit together.
     """
-    root = top.get("G_ema") or top.get("G")
-    if not isinstance(root, ModuleRecord):
-        what = "a discriminator but no generator" if top.get("D") is not None else "no generator"
-        raise NetworkFileError(f"this file holds {what} (no 'G_ema' and no 'G')")
     intake = Intake(file_size)
-    generator = dict(_walk(root, "Generator"))
-    warnings = () if top.get("G_ema") else ("the file has no averaged generator 'G_ema'; 'G' is used",)
-    settings: dict[str, Any] = {"G": plain(root.state.get("_init_kwargs"))}
-    discriminator = None
-    found = top.get("D")
-    if found is not None:
-        if not isinstance(found, ModuleRecord):
-            raise NetworkFileError(f"damaged: its entry 'D' is a {type(found).__name__}, not a discriminator")
-        modules = dict(_walk(found, "Discriminator"))
-        discriminator = _discriminator(modules, intake)
-        settings["D"] = plain(found.state.get("_init_kwargs"))
-    if top.get("training_set_kwargs") is not None:
-        settings["training_set_kwargs"] = plain(top["training_set_kwargs"])
-    settings["entries"] = sorted(escaped(str(key)) for key in list(top)[:50])
+    generators = checkpoint.generators(_fits) or checkpoint.generators(_is_module)
+    if not generators:
+        beside = any(one.role == "D" for one in checkpoint.networks)
+        what = "a discriminator but no generator" if beside else "no generator"
+        raise NetworkFileError(f"this file holds {what} (no 'G_ema' and no 'G')")
+    taken = generators[0]
+    settings = checkpoint.settings
+    notes: tuple[str, ...] = ()
+    module = as_module(taken.value)
+    if module is None:
+        generator = Part(_state_weights(taken, intake), Hints())
+        notes = (_STATE_ONLY,)
+    else:
+        settings |= {"G": plain(module.state.get("_init_kwargs"))}
+        generator = _generator(dict(_walk(module, "Generator")), intake)
+    discriminator: Part | None = None
+    left_out: tuple[str, ...] = ()
+    critic = checkpoint.discriminator(taken)
+    if critic is not None and (root := as_module(critic.value)) is not None:
+        settings |= {"D": plain(root.state.get("_init_kwargs"))}
+        discriminator, left_out = readable(lambda: _discriminator(dict(_walk(root, "Discriminator")), intake))
+    elif critic is not None:
+        discriminator, left_out = readable(lambda: Part(_state_weights(critic, intake), Hints()))
     return assemble(
-        stylegan2, _generator(generator, intake), discriminator, family=FAMILY, settings=settings, warnings=warnings
+        stylegan2,
+        generator,
+        discriminator,
+        family=FAMILY,
+        settings=settings,
+        warnings=(*checkpoint.notes(generators), *notes, *left_out),
     )
+
+
+def _state_weights(network: Network, intake: Intake) -> dict[str, Weight]:
+    """Return the tensors of a state dictionary, whose names are ours."""
+    return translated(network.tensors, network.shown, lambda name: (name, "same"), intake, "StyleGAN2")
 
 
 def _walk(root: ModuleRecord, class_name: str) -> Iterator[tuple[str, ModuleRecord]]:
@@ -95,13 +133,16 @@ def _walk(root: ModuleRecord, class_name: str) -> Iterator[tuple[str, ModuleReco
     Raises:
         NetworkFileError: A class is not one of StyleGAN2's, or modules are shared or nested without end.
     """
+    if root.class_name in _OTHERS:
+        raise NetworkFileError(f"unsupported: {_OTHERS[root.class_name]}")
     if root.class_name != class_name:
         raise NetworkFileError(f"unsupported: class '{escaped(root.class_name)}' where a {class_name} should be")
     waiting: list[tuple[str, object, int]] = [("", root, 0)]
     seen: set[int] = set()
     while waiting:
-        name, module, depth = waiting.pop()
-        if not isinstance(module, ModuleRecord):
+        name, part, depth = waiting.pop()
+        module = as_module(part)
+        if module is None:
             raise NetworkFileError(f"unsupported: '{escaped(name)}' is not one of StyleGAN2's modules")
         if module.class_name == "SynthesisInput":
             raise NetworkFileError("StyleGAN3 (alias-free) networks are not supported; StyleGAN2 networks are")
@@ -110,19 +151,12 @@ def _walk(root: ModuleRecord, class_name: str) -> Iterator[tuple[str, ModuleReco
             raise NetworkFileError(f"unsupported: class '{escaped(module.class_name)}'; supported are {supported}")
         if len(name) > MAX_NAME:
             raise NetworkFileError(f"refused: a module's name has {len(name)} characters")
-        if id(module) in seen or len(seen) > MAX_MODULES or depth > MAX_DEPTH:
+        if id(module.state) in seen or len(seen) > MAX_MODULES or depth > MAX_DEPTH:
             raise NetworkFileError(f"refused: '{escaped(name)}' is shared, or modules are nested without end")
-        seen.add(id(module))
+        seen.add(id(module.state))
         yield name, module
-        children = _named(module.state.get("_modules"))
+        children = tensors_or_parts(module.state.get("_modules"))
         waiting += [(f"{name}.{key}".lstrip("."), child, depth + 1) for key, child in reversed(children)]
-
-
-def _named(values: object) -> list[tuple[str, Any]]:
-    """Return the items of a dictionary of parameters, buffers or modules."""
-    if not isinstance(values, dict) or not all(isinstance(key, str) for key in values):
-        raise NetworkFileError("damaged: a module's tensors or parts are not listed by name")
-    return [(key, value) for key, value in values.items() if value is not None]
 
 
 def _weights(modules: Mapping[str, ModuleRecord], intake: Intake) -> dict[str, Weight]:
@@ -130,10 +164,10 @@ def _weights(modules: Mapping[str, ModuleRecord], intake: Intake) -> dict[str, W
     weights = {}
     for prefix, module in modules.items():
         for group in ("_parameters", "_buffers"):
-            for key, record in _named(module.state.get(group)):
+            for key, record in tensors_or_parts(module.state.get(group)):
                 name = f"{prefix}.{key}".lstrip(".")
                 if not isinstance(record, TensorRecord):
-                    raise NetworkFileError(f"damaged: '{escaped(name)}' is a {type(record).__name__}, not a tensor")
+                    raise NetworkFileError(f"damaged: '{escaped(name)}' is a {kind_of(record)}, not a tensor")
                 weights[name] = intake.weight(record, name)
     return weights
 

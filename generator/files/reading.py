@@ -5,19 +5,20 @@ Only building the networks imports torch: `inspect` does without.
 
 import hashlib
 import os
-from collections.abc import Mapping
+import re
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
 from generator.errors import ConfigError, NetworkFileError, escaped
-from generator.files import invert_format, nvidia_tensorflow, nvidia_torch, rosinality
+from generator.files import genforce, invert_format, mmgeneration, nvidia_tensorflow, nvidia_torch, rosinality
+from generator.files.checkpoints import Checkpoint, as_module
 from generator.files.pickles import torch_file
 from generator.files.pickles.reader import Interpretation, interpret
-from generator.files.pickles.records import Array, ModuleRecord, NetworkRecord, TensorRecord
+from generator.files.pickles.records import Array, ArrayRecord, ModuleRecord, NetworkRecord, TensorRecord, kind_of
 from generator.files.pickles.vocabularies import NVIDIA
 from generator.files.sniff import HEAD, sniff
-from generator.files.state import LoadedNetwork, LoadedState, Provenance
+from generator.files.state import MEAN_LATENTS, LoadedNetwork, LoadedState, Provenance
 from generator.files.weights import state_digest
 from generator.opening import OpeningError, open_regular
 
@@ -40,22 +41,22 @@ __all__ = [
 ]
 
 MAX_FILE: Final = 4 << 30
-W_AVG_SAMPLES: Final = 10_000  # as StyleGAN2 estimates its centre (Karras et al. 2020, appendix D)
 BATCH: Final = 1000
+_LATENTS: Final = ("w", "ws", "w_plus", "latent", "latents", "latent_code", "z")
 
 
 class Reader(Protocol):
     """What a module that reads the files of one repository offers."""
 
-    def recognises(self, top: object) -> bool:
-        """Tell whether what a pickle or torch file holds is one of that repository's networks."""
+    def recognises(self, checkpoint: Checkpoint) -> bool:
+        """Tell whether what a file holds is one of that repository's networks."""
         ...
 
-    def read(self, top: Any, file_size: int) -> LoadedState:
+    def read(self, checkpoint: Checkpoint, file_size: int) -> LoadedState:
         """Turn it into settings and arrays.
 
         Args:
-            top: What the file holds.
+            checkpoint: What the file holds.
             file_size: Bytes of the file.
 
         Raises:
@@ -64,9 +65,8 @@ class Reader(Protocol):
         ...
 
 
-# By what the file is: a bare pickle, or one within what torch.save writes.
-_PICKLE_READERS: tuple[Reader, ...] = (nvidia_tensorflow, nvidia_torch)
-_TORCH_READERS: tuple[Reader, ...] = (rosinality,)
+# The first that recognises what a file holds reads it, whichever kind of file it came in.
+_READERS: tuple[Reader, ...] = (nvidia_tensorflow, nvidia_torch, rosinality, mmgeneration, genforce)
 
 
 @dataclass(frozen=True)
@@ -108,35 +108,57 @@ def read_state(data: memoryview) -> LoadedState:
     """
     kind = sniff(bytes(data[:HEAD]), len(data))
     if kind == "safetensors":
-        return invert_format.read(data)
+        other = invert_format.other_tensors(data)
+        if other is None:
+            return invert_format.read(data)
+        return _state(other, len(data), "a safetensors file of another model")
     if kind == "pickle":
         found = interpret(data, NVIDIA)
-        state = _state(found.value, len(data), _PICKLE_READERS, "a pickle, but not a StyleGAN network")
+        state = _state(found.value, len(data), "a pickle, but not a StyleGAN network")
     else:
         found = torch_file.read_zip(data) if kind == "torch zip" else torch_file.read_stream(data)
-        what = "a torch file, but not a supported StyleGAN2 network"
-        state = _state(found.value, len(data), _TORCH_READERS, what)
+        state = _state(found.value, len(data), "a torch file, but not a supported StyleGAN2 network")
     return replace(state, globals_asked=list(found.globals_asked), embeds_source=_embeds_source(found))
 
 
-def _state(top: object, size: int, readers: tuple[Reader, ...], otherwise: str) -> LoadedState:
+def _state(top: object, size: int, otherwise: str) -> LoadedState:
     """Let the first reader that recognises what a file holds read it."""
-    for reader in readers:
-        if reader.recognises(top):
-            return reader.read(top, size)
-    raise NetworkFileError(f"this is {otherwise}: it holds {_contents(top)}")
+    checkpoint = Checkpoint(top)
+    for reader in _READERS:
+        if reader.recognises(checkpoint):
+            return reader.read(checkpoint, size)
+    raise NetworkFileError(f"this is {otherwise}: it holds {_contents(checkpoint)}")
 
 
-def _contents(top: object) -> str:
+# Networks that are known and not read, by a name that only they have.
+_OTHERS: Final = (
+    (re.compile(r"synthesis\.(input\.|L0_)"), "a StyleGAN3 (alias-free) network in a layout that is not read"),
+    (
+        re.compile(r"initial_conv\.weight|blocks\.\d+\.to_style1\."),
+        "lucidrains' stylegan2-pytorch, which has StyleGAN2's name and other layers (no equalised learning rate, noise"
+        " through a linear layer, bilinear upsampling): its images would not be its own here",
+    ),
+)
+
+
+def _contents(checkpoint: Checkpoint) -> str:
     """Say in a few words what a file holds that is no network."""
+    top = checkpoint.top
+    if isinstance(top, TensorRecord | ArrayRecord):
+        return f"one array of shape {top.shape}: a latent, if anything, and not a network; give the network itself"
     if not isinstance(top, dict):
-        return f"one {type(top).__name__}"
-    inner = top.get("state_dict")
-    names = [str(key) for key in list(inner if isinstance(inner, dict) else top)[:1000]]
-    if any(name.startswith("decoder.") for name in names):
-        return "an encoder for StyleGAN (pSp, e4e or a relative); give the generator it was trained for"
-    shown = ", ".join(escaped(name)[:40] for name in names[:4]) or "nothing"
-    if names and all(isinstance(value, TensorRecord) for value in top.values()):
+        return f"one {kind_of(top)}"
+    for pattern, what in _OTHERS:
+        if any(pattern.match(name) for one in checkpoint.networks for name in one.tensors):
+            return what
+    if any(one.role == "encoder" for one in checkpoint.networks):
+        return "an encoder for StyleGAN (pSp, e4e or a relative) without a decoder; give the generator it was made for"
+    arrays = [key for key, value in list(top.items())[:1000] if isinstance(value, TensorRecord | ArrayRecord)]
+    if any(str(key) in _LATENTS for key in arrays):
+        named = ", ".join(escaped(str(key))[:40] for key in arrays[:4])
+        return f"latents ({named}), not a network; give the network itself"
+    shown = ", ".join(escaped(str(key))[:40] for key in list(top)[:4]) or "nothing"
+    if top and all(isinstance(value, TensorRecord | ArrayRecord) for value in top.values()):
         return f"the tensors of another model ({shown})"
     return f"a dictionary of {shown}"
 
@@ -144,10 +166,13 @@ def _contents(top: object) -> str:
 def _embeds_source(found: Interpretation) -> bool:
     """Say whether program text travels with the network."""
     top = found.value
-    if isinstance(top, Mapping):
-        return any(isinstance(item, ModuleRecord) and item.source_length > 0 for item in top.values())
-    states: list[Any] = [item.state for item in top if isinstance(item, NetworkRecord)]
-    return any(state and bool(state.get("build_module_src")) for state in states)
+    if found.has_source:
+        return True
+    if isinstance(top, tuple | NetworkRecord):
+        networks = [item for item in (top if isinstance(top, tuple) else (top,)) if isinstance(item, NetworkRecord)]
+        return any(item.state and bool(item.state.get("build_module_src")) for item in networks)
+    modules = (as_module(one.value) for one in Checkpoint(top).networks)
+    return any(isinstance(module, ModuleRecord) and module.source_length > 0 for module in modules)
 
 
 def _read_file(path: str | os.PathLike[str]) -> memoryview:
@@ -170,7 +195,8 @@ def load(path: str | os.PathLike[str]) -> LoadedNetwork:
 
     Args:
         path: A file of stylegan2-ada-pytorch, stylegan3 (StyleGAN2 architecture), the TensorFlow code of StyleGAN,
-            StyleGAN2 and StyleGAN2-ADA, rosinality, or this project; recognised by what it holds.
+            StyleGAN2 and StyleGAN2-ADA, rosinality and its relatives, MMGeneration, genforce, or this project;
+            recognised by what it holds.
 
     Raises:
         NetworkFileError: The file is unsafe, damaged, unsupported or of another kind.
@@ -246,14 +272,16 @@ def _fill(module: "nn.Module", arrays: dict[str, Array], more: "dict[str, Tensor
 
 
 def _mean_w(generator: "Generator") -> "Tensor":
-    """Return the mean of w `[w_dim]` over `W_AVG_SAMPLES` latents that a fixed seed gives."""
+    """Return the mean of w `[w_dim]` over `MEAN_LATENTS` latents that a fixed seed gives."""
     import torch
 
     config = generator.config.mapping
     rng = torch.Generator().manual_seed(0)
     total = torch.zeros(config.w_dim, dtype=torch.float64)
+    # of a conditional network the mean over all classes
+    labels = torch.eye(config.c_dim)[torch.arange(BATCH) % config.c_dim] if config.c_dim else None
     with torch.no_grad():
-        for _ in range(W_AVG_SAMPLES // BATCH):
+        for _ in range(MEAN_LATENTS // BATCH):
             z = torch.randn([BATCH, config.z_dim], generator=rng)
-            total += generator.mapping(z).to(torch.float64).sum(dim=0)
-    return (total / W_AVG_SAMPLES).to(torch.float32)
+            total += generator.mapping(z, labels).to(torch.float64).sum(dim=0)
+    return (total / MEAN_LATENTS).to(torch.float32)

@@ -1,18 +1,17 @@
-"""Networks of rosinality's stylegan2-pytorch: converted and training checkpoints."""
+"""Networks under the names of rosinality's stylegan2-pytorch: its checkpoints, and those of its many relatives."""
 
 import re
-from collections.abc import Callable, Mapping
-from typing import Any, Final
+from typing import Final
 
 import generator.stylegan2 as stylegan2
-from generator.errors import NetworkFileError, escaped
-from generator.files.pickles.records import plain
-from generator.files.state import LoadedState, Part, assemble
+from generator.errors import NetworkFileError
+from generator.files.checkpoints import Checkpoint, Network
+from generator.files.state import LoadedState, Part, assemble, readable
 from generator.files.tensorflow_networks import noise_name
-from generator.files.weights import Intake, Translation, Weight, translate
+from generator.files.weights import Intake, Translation, Weight, translated
 from generator.tensors import Hints
 
-__all__ = ["FAMILY", "read", "recognises"]
+__all__ = ["FAMILY", "generator_name", "read", "recognises"]
 
 FAMILY: Final = "rosinality"
 
@@ -34,73 +33,72 @@ _RGB: Final = {
 }
 
 
-def recognises(top: object) -> bool:
-    """Tell whether what a torch file holds is one of this code's checkpoints."""
-    return isinstance(top, dict) and "g_ema" in top
+def recognises(checkpoint: Checkpoint) -> bool:
+    """Tell whether what a file holds has a generator under this code's names."""
+    top = checkpoint.top
+    return (isinstance(top, dict) and "g_ema" in top) or bool(checkpoint.generators(_fits))
 
 
-def read(top: Mapping[Any, Any], file_size: int) -> LoadedState:
+def _fits(network: Network) -> bool:
+    names = network.tensors
+    return "input.input" in names or any(name.endswith(".conv.modulation.weight") for name in names)
+
+
+def read(checkpoint: Checkpoint, file_size: int) -> LoadedState:
     """Turn an interpreted file into a network: `g_ema` and `d`, with `latent_avg` where it has one.
 
+    Relatives of this code are read too: pSp, e4e, ReStyle and HyperStyle (`decoder`), GANInverter, fine-tuned
+    generators (`g` alone), state dictionaries and whole modules.
+
     Args:
-        top: The dictionary that the file holds.
+        checkpoint: What the file holds.
         file_size: Bytes of the file.
 
     Raises:
         NetworkFileError: It holds no such network, or one that does not fit together.
     """
     intake = Intake(file_size)
-    weights = _translated(top.get("g_ema"), "g_ema", _generator_name, intake)
-    if top.get("latent_avg") is not None:
-        weights["mapping.w_avg"] = translate(intake.weight(top["latent_avg"], "latent_avg"), "same")
-    discriminator = None
-    if top.get("d") is not None:
-        blocks = sum(isinstance(key, str) and key.endswith(".conv1.0.weight") for key in _state(top["d"], "d"))
-        resolution = 4 << min(blocks, 16)
-        tensors = _translated(top["d"], "d", lambda name: _discriminator_name(name, resolution), intake)
-        discriminator = Part(tensors, Hints())
-    settings: dict[str, Any] = {"entries": sorted(escaped(str(key)) for key in list(top)[:50])}
-    if top.get("args") is not None:
-        settings["args"] = plain(top["args"])
-    missing = "mapping.w_avg" not in weights
-    note = "the file has no mean latent; it is the mean of 10000 latents mapped with a fixed seed"
+    generators = checkpoint.generators(_fits)
+    if not generators:
+        raise NetworkFileError("damaged: its entry 'g_ema' is not a dictionary of tensors")
+    taken = generators[0]
+    weights = translated(taken.tensors, taken.shown, generator_name, intake, "rosinality's StyleGAN2")
+    average, note = _latent_average(checkpoint, intake)
+    discriminator, left_out = _discriminator(checkpoint.discriminator(taken), intake)
     return assemble(
         stylegan2,
-        Part(weights, Hints()),
+        Part(weights | average, Hints()),
         discriminator,
         family=FAMILY,
-        settings=settings,
-        optional=frozenset({"mapping.w_avg"}),
-        warnings=(note,) if missing else (),
+        settings=checkpoint.settings,
+        warnings=(*checkpoint.notes(generators), *note, *left_out),
     )
 
 
-def _state(state: object, entry: str) -> Mapping[Any, Any]:
-    if not isinstance(state, dict) or not state:
-        raise NetworkFileError(f"damaged: its entry '{entry}' is not a dictionary of tensors")
-    return state
+def _latent_average(checkpoint: Checkpoint, intake: Intake) -> tuple[dict[str, Weight], tuple[str, ...]]:
+    """Return the mean of w that stands beside the networks, under our name, and what is to be said of it.
+
+    It has one row, `[w_dim]` or `[1, w_dim]`, or one for each layer; rows that differ are no mean of w.
+    """
+    if checkpoint.latent_average is None:
+        return {}, ()
+    found = intake.weight(checkpoint.latent_average, "latent_avg")
+    rows = found.array.reshape(-1, found.array.shape[-1]) if found.array.ndim else found.array.reshape(1, 1)
+    if not len(rows) or not (rows == rows[:1]).all():
+        return {}, ("the rows of 'latent_avg' differ from layer to layer: it is not used",)
+    return {"mapping.w_avg": Weight(rows[0], found.source, found.kind)}, ()
 
 
-def _translated(
-    state: object, entry: str, translation: Callable[[str], Translation], intake: Intake
-) -> dict[str, Weight]:
-    """Return the tensors of one network under our names."""
-    weights: dict[str, Weight] = {}
-    for key, record in _state(state, entry).items():
-        found = translation(key) if isinstance(key, str) else None
-        if found is None:
-            shown = escaped(str(key))
-            raise NetworkFileError(
-                f"unsupported: '{entry}' holds '{shown}', which rosinality's StyleGAN2 does not have"
-            )
-        name, transform = found
-        if name in weights:
-            raise NetworkFileError(f"damaged: '{entry}' holds '{escaped(key)}' twice")
-        weights[name] = translate(intake.weight(record, f"{entry}.{key}"), transform)
-    return weights
+def _discriminator(network: Network | None, intake: Intake) -> tuple[Part | None, tuple[str, ...]]:
+    if network is None:
+        return None, ()
+    blocks = sum(name.endswith(".conv1.0.weight") for name in network.tensors)
+    resolution = 4 << min(blocks, 16)
+    names = (lambda name: _discriminator_name(name, resolution)), intake, "rosinality's StyleGAN2"
+    return readable(lambda: Part(translated(network.tensors, network.shown, *names), Hints()))
 
 
-def _generator_name(name: str) -> Translation:
+def generator_name(name: str) -> Translation:
     """Translate a name of the generator's state; filters are given as `...resample_filter`."""
     if match := re.fullmatch(r"style\.(\d{1,3})\.(weight|bias)", name):
         return (f"mapping.fc{int(match[1]) - 1}.{match[2]}", "same") if match[1] != "0" else None

@@ -28,7 +28,7 @@ _OTHERS: Final = (
     (rb"\x1f\x8b", "a gzip archive; unpack it and give the network inside"),
     (rb"BZh|\xfd7zXZ|\x28\xb5\x2f\xfd|7z\xbc\xaf|Rar!", "a compressed archive; unpack it and give the network inside"),
     (rb"\x89HDF\r\n\x1a\n", "an HDF5 file (Keras weights or results), not a StyleGAN2 network"),
-    (rb"\x93NUMPY", "a numpy array, not a network"),
+    (rb"\x93NUMPY", "a numpy array: a latent, if anything, and not a network"),
     (rb"GGUF|TFL3|....TFL3", "a model of another kind (GGUF or TensorFlow Lite)"),
     (rb"\x08[\x01-\x20]\x12[^\0]{0,64}(pytorch|onnx|tf2onnx|keras)|\x08[\x01-\x20]\x12.\w+\x1a", "an ONNX model"),
     (rb"%PDF", "a PDF document, not a network"),

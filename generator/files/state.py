@@ -3,16 +3,19 @@
 Nothing here imports torch.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
 
 from generator.config import DiscriminatorSettings, GeneratorConfig
 from generator.errors import NetworkFileError, shown
 from generator.families import Family, family_of
 from generator.files.pickles.records import Array
 from generator.files.weights import Weight, check_shapes, resample_taps, shapes_of, state_digest, to_float32
+from generator.settings import map_shape
 from generator.tensors import Hints, Shape, mapping_shapes
 
 if TYPE_CHECKING:
@@ -27,7 +30,10 @@ __all__ = [
     "assemble",
     "discriminator_shapes",
     "generator_shapes",
+    "readable",
 ]
+
+MEAN_LATENTS: Final = 10_000  # as StyleGAN2 estimates its centre (Karras et al. 2020, appendix D)
 
 
 @dataclass(frozen=True)
@@ -130,6 +136,20 @@ def discriminator_shapes(config: DiscriminatorSettings) -> dict[str, Shape]:
     return family_of(config).discriminator_shapes(config)
 
 
+def readable(read: Callable[[], Part]) -> tuple[Part | None, tuple[str, ...]]:
+    """Return a discriminator's part, or a note where it is of a kind that is not supported.
+
+    No image of the generator needs it: it is left out then. What is damaged is an error as everywhere.
+    """
+    try:
+        return read(), ()
+    except NetworkFileError as error:
+        if not error.is_unsupported:
+            raise
+        reason = error.reason.removeprefix("unsupported: ")
+        return None, (f"the discriminator is of another kind and was left out: {reason}",)
+
+
 def assemble(
     architecture: Family,
     generator: Part,
@@ -137,10 +157,11 @@ def assemble(
     *,
     family: str,
     settings: dict[str, Any],
-    optional: frozenset[str] = frozenset(),
     warnings: tuple[str, ...] = (),
 ) -> LoadedState:
     """Check both networks and put them together.
+
+    A missing mean of w is found when the generator is built; noise maps are missing all together, or none is.
 
     Args:
         architecture: The family that the networks belong to.
@@ -148,7 +169,6 @@ def assemble(
         discriminator: The discriminator's part, if the file has one.
         family: Code that wrote the file, see `LoadedState`.
         settings: What the file says of itself, see `LoadedState`.
-        optional: Tensors of the generator that may be missing.
         warnings: Warnings that are known already.
 
     Raises:
@@ -156,15 +176,23 @@ def assemble(
     """
     weights, hints = _split_filters(generator)
     config = architecture.generator_config(shapes_of(weights), hints)
-    check_shapes(weights, generator_shapes(config), optional)
+    shapes = generator_shapes(config)
+    maps = {name: shape for name, shape in shapes.items() if name.endswith(".noise_const")}
+    left_out = {"mapping.w_avg"} if maps.keys() & weights.keys() else {"mapping.w_avg", *maps}
+    check_shapes(weights, shapes, frozenset(left_out))
     _compare(hints.claims, config)
     state, notes = to_float32(weights)
+    if "mapping.w_avg" not in weights:
+        notes.append(f"the file has no mean latent; it is the mean of {MEAN_LATENTS} latents mapped with a fixed seed")
+    if maps and not maps.keys() & weights.keys():
+        state |= _noise_maps(maps)
+        notes.append("the file has no noise maps; they are drawn with a fixed seed")
     d_config: DiscriminatorSettings | None = None
     d_state: dict[str, Array] | None = None
     d_notes: list[str] = []
     if discriminator is not None:
         weights, hints = _split_filters(discriminator)
-        c_dim = discriminator.c_dim
+        c_dim, hints = discriminator.c_dim, replace(hints, start=map_shape(config.synthesis, 4))
         d_config = architecture.discriminator_config(
             shapes_of(weights), hints, c_dim=c_dim or 0, selects=c_dim is not None
         )
@@ -183,6 +211,12 @@ def assemble(
     )
 
 
+def _noise_maps(shapes: Mapping[str, Shape]) -> dict[str, Array]:
+    """Draw the maps of a network that was written without any, always the same."""
+    rng = np.random.RandomState(0)  # its stream is the same in every version of numpy
+    return {name: rng.standard_normal(shapes[name]).astype(np.float32) for name in sorted(shapes)}
+
+
 def _compare(claims: Mapping[str, Any], config: GeneratorConfig | DiscriminatorSettings) -> None:
     """Compare a file's settings with what its tensors say.
 
@@ -196,7 +230,7 @@ def _compare(claims: Mapping[str, Any], config: GeneratorConfig | DiscriminatorS
     if isinstance(config, GeneratorConfig):
         facts["num_ws"] = config.synthesis.num_ws
     # widths were compared when the channels were found; None stands for a default
-    for key in ("channel_base", "channel_max", "channels", "resample_filter", "blur_filter"):
+    for key in ("channel_base", "channel_max", "channels", "resample_filter", "blur_filter", "start"):
         facts.pop(key, None)
     for key, claimed in claims.items():
         known = facts.get(key) is not None and type(claimed) in (bool, int, float, str)

@@ -1,6 +1,7 @@
 """Weights on their way from a file to our own networks: renamed, checked against shapes, turned into float32."""
 
 import hashlib
+import math
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -9,7 +10,7 @@ from typing import Final
 import numpy as np
 
 from generator.errors import NetworkFileError, escaped
-from generator.files.pickles.records import MAX_NAME, Array, ArrayRecord, TensorRecord
+from generator.files.pickles.records import MAX_NAME, Array, ArrayRecord, TensorRecord, kind_of
 from generator.tensors import Shape
 
 __all__ = [
@@ -23,6 +24,7 @@ __all__ = [
     "state_digest",
     "to_float32",
     "translate",
+    "translated",
 ]
 
 Translation = tuple[str, str] | None
@@ -37,6 +39,8 @@ TRANSFORMS: Final[dict[str, tuple[tuple[int, ...], Callable[[Array], Array]]]] =
     "transpose": ((2,), lambda a: a.T),
     "filter": ((4,), lambda a: a.transpose(3, 2, 0, 1)),
     "flipped filter": ((4,), lambda a: a[::-1, ::-1].transpose(3, 2, 0, 1)),
+    "upside down": ((4,), lambda a: a[:, :, ::-1, ::-1]),
+    "kernel": ((2, 4), lambda a: a.reshape(a.shape[-2:]) if a.size == math.prod(a.shape[-2:]) else a),
     "first": ((4, 5), lambda a: a[0]),
     "map": ((4,), lambda a: a[0, 0]),
     "plus one": ((1,), lambda a: a.astype(np.float32) + np.float32(1)),
@@ -84,6 +88,40 @@ def translate(weight: Weight, transform: str) -> Weight:
     return Weight(function(weight.array), weight.source, weight.kind)
 
 
+def translated(
+    tensors: Mapping[str, object],
+    entry: str,
+    translation: Callable[[str], Translation],
+    intake: "Intake",
+    architecture: str,
+) -> dict[str, Weight]:
+    """Return the tensors of one network under our names.
+
+    Args:
+        tensors: Its records by their names in the file.
+        entry: Where it stands in the file, for messages.
+        translation: From a name in the file to ours.
+        intake: What takes the arrays out of the records.
+        architecture: What the error calls the network.
+
+    Raises:
+        NetworkFileError: There is a tensor that such networks do not have, or one twice.
+    """
+    weights: dict[str, Weight] = {}
+    holder = f"'{entry}' holds" if entry else "it holds"
+    for key, record in tensors.items():
+        found = translation(key)
+        if found is None:
+            raise NetworkFileError(f"unsupported: {holder} '{escaped(key)}', which {architecture} does not have")
+        if found == DROPPED:
+            continue
+        name, transform = found
+        if name in weights:
+            raise NetworkFileError(f"damaged: {holder} '{escaped(key)}' twice")
+        weights[name] = translate(intake.weight(record, f"{entry}.{key}".lstrip(".")), transform)
+    return weights
+
+
 class Intake:
     """Take tensors out of a file's records, never more bytes of them than the file has.
 
@@ -114,7 +152,7 @@ class Intake:
             with np.errstate(over="ignore"):
                 return Weight(np.asarray(record, np.float64).astype(np.float32), source, "float32")
         if not isinstance(record, TensorRecord | ArrayRecord):
-            raise NetworkFileError(f"damaged: '{escaped(source)}' is a {type(record).__name__}, not a tensor")
+            raise NetworkFileError(f"damaged: '{escaped(source)}' is a {kind_of(record)}, not a tensor")
         self.left -= record.nbytes
         if self.left < 0:
             raise NetworkFileError("refused: its weights together are larger than the file")

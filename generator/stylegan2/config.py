@@ -9,8 +9,10 @@ from generator.settings import (
     MAX_CHANNELS,
     MAX_DIM,
     MAX_LAYERS,
+    SQUARE,
     check_growth,
     check_image,
+    check_start,
     check_taps,
     check_types,
     require,
@@ -32,6 +34,8 @@ def _check_image(config: "SynthesisConfig | DiscriminatorConfig") -> None:
     check_taps("resample_filter", config.resample_filter)
     require_finite("conv_clamp", config.conv_clamp)
     require(not config.growing or config.architecture == "orig", f"{config.architecture!r} networks do not grow")
+    check_start(config.start, config.img_resolution)
+    require(not config.growing or config.start == SQUARE, "networks whose images are not square do not grow")
 
 
 @dataclass(frozen=True)
@@ -54,6 +58,7 @@ class SynthesisConfig:
         growing: Whether an "orig" network has a tRGB layer at every resolution (rows A to D of table 1).
         alpha: How far the layers at `img_resolution` have faded in, in [0, 1]; less than 1 in a network that was
             saved while it grew.
+        start: Height and width of the constant; the images have `img_resolution / 4` times as many pixels each way.
 
     Raises:
         ConfigError: A setting is out of range, or two contradict each other.
@@ -73,6 +78,7 @@ class SynthesisConfig:
     conv_clamp: float | None = None
     growing: bool = setting(False, later=True)
     alpha: float = setting(1.0, later=True)
+    start: tuple[int, ...] = setting(SQUARE, later=True)
 
     def __post_init__(self) -> None:
         check_types(self)
@@ -114,6 +120,7 @@ class DiscriminatorConfig:
         mapping_layers: Dense layers that map a label.
         mapping_lr_multiplier: Learning rate of these layers relative to the others.
         growing: Whether an "orig" network has an fRGB layer at every resolution.
+        start: Height and width of the last feature maps.
 
     Raises:
         ConfigError: A setting is out of range, or two contradict each other.
@@ -136,6 +143,7 @@ class DiscriminatorConfig:
     mapping_layers: int = 8
     mapping_lr_multiplier: float = 0.01
     growing: bool = setting(False, later=True)
+    start: tuple[int, ...] = setting(SQUARE, later=True)
 
     def __post_init__(self) -> None:
         check_types(self)

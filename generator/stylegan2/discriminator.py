@@ -83,7 +83,7 @@ class DiscriminatorEpilogue(nn.Module):
         self.conv = EqualizedConv2d(
             width + config.mbstd_channels, width, 3, activation=config.activation, conv_clamp=config.conv_clamp
         )
-        self.fc = EqualizedLinear(width * 16, width, activation=config.activation)
+        self.fc = EqualizedLinear(width * math.prod(config.start), width, activation=config.activation)
         self.out = EqualizedLinear(width, config.outputs)
 
     def forward(self, x: Tensor | None, image: Tensor) -> Tensor:

@@ -33,7 +33,7 @@ class ModulatedConv2d(Foldable):
         in_channels: Number I of input channels.
         out_channels: Number O of output channels.
         w_dim: Width of w.
-        resolution: Height and width of the output.
+        size: Height and width of the output.
         up: Upsampling factor, 1 or 2.
         kernel_size: Height and width of the kernel, odd.
         activation: One of `generator.settings.ACTIVATIONS`.
@@ -53,7 +53,7 @@ class ModulatedConv2d(Foldable):
         in_channels: int,
         out_channels: int,
         w_dim: int,
-        resolution: int,
+        size: tuple[int, int],
         *,
         up: int = 1,
         kernel_size: int = 3,
@@ -64,7 +64,7 @@ class ModulatedConv2d(Foldable):
         conv_clamp: float | None = None,
     ) -> None:
         super().__init__()
-        self.resolution, self.up, self.activation = resolution, up, activation
+        self.up, self.activation = up, activation
         self.use_noise, self.demodulate, self.conv_clamp = use_noise, demodulate, conv_clamp
         self.form = DEFAULT_FORM
         self.affine = EqualizedLinear(w_dim, in_channels, bias=1.0)
@@ -72,7 +72,7 @@ class ModulatedConv2d(Foldable):
         self.weight = nn.Parameter(torch.randn([out_channels, in_channels, kernel_size, kernel_size]))
         self.bias = nn.Parameter(torch.zeros([out_channels]))
         if use_noise:
-            self.register_buffer("noise_const", torch.randn([resolution, resolution]))
+            self.register_buffer("noise_const", torch.randn(size))
             self.noise_strength = nn.Parameter(torch.zeros([]))
         # Demodulation cancels any scale of the weights; without it the learning rate is equalised as elsewhere.
         self.weight_gain = 1.0 if demodulate else 1 / math.sqrt(in_channels * kernel_size**2)
@@ -93,7 +93,7 @@ class ModulatedConv2d(Foldable):
         Args:
             x: Feature maps `[N, I, H, W]`.
             w: Styles `[N, w_dim]`.
-            noise: Noise maps `[N or 1, 1, resolution, resolution]`; None: no noise.
+            noise: Noise maps `[N or 1, 1, H * up, W * up]`; None: no noise.
             gain: Factor on the result.
 
         Returns:

@@ -17,6 +17,7 @@ from generator.layers import EqualizedConv2d
 from generator.ops._library import sum_dtype
 from generator.ops.dual import Dual
 from generator.ops.upfirdn2d import setup_filter, upfirdn2d
+from generator.settings import map_shape
 from generator.stylegan2.config import SynthesisConfig
 from generator.stylegan2.layers import ModulatedConv2d, ToRGB
 
@@ -40,7 +41,7 @@ class SynthesisBlock(nn.Module):
                 channels,
                 out,
                 config.w_dim,
-                resolution,
+                map_shape(config, resolution),
                 up=up,
                 activation=config.activation,
                 use_noise=config.use_noise,
@@ -50,7 +51,7 @@ class SynthesisBlock(nn.Module):
             )
 
         if self.is_first:
-            self.const = nn.Parameter(torch.randn([out, 4, 4]))
+            self.const = nn.Parameter(torch.randn([out, *config.start]))
         else:
             below = config.widths[resolution // 2]
             self.conv0 = layer(below, 2)

@@ -2,6 +2,7 @@
 
 from generator.config import GeneratorConfig
 from generator.errors import ConfigError, NetworkFileError
+from generator.settings import map_shape
 from generator.stylegan2.config import DiscriminatorConfig, SynthesisConfig
 from generator.tensors import (
     Hints,
@@ -47,6 +48,7 @@ def generator_config(shapes: Shapes, hints: Hints) -> GeneratorConfig:
             use_noise=any(name.endswith(".noise_strength") for name in shapes),
             activation=hints.activation,
             conv_clamp=hints.conv_clamp,
+            start=tuple(size_of(shapes, "synthesis.b4.const", 3, axis) for axis in (1, 2)),
         )
         return GeneratorConfig(mapping, synthesis)
     except ConfigError as error:
@@ -91,6 +93,7 @@ def discriminator_config(shapes: Shapes, hints: Hints, *, c_dim: int, selects: b
             cmap_dim=outputs if projects and outputs != widths[4] else None,
             mapping_layers=count_layers(shapes, "mapping.fc") if projects else DiscriminatorConfig.mapping_layers,
             mapping_lr_multiplier=hints.lr_multiplier if projects else DiscriminatorConfig.mapping_lr_multiplier,
+            start=hints.start,
         )
     except ConfigError as error:
         raise NetworkFileError(f"unsupported: {error}") from None
@@ -113,7 +116,7 @@ def synthesis_shapes(config: SynthesisConfig) -> dict[str, Shape]:
         block = f"synthesis.b{r}"
         layers = {"conv1": width}
         if r == 4:
-            shapes[f"{block}.const"] = (width, 4, 4)
+            shapes[f"{block}.const"] = (width, *config.start)
         else:
             below = config.widths[r // 2]
             layers = {"conv0": below, "conv1": width}
@@ -122,7 +125,7 @@ def synthesis_shapes(config: SynthesisConfig) -> dict[str, Shape]:
         for layer, channels in layers.items():
             shapes |= _modulated(f"{block}.{layer}", channels, width, 3, config.w_dim)
             if config.use_noise:
-                shapes |= {f"{block}.{layer}.noise_const": (r, r), f"{block}.{layer}.noise_strength": ()}
+                shapes |= {f"{block}.{layer}.noise_const": map_shape(config, r), f"{block}.{layer}.noise_strength": ()}
         if config.architecture == "skip" or config.growing or r == config.img_resolution:
             shapes |= _modulated(f"{block}.torgb", width, config.img_channels, 1, config.w_dim)
     return shapes

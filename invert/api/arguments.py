@@ -33,7 +33,7 @@ def silent(_: str) -> None:
 
 
 def load(path: str | os.PathLike[str], *, on_warning: OnMessage | None = None) -> "LoadedNetwork":
-    """Load a network: of this project, of NVIDIA's StyleGAN and StyleGAN2, or of rosinality. Nothing in it is ever run.
+    """Load a network: of this project, or as any repository in `docs/formats.md` writes it; nothing in it is run.
 
     Args:
         path: The file.
@@ -47,7 +47,7 @@ def load(path: str | os.PathLike[str], *, on_warning: OnMessage | None = None) -
     """
     from invert.projection.session import load_network
 
-    return load_network(path, on_warning)
+    return load_network(path, on_warning, any_shape=True)
 
 
 def check_settings(settings: Mapping[str, Any]) -> None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from generator.settings import map_shape
 from invert.api.arguments import Network, OnMessage, load, silent
 from invert.errors import NoInputError, UsageError
 from invert.sheets.references import ProjectedLatent, Reference, Seed, parse_references
@@ -132,14 +133,15 @@ def _maps(source: "Source", generator: "Generator", noise: str, on_warning: OnMe
     """Return the noise maps of a projection, where they are wanted; empty for those stored in the network."""
     if noise != "kept" or source.method is None:
         return {}
-    sizes = generator.synthesis.noise_sizes
+    synthesis = generator.synthesis
+    shapes = {name: map_shape(synthesis.config, r) for name, r in synthesis.noise_sizes.items()}
     if not source.noise:
         if source.method == "zero":
-            return {name: np.zeros([r, r], np.float32) for name, r in sizes.items()}
+            return {name: np.zeros(shape, np.float32) for name, shape in shapes.items()}
         if source.method == "optimise":
             on_warning(f"{source.label}: its noise maps were not kept; those stored in the network are taken")
         return {}
-    fit = all(one.shape == (sizes.get(name),) * 2 and np.isfinite(one).all() for name, one in source.noise.items())
+    fit = all(one.shape == shapes.get(name) and np.isfinite(one).all() for name, one in source.noise.items())
     if not fit:
         reason = f"{source.label}: its noise maps are damaged, or of another network"
         raise NoInputError(reason, advice="Use --noise fixed.", code="latents-other-network")

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from generator.config import to_dict
+from generator.settings import map_shape
 from invert.cli import options
 from invert.cli.inputs import NETWORK_FILE
 from invert.cli.output import Output
@@ -75,12 +76,12 @@ def _record(found: "Inspection", tables: Mapping[str, Sequence[Row]]) -> dict[st
 def _lines(found: "Inspection", tables: Mapping[str, Sequence[Row]]) -> Iterator[str]:
     state = found.state
     mapping, synthesis = state.generator_config.mapping, state.generator_config.synthesis
-    side = synthesis.img_resolution
+    height, width = map_shape(synthesis, synthesis.img_resolution)
     facts = {
         "family": state.family,
         "sha256": found.sha256,
         "weights": f"{found.weights_sha256} (sha256 of the generator's, the same in every format)",
-        "images": f"{side} x {side}, {synthesis.img_channels} channels",
+        "images": f"{width} x {height}, {synthesis.img_channels} channels",
         "generator": f"{synthesis.architecture}, {_total(tables['generator']):,} parameters",
         "discriminator": "none",
         "latents": f"z {mapping.z_dim}, w {mapping.w_dim}, {mapping.num_layers} mapping layers",
@@ -90,7 +91,7 @@ def _lines(found: "Inspection", tables: Mapping[str, Sequence[Row]]) -> Iterator
         "asks for": ", ".join(sorted(state.globals_asked)) or "nothing",
     }
     if synthesis.alpha < 1:
-        facts["images"] += f", saved while it grew: layers at {side} px faded in to {synthesis.alpha:.4g}"
+        facts["images"] += f", saved while it grew: layers at {width} px faded in to {synthesis.alpha:.4g}"
     if state.discriminator_config is not None:
         facts["discriminator"] = (
             f"{state.discriminator_config.architecture}, {_total(tables['discriminator']):,} parameters"

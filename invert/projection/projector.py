@@ -15,6 +15,7 @@ import torch
 
 from generator import networks
 from generator.layers import freeze
+from generator.settings import SQUARE, map_shape
 from invert.errors import UsageError
 from invert.images.arrays import to_uint8
 from invert.images.target import Target
@@ -33,6 +34,7 @@ __all__ = [
     "Projector",
     "StepRecord",
     "check_fit",
+    "check_square",
     "random_stream",
     "start_noise",
 ]
@@ -148,13 +150,29 @@ def check_fit(generator: networks.Generator, config: ProjectConfig) -> None:
     """Check that images can be projected into a network with these settings.
 
     Raises:
-        UsageError: The network has no such class, or its images are too small to compare.
+        UsageError: The network has no such class, or its images are too small to compare, or not square.
     """
     check_class(config.class_index, generator.config.mapping.c_dim)
+    check_square(generator)
     resolution = generator.config.synthesis.img_resolution
     if resolution < MINIMUM_SIZE[config.lpips]:
         least = f"--lpips {config.lpips} compares images from {MINIMUM_SIZE[config.lpips]} px up"
         raise UsageError(f"this network generates {resolution} px, but {least}", advice="Use a larger network.")
+
+
+def check_square(generator: networks.Generator) -> None:
+    """Check that a network begins from a constant of 4 x 4.
+
+    Raises:
+        UsageError: It does not.
+    """
+    synthesis = generator.config.synthesis
+    if map_shape(synthesis, 4) != SQUARE:
+        height, width = map_shape(synthesis, synthesis.img_resolution)
+        raise UsageError(
+            f"this network generates {width} x {height} px from a constant that is not 4 x 4; this needs a square one",
+            advice="It can be used with info, convert and generate.",
+        )
 
 
 def start_noise(

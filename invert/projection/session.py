@@ -31,7 +31,7 @@ from invert.projection.config import ProjectConfig
 from invert.projection.exact import ExactProjector
 from invert.projection.latents import Start, kept_statistics, start_at_centre
 from invert.projection.perceptual import Perceptual
-from invert.projection.projector import ImageProjector, Projector, check_fit
+from invert.projection.projector import ImageProjector, Projector, check_fit, check_square
 from invert.projection.records import method_record, run_settings
 from invert.projection.start import BankStart, SampleBank, bank_size, load_bank
 
@@ -208,20 +208,26 @@ def open_session(
     return Session(network, config, policy, method, run_record(config), on_message)
 
 
-def load_network(path: str | os.PathLike[str], on_warning: _OnMessage | None = None) -> "LoadedNetwork":
+def load_network(
+    path: str | os.PathLike[str], on_warning: _OnMessage | None = None, *, any_shape: bool = False
+) -> "LoadedNetwork":
     """Load a network file of any known format; nothing in it is ever run.
 
     Args:
         path: The file.
         on_warning: Called with a line for each thing that its user should know.
+        any_shape: Whether its images need not be square.
 
     Raises:
         NetworkError: It is unsafe, unsupported, damaged, or cannot be read.
+        UsageError: Its images are not square, and what it is for needs them to be.
     """
     from generator.files.reading import load
 
     with network_errors(Path(path)):
         loaded = load(Path(path))
+    if not any_shape:
+        check_square(loaded.generator)
     for warning in loaded.provenance.warnings:
         (on_warning or _silent)(f"network '{display_path(path)}': {warning}")
     return loaded

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from generator.networks import Generator
 from generator.ops.seeded_normal import seeded_normal
+from generator.settings import map_shape
 from invert.errors import UsageError
 from invert.images.arrays import to_uint8
 from invert.projection.config import NOISE_ALIASES, SEED_NOISE, SYNTHESIS_NOISE
@@ -40,7 +41,7 @@ def noise_word(noise: str, *others: str) -> str:
 
 
 def stream_maps(generator: Generator, seed: int) -> dict[str, Tensor]:
-    """Return the noise maps `[1, 1, r, r]` of a seed as the StyleGAN2 program for TensorFlow draws them.
+    """Return the noise maps `[1, 1, H, W]` of a seed as the StyleGAN2 program for TensorFlow draws them.
 
     They follow z in the stream of numpy.random.RandomState(seed), those of the first layer first.
 
@@ -48,11 +49,12 @@ def stream_maps(generator: Generator, seed: int) -> dict[str, Tensor]:
         generator: Its sizes are used.
         seed: In 0..2^32 - 1.
     """
-    sizes, z_dim = generator.synthesis.noise_sizes, generator.config.mapping.z_dim
-    numbers = [r * r for r in sizes.values()]
+    synthesis, z_dim = generator.synthesis, generator.config.mapping.z_dim
+    shapes = {name: map_shape(synthesis.config, r) for name, r in synthesis.noise_sizes.items()}
+    numbers = [height * width for height, width in shapes.values()]
     drawn = seeded_normal(torch.tensor([seed]), z_dim + sum(numbers))[0, z_dim:].to(generator.mapping.w_avg.device)
     pieces = torch.split(drawn, numbers)
-    return {name: piece.reshape(1, 1, r, r) for (name, r), piece in zip(sizes.items(), pieces, strict=True)}
+    return {name: piece.reshape(1, 1, *shape) for (name, shape), piece in zip(shapes.items(), pieces, strict=True)}
 
 
 def random_maps(generator: Generator, seed: int) -> dict[str, Tensor]:
@@ -103,8 +105,9 @@ def synthesise_images(
             found = given[name]
             if name in own:
                 found = torch.from_numpy(np.asarray(own[name], np.float32))[None, None].to(device)
-            rows.append(torch.zeros([1, 1, r, r], device=device) if found is None else found)
-        maps[name] = torch.cat(rows)  # [N, 1, r, r]
+            shape = map_shape(synthesis.config, r)
+            rows.append(torch.zeros([1, 1, *shape], device=device) if found is None else found)
+        maps[name] = torch.cat(rows)  # [N, 1, H, W]
     return to_uint8(synthesis(ws, maps))
 
 

@@ -60,7 +60,6 @@ def wrong_tensors() -> Iterator[Hostile]:
         "missing noise", "lacks 'synthesis.b8.conv0.noise_const'", drop("synthesis.b8.conv0.noise_const")
     )
     yield from changed("missing layer", "lacks 'mapping.fc1", drop("mapping.fc1.weight", "mapping.fc1.bias"))
-    yield from changed("missing mean", "lacks 'mapping.w_avg'", drop("mapping.w_avg"))
     yield from changed(
         "extra", "holds 'synthesis.b8.conv1.extra'", put("synthesis.b8.conv1.extra", np.zeros(2, np.float32))
     )
@@ -194,7 +193,6 @@ def first_stylegan() -> Iterator[Hostile]:
         ("synthesis", "ToRGB_lod0/bias", r"lacks 'synthesis\.b32\.torgb\.bias'"),
         ("synthesis", "4x4/Const/bias", "version 3 that is no StyleGAN"),
         ("mapping", "Dense1/weight", r"lacks 'mapping\.fc1\.weight'"),
-        ("", "dlatent_avg", r"lacks 'mapping\.w_avg'"),
         ("D", "4x4/Dense1/bias", r"lacks 'b4\.out\.bias'"),
         ("D", "FromRGB_lod2/weight", r"lacks 'b8\.fromrgb\.weight'"),
     ):

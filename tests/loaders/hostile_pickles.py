@@ -22,6 +22,7 @@ def cases(sentinel: Path) -> Iterator[Hostile]:
     """Yield every hostile pickle."""
     yield from code(sentinel)
     yield from names()
+    yield from foreign(sentinel)
     yield from bypasses(sentinel)
     yield from dtypes()
     yield from types()
@@ -106,6 +107,56 @@ def names() -> Iterator[Hostile]:
     yield Hostile("stack global of numbers", PROTO + b"K\1K\2\x93.", "named by something that is not text")
 
 
+def foreign(sentinel: Path) -> Iterator[Hostile]:
+    """Classes of packages that nobody knows: a record may be made of one, and nothing be called."""
+    touch = f"touch {sentinel}"
+    for module, name in (("pip", "main"), ("model", "Generator"), ("torch.nn.modules.conv", "Conv2d")):
+        called = dumps({"G_ema": Call(Global(module, name), (touch,))}, 3)
+        yield Hostile(f"foreign call of {name}", called, f"asks for '{module}.{name}' to be called.*nothing was run")
+    for module, name in (
+        ("os", "_wrap_close"),
+        ("subprocess", "Popen"),
+        ("Subprocess", "Popen"),
+        ("torch.hub", "Hub"),
+        ("torch.nnx", "X"),
+        ("numpy.ctypeslib", "X"),
+        ("__main__", "X"),
+        ("cPickle", "Unpickler"),
+        ("model", "A.b"),
+        ("model.", "A"),
+        ("model", "A\n"),
+        ("m\u00f6del", "A"),
+        ("model" * 100, "A"),
+    ):
+        content = PROTO + emitter.text(module) + emitter.text(name) + b"\x93)\x81."
+        yield Hostile(f"foreign object of {module[:20]}.{name!r}", content, "asks for .*nothing was run")
+    thing = opcodes(New(Global("model", "A"), state={"a": 1}))
+    yield Hostile("foreign object filled twice", PROTO + thing + b"}b.", "sets the state of a 'model.A'")
+    yield Hostile("foreign object added to", PROTO + thing + b"(K\1\x90.", "adds to a 'model.A'")
+    yield Hostile("foreign object as a key", PROTO + b"}" + thing + b"K\1s.", "is used as a key")
+    yield Hostile("foreign object alone", PROTO + thing + b".", "it holds one 'model.A'")
+    parts = opcodes("_parameters") + b"}" + opcodes("_buffers") + b"}" + opcodes("_modules") + b"}q\1u"
+    loop = opcodes(Global("model", "A")) + b")\x81q\0}(" + parts + b"b"
+    inside = PROTO + b"}" + opcodes("g") + loop + b"s" + opcodes("x") + b"h\1" + opcodes("a") + b"h\0ss."
+    yield Hostile("foreign module within itself", inside, "is shared, or modules are nested")
+    nested = b"}q\0" + b"".join(opcodes(str(i)) + b"h\0s" for i in range(100))
+    yield Hostile("dictionaries within themselves", PROTO + nested + b".", "a dictionary of 0, 1, 2, 3")
+    tree = b"}" + opcodes("0") + b"}q\0s"
+    for depth in range(1, 6):  # each holds the one before a hundred times
+        below = b"".join(opcodes(str(i)) + b"h" + bytes([depth - 1]) + b"s" for i in range(100))
+        tree += opcodes(str(depth)) + b"}q" + bytes([depth]) + below + b"s"
+    yield Hostile("a tree of dictionaries", PROTO + tree + b".", "a dictionary of 0, 1, 2, 3")
+    path = Call(Global("pathlib", "PosixPath"), ("a" * 2000,))
+    yield Hostile("a long path", dumps({"G": path}, 3), "not made of a few names")
+    yield Hostile("a path of numbers", dumps(Call(Global("pathlib", "PosixPath"), (5,)), 3), "not made of a few names")
+    made = Call(Global("collections", "defaultdict"), ({},))
+    yield Hostile("defaults of a dictionary", dumps(made, 3), "made of more than a class")
+    yield Hostile(
+        "namespace of a number", dumps(Call(Global("types", "SimpleNamespace"), (5,)), 3), "made of something"
+    )
+    yield Hostile("call of list", dumps(Call(Global("builtins", "list"), ([],)), 3), "only a name")
+
+
 def bypasses(sentinel: Path) -> Iterator[Hostile]:
     """The five ways past an allow-list that hands back real functions."""
     evil = dumps({"x": Call(Global("os", "system"), (f"touch {sentinel}",))})
@@ -118,7 +169,7 @@ def bypasses(sentinel: Path) -> Iterator[Hostile]:
     for function in (REBUILD, Global("torch._utils", "_rebuild_parameter"), Global("collections", "OrderedDict")):
         for state in ({"__setstate__": Global("torch", "Size")}, (None, {"__defaults__": (1,)})):
             content = PROTO + opcodes(function) + opcodes(state) + b"b."
-            yield Hostile(f"2 state of {function.name} {type(state).__name__}", content, "sets the state of a Name")
+            yield Hostile(f"2 state of {function.name} {type(state).__name__}", content, "sets the state of a name")
     for opcode, bound in ((b"r", 1 << 26), (b"r", 0xFFFFFFFF), (b"q", 200)):
         number = struct.pack("<I", bound) if opcode == b"r" else bytes([bound])
         yield Hostile(f"4 memo bomb {bound}", PROTO + b"N" + opcode + number + b".", f"memo entry {bound} while only 0")
@@ -166,7 +217,7 @@ def types() -> Iterator[Hostile]:
     wrong = {
         "items of a list": (b"]K\1K\2s.", "sets items of a list"),
         "items of a tuple": (b")(K\1K\2u.", "sets items of a tuple"),
-        "items of a name": (opcodes(REBUILD) + b"K\1K\2s.", "sets items of a Name"),
+        "items of a name": (opcodes(REBUILD) + b"K\1K\2s.", "sets items of a name"),
         "append to a dictionary": (b"}K\1a.", "appends to a dict"),
         "append to a tuple": (b")(K\1e.", "appends to a tuple"),
         "append to text": (emitter.text("a") + b"K\1a.", "appends to a str"),
@@ -176,7 +227,7 @@ def types() -> Iterator[Hostile]:
         "state of a number": (b"K\1}b.", "sets the state of a int"),
         "state of an ordered dictionary": (
             opcodes(Call(emitter.ORDERED, (), {"x": 1})) + b".",
-            "state of a OrderedRecord",
+            "sets the state of a dict",
         ),
         "call of a number": (b"K\1)R.", "calls a int"),
         "call of a dictionary": (b"})R.", "calls a dict"),
@@ -192,7 +243,7 @@ def types() -> Iterator[Hostile]:
         "object of a word": (opcodes(Global("torch", "FloatStorage")) + b")\x81.", "makes an object"),
         "key that is a list": (b"}]K\1s.", "a list is used as a key"),
         "key that is a tuple": (b"}K\1\x85K\1s.", "a tuple is used as a key"),
-        "key that is bytes": (b"}C\1aK\1s.", "a memoryview is used as a key"),
+        "key that is bytes": (b"}C\1aK\1s.", "a byte string is used as a key"),
         "key that is a float": (b"}" + opcodes(1.5) + b"K\1s.", "a float is used as a key"),
         "key that is a large integer": (b"}" + opcodes((1 << 61) - 1) + b"K\1s.", "a int is used as a key"),
         "set of lists": (b"\x8f(]\x90.", "a list is used as a key"),

@@ -8,8 +8,9 @@ import pytest
 import torch
 
 from generator.errors import NetworkFileError
+from generator.files.checkpoints import Network
 from generator.files.pickles.reader import Interpretation
-from generator.files.pickles.records import NamespaceRecord
+from generator.files.pickles.records import NamespaceRecord, ObjectRecord
 from generator.files.pickles.torch_file import read_stream, read_zip
 
 DTYPES = [
@@ -66,9 +67,16 @@ def test_state_and_settings(tmp_path: Path, zipped: bool) -> None:
 
 
 @pytest.mark.parametrize("zipped", [False, True])
-def test_whole_modules_are_refused(tmp_path: Path, zipped: bool) -> None:
-    with pytest.raises(NetworkFileError, match=r"asks for 'torch\.nn\.modules"):
-        saved(tmp_path / "file", torch.nn.Linear(2, 2), zipped)
+@pytest.mark.filterwarnings("ignore:.*source code.*:UserWarning")
+def test_whole_modules_are_records(tmp_path: Path, zipped: bool) -> None:
+    module = torch.nn.Sequential(torch.nn.Linear(2, 3), torch.nn.PReLU())
+    found = saved(tmp_path / "file", module, zipped)
+    assert isinstance(found.value, ObjectRecord)
+    assert str(found.value.name) == "torch.nn.modules.container.Sequential"
+    tensors = Network((), found.value).tensors
+    assert tensors.keys() == module.state_dict().keys()
+    np.testing.assert_array_equal(tensors["0.weight"].array(), module.state_dict()["0.weight"].numpy())
+    assert found.has_source == (not zipped)
 
 
 def test_every_member_is_held_against_its_checksum(tmp_path: Path) -> None:

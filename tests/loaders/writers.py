@@ -235,7 +235,24 @@ def tf(
     d_kwargs: dict[str, Any] | None = None,
     protocol: int = 2,
 ) -> bytes:
-    """Return a network as the TensorFlow code pickles it.
+    """Return a network as the TensorFlow code pickles it; see `tf_parts`.
+
+    Args:
+        protocol: Protocol of the pickle.
+    """
+    made, critic = tf_parts(name, version, change, rename, kwargs, d_kwargs)
+    return emitter.dumps((made, critic, made), protocol)
+
+
+def tf_parts(
+    name: str = "skip_resnet",
+    version: int = 4,
+    change: Callable[[Arrays, Arrays], None] | None = None,
+    rename: Callable[[Arrays], Arrays] = lambda variables: variables,
+    kwargs: dict[str, Any] | None = None,
+    d_kwargs: dict[str, Any] | None = None,
+) -> tuple[New, New]:
+    """Return the generator and the discriminator as the TensorFlow code pickles them.
 
     Args:
         name: The golden network.
@@ -244,7 +261,6 @@ def tf(
         rename: Changes the variables of the synthesis network and the discriminator last.
         kwargs: Settings of the generator to add.
         d_kwargs: Settings of the discriminator to add.
-        protocol: Protocol of the pickle.
     """
     generator, discriminator, _, config = golden(name)
     if change is not None:
@@ -269,8 +285,7 @@ def tf(
         synthesis=tf_network({}, rename(tf_synthesis(parts["synthesis"])), version),
         mapping=tf_network({}, tf_mapping(parts["mapping"]), version),
     )
-    critic = tf_network(d, rename(tf_discriminator(discriminator)), version)
-    return emitter.dumps((made, critic, made), protocol)
+    return made, tf_network(d, rename(tf_discriminator(discriminator)), version)
 
 
 # rosinality

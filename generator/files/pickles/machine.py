@@ -3,12 +3,14 @@
 It knows no objects. What a pickle may ask for beyond plain values is a `Vocabulary`, in words.
 """
 
+import re
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
 from generator.errors import NetworkFileError, escaped
-from generator.files.pickles.records import Name
+from generator.files.pickles.records import Name, kind_of
 
 __all__ = ["Budget", "Machine", "Vocabulary", "checked_key"]
 
@@ -16,6 +18,13 @@ MAX_OPCODES: Final = 500_000  # a 1024 px network with its discriminator takes a
 MAX_LONG_TEXT: Final = 1 << 26
 MAX_WIDE_TEXT: Final = 1 << 20  # longer text is array data spelt as text, one character a byte
 _MAX_LINE: Final = 256
+_IDENTIFIER: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_MODULE: Final = re.compile(rf"{_IDENTIFIER.pattern}(?:\.{_IDENTIFIER.pattern})*")
+_OWNED: Final = sys.stdlib_module_names | {
+    *("__main__", "torch", "numpy", "dnnlib", "torch_utils"),
+    # of Python 2
+    *("__builtin__", "commands", "copy_reg", "cpickle", "popen2", "urllib2"),
+}
 MAX_KEY: Final = 1000  # longer names would be copied for every tensor below them
 MAX_INTEGER_KEY: Final = 1 << 32  # larger ones could be chosen to collide in a hash table
 
@@ -71,16 +80,33 @@ class Vocabulary:
         calls: Globals that may be called (REDUCE): handlers from arguments to a value.
         classes: Globals that may be made empty (NEWOBJ): factories of records.
         build: Fill a record with its state (BUILD); raises NetworkFileError for what has none.
+        foreign: Whether classes of packages that are no part of Python, torch or numpy may be named, of which an
+            inert record is made (NEWOBJ); they are never called.
     """
 
     words: frozenset[tuple[str, str]] = frozenset()
     calls: Mapping[tuple[str, str], Callable[[tuple[Any, ...], Budget], object]] = field(default_factory=dict)
     classes: Mapping[tuple[str, str], Callable[[], object]] = field(default_factory=dict)
     build: Callable[[object, object, Budget], None] | None = None
+    foreign: bool = False
 
     def allows(self, key: tuple[str, str]) -> bool:
         """Say whether a global may be named at all."""
-        return key in self.calls or key in self.classes or key in self.words
+        return key in self.calls or key in self.classes or key in self.words or self.is_foreign(key)
+
+    def is_foreign(self, key: tuple[str, str]) -> bool:
+        """Say whether a global may be a class of somebody's package, of which no more than a record is made.
+
+        What Python itself, torch and numpy hold is known by name, or refused: nothing there that a network needs is
+        missing from our lists, and all that an attack has use for is there.
+        """
+        module, name = key
+        if not self.foreign or len(module) > _MAX_LINE or len(name) > _MAX_LINE:
+            return False
+        if not _MODULE.fullmatch(module) or not _IDENTIFIER.fullmatch(name):
+            return False
+        root = module.split(".", 1)[0]
+        return module.startswith("torch.nn.") or (root.lower() not in _OWNED and root not in _OWNED)
 
 
 def checked_key(key: Any) -> Any:
@@ -95,7 +121,7 @@ def checked_key(key: Any) -> Any:
         if len(key) > MAX_KEY:
             raise NetworkFileError(f"refused: a name of {len(key)} characters")
         return key
-    raise NetworkFileError(f"refused: a {type(key).__name__} is used as a key")
+    raise NetworkFileError(f"refused: a {kind_of(key)} is used as a key")
 
 
 class Machine:

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from generator.errors import NetworkFileError, escaped
 from generator.files.pickles.machine import Budget
-from generator.files.pickles.records import ArrayRecord, DtypeRecord, Name, check_shape
+from generator.files.pickles.records import ArrayRecord, DtypeRecord, Name, check_shape, kind_of
 
 __all__ = ["CALLS", "WORDS", "build_array", "build_dtype"]
 
@@ -26,7 +26,7 @@ def _bytes(value: object, budget: Budget) -> memoryview:
         except UnicodeEncodeError:
             raise NetworkFileError("damaged: array data spelt as text has characters above 255") from None
     if not isinstance(value, memoryview):
-        raise NetworkFileError(f"refused: array data is a {type(value).__name__}")
+        raise NetworkFileError(f"refused: array data is a {kind_of(value)}")
     return value
 
 

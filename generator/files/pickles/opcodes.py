@@ -6,7 +6,7 @@ from typing import Any, Final
 
 from generator.errors import NetworkFileError
 from generator.files.pickles.machine import Machine, checked_key
-from generator.files.pickles.records import Name
+from generator.files.pickles.records import Name, ObjectRecord, kind_of
 
 __all__ = ["OPERATIONS", "REFUSED", "begin"]
 
@@ -55,7 +55,7 @@ def _stack_global(machine: Machine) -> None:
 def _arguments(machine: Machine) -> tuple[tuple[str, str], tuple[Any, ...]]:
     arguments, function = machine.pop(), machine.pop()
     if not isinstance(function, Name):
-        raise NetworkFileError(f"refused: it calls a {type(function).__name__}")
+        raise NetworkFileError(f"refused: it calls a {kind_of(function)}")
     if not isinstance(arguments, tuple):
         raise NetworkFileError(f"refused: it calls '{function}' without a tuple of arguments")
     return (function.module, function.name), arguments
@@ -64,6 +64,9 @@ def _arguments(machine: Machine) -> tuple[tuple[str, str], tuple[Any, ...]]:
 def _reduce(machine: Machine) -> None:
     key, arguments = _arguments(machine)
     handler = machine.vocabulary.calls.get(key)
+    if handler is None and machine.vocabulary.is_foreign(key):
+        why = "to be called, which is not part of a supported network file; nothing was run"
+        raise NetworkFileError(f"refused: it asks for '{'.'.join(key)}' {why}")
     if handler is None:
         raise NetworkFileError(f"refused: it calls '{'.'.join(key)}', which is only a name in network files")
     machine.budget.spend(CALL_COST)
@@ -73,6 +76,9 @@ def _reduce(machine: Machine) -> None:
 def _newobj(machine: Machine) -> None:
     key, arguments = _arguments(machine)
     factory = machine.vocabulary.classes.get(key)
+    if factory is None and machine.vocabulary.is_foreign(key):
+        machine.push(ObjectRecord(Name(*key)))
+        return
     if factory is None or arguments:
         raise NetworkFileError(f"refused: it makes an object of '{'.'.join(key)}' in a way no network file does")
     machine.push(factory())
@@ -93,8 +99,10 @@ def _persistent(machine: Machine) -> None:
 
 def _set_items(machine: Machine, items: list[Any]) -> None:
     target = machine.top()
+    if isinstance(target, ObjectRecord):
+        target = target.items
     if not isinstance(target, dict):
-        raise NetworkFileError(f"refused: it sets items of a {type(target).__name__}")
+        raise NetworkFileError(f"refused: it sets items of a {kind_of(target)}")
     if len(items) % 2:
         raise NetworkFileError("damaged: a dictionary has a key without a value")
     for key, value in zip(items[::2], items[1::2], strict=True):
@@ -103,8 +111,10 @@ def _set_items(machine: Machine, items: list[Any]) -> None:
 
 def _append_items(machine: Machine, items: list[Any]) -> None:
     target = machine.top()
+    if isinstance(target, ObjectRecord):
+        return  # a list of somebody's class, of which no network has need
     if not isinstance(target, list):
-        raise NetworkFileError(f"refused: it appends to a {type(target).__name__}")
+        raise NetworkFileError(f"refused: it appends to a {kind_of(target)}")
     target.extend(items)
 
 
@@ -117,7 +127,7 @@ def _add_items(machine: Machine) -> None:
     items = machine.pop_mark()
     target = machine.top()
     if not isinstance(target, set):
-        raise NetworkFileError(f"refused: it adds to a {type(target).__name__}")
+        raise NetworkFileError(f"refused: it adds to a {kind_of(target)}")
     target.update(map(checked_key, items))
 
 

@@ -29,11 +29,13 @@ class Interpretation:
         value: Its value, of plain types and records.
         end: Where it ended.
         globals_asked: Names of the globals that it asked for, in order.
+        has_source: Whether source text came with it, beside that of its records.
     """
 
     value: Any
     end: int
     globals_asked: tuple[str, ...]
+    has_source: bool = False
 
 
 def interpret(

@@ -5,14 +5,14 @@ Byte strings are `memoryview`s of the file itself, so that reading copies no wei
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from generator.errors import MAX_SHOWN, NetworkFileError
+from generator.errors import MAX_SHOWN, NetworkFileError, escaped
 
 __all__ = [
     "Array",
@@ -22,10 +22,12 @@ __all__ = [
     "Name",
     "NamespaceRecord",
     "NetworkRecord",
+    "ObjectRecord",
     "OrderedRecord",
     "StorageRecord",
     "TensorRecord",
     "check_shape",
+    "kind_of",
     "plain",
 ]
 
@@ -56,7 +58,7 @@ class OrderedRecord(dict[Any, Any]):
 
 @dataclass(slots=True, eq=False)
 class NamespaceRecord:
-    """An `argparse.Namespace`: the command line of a training run."""
+    """An `argparse.Namespace` or `types.SimpleNamespace`: the command line of a training run."""
 
     values: dict[Any, Any] | None = None
 
@@ -75,6 +77,19 @@ class ModuleRecord:
     class_name: str
     state: dict[Any, Any]
     source_length: int
+
+
+@dataclass(slots=True, eq=False)
+class ObjectRecord:
+    """An object of a class that is none of ours: its state and its items, if it is a dictionary. It is never made.
+
+    A module that was saved whole is one; so are harmless things beside a network, such as a date.
+    """
+
+    name: Name
+    state: Any = None
+    is_filled: bool = False
+    items: dict[Any, Any] = field(default_factory=dict)
 
 
 @dataclass(slots=True, eq=False)
@@ -196,6 +211,27 @@ def check_shape(shape: object) -> tuple[int, ...]:
     return shape  # type: ignore[return-value]
 
 
+_KINDS: dict[type, str] = {
+    memoryview: "byte string",
+    Name: "name",
+    OrderedRecord: "dict",
+    NamespaceRecord: "command line",
+    NetworkRecord: "TensorFlow network",
+    ModuleRecord: "module",
+    DtypeRecord: "numpy type",
+    ArrayRecord: "numpy array",
+    StorageRecord: "storage",
+    TensorRecord: "tensor",
+}
+
+
+def kind_of(value: object) -> str:
+    """Say in a word what a record stands for: no class of this program is meant by it."""
+    if isinstance(value, ObjectRecord):
+        return f"'{escaped(str(value.name))}'"
+    return _KINDS.get(type(value), type(value).__name__)
+
+
 def plain(value: object, depth: int = 6, budget: list[int] | None = None) -> Any:
     """Turn settings from a file into JSON types; what is deep, large or not plain becomes a word.
 
@@ -227,4 +263,4 @@ def plain(value: object, depth: int = 6, budget: list[int] | None = None) -> Any
         return sorted(str(plain(item)) for item in islice(value, max(budget[0], 0)))
     if isinstance(value, list | tuple):
         return [plain(item, depth - 1, budget) for item in islice(value, max(budget[0], 0))]
-    return f"<{type(value).__name__.removesuffix('Record').lower()}>"
+    return f"<{kind_of(value)}>"

@@ -1,6 +1,8 @@
 """Read a whole file that torch.save wrote, zip or older stream, into records."""
 
-from generator.errors import NetworkFileError
+from dataclasses import replace
+
+from generator.errors import NetworkFileError, escaped
 from generator.files.pickles.machine import Budget
 from generator.files.pickles.reader import Interpretation, interpret
 from generator.files.pickles.torch_records import StorageTable, read_storages, skip_header
@@ -18,10 +20,10 @@ def read_stream(data: memoryview) -> Interpretation:
     """
     budget = Budget.of_file(len(data))
     start = skip_header(data, budget)
-    table = StorageTable(length=6)
+    table = StorageTable(length=6, classes=True)
     saved = interpret(data, TORCH, persistent=table, budget=budget, start=start, whole=False)
     read_storages(data, saved.end, table, budget)
-    return saved
+    return replace(saved, has_source=table.has_source)
 
 
 def read_zip(data: memoryview) -> Interpretation:
@@ -58,6 +60,12 @@ def _folder(names: set[str]) -> str:
     inside = {name.removeprefix(f"{folder}/") for name in names}
     if "constants.pkl" in inside or any(name.startswith("code/") for name in inside):
         raise NetworkFileError("this is a TorchScript program, not a network's weights; it is never run")
+    arrays = sorted(name.removesuffix(".npy") for name in names if name.endswith(".npy"))
+    if arrays:
+        shown = ", ".join(escaped(name)[:40] for name in arrays[:3])
+        raise NetworkFileError(
+            f"this is an archive of numpy arrays ({shown}): a latent, if anything, and not a network"
+        )
     if "data.pkl" not in inside:
         raise NetworkFileError("this is a zip file, but not one that torch.save writes; unpack it and give the network")
     return folder

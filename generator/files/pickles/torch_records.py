@@ -26,18 +26,30 @@ class StorageTable:
 
     Args:
         length: Items of the id: 5 in a zip file, 6 in the older stream (the last one for views of storages).
+        classes: Whether ids may stand for classes of modules too, with their source text, as in the older stream.
+
+    Attributes:
+        storages: The storages by key.
+        has_source: Whether there was source text; it is not looked at.
     """
 
-    def __init__(self, length: int) -> None:
+    def __init__(self, length: int, *, classes: bool = False) -> None:
         self.length = length
+        self.classes = classes
         self.storages: dict[str, StorageRecord] = {}
+        self.has_source = False
 
-    def __call__(self, persistent_id: object) -> StorageRecord:
-        """Return the storage that an id names; its data comes later.
+    def __call__(self, persistent_id: object) -> StorageRecord | Name:
+        """Return the storage that an id names, whose data comes later, or the name of a class.
 
         Raises:
             NetworkFileError: The id is not a plain storage.
         """
+        if self.classes and isinstance(persistent_id, tuple) and persistent_id[:1] == ("module",):
+            if len(persistent_id) != 4 or not isinstance(persistent_id[1], Name):
+                raise NetworkFileError("refused: a persistent id that is not the class of a module")
+            self.has_source |= isinstance(persistent_id[3], str)
+            return persistent_id[1]
         if not isinstance(persistent_id, tuple) or len(persistent_id) != self.length or persistent_id[0] != "storage":
             raise NetworkFileError("refused: a persistent id that is not a torch storage")
         kind, key, location, numel = persistent_id[1:5]

@@ -1,20 +1,29 @@
-"""Every global that a supported network file may ask for, and the record that each becomes."""
+"""Every global that a supported network file may ask for, and the record that each becomes.
 
+Beside networks stand paths, dates and command lines: they become text or records that are only ever shown.
+"""
+
+from dataclasses import replace
 from typing import Any, Final
 
 from generator.errors import NetworkFileError
 from generator.files.pickles import numpy_records, torch_records
-from generator.files.pickles.machine import Budget, Vocabulary, checked_key
+from generator.files.pickles.machine import MAX_KEY, Budget, Vocabulary, checked_key
 from generator.files.pickles.records import (
     ArrayRecord,
     DtypeRecord,
     ModuleRecord,
+    Name,
     NamespaceRecord,
     NetworkRecord,
+    ObjectRecord,
     OrderedRecord,
+    kind_of,
 )
 
 __all__ = ["NVIDIA", "TORCH"]
+
+MAX_PARTS: Final = 100  # of a path
 
 
 def _ordered(arguments: tuple[Any, ...], budget: Budget) -> OrderedRecord:
@@ -63,9 +72,62 @@ def _build(record: object, state: object, budget: Budget) -> None:
         record.values = state
     elif isinstance(record, OrderedRecord) and isinstance(state, dict) and state.keys() <= {"_metadata"}:
         pass
+    elif isinstance(record, ObjectRecord) and not record.is_filled:
+        record.state, record.is_filled = state, True
+    elif isinstance(record, _EasyDict) and isinstance(state, dict):
+        pass  # it keeps its items as attributes too
     else:
-        raise NetworkFileError(f"refused: it sets the state of a {type(record).__name__}")
+        raise NetworkFileError(f"refused: it sets the state of a {kind_of(record)}")
 
+
+class _EasyDict(dict[Any, Any]):
+    """An `easydict.EasyDict`."""
+
+    __slots__ = ()
+
+
+def _path(arguments: tuple[Any, ...], budget: Budget) -> str:
+    """Handle `pathlib.PosixPath(part, ...)` and its kin: a text, which is only shown."""
+    if len(arguments) > MAX_PARTS or not all(isinstance(part, str) and len(part) <= MAX_KEY for part in arguments):
+        raise NetworkFileError("refused: a path that is not made of a few names")
+    budget.copy(sum(map(len, arguments)))
+    return "/".join("" if part == "/" else part for part in arguments)
+
+
+def _default(arguments: tuple[Any, ...], budget: Budget) -> OrderedRecord:
+    """Handle `defaultdict(factory)`, whose items follow one by one."""
+    if len(arguments) > 1 or not all(item is None or isinstance(item, Name) for item in arguments):
+        raise NetworkFileError("refused: a dictionary with defaults that is made of more than a class")
+    return OrderedRecord()
+
+
+def _namespace(arguments: tuple[Any, ...], budget: Budget) -> NamespaceRecord:
+    """Handle `SimpleNamespace()`, whose attributes follow."""
+    if arguments:
+        raise NetworkFileError("refused: a namespace that is made of something")
+    return NamespaceRecord()
+
+
+def _moment(arguments: tuple[Any, ...], budget: Budget) -> ObjectRecord:
+    """Handle dates, times and what is between them."""
+    return ObjectRecord(Name("datetime", "datetime"), is_filled=True)
+
+
+_BESIDE: Final = {
+    **{
+        (module, name): _path
+        for module in ("pathlib", "pathlib._local")
+        for name in ("Path", "PosixPath", "PurePath", "PurePosixPath", "PureWindowsPath", "WindowsPath")
+    },
+    **{("datetime", name): _moment for name in ("date", "datetime", "time", "timedelta", "timezone")},
+    ("collections", "defaultdict"): _default,
+    ("types", "SimpleNamespace"): _namespace,
+}
+_PLAIN_CLASSES: Final = frozenset(
+    (module, name)
+    for module in ("builtins", "__builtin__")
+    for name in ("bool", "dict", "float", "int", "list", "str", "tuple")
+)
 
 _CONTAINERS: Final = {
     ("collections", "OrderedDict"): _ordered,
@@ -73,25 +135,25 @@ _CONTAINERS: Final = {
     ("__builtin__", "set"): _set,
 }
 
-# stylegan2-ada-pytorch, stylegan3 and the TensorFlow code
+# a bare pickle, as the code of stylegan2-ada-pytorch, stylegan3 and TensorFlow write it
 NVIDIA: Final = Vocabulary(
-    words=torch_records.WORDS | numpy_records.WORDS,
+    words=torch_records.WORDS | numpy_records.WORDS | _PLAIN_CLASSES,
     calls={
         **_CONTAINERS,
+        **_BESIDE,
         **torch_records.CALLS,
         **numpy_records.CALLS,
         ("torch_utils.persistence", "_reconstruct_persistent_obj"): _module,
     },
-    classes={("dnnlib.util", "EasyDict"): dict, ("dnnlib.tflib.network", "Network"): NetworkRecord},
+    classes={
+        ("dnnlib.util", "EasyDict"): dict,
+        ("easydict", "EasyDict"): _EasyDict,
+        ("dnnlib.tflib.network", "Network"): NetworkRecord,
+        ("argparse", "Namespace"): NamespaceRecord,
+    },
     build=_build,
+    foreign=True,
 )
 
-_NVIDIA_ONLY: Final = ("_load_from_bytes", "_reconstruct_persistent_obj")
-
-# what torch.save writes for dictionaries of tensors and a training run's settings
-TORCH: Final = Vocabulary(
-    words=NVIDIA.words,
-    calls={key: call for key, call in NVIDIA.calls.items() if key[1] not in _NVIDIA_ONLY},
-    classes={("argparse", "Namespace"): NamespaceRecord},
-    build=_build,
-)
+# what torch.save writes, whose storages lie beside the pickle and never in it
+TORCH: Final = replace(NVIDIA, calls={key: call for key, call in NVIDIA.calls.items() if key[1] != "_load_from_bytes"})

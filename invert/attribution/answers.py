@@ -35,7 +35,7 @@ from invert.batch.work import Done, Event, Failed, Stepped, work
 from invert.batch.workers import Work, run_workers
 from invert.durable import ensure_folder, write_atomic
 from invert.errors import ImageError, NetworkError, UnreadableError
-from invert.images.decoding import ImagePolicy, to_png_bytes
+from invert.images.decoding import ImagePolicy, Size, to_png_bytes
 from invert.images.opening import read_regular
 from invert.images.target import Target
 from invert.projection.config import ProjectConfig
@@ -217,11 +217,11 @@ class _ReadOnce:
 
     def __init__(self, candidates: Sequence[LoadedCandidate]) -> None:
         sizes = [(one.session.resolution, one.session.channels) for one in candidates]
-        self._asked = {size: sizes.count(size) for size in sizes}
+        self._asked: dict[tuple[Size, int], int] = {size: sizes.count(size) for size in sizes}
         self._lock = threading.Lock()
-        self._kept: dict[tuple[bytes, int, int], tuple[Target | ImageError, int]] = {}
+        self._kept: dict[tuple[bytes, Size, int], tuple[Target | ImageError, int]] = {}
 
-    def __call__(self, listed: Listed, resolution: int, channels: int, policy: ImagePolicy) -> Target | ImageError:
+    def __call__(self, listed: Listed, resolution: Size, channels: int, policy: ImagePolicy) -> Target | ImageError:
         """Read an image, or return what another network was given."""
         key = (listed.name, resolution, channels)
         with self._lock:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from invert.errors import ImageError, NoInputError, UnreadableError
-from invert.images.decoding import ImagePolicy
+from invert.images.decoding import ImagePolicy, Size
 from invert.images.formats import LISTED
 from invert.images.image_zip import ImageZip
 from invert.images.opening import open_regular, unreadable
@@ -240,12 +240,12 @@ def file_sha256(listed: Listed) -> str | None:
         return None
 
 
-def read_image(listed: Listed, resolution: int, channels: int, policy: ImagePolicy) -> Target | ImageError:
+def read_image(listed: Listed, resolution: Size, channels: int, policy: ImagePolicy) -> Target | ImageError:
     """Read an image; what is wrong with it is returned, not raised.
 
     Args:
         listed: The image.
-        resolution: Side of the network's images in pixels.
+        resolution: Side of the network's images in pixels, or height and width.
         channels: The network's channels: 1, 3 or 4.
         policy: What is accepted as an image.
     """

@@ -159,7 +159,8 @@ class FolderOutput(RunOutput):
     def stored(self, done: Done) -> Result:
         facts = self.facts(done)
         found = read_projection(Path(facts["npz"]))
-        image = _right_half(read_regular(facts["png"], MAX_BYTES))
+        is_exact = found.method.get("preset") == "exact"
+        image = None if is_exact else _right_half(read_regular(facts["png"], MAX_BYTES))
         return dataclasses.replace(found, name=done.name, reconstruction=image)
 
     def summary(self) -> dict[str, Any]:
@@ -167,14 +168,14 @@ class FolderOutput(RunOutput):
 
 
 def _right_half(png: bytes) -> NDArray[np.uint8] | None:
-    """Return the reconstruction `[H, W, C]`, which is beside the target; None where preset exact shows something else.
+    """Return the reconstruction `[H, W, C]`, which is beside the target; None where there are not two images.
 
     Raises:
         ImageError: It is damaged.
     """
     both = decode_sheet(png)
-    height, width = both.shape[:2]
-    return both[:, height:] if width == 2 * height else None
+    width = both.shape[1]
+    return None if width % 2 else both[:, width // 2 :]
 
 
 class FileOutput(RunOutput):
@@ -193,6 +194,10 @@ class FileOutput(RunOutput):
         return _records_of(read_manifest(self.lock.work), self._before)
 
     def begin(self, session: "Session", found: Found) -> ImageStore | None:
+        # Only now: the module imports torch, and an output is opened before.
+        from invert.projection.projector import check_square
+
+        check_square(session.network.generator, "an HDF5 file")
         manifest = _manifest(session, self._job)
         self._journal = self._begin(manifest, session.policy, found)
         if self._journal is not None and found.count is not None:

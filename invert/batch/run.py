@@ -195,7 +195,9 @@ def open_run(
         # Only now: what is above must be quick, and this imports torch.
         from invert.projection.session import load_network
 
-        network = load_network(job.network, on_warning) if isinstance(job.network, Path) else job.network
+        network = (
+            load_network(job.network, on_warning, any_shape=True) if isinstance(job.network, Path) else job.network
+        )
         session, store = _begin(dataclasses.replace(job, network=network), output, found, on_note, on_warning)
         yield Run(job, session, output, found, store, on_warning)
 
@@ -220,6 +222,7 @@ def _begin(
             resumed=resumed,
             on_message=on_note,
             on_warning=on_warning,
+            any_shape=True,
         )
         try:
             return session, output.begin(session, found)

@@ -11,9 +11,10 @@ from collections.abc import Callable, Generator, Hashable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Self
 
+from generator.settings import map_shape
 from invert.batch.images import Listed, ahead, read_image
 from invert.errors import ImageError, InvertError, NumericError, display_path
-from invert.images.decoding import ImagePolicy
+from invert.images.decoding import ImagePolicy, Size
 from invert.images.target import Target
 from invert.store.protocol import Finished, ImageStore
 
@@ -145,7 +146,7 @@ class Warnings:
 
 Event = Stepped | Done | Duplicate | Failed
 
-Read = Callable[[Listed, int, int, ImagePolicy], Target | ImageError]
+Read = Callable[[Listed, Size, int, ImagePolicy], Target | ImageError]
 """Reads an image, as `invert.batch.images.read_image` does."""
 
 Identity = Callable[[bytes, str], Hashable]
@@ -195,8 +196,9 @@ class _Reading:
     def _read(self) -> Iterator[tuple[Listed, Target | ImageError, Done | None]]:
         """In a thread of its own, ahead of the optimiser: everything that waits for the disk."""
         synthesis = self.projector.generator.config.synthesis
+        size = map_shape(synthesis, synthesis.img_resolution)
         for listed in self.images:
-            target = self.read(listed, synthesis.img_resolution, synthesis.img_channels, self.policy)
+            target = self.read(listed, size[0] if size[0] == size[1] else size, synthesis.img_channels, self.policy)
             done = None
             if isinstance(target, Target):
                 found = self.store.finished(listed.name, target.file_sha256)

@@ -66,7 +66,7 @@ class Preparation:
         """
         from invert.projection.session import open_session
 
-        session = open_session(self.network_path, self.config, self.policy)
+        session = open_session(self.network_path, self.config, self.policy, any_shape=True)
         if session.network.provenance.sha256 != self.network_sha256:
             raise NetworkError("changed while it was in use", path=self.network_path, advice="Run again.")
         store = self.open_store(session.network)

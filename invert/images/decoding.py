@@ -13,7 +13,18 @@ from invert.images.containers import SHEET_MARK, Container, orientation
 from invert.images.formats import FORMATS, ImageFormat, parse
 from invert.images.profiles import Colour, colour_of_png, to_srgb
 
-__all__ = ["CHANNELS", "Decoded", "ImagePolicy", "decode_image", "fit", "in_channels", "to_png_bytes"]
+__all__ = [
+    "CHANNELS",
+    "Decoded",
+    "ImagePolicy",
+    "Size",
+    "centre_of",
+    "decode_image",
+    "fit",
+    "height_and_width",
+    "in_channels",
+    "to_png_bytes",
+]
 
 CHANNELS = (1, 3, 4)
 POLICY_VERSION = 2
@@ -305,25 +316,47 @@ def _has_colour(image: Image.Image) -> bool:
     return not red == green == blue
 
 
-def fit(image: Image.Image, resolution: int) -> NDArray[np.uint8]:
-    """Crop the centre square and resize it, as the official projector does: crop, then Lanczos.
+Size = int | tuple[int, int]
+"""Side of square images in pixels, or height and width."""
+
+
+def height_and_width(size: Size) -> tuple[int, int]:
+    """Return height and width of images, which are square where one side is given."""
+    return (size, size) if isinstance(size, int) else size
+
+
+def centre_of(image: tuple[int, int], size: Size) -> tuple[int, int]:
+    """Return width and height of the largest part of an image that has the proportions of `size`.
+
+    Args:
+        image: Width and height of the image.
+        size: What it is brought to.
+    """
+    (width, height), (rows, columns) = image, height_and_width(size)
+    if width * rows <= height * columns:
+        return width, max(round(width * rows / columns), 1)
+    return max(round(height * columns / rows), 1), height
+
+
+def fit(image: Image.Image, size: Size) -> NDArray[np.uint8]:
+    """Crop the centre and resize it, as the official projector does: crop, then Lanczos.
 
     Args:
         image: Mode L, RGB or RGBA.
-        resolution: Side of the result in pixels.
+        size: Side of the result in pixels, or height and width.
 
     Returns:
-        [resolution, resolution, channels], read-only.
+        [height, width, channels], read-only.
     """
     width, height = image.size
-    side = min(width, height)
-    left, top = (width - side) // 2, (height - side) // 2
-    if width != height:
+    inner, outer = centre_of(image.size, size), height_and_width(size)
+    left, top = (width - inner[0]) // 2, (height - inner[1]) // 2
+    if inner != image.size:
         # Not Image.crop: it asks Pillow's own, lower limit on pixels again.
-        image = Image.fromarray(np.asarray(image)[top : top + side, left : left + side])
-    if side != resolution:
-        image = image.resize((resolution, resolution), Image.Resampling.LANCZOS)
-    array = np.array(image).reshape(resolution, resolution, -1)
+        image = Image.fromarray(np.asarray(image)[top : top + inner[1], left : left + inner[0]])
+    if inner != outer[::-1]:
+        image = image.resize(outer[::-1], Image.Resampling.LANCZOS)
+    array = np.array(image).reshape(*outer, -1)
     array.flags.writeable = False
     return array
 

@@ -14,7 +14,16 @@ from numpy.typing import NDArray
 
 from invert.errors import ImageError, UnreadableError
 from invert.images.arrays import ImageLike, to_pil
-from invert.images.decoding import Decoded, ImagePolicy, decode_image, fit, in_channels
+from invert.images.decoding import (
+    Decoded,
+    ImagePolicy,
+    Size,
+    centre_of,
+    decode_image,
+    fit,
+    height_and_width,
+    in_channels,
+)
 from invert.images.formats import format_named
 from invert.images.jpeg_traces import jpeg_quality
 from invert.images.opening import read_regular
@@ -74,13 +83,13 @@ class Target:
 
 
 def read_target(
-    path: str | os.PathLike[str], resolution: int, channels: int, policy: ImagePolicy | None = None
+    path: str | os.PathLike[str], resolution: Size, channels: int, policy: ImagePolicy | None = None
 ) -> Target:
     """Read an image file for a network.
 
     Args:
         path: A regular file; what it is called does not matter.
-        resolution: Side of the network's images in pixels.
+        resolution: Side of the network's images in pixels, or height and width.
         channels: The network's channels: 1, 3 or 4.
         policy: What is accepted and how it becomes pixels.
 
@@ -97,14 +106,14 @@ def read_target(
 
 
 def target_of_bytes(
-    data: bytes, path: Path, resolution: int, channels: int, policy: ImagePolicy | None = None
+    data: bytes, path: Path, resolution: Size, channels: int, policy: ImagePolicy | None = None
 ) -> Target:
     """Bring an image file that has been read to a network's size and channels; see `read_target`.
 
     Args:
         data: The whole file.
         path: What to call it.
-        resolution: Side of the network's images in pixels.
+        resolution: Side of the network's images in pixels, or height and width.
         channels: The network's channels: 1, 3 or 4.
         policy: What is accepted and how it becomes pixels.
 
@@ -123,14 +132,14 @@ def target_of_bytes(
 
 
 def target_of(
-    image: ImageLike, resolution: int, channels: int, *, name: str = "image", policy: ImagePolicy | None = None
+    image: ImageLike, resolution: Size, channels: int, *, name: str = "image", policy: ImagePolicy | None = None
 ) -> Target:
     """Bring an image from memory to a network's size and channels, by the same rules as an image file.
 
     Args:
         image: A PIL image; an array uint8 [H, W], or [H, W, C] with 1, 3 or 4 channels; or a tensor [C, H, W], uint8
             from 0 to 255 or floating point in -1..1 (what a network synthesises a little outside is clamped).
-        resolution: Side of the network's images in pixels.
+        resolution: Side of the network's images in pixels, or height and width.
         channels: The network's channels: 1, 3 or 4.
         name: What to call it, in messages and as a file name.
         policy: What is accepted and how it becomes pixels.
@@ -149,15 +158,17 @@ def target_of(
         raise
 
 
-def _target(decoded: Decoded, resolution: int, path: Path, file_sha256: str, note: str = "") -> Target:
+def _target(decoded: Decoded, resolution: Size, path: Path, file_sha256: str, note: str = "") -> Target:
     array = fit(decoded.image, resolution)
     warnings = list(decoded.warnings)
-    width, height = decoded.size
-    side = min(width, height)
-    if width != height:
-        warnings.append(f"{width} x {height} is not square: the {side} x {side} in the centre are kept")
-    if side < resolution:
-        warnings.append(f"{side} x {side} is enlarged to the network's {resolution} x {resolution}")
+    (width, height), rectangle = decoded.size, height_and_width(resolution)
+    inner = centre_of(decoded.size, resolution)
+    if inner != decoded.size:
+        what = "square" if rectangle[0] == rectangle[1] else f"of the network's {rectangle[1]} : {rectangle[0]}"
+        warnings.append(f"{width} x {height} is not {what}: the {inner[0]} x {inner[1]} in the centre are kept")
+    is_smaller = inner[0] < rectangle[1]
+    if is_smaller:
+        warnings.append(f"{inner[0]} x {inner[1]} is enlarged to the network's {rectangle[1]} x {rectangle[0]}")
     return Target(
         array=array,
         name=safe_name(path),
@@ -165,12 +176,12 @@ def _target(decoded: Decoded, resolution: int, path: Path, file_sha256: str, not
         file_sha256=file_sha256,
         pixel_sha256=pixel_sha256(array),
         original_size=decoded.size,
-        upsampled=side < resolution,
+        upsampled=is_smaller,
         warnings=tuple(warnings),
         notes=(*decoded.notes, note) if note else decoded.notes,
         format=decoded.format,
         jpeg_quality=jpeg_quality(_luma(decoded)),
-        tables=decoded.tables if decoded.size == (resolution, resolution) else None,
+        tables=decoded.tables if decoded.size == rectangle[::-1] else None,
     )
 
 

@@ -19,27 +19,27 @@ class NoiseMaps:
     """Noise maps of N images, kept stacked by size so that one operation serves a whole size.
 
     Args:
-        sizes: Height of each map by layer name, in the network's order.
+        sizes: Side, or height and width, of each map by layer name, in the network's order.
         batch: N.
         device: Where the maps live.
 
     Attributes:
-        stacks: `[N, layers of that size, r, r]` by r.
+        stacks: `[N, layers of that size, H, W]` by size.
     """
 
-    def __init__(self, sizes: Mapping[str, int], batch: int, device: torch.device) -> None:
-        self._place: dict[str, tuple[int, int]] = {}
-        counts: dict[int, int] = {}
+    def __init__(self, sizes: Mapping[str, int | tuple[int, int]], batch: int, device: torch.device) -> None:
+        self._place: dict[str, tuple[int | tuple[int, int], int]] = {}
+        counts: dict[int | tuple[int, int], int] = {}
         for name, r in sizes.items():
             self._place[name] = (r, counts.get(r, 0))
             counts[r] = counts.get(r, 0) + 1
-        self.stacks = {r: torch.zeros([batch, k, r, r], device=device) for r, k in counts.items()}
+        self.stacks = {r: torch.zeros([batch, k, *_shape(r)], device=device) for r, k in counts.items()}
 
     def draw(self, streams: Sequence[torch.Generator]) -> None:
         """Fill the maps with N(0, 1), image i from its own stream."""
         for i, stream in enumerate(streams):
             for r, place in self._place.values():
-                self.stacks[r][i, place] = torch.randn([r, r], generator=stream)
+                self.stacks[r][i, place] = torch.randn(_shape(r), generator=stream)
 
     def fill(self, maps: Mapping[str, Tensor]) -> None:
         """Give every image the maps `[r, r]`, or each its own `[N, r, r]`."""
@@ -69,11 +69,15 @@ class NoiseMaps:
         return torch.stack(terms, dim=1).sum(dim=1)
 
 
+def _shape(size: int | tuple[int, int]) -> tuple[int, int]:
+    return (size, size) if isinstance(size, int) else size
+
+
 def autocorrelation(maps: Tensor, pyramid_scale: float) -> Tensor:
     """Return the squared shift-by-one autocorrelations of noise maps, summed over a pyramid of sizes.
 
     Args:
-        maps: `[N, K, r, r]`.
+        maps: `[N, K, H, W]`.
         pyramid_scale: Factor on the 2x2 mean between levels: 2 keeps the variance of white noise at one and
             is what the paper says; the public code has 1.
 
@@ -86,6 +90,6 @@ def autocorrelation(maps: Tensor, pyramid_scale: float) -> Tensor:
     while True:
         for dimension in (3, 2):
             total = total + (maps * maps.roll(1, dimension)).mean(dim=[2, 3]).square().sum(dim=1)
-        if maps.shape[-1] <= _PYRAMID_FLOOR:
+        if min(maps.shape[2:]) <= _PYRAMID_FLOOR:
             return total
         maps = functional.avg_pool2d(maps, 2) * pyramid_scale

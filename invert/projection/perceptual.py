@@ -186,8 +186,10 @@ class Perceptual(nn.Module):
 
     def _features(self, images: Tensor, dtype: torch.dtype) -> list[Tensor]:
         x = images.to(torch.float64 if dtype == torch.float64 else torch.float32)
-        if max(x.shape[2:]) > _COMPARED_SIZE:
-            x = functional.interpolate(x, size=(_COMPARED_SIZE, _COMPARED_SIZE), mode="area")
+        longest = max(x.shape[2:])
+        if longest > _COMPARED_SIZE:
+            size = [max(side * _COMPARED_SIZE // longest, 1) for side in x.shape[2:]]
+            x = functional.interpolate(x, size=size, mode="area")
         if x.shape[1] == 1:
             x = x.expand(-1, 3, -1, -1)
         x = self.model.scaling_layer(x[:, :3]).to(dtype).contiguous(memory_format=torch.channels_last)

@@ -153,15 +153,20 @@ def check_fit(generator: networks.Generator, config: ProjectConfig) -> None:
         UsageError: The network has no such class, or its images are too small to compare, or not square.
     """
     check_class(config.class_index, generator.config.mapping.c_dim)
-    check_square(generator)
-    resolution = generator.config.synthesis.img_resolution
+    if config.is_exact or config.starts_from_bank:
+        check_square(generator, f"preset {config.preset}")
+    resolution = min(map_shape(generator.config.synthesis, generator.config.synthesis.img_resolution))
     if resolution < MINIMUM_SIZE[config.lpips]:
         least = f"--lpips {config.lpips} compares images from {MINIMUM_SIZE[config.lpips]} px up"
         raise UsageError(f"this network generates {resolution} px, but {least}", advice="Use a larger network.")
 
 
-def check_square(generator: networks.Generator) -> None:
+def check_square(generator: networks.Generator, what: str = "this") -> None:
     """Check that a network begins from a constant of 4 x 4.
+
+    Args:
+        generator: The generator.
+        what: What needs it to.
 
     Raises:
         UsageError: It does not.
@@ -169,9 +174,10 @@ def check_square(generator: networks.Generator) -> None:
     synthesis = generator.config.synthesis
     if map_shape(synthesis, 4) != SQUARE:
         height, width = map_shape(synthesis, synthesis.img_resolution)
+        reason = f"this network generates {width} x {height} px from a constant that is not 4 x 4"
         raise UsageError(
-            f"this network generates {width} x {height} px from a constant that is not 4 x 4; this needs a square one",
-            advice="It can be used with info, convert and generate.",
+            f"{reason}; {what} needs a square one",
+            advice="Such networks can be used with info, convert, generate and, into a folder, project --preset paper.",
         )
 
 
@@ -187,7 +193,9 @@ def start_noise(
         mode: "optimise" draws them from the streams, "fixed" takes the network's own, "zero" leaves them zero.
     """
     synthesis = generator.synthesis
-    noise = NoiseMaps(synthesis.noise_sizes, len(streams), device)
+    shapes = {name: map_shape(synthesis.config, r) for name, r in synthesis.noise_sizes.items()}
+    sizes = {name: shape[0] if shape[0] == shape[1] else shape for name, shape in shapes.items()}
+    noise = NoiseMaps(sizes, len(streams), device)
     if mode == "optimise":
         noise.draw(streams)
     elif mode == "fixed":

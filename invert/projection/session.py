@@ -176,6 +176,7 @@ def open_session(
     resumed: Records | None = None,
     on_message: _OnMessage | None = None,
     on_warning: _OnMessage | None = None,
+    any_shape: bool = False,
 ) -> Session:
     """Settle everything and prepare this process.
 
@@ -187,13 +188,16 @@ def open_session(
         resumed: Records of an output that is resumed.
         on_message: Called with a line while something takes long: kernels are built, samples are generated.
         on_warning: Called with a line for each thing that a user of the network should know.
+        any_shape: Whether the network's images need not be square.
 
     Raises:
         NetworkError: The file cannot be read, or is not a network.
         UsageError: The settings do not fit the network or the machine.
     """
     if isinstance(network, str | os.PathLike):
-        network = load_network(network, on_warning)
+        network = load_network(network, on_warning, any_shape=any_shape)
+    if not any_shape:
+        check_square(network.generator)
     on_message = on_message or _silent
     config = settle(network, config, workers=workers, resumed=resumed)
     classes = network.generator.config.mapping.c_dim

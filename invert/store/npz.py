@@ -92,7 +92,7 @@ def _values(arrays: Mapping[str, Any]) -> dict[str, Any]:
 
 def _sizes_of(field: Field, value: Any) -> dict[str, int]:
     """Return what the words of a field's shape stand for, as far as its own value tells: the network is not known."""
-    sides = {"side": MAX_RESOLUTION}
+    sides = {"side": MAX_RESOLUTION, "rectangle": 1}
     if field.kind != "array" or value.ndim != len(field.shape):
         return sides | {str(word): 1 for word in field.shape}
     return sides | {word: size for word, size in zip(field.shape, value.shape, strict=True) if isinstance(word, str)}

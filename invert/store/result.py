@@ -37,7 +37,10 @@ MAX_TEXTS = 1 << 20
 _SHA256 = re.compile(r"[0-9a-f]{64}", re.ASCII)
 
 Sizes = Mapping[str, int]
-"""What the words in a field's shape stand for: styles, w_dim, steps, layers, side and channels."""
+"""What the words in a field's shape stand for: styles, w_dim, steps, layers, side and channels.
+
+With `rectangle` noise maps need not be square.
+"""
 
 _Shape = tuple[str | int, ...]
 _Kind = Literal["bytes", "texts", "text", "number", "numbers", "array", "maps"]
@@ -202,9 +205,11 @@ class Field:
                     return f"its {self.name} is not finite"
             case "maps":
                 for layer, values in value.items():
-                    square = values.ndim == 2 and 1 <= values.shape[0] == values.shape[1] <= sizes["side"]
-                    if not LAYER_NAME.fullmatch(layer) or not square or values.dtype.name != noise:
-                        return f"its {self.name} {layer!r} is not {noise} [r, r]"
+                    fits = values.ndim == 2 and all(1 <= size <= sizes["side"] for size in values.shape)
+                    # a folder may be of a network that is not square; what has a manifest is not
+                    fits = fits and (values.shape[0] == values.shape[1] or "rectangle" in sizes)
+                    if not LAYER_NAME.fullmatch(layer) or not fits or values.dtype.name != noise:
+                        return f"its {self.name} {layer!r} is not {noise} [H, W]"
         return None
 
     def cells(self, values: NDArray[Any]) -> dict[str, list[Any]]:

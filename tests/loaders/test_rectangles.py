@@ -142,10 +142,40 @@ def test_commands(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
                 assert image.size == (16, 32)
     capsys.readouterr()
     image = str(tmp_path / "images" / path.name / "fixed" / "seed0001.png")
-    for command in (
-        ["project", image, "--out", str(tmp_path / "out")],
-        ["truncate", "--seeds", "1", "--out", str(tmp_path / "sheet.png")],
+    out = tmp_path / "out"
+    for command, what in (
+        (["project", image, "--preset", "verdict", "--out", str(out)], "preset verdict"),
+        (["project", image, "--preset", "exact", "--out", str(out)], "preset exact"),
+        (["project", image, "--steps", "1", "--out", str(tmp_path / "out.h5")], "an HDF5 file"),
+        (["truncate", "--seeds", "1", "--out", str(tmp_path / "sheet.png")], "this"),
     ):
         assert main([*command, "--network", str(converted)]) == 2
         said = capsys.readouterr().err
-        assert "generates 16 x 32 px from a constant that is not 4 x 4; this needs a square one" in said
+        assert f"generates 16 x 32 px from a constant that is not 4 x 4; {what} needs a square one" in said
+
+
+@pytest.mark.slow
+def test_project(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Into a folder, and again from it: w and noise maps of the network's shapes, an image beside the target."""
+    path, out = tmp_path / "network.pkl", tmp_path / "out"
+    path.write_bytes(writers.ada(change=lambda g, d: resized(g, d, (4, 2))))
+    picture = np.random.default_rng(0).integers(0, 256, [80, 50, 3], np.uint8)
+    Image.fromarray(picture).save(tmp_path / "a.png")
+    arguments = ["project", str(tmp_path / "a.png"), "--network", str(path), "--steps", "2", "--out", str(out)]
+    assert main(arguments) == 0
+    assert "50 x 80 is not of the network's 16 : 32: the 40 x 80 in the centre are kept" in capsys.readouterr().err
+    with Image.open(out / "a.png") as both, np.load(out / "a.npz", allow_pickle=False) as arrays:
+        assert both.size == (32, 32)
+        assert arrays["w"].shape == (1, 24)
+        assert arrays["noise/b32.conv1"].shape == (32, 16)
+        assert np.isfinite(arrays["distance"])
+        target = np.asarray(both)[:, :16]
+    cropped = Image.fromarray(picture[:, 5:45]).resize((16, 32), Image.Resampling.LANCZOS)
+    np.testing.assert_array_equal(target, np.asarray(cropped))
+    before = (out / "a.npz").stat().st_mtime_ns
+    assert main(arguments) == 0
+    assert (out / "a.npz").stat().st_mtime_ns == before
+    again = ["generate", "--network", str(path), "--seeds", str(out / "a.npz"), "--out", str(tmp_path / "images")]
+    assert main(again) == 0
+    with Image.open(tmp_path / "images" / "a.png") as image:
+        assert image.size == (16, 32)

@@ -14,7 +14,7 @@ from generator.families import ARCHITECTURES, family_trained_as, refuse_foreign_
 from generator.settings import Flag, setting, setting_of
 from generator.training.schedule import GrowthSchedule, parse_by_resolution
 
-__all__ = ["TrainConfig", "parse_setting"]
+__all__ = ["TrainConfig"]
 
 
 _IMAGES, _NETWORKS, _LOSSES, _COMPUTATION = "Images", "Networks", "Losses", "Computation"
@@ -114,10 +114,11 @@ class TrainConfig:
     r1_gamma: float = setting(
         10.0,
         minimum=0.0,
-        help="Weight of R1, which belongs to the logistic loss; 0 turns it off.",
+        help="Weight of R1, and of R2 with it; 0 turns it off, auto is 0.0002 R^2 / batch.",
         option="--gamma",
         group=_LOSSES,
-        metavar="X",
+        metavar="X|auto",
+        words=("auto",),
     )
     r1_interval: int = setting(16, minimum=1, help="Number of steps from one application of R1 to the next.")
     path_length_weight: float = setting(
@@ -159,18 +160,14 @@ class TrainConfig:
     w_avg_beta: float = setting(
         0.995, minimum=0.0, below=1.0, help="How much of the running mean w is kept at each step."
     )
-    mirror: bool = setting(
-        False,
-        help="Whether each image is shown mirrored half of the time.",
-        option="--mirror/--no-mirror",
-        group=_IMAGES,
-    )
+    mirror: bool = setting(False, help="Whether each image is shown mirrored left to right half of the time.")
     seed: int = setting(0, minimum=0, help="Seed of everything random.", option="--seed", metavar="N")
     # Runs that began before there were the following have none of them in their settings.
     loss: str = setting(
         "logistic",
-        choices=("logistic", "wgan-gp"),
-        help="Loss of both networks; wgan-gp has a gradient penalty of its own in place of R1.",
+        choices=("logistic", "wgan-gp", "relativistic"),
+        help="Loss of both networks; wgan-gp has a gradient penalty of its own in place of R1, relativistic has R2 "
+        "beside R1.",
         option="--loss",
         group=_LOSSES,
         later=True,
@@ -280,6 +277,44 @@ class TrainConfig:
         4, minimum=1, help="Number of steps from one change of ada to the next.", later=True
     )
 
+    mirror_y: bool = setting(
+        False, help="Whether each image is shown mirrored top to bottom half of the time.", later=True
+    )
+    subset: int = setting(
+        0,
+        minimum=0,
+        help="Number of images, drawn from the data, that are trained on; 0 for all.",
+        option="--subset",
+        group=_IMAGES,
+        metavar="N",
+        later=True,
+    )
+    subset_seed: int = setting(0, minimum=0, help="Seed by which these images are drawn.", later=True)
+
+    start: str = setting(
+        "",
+        pattern=("(?:[0-9a-f]{64})?", "a SHA-256"),
+        help="SHA-256 of the network file whose layers the run started with.",
+        later=True,
+    )
+    freeze_d: int = setting(
+        0,
+        minimum=0,
+        help="Number of layers of the discriminator, from the image on, that keep the weights they start with.",
+        option="--freeze-d",
+        group=_NETWORKS,
+        metavar="N",
+        later=True,
+    )
+    freeze_mapping: bool = setting(
+        False,
+        help="Whether the mapping network keeps the weights it starts with.",
+        option="--freeze-mapping",
+        flag=Flag(True, "Do not train the mapping network."),
+        group=_NETWORKS,
+        later=True,
+    )
+
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):
             value = getattr(self, field.name)
@@ -361,22 +396,3 @@ class TrainConfig:
             batches=parse_by_resolution("batch_by_resolution", self.batch_by_resolution, int),
             learning_rates=parse_by_resolution("learning_rate_by_resolution", self.learning_rate_by_resolution, float),
         )
-
-
-def parse_setting(name: str, text: str) -> Any:
-    """Return the value of a setting that was written as text, in the setting's type.
-
-    Raises:
-        ConfigError: There is no such setting, or the text is not of its type.
-    """
-    kinds: dict[str, Any] = {field.name: field.type for field in dataclasses.fields(TrainConfig)}
-    if name not in kinds:
-        raise ConfigError(f"there is no setting {name!r}; there are {', '.join(kinds)}")
-    kind = kinds[name]
-    try:
-        if kind is bool:
-            return {"true": True, "false": False}[text.lower()]
-        return kind(text)
-    except (ValueError, KeyError):
-        names = {bool: "true or false", int: "an integer", float: "a number"}
-        raise ConfigError(f"{text!r} is not {names.get(kind, 'a word')}") from None

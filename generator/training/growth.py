@@ -43,7 +43,9 @@ def is_used(name: str, resolution: int, alpha: float) -> bool:
     return at <= resolution
 
 
-def require_used_gradients(network: nn.Module, growing: bool, resolution: int, alpha: float) -> None:
+def require_used_gradients(
+    network: nn.Module, growing: bool, resolution: int, alpha: float, frozen: tuple[str, ...] = ()
+) -> None:
     """Let the parameters that a stage trains have gradients, and no others.
 
     Args:
@@ -51,9 +53,11 @@ def require_used_gradients(network: nn.Module, growing: bool, resolution: int, a
         growing: Whether the networks grow; all parameters are trained where they do not.
         resolution: Side of the images in pixels.
         alpha: How far the layers at that resolution have faded in, in [0, 1].
+        frozen: How the names of those begin that are never trained.
     """
     for name, parameter in network.named_parameters():
-        parameter.requires_grad_(not growing or is_used(name, resolution, alpha))
+        used = not growing or is_used(name, resolution, alpha)
+        parameter.requires_grad_(used and not name.startswith(frozen))
 
 
 def styles_at(num_ws: int, resolution: int) -> int:

@@ -10,11 +10,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from generator.errors import ConfigError
 from generator.training.config import TrainConfig
 from generator.training.growth import blend_reals
 from generator.training.schedule import Stage
 
-__all__ = ["Images", "RealImages", "image_order", "stream_seed"]
+__all__ = ["Images", "RealImages", "Subset", "check_images", "image_order", "stream_seed"]
 
 
 class Images(Protocol):
@@ -70,6 +71,31 @@ def image_order(size: int, seed: int, first: int, count: int) -> list[int]:
     return [int(_permutation(size, seed, i // size)[i % size]) for i in range(first, first + count)]
 
 
+class Subset:
+    """Some images of a data set, drawn at random; fewer of them are always among more. Implements `Images`.
+
+    Args:
+        images: The data set.
+        count: Number of images.
+        seed: Seed by which they are drawn.
+    """
+
+    def __init__(self, images: Images, count: int, seed: int) -> None:
+        self.resolution, self.channels, self.classes = images.resolution, images.channels, images.classes
+        self._images = images
+        order = np.random.Generator(np.random.PCG64(stream_seed("subset", seed))).permutation(len(images))
+        self._chosen = np.sort(order[:count])
+        self.labels = None if images.labels is None else images.labels[self._chosen]
+        self.fingerprint = hashlib.sha256(f"{images.fingerprint}/{count}/{seed}".encode()).hexdigest()
+
+    def __len__(self) -> int:
+        return len(self._chosen)
+
+    def read(self, indices: Sequence[int]) -> NDArray[np.uint8]:
+        """Return the images of these indices, `[n, C, R, R]`."""
+        return self._images.read(self._chosen[list(indices)].tolist())
+
+
 class RealImages:
     """What the discriminator is shown of a data set.
 
@@ -96,9 +122,10 @@ class RealImages:
         config = self._config
         order = image_order(len(self._images), config.seed, first, batch)
         pixels = self._images.read([order[index] for index in mine])
-        if config.mirror:
-            turned = [bool(stream_seed("mirror", config.seed, first + index) & 1) for index in mine]
-            pixels = np.where(np.array(turned)[:, None, None, None], pixels[..., ::-1], pixels)
+        for wanted, stream, axis in ((config.mirror, "mirror", 3), (config.mirror_y, "mirror y", 2)):
+            if wanted:
+                turned = [bool(stream_seed(stream, config.seed, first + index) & 1) for index in mine]
+                pixels = np.where(np.array(turned)[:, None, None, None], np.flip(pixels, axis), pixels)
         return torch.from_numpy(np.ascontiguousarray(pixels))
 
     def to_images(self, pixels: Tensor, stage: Stage) -> Tensor:
@@ -125,3 +152,21 @@ class RealImages:
         order = image_order(len(self._images), config.seed, first, batch)
         labels = torch.from_numpy(self._images.labels[[order[index] for index in part]]).to(self._device)
         return nn.functional.one_hot(labels, config.classes).float()
+
+
+def check_images(config: TrainConfig, images: Images) -> None:
+    """Check that a data set fits the settings.
+
+    Raises:
+        ConfigError: It does not.
+    """
+    wanted = (config.resolution, config.channels)
+    if (images.resolution, images.channels) != wanted:
+        has = f"{images.resolution} px and {images.channels} channels"
+        raise ConfigError(f"the images have {has}, the network {config.resolution} px and {config.channels}")
+    if config.classes and (images.labels is None or images.classes != config.classes):
+        raise ConfigError(f"the network has {config.classes} classes, the images {images.classes}")
+    if not len(images):
+        raise ConfigError("there are no images to train on")
+    if config.subset > len(images):
+        raise ConfigError(f"subset is {config.subset}, but there are {len(images)} images")

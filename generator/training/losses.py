@@ -2,7 +2,7 @@
 
 References: Goodfellow et al. 2014 (non-saturating logistic loss); Mescheder et al. 2018 (R1); Karras et al. 2020,
 section 3.2 and appendix B (path length regularisation); Gulrajani et al. 2017 and Karras et al. 2018, appendix A.1
-(WGAN-GP).
+(WGAN-GP); Huang et al. 2024 (R3GAN: the relativistic pairing loss with R1 and R2).
 """
 
 import math
@@ -20,6 +20,7 @@ __all__ = [
     "path_lengths",
     "r1_penalty",
     "random_interpolates",
+    "relativistic_loss",
 ]
 
 
@@ -33,8 +34,21 @@ def discriminator_logistic_loss(real_logits: Tensor, fake_logits: Tensor) -> Ten
     return functional.softplus(-real_logits) + functional.softplus(fake_logits)
 
 
+def relativistic_loss(loser_logits: Tensor, winner_logits: Tensor) -> Tensor:
+    """Return -log sigmoid(D(winner) - D(loser)) for each pair; logits and result are `[N, 1]`.
+
+    The discriminator wants each real image to win over the generated one that it is paired with, the generator wants
+    the generated one to.
+
+    Reference: Huang et al. 2024, The GAN is dead; long live the GAN! (R3GAN), equation 2; Jolicoeur-Martineau 2018.
+    """
+    return functional.softplus(loser_logits - winner_logits)
+
+
 def r1_penalty(real_logits: Tensor, real_images: Tensor) -> Tensor:
     """Return |grad D(x)|^2 of each image, differentiable; weigh it with gamma / 2.
+
+    Of generated images it is R2.
 
     Args:
         real_logits: Logits `[N, 1]`, computed from `real_images`.

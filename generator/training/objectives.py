@@ -1,7 +1,7 @@
 """What each network minimises on one (micro-)batch, as modules, so that a data-parallel wrapper sees one forward pass.
 
 References: Karras et al. 2020, section 3.1 (lazy regularisation), section 3.2 and appendix B; Gulrajani et al. 2017 and
-Karras et al. 2018, appendix A.1 (WGAN-GP).
+Karras et al. 2018, appendix A.1 (WGAN-GP); Huang et al. 2024 (R3GAN: relativistic pairing, R1 and R2).
 """
 
 from dataclasses import dataclass
@@ -23,6 +23,7 @@ from generator.training.losses import (
     path_lengths,
     r1_penalty,
     random_interpolates,
+    relativistic_loss,
 )
 
 __all__ = ["AdversarialLoss", "DiscriminatorObjective", "GeneratorObjective", "generate_images"]
@@ -35,7 +36,7 @@ class AdversarialLoss:
     """The loss that the two networks play for.
 
     Attributes:
-        name: "logistic" or "wgan-gp".
+        name: "logistic", "wgan-gp" or "relativistic".
         penalty: Weight of WGAN-GP's gradient penalty.
         drift: Weight of WGAN-GP's drift term.
     """
@@ -48,6 +49,11 @@ class AdversarialLoss:
     def is_wgan(self) -> bool:
         """Whether it is WGAN-GP."""
         return self.name == "wgan-gp"
+
+    @property
+    def is_relativistic(self) -> bool:
+        """Whether each generated image is compared with a real one."""
+        return self.name == "relativistic"
 
 
 def generate_images(
@@ -74,6 +80,8 @@ def generate_images(
         ws = torch.where((layers < draws.crossover[:, None])[:, :, None], ws, second)
     else:
         ws = ws.clone()  # gradients of each layer's styles need a tensor of their own
+    if torch.is_grad_enabled() and not ws.requires_grad:
+        ws.requires_grad_()  # a mapping network that is frozen still has path lengths behind it
     used = ws
     if resolution is not None:
         count = styles_at(generator.num_ws, resolution)
@@ -132,6 +140,7 @@ class GeneratorObjective(nn.Module):
         resolution: int | None = None,
         alpha: float = 1.0,
         augment: Augmentation | None = None,
+        real: Tensor | None = None,
     ) -> tuple[Tensor, Statistics]:
         """Return the mean loss of a batch, and what is worth recording of it.
 
@@ -144,6 +153,8 @@ class GeneratorObjective(nn.Module):
             alpha: How far the layers at that resolution have faded in, in [0, 1].
             augment: What happens to the images before the discriminator sees them; path lengths are those of the
                 images themselves.
+            real: Images of the data set as the discriminator sees them, `[N, C, r, r]`, of the same labels; the
+                relativistic loss alone needs them.
 
         Returns:
             The loss, a scalar, and means by name, detached.
@@ -153,7 +164,14 @@ class GeneratorObjective(nn.Module):
         found: Statistics = {"w_mean": w.detach().mean(dim=0)}
         if adversarial:
             logits = self._discriminator[0](_seen(images, augment), draws.labels, alpha=alpha)
-            losses = -logits if self._loss.is_wgan else generator_logistic_loss(logits)
+            if self._loss.is_relativistic:
+                if real is None:
+                    raise ValueError("the relativistic loss needs images of the data set")
+                with torch.no_grad():
+                    real_logits = self._discriminator[0](real, draws.labels, alpha=alpha)
+                losses = relativistic_loss(real_logits, logits)
+            else:
+                losses = -logits if self._loss.is_wgan else generator_logistic_loss(logits)
             loss = loss + losses.mean()
             found["generator"] = losses.detach().mean()
         if weight:
@@ -168,7 +186,7 @@ class GeneratorObjective(nn.Module):
 
 
 class DiscriminatorObjective(nn.Module):
-    """The discriminator's loss, its R1 penalty, or both at once.
+    """The discriminator's loss, its penalty R1 (with the relativistic loss R1 and R2), or both at once.
 
     Args:
         discriminator: The network that is trained.
@@ -193,11 +211,12 @@ class DiscriminatorObjective(nn.Module):
         resolution: int | None = None,
         alpha: float = 1.0,
         augments: tuple[Augmentation | None, Augmentation | None] = (None, None),
+        adversarial: bool = True,
     ) -> tuple[Tensor, Statistics]:
         """Return the mean loss of a batch, and what is worth recording of it.
 
         Args:
-            draws: What the generated images come from; None: the adversarial loss is not in it.
+            draws: What the generated images come from; None: there are none, and the adversarial loss is not in it.
             real: Images of the data set, `[N, C, r, r]`.
             labels: Labels of these images `[N, c_dim]`, or None.
             weight: Weight of |grad D|^2, gamma / 2 times the interval; 0: the penalty is not in it.
@@ -205,6 +224,7 @@ class DiscriminatorObjective(nn.Module):
             alpha: How far the layers at that resolution have faded in, in [0, 1].
             augments: What happens to the images of the data set, and to the generated ones, before the discriminator
                 sees them. R1 is of the images themselves; WGAN-GP's interpolates lie between images that are seen.
+            adversarial: Whether the adversarial loss is in it, where there are draws.
 
         Returns:
             The loss, a scalar, and means by name, detached.
@@ -217,25 +237,37 @@ class DiscriminatorObjective(nn.Module):
         if draws is not None:
             with torch.no_grad():
                 fake, _, w = generate_images(self._generator[0], draws, resolution, alpha)
-                fake = _seen(fake, augments[1])
-            found["w_mean"] = w.mean(dim=0)
-            fake_logits = self.discriminator(fake, draws.labels, alpha=alpha)
-            if self._loss.is_wgan:
-                losses = critic_loss(real_logits, fake_logits, self._loss.drift)
-                penalty = self._gradient_penalty(real_seen, fake, draws, labels, alpha)
-                loss = loss + self._loss.penalty * penalty
-                found["gradient_penalty"] = penalty.detach()
-            else:
-                losses = discriminator_logistic_loss(real_logits, fake_logits)
-            loss = loss + losses.mean()
-            found["discriminator"] = losses.detach().mean()
-            found["real"], found["fake"] = real_logits.detach().mean(), fake_logits.detach().mean()
-            found["real_sign"] = real_logits.detach().sign().mean()
+            fake.requires_grad_(bool(weight) and self._loss.is_relativistic)
+            fake_seen = _seen(fake, augments[1])
+            fake_logits = self.discriminator(fake_seen, draws.labels, alpha=alpha)
+            if adversarial:
+                found["w_mean"] = w.mean(dim=0)
+                losses = self._losses(real_logits, fake_logits)
+                if self._loss.is_wgan:
+                    penalty = self._gradient_penalty(real_seen, fake_seen, draws, labels, alpha)
+                    loss = loss + self._loss.penalty * penalty
+                    found["gradient_penalty"] = penalty.detach()
+                loss = loss + losses.mean()
+                found["discriminator"] = losses.detach().mean()
+                found["real"], found["fake"] = real_logits.detach().mean(), fake_logits.detach().mean()
+                surer = real_logits - fake_logits if self._loss.is_relativistic else real_logits
+                found["real_sign"] = surer.detach().sign().mean()
+            if fake.requires_grad:
+                penalties = r1_penalty(fake_logits, fake)
+                loss = loss + weight * penalties.mean()
+                found["r2"] = penalties.detach().mean()
         if weight:
             penalties = r1_penalty(real_logits, real)
             loss = loss + weight * penalties.mean() + _touch(self.discriminator)
             found["r1"] = penalties.detach().mean()
         return loss, found
+
+    def _losses(self, real_logits: Tensor, fake_logits: Tensor) -> Tensor:
+        if self._loss.is_wgan:
+            return critic_loss(real_logits, fake_logits, self._loss.drift)
+        if self._loss.is_relativistic:
+            return relativistic_loss(fake_logits, real_logits)
+        return discriminator_logistic_loss(real_logits, fake_logits)
 
     def _gradient_penalty(
         self, real: Tensor, fake: Tensor, draws: Draws, labels: Tensor | None, alpha: float

@@ -9,7 +9,7 @@ from generator.errors import ConfigError
 from generator.settings import setting, setting_of
 from generator.training.config import TrainConfig
 
-__all__ = ["TRAINING_PRESETS", "Lengths", "TrainingPreset", "settings_with"]
+__all__ = ["TRAINING_PRESETS", "Lengths", "TrainingPreset", "automatic_gamma", "parse_setting", "settings_with"]
 
 _KIMG: dict[str, Any] = {"minimum": 0.001, "maximum": 1e9, "metavar": "K", "unset": "the preset's"}
 
@@ -70,12 +70,14 @@ class TrainingPreset:
         lengths: How long a run trains, and how often it reports and saves.
         growth_kimg: Thousands of images of a stage, and of a fade, where the networks are told to grow; None: what
             the settings say.
+        augment_below: Data sets of fewer images are trained on with adaptive augmentation, where nothing else is said.
         former: What some of the settings were in earlier versions. A run that was begun so is resumed so.
     """
 
     settings: Mapping[str, Any]
     lengths: Lengths = Lengths()
     growth_kimg: float | None = None
+    augment_below: int = 0
     former: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -121,6 +123,8 @@ _FORMER = {"mirror": False, "w_avg_passes": "generator"}
 _FORMER_GROWN = {**_FORMER, "adam_reset": "resolution", "batch_by_resolution": "8:256,16:128,32:64,64:32"}
 _FORMER_REVISED = {**_FORMER_GROWN, "ema_warmup": 0.05, "path_length_layers": "grown"}
 
+_FEW = 50_000
+
 _SMALL = {
     "z_dim": 128,
     "w_dim": 128,
@@ -151,9 +155,11 @@ TRAINING_PRESETS = {
     "stylegan-b": TrainingPreset(_STYLEGAN_B),
     "stylegan-a": TrainingPreset(_STYLEGAN_A, Lengths(12_000.0)),
     # What a laptop trains in an hour or two at 32 px; the networks that come with the project.
-    "small": TrainingPreset(_SMALL, Lengths(400.0, 2.0, 20.0), growth_kimg=50.0),
+    "small": TrainingPreset(_SMALL, Lengths(400.0, 2.0, 20.0), growth_kimg=50.0, augment_below=_FEW),
     # The same widths, batch and R1, to set beside it; `growing` is off. R1 comes in every step, as above.
-    "stylegan-small": TrainingPreset({**_SMALL, **_STYLEGAN}, Lengths(400.0, 2.0, 20.0), growth_kimg=50.0),
+    "stylegan-small": TrainingPreset(
+        {**_SMALL, **_STYLEGAN}, Lengths(400.0, 2.0, 20.0), growth_kimg=50.0, augment_below=_FEW
+    ),
     # To see that everything runs: seconds.
     "tiny": TrainingPreset(
         {
@@ -169,6 +175,7 @@ TRAINING_PRESETS = {
         },
         Lengths(10.0, 0.5, 2.0),
         growth_kimg=1.0,
+        augment_below=_FEW,
     ),
 }
 
@@ -178,7 +185,7 @@ def settings_with(name: str, chosen: Mapping[str, Any], recorded: Mapping[str, A
 
     A batch or a learning rate that was chosen counts at every resolution, so the preset's own ones by resolution give
     way to it; a short preset that is told to grow has stages that it has the time for; WGAN-GP, which has a penalty
-    of its own, goes without R1, and the logistic loss with it.
+    of its own, goes without R1, and the other losses with it.
 
     Args:
         name: The preset, a key of `TRAINING_PRESETS`.
@@ -200,10 +207,38 @@ _DEFAULTS = {one.name: one.default for one in dataclasses.fields(TrainConfig)}
 def _adapted(preset: TrainingPreset, settings: dict[str, Any], chosen: Mapping[str, Any]) -> dict[str, Any]:
     if chosen.get("growing") and preset.growth_kimg is not None:
         settings |= {"growing_stage_kimg": preset.growth_kimg, "growing_fade_kimg": preset.growth_kimg}
-    if "loss" in chosen and chosen["loss"] != settings.get("loss", _DEFAULTS["loss"]):
-        settings["r1_gamma"] = 0.0 if chosen["loss"] == "wgan-gp" else _DEFAULTS["r1_gamma"]
+    losses = (chosen.get("loss"), settings.get("loss", _DEFAULTS["loss"]))
+    if losses[0] is not None and losses[0] != losses[1] and "wgan-gp" in losses:
+        settings["r1_gamma"] = 0.0 if losses[0] == "wgan-gp" else _DEFAULTS["r1_gamma"]
     if "batch" in chosen:
         settings["batch_by_resolution"] = ""
     if "learning_rate" in chosen or "discriminator_learning_rate" in chosen:
         settings["learning_rate_by_resolution"] = ""
     return settings | dict(chosen)
+
+
+def parse_setting(name: str, text: str) -> Any:
+    """Return the value of a setting that was written as text, in the setting's type.
+
+    Raises:
+        ConfigError: There is no such setting, or the text is not of its type.
+    """
+    kinds: dict[str, Any] = {field.name: field.type for field in dataclasses.fields(TrainConfig)}
+    if name not in kinds:
+        raise ConfigError(f"there is no setting {name!r}; there are {', '.join(kinds)}")
+    kind = kinds[name]
+    try:
+        if kind is bool:
+            return {"true": True, "false": False}[text.lower()]
+        return kind(text)
+    except (ValueError, KeyError):
+        names = {bool: "true or false", int: "an integer", float: "a number"}
+        raise ConfigError(f"{text!r} is not {names.get(kind, 'a word')}") from None
+
+
+def automatic_gamma(resolution: int, batch: int) -> float:
+    """Return a weight of R1 that suits images of a side and a batch: 0.0002 side^2 / batch.
+
+    Reference: Karras et al. 2020, Training Generative Adversarial Networks with Limited Data, the public code's `auto`.
+    """
+    return 0.0002 * resolution**2 / batch

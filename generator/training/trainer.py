@@ -4,22 +4,21 @@ Reference: Karras et al. 2020, section 3.1 (lazy regularisation), appendix B (tr
 """
 
 import contextlib
-import copy
+import dataclasses
 import math
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 
-from generator.bases import DiscriminatorBase
-from generator.errors import ConfigError
-from generator.networks import Generator, make_discriminator
+from generator.networks import Generator
 from generator.training.augmentation import AdaptiveProbability, Augmentation, Augmenter
 from generator.training.config import TrainConfig
-from generator.training.draws import RandomSource
+from generator.training.draws import Draws, RandomSource
 from generator.training.growth import grown_part, require_used_gradients
-from generator.training.images import Images, RealImages, stream_seed
+from generator.training.images import Images, RealImages, Subset, check_images
 from generator.training.objectives import AdversarialLoss, DiscriminatorObjective, GeneratorObjective
 from generator.training.optimiser import (
     adam,
@@ -32,43 +31,14 @@ from generator.training.optimiser import (
 )
 from generator.training.processes import World, own_parts
 from generator.training.schedule import Stage
-from generator.training.spectral import add_spectral_norm, plain_buffers, plain_weights, update_spectral_norm
+from generator.training.spectral import plain_buffers, plain_weights, update_spectral_norm
+from generator.training.start import frozen_layers, new_networks
 from generator.training.state import Layout, check_state
 
-__all__ = ["RECORDED", "Trainer", "check_images", "new_networks"]
+if TYPE_CHECKING:
+    from generator.files.state import LoadedNetwork
 
-
-def check_images(config: TrainConfig, images: Images) -> None:
-    """Check that a data set fits the settings.
-
-    Raises:
-        ConfigError: It does not.
-    """
-    wanted = (config.resolution, config.channels)
-    if (images.resolution, images.channels) != wanted:
-        has = f"{images.resolution} px and {images.channels} channels"
-        raise ConfigError(f"the images have {has}, the network {config.resolution} px and {config.channels}")
-    if config.classes and (images.labels is None or images.classes != config.classes):
-        raise ConfigError(f"the network has {config.classes} classes, the images {images.classes}")
-    if not len(images):
-        raise ConfigError("there are no images to train on")
-
-
-def new_networks(config: TrainConfig, device: torch.device) -> tuple[Generator, DiscriminatorBase, Generator]:
-    """Return the generator, the discriminator and the generator's average, as they begin."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(stream_seed("start", config.seed))
-        generator = Generator(config.generator_config())
-        discriminator = make_discriminator(config.discriminator_config())
-        average = copy.deepcopy(generator).eval().requires_grad_(False)
-        if "g" in config.spectral_norm:
-            add_spectral_norm(generator)
-            update_ema(average, plain_weights(generator), {}, 0.0)
-        if "d" in config.spectral_norm:
-            add_spectral_norm(discriminator)
-    for network in (generator, discriminator, average):
-        network.to(device).to(memory_format=torch.channels_last)
-    return generator, discriminator, average
+__all__ = ["RECORDED", "Trainer"]
 
 
 RECORDED = ("generator", "discriminator", "real", "fake", "r1", "path_length")
@@ -89,16 +59,18 @@ class Trainer:
         micro_batch: Images that one process works on at a time; None: its whole share. A smaller number saves memory
             and changes results by rounding alone.
         world: The processes that train together; None: this one alone.
+        start: The network whose layers the run starts with, which the settings name as `start`; None: new ones.
 
     Attributes:
         config: Settings of the run.
-        data: The data set.
+        data: The data set, or the part of it that the settings say.
         generator: The generator that is trained.
         discriminator: The discriminator that is trained.
         average: The averaged generator (EMA), under the names of a plain network.
         images: Number of images seen.
         step: Number of steps done.
         stage: What the next step trains.
+        fresh: The layers that are new where the run starts with those of another network.
         path_length_average: The `a` of equation 4, a scalar.
 
     Raises:
@@ -106,9 +78,17 @@ class Trainer:
     """
 
     def __init__(
-        self, config: TrainConfig, images: Images, *, micro_batch: int | None = None, world: World | None = None
+        self,
+        config: TrainConfig,
+        images: Images,
+        *,
+        micro_batch: int | None = None,
+        world: World | None = None,
+        start: "LoadedNetwork | None" = None,
     ) -> None:
         check_images(config, images)
+        if config.subset:
+            images = Subset(images, config.subset, config.subset_seed)
         self.config, self.data = config, images
         self.world = world or World()
         self.device = self.world.device
@@ -116,11 +96,15 @@ class Trainer:
         group = config.mbstd_group_size if config.mbstd_channels else None
         batches = {self._schedule.batch_at(resolution) for resolution in self._schedule.resolutions}
         self._parts_of = {batch: own_parts(batch, group, micro_batch, self.world) for batch in batches}
-        self.generator, self.discriminator, self.average = new_networks(config, self.device)
+        networks, self.fresh = new_networks(config, self.device, start)
+        self.generator, self.discriminator, self.average = networks
+        self._frozen_g = ("mapping.",) if config.freeze_mapping else ()
+        self._frozen_d = frozen_layers(self.discriminator, config.freeze_d)
         loss = AdversarialLoss(config.loss, config.gradient_penalty, config.drift)
         self._recorded = (
             *RECORDED,
             *(("gradient_penalty",) if loss.is_wgan else ()),
+            *(("r2",) if loss.is_relativistic else ()),
             *(("real_sign",) if config.augment == "ada" else ()),
         )
         self._objectives = (
@@ -161,8 +145,8 @@ class Trainer:
     def losses(self) -> dict[str, float | None]:
         """Return the means since `reset_losses` by name: those of `RECORDED`, and more where there is more.
 
-        That is "gradient_penalty" of WGAN-GP, and "real_sign", by which adaptive augmentation goes. A mean is None
-        where there was nothing to average.
+        That is "gradient_penalty" of WGAN-GP, "r2" of the relativistic loss, and "real_sign", by which adaptive
+        augmentation goes. A mean is None where there was nothing to average.
         """
         return {
             name: total / count if count else None
@@ -253,8 +237,8 @@ class Trainer:
         trained = (stage.resolution, stage.alpha < 1)
         if trained != self._trained_layers:
             self._trained_layers = trained
-            for network in (self.generator, self.discriminator):
-                require_used_gradients(network, self.config.growing, stage.resolution, stage.alpha)
+            for network, frozen in ((self.generator, self._frozen_g), (self.discriminator, self._frozen_d)):
+                require_used_gradients(network, self.config.growing, stage.resolution, stage.alpha, frozen)
             # A data-parallel wrapper wants to know beforehand which parameters will have gradients.
             self._generate, self._discriminate = map(self.world.wrap, self._objectives)
 
@@ -270,13 +254,14 @@ class Trainer:
         path_due = bool(config.path_length_weight) and self.step % config.path_length_interval == 0
         if config.lazy:
             # A penalty that counts in one step of k is k times as heavy there: its mean over the steps is the same.
-            found |= self._train_generator("G", True, 0.0)
+            found |= self._train_generator("G", images, 0.0)
             if path_due:
                 weight = config.path_length_weight * config.path_length_interval
-                found |= self._train_generator("path length", False, weight)
+                found |= self._train_generator("path length", None, weight)
         else:
-            found |= self._train_generator("G", True, config.path_length_weight)
-        require_used_gradients(self.discriminator, config.growing, self.stage.resolution, self.stage.alpha)
+            found |= self._train_generator("G", images, config.path_length_weight)
+        stage = self.stage
+        require_used_gradients(self.discriminator, config.growing, stage.resolution, stage.alpha, self._frozen_d)
 
         update_spectral_norm(self.discriminator)
         half_gamma = config.r1_gamma / 2
@@ -297,15 +282,23 @@ class Trainer:
             self._d_adam.state.clear()
         self._enter(after)
 
-    def _train_generator(self, phase: str, adversarial: bool, weight: float) -> dict[str, Tensor]:
+    def _train_generator(self, phase: str, images: Sequence[Tensor] | None, weight: float) -> dict[str, Tensor]:
+        """Take a step of the generator, with its adversarial loss where there are training images to play with."""
+
         def objective(part: int) -> tuple[Tensor, dict[str, Tensor]]:
             resolution, alpha = self.stage.resolution, self.stage.alpha
             draws = self._random.draw(
                 phase, self.step, self._parts[part], path_length=bool(weight), resolution=resolution
             )
-            augment = self._augmentation(phase, part) if adversarial else None
+            augment = real = None
+            if images is not None:
+                augment = self._augmentation(phase, part)
+                if self.config.loss == "relativistic":
+                    shown = self._augmentation(f"{phase} real", part)
+                    real = images[part] if shown is None else shown(images[part])
+                    draws = self._paired(draws, part)
             result: tuple[Tensor, dict[str, Tensor]] = self._generate(
-                draws, self.path_length_average, adversarial, weight, resolution, alpha, augment
+                *(draws, self.path_length_average, images is not None, weight, resolution, alpha, augment, real)
             )
             return result
 
@@ -317,18 +310,19 @@ class Trainer:
         def objective(part: int) -> tuple[Tensor, dict[str, Tensor]]:
             indices = self._parts[part]
             resolution, alpha = self.stage.resolution, self.stage.alpha
-            draws = None
-            if adversarial:
-                wgan = self.config.loss == "wgan-gp"
-                draws = self._random.draw("D", self.step, indices, interpolates=wgan, resolution=resolution)
+            draws, loss, phase = None, self.config.loss, "D" if adversarial else "R1"
+            if adversarial or loss == "relativistic":  # which has a penalty on generated images too
+                draws = self._random.draw(
+                    phase, self.step, indices, interpolates=loss == "wgan-gp", resolution=resolution
+                )
+                draws = self._paired(draws, part) if loss == "relativistic" else draws
             labels = self._real.labels(self.images, self.stage.batch, indices)
-            phase = "D" if adversarial else "R1"
             augments = (
                 self._augmentation(f"{phase} real", part),
-                self._augmentation(f"{phase} fake", part) if adversarial else None,
+                None if draws is None else self._augmentation(f"{phase} fake", part),
             )
             result: tuple[Tensor, dict[str, Tensor]] = self._discriminate(
-                draws, images[part], labels, weight, resolution, alpha, augments
+                draws, images[part], labels, weight, resolution, alpha, augments, adversarial
             )
             return result
 
@@ -336,6 +330,11 @@ class Trainer:
         if adversarial:
             found[f"{_W_MEAN}D"] = found.pop("w_mean")
         return found
+
+    def _paired(self, draws: Draws, part: int) -> Draws:
+        """Return draws for images of the classes that the training images have: only alike are compared."""
+        labels = self._real.labels(self.images, self.stage.batch, self._parts[part])
+        return dataclasses.replace(draws, labels=labels)
 
     def _augmentation(self, phase: str, part: int) -> Augmentation | None:
         """Return what happens to the images of a micro-batch before the discriminator sees them."""

@@ -205,6 +205,8 @@ class _Ranged(click.ParamType[Any]):
         self.name = self._type.name
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if value in self._declared.others.get("words", ()):
+            return value
         converted = self._type.convert(value, param, ctx)
         wanted = self._declared.wanted(converted)
         if wanted is not None:

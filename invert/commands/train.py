@@ -11,10 +11,11 @@ import click
 
 from generator.errors import ConfigError
 from generator.settings import setting_of
-from generator.training.config import TrainConfig, parse_setting
-from generator.training.presets import TRAINING_PRESETS, Lengths
+from generator.training.config import TrainConfig
+from generator.training.presets import TRAINING_PRESETS, Lengths, parse_setting
 from invert.cli import options
 from invert.cli.help import Command
+from invert.cli.inputs import NETWORK_FILE
 from invert.cli.output import Output
 from invert.errors import UsageError, display_path
 from invert.metrics.table import choose
@@ -29,8 +30,8 @@ _LOSSES, _COMPUTATION, _METRICS = "Losses", "Computation", "Metrics"
 _FIELDS = dataclasses.fields(TrainConfig)
 _WITH_OPTION = tuple(field.name for field in _FIELDS if setting_of(field).option is not None)
 _LENGTHS = tuple(field.name for field in dataclasses.fields(Lengths))
-_FROM_DATA = ("channels", "classes")
-"""Settings that the images decide, and --cond."""
+_FROM_DATA = ("channels", "classes", "start")
+"""Settings that the images decide, --cond and --from."""
 _SHOWN = "stylegan2-f"
 """The preset whose values `--help` shows."""
 
@@ -103,6 +104,24 @@ class _TrainCommand(Command):
     help="Preset of networks, losses and lengths.",
 )
 @options.option("--resume", is_flag=True, help="Insist that there is a run to resume.")
+@options.option(
+    "--from",
+    "start_path",
+    metavar="NETWORK",
+    type=NETWORK_FILE,
+    help="Start with the layers of a network file that fit; networks are built like those in it.",
+    group="Networks",
+)
+@options.option(
+    "--mirror",
+    "mirrored",
+    is_flag=False,
+    flag_value="x",
+    type=click.Choice(["x", "y", "xy"]),
+    help="Show images mirrored half of the time, along x (as --mirror alone and the papers' presets do), y or both.",
+    group="Images",
+)
+@options.option("--no-mirror", "unmirrored", is_flag=True, help="Show no image mirrored.", group="Images")
 @options.option("--cond", is_flag=True, help="Train a conditional network on the data's labels.", group="Images")
 # Not from the environment: a variable that is set for projections would give a run other settings than it has.
 @options.settings(TrainConfig, only=_WITH_OPTION, defaults=dict.fromkeys(_WITH_OPTION), environment=False)
@@ -149,6 +168,9 @@ def train(
     folder: Path,
     preset: str,
     others: tuple[tuple[str, Any], ...],
+    start_path: Path | None,
+    mirrored: str | None,
+    unmirrored: bool,
     cond: bool,
     names: str | None,
     metrics_images: int,
@@ -173,6 +195,10 @@ def train(
     lengths = dataclasses.replace(
         TRAINING_PRESETS[preset].lengths, **{name: chosen.pop(name) for name in _LENGTHS if name in chosen}
     )
+    if mirrored and unmirrored:
+        raise UsageError("--mirror and --no-mirror exclude each other", advice="Leave one of them out.")
+    if mirrored or unmirrored:
+        chosen |= {"mirror": "x" in (mirrored or ""), "mirror_y": "y" in (mirrored or "")}
     chosen |= dict(others)
     metrics = choose(names, None, against=True) if names else []
     for one in metrics:
@@ -187,15 +213,21 @@ def train(
             stack.enter_context(lock_run(folder))
         from generator.training.processes import join_world
         from invert.datasets.training_images import open_images
-        from invert.projection.session import prepare_process, settle_device
+        from invert.projection.session import load_network, prepare_process, settle_device
         from invert.runs.folder import recorded_settings
-        from invert.runs.session import begin_session, config_for, new_trainer
+        from invert.runs.session import begin_session, new_trainer
+        from invert.runs.settings import adopted_from, config_for
 
         chosen_device = settle_device(device)
         world = stack.enter_context(join_world(chosen_device))
         # one process is enough to say what is wrong with an image
         on_warning = output.warning if is_first else lambda _: None
+        start = None
+        if start_path is not None:
+            start = load_network(start_path, on_warning)
+            chosen = adopted_from(start, start_path) | chosen
         images = open_images(data, on_message=on_warning)
+        notes: list[str] = []
         config = config_for(
             images,
             preset,
@@ -204,14 +236,19 @@ def train(
             lengths=lengths,
             recorded=world.agree(recorded_settings(folder) if is_first and not overwrite else None),
             on_warning=on_warning,
-            on_note=output.note,
+            on_note=notes.append,
         )
         prepare_process(chosen_device, threads, output.note)
-        trainer = new_trainer(config, images, micro_batch=micro_batch, world=world)
+        trainer = new_trainer(config, images, micro_batch=micro_batch, world=world, start=start)
+        for note in notes:  # settings that follow from others are of interest once all of them fit
+            output.note(note)
         begun = begin_session(
             trainer, data, folder, lengths, overwrite=overwrite, resume=resume, on_warning=output.warning
         )
         session = stack.enter_context(begun)
+        if start_path is not None and not trainer.images:
+            afresh = ", ".join(trainer.fresh) or "none"
+            output.note(f"started from '{display_path(start_path)}'; layers that start afresh: {afresh}")
         if trainer.images:
             output.note(f"resuming after {trainer.images} images")
         meter = None

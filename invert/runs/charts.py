@@ -31,18 +31,24 @@ def kimg(tick: Tick) -> str:
 def loss_blocks(ticks: Sequence[Tick]) -> Iterator[Block]:
     """Show the losses, the penalties and the average path length."""
     wgan = any("gradient_penalty" in tick.measures for tick in ticks)
+    relativistic = any("r2" in tick.measures for tick in ticks)
     meaning = (
         "A critic that cannot tell real from generated images has the loss 0; the generator's loss has no such level."
         if wgan
+        else "A discriminator that cannot tell the images of a pair apart has the loss ln 2 = 0.69, and so has the"
+        " generator then."
+        if relativistic
         else "A discriminator that cannot tell real from generated images has the loss 2 ln 2 = 1.39 and leaves the"
         " generator ln 2 = 0.69."
     )
     yield Paragraph(f"Each point is the mean over a tick. {meaning} A wide range is plotted on a logarithmic scale.")
+    words = "WGAN losses." if wgan else "Relativistic losses." if relativistic else "Non-saturating logistic losses."
     adversarial = {"generator": "generator", "discriminator": "discriminator"}
     figures = [
-        _curves(ticks, adversarial, "loss", "WGAN losses." if wgan else "Non-saturating logistic losses."),
+        _curves(ticks, adversarial, "loss", words),
         _curves(ticks, {"gradient_penalty": "penalty"}, "gradient penalty", "Gradient penalty, before its weight."),
         _curves(ticks, {"r1": "R1"}, "R1 penalty", "R1 penalty, gamma / 2 times |grad D|² on real images.", log=True),
+        _curves(ticks, {"r2": "R2"}, "R2 penalty", "R2 penalty, the same on generated images.", log=True),
         _curves(
             ticks,
             {"path_length": "path length"},

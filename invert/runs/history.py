@@ -26,7 +26,7 @@ MAX_TICKS = 20_000
 """Where there are more, every second one of the older is left out, again and again."""
 
 _GROUPS = {
-    "losses": ("generator", "discriminator", "r1", "gradient_penalty", "path_length"),
+    "losses": ("generator", "discriminator", "r1", "r2", "gradient_penalty", "path_length"),
     "scores": ("real", "fake"),
     "": (
         *("path_length_average", "seconds", "images_per_second", "resolution", "alpha"),
@@ -46,7 +46,7 @@ class Tick:
 
     Attributes:
         images: Number of images seen.
-        measures: Losses (generator, discriminator, r1, gradient_penalty, path_length), scores (real, fake),
+        measures: Losses (generator, discriminator, r1, r2, gradient_penalty, path_length), scores (real, fake),
             path_length_average, seconds, images_per_second, resolution, alpha, augment_p and real_sign, as far as the
             record has them; they need not be finite.
         shares: Share of each resolution's tRGB in the output's deviation, coarsest first, with the sum 1; or None.

@@ -2,7 +2,7 @@
 
 import contextlib
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,7 +16,7 @@ from generator.files.invert_format import network_bytes
 from generator.networks import Generator
 from generator.training.config import TrainConfig
 from generator.training.draws import RandomSource
-from generator.training.presets import TRAINING_PRESETS, Lengths, settings_with
+from generator.training.presets import Lengths
 from generator.training.resolution_shares import resolution_shares
 from generator.training.state import check_state, state_bytes, state_limit
 from generator.training.trainer import Trainer
@@ -27,11 +27,12 @@ from invert.runs.folder import NETWORK, REALS, RunFolder, open_run_folder, recor
 from invert.runs.log import TickLog
 
 if TYPE_CHECKING:
+    from generator.files.state import LoadedNetwork
     from generator.training.images import Images
     from generator.training.processes import World
     from invert.datasets.training_images import TrainingImages
 
-__all__ = ["StepDone", "TickDone", "TrainingSession", "begin_session", "config_for", "new_trainer"]
+__all__ = ["StepDone", "TickDone", "TrainingSession", "begin_session", "new_trainer"]
 
 # A contact sheet is about this wide, and shows at most so many images a side.
 _SHEET_PIXELS, _SHEET_SIDE = 1024, 12
@@ -150,8 +151,9 @@ class TrainingSession:
         if "real_sign" in losses:
             record["real_sign"] = losses["real_sign"]
         # Gamma / 2 belongs to the penalty as it is reported; the steps' intervals do not.
-        if record["losses"]["r1"] is not None:
-            record["losses"]["r1"] *= trainer.config.r1_gamma / 2
+        for name in ("r1", "r2"):
+            if record["losses"].get(name) is not None:
+                record["losses"][name] *= trainer.config.r1_gamma / 2
         if partial:
             record["partial"] = True
         else:
@@ -237,71 +239,21 @@ def _fake_sheet(trainer: Trainer) -> "np.typing.NDArray[np.uint8]":
     return contact_sheet(images)
 
 
-def config_for(
+def new_trainer(
+    config: TrainConfig,
     images: "TrainingImages",
-    preset: str,
-    chosen: Mapping[str, Any],
     *,
-    conditional: bool,
-    lengths: Lengths,
-    recorded: Mapping[str, Any] | None = None,
-    on_warning: Callable[[str], None] = lambda _: None,
-    on_note: Callable[[str], None] = lambda _: None,
-) -> TrainConfig:
-    """Return the settings of a run on these images.
-
-    Args:
-        images: The training images, which decide resolution and channels.
-        preset: Name of the preset.
-        chosen: Values of `TrainConfig` by name, which count in place of the preset's.
-        conditional: Whether the network is to know the images' labels.
-        lengths: How long the run is to train.
-        recorded: Settings of the run that is to be resumed, as `invert.runs.folder.recorded_settings` returns them.
-        on_warning: Called with a line when the run ends before its networks have grown.
-        on_note: Called with a line when the run is resumed with what the preset was in an earlier version.
+    micro_batch: int | None,
+    world: "World",
+    start: "LoadedNetwork | None" = None,
+) -> Trainer:
+    """Return a trainer at its first step, see `Trainer`.
 
     Raises:
-        UsageError: The settings do not fit together, or the images.
-    """
-    if conditional and not images.classes:
-        raise UsageError("--cond: the data has no labels", advice="Leave --cond out.")
-    wanted = chosen.get("resolution", images.resolution)
-    if wanted != images.resolution:
-        advice = f"Make them {wanted} px with `invert dataset --resolution {wanted}`."
-        raise UsageError(f"--resolution {wanted}: the images have {images.resolution} px", advice=advice)
-    now, taken = settings_with(preset, chosen), settings_with(preset, chosen, recorded)
-    if now != taken:
-        kept = ", ".join(f"{name}={taken.get(name)}" for name in TRAINING_PRESETS[preset].former if name not in chosen)
-        on_note(f"this run was begun with {preset} as an earlier version had it, and is resumed so: {kept}")
-    settings = {
-        **taken,
-        "resolution": images.resolution,
-        "channels": images.channels,
-        "classes": images.classes if conditional else 0,
-    }
-    try:
-        config = TrainConfig(**settings)
-    except ConfigError as error:
-        raise UsageError(str(error)) from error
-    schedule = config.growth_schedule()
-    last = schedule.at(lengths.images - 1)
-    if last.resolution < config.resolution or last.alpha < 1:
-        on_warning(
-            f"this run ends at {last.resolution} px; the networks have grown to {config.resolution} px after "
-            f"{schedule.grown_after / 1000:g} thousand images: give a larger --kimg, or --set growing_stage_kimg "
-            "and growing_fade_kimg"
-        )
-    return config
-
-
-def new_trainer(config: TrainConfig, images: "TrainingImages", *, micro_batch: int | None, world: "World") -> Trainer:
-    """Return a trainer at its first step.
-
-    Raises:
-        UsageError: The batch cannot be cut into such parts.
+        UsageError: The batch cannot be cut into such parts, or the network to start from does not fit.
     """
     try:
-        return Trainer(config, images, micro_batch=micro_batch, world=world)
+        return Trainer(config, images, micro_batch=micro_batch, world=world, start=start)
     except ConfigError as error:
         raise UsageError(str(error)) from error
 

@@ -137,7 +137,10 @@ ABLATIONS: dict[str, tuple[list[Any], dict[str, Any]]] = {
         ["--latent-input", "--no-styles", "--normalisation", "pixel", "--no-noise"],
         {"synthesis_input": "latent", "use_styles": False, "normalisation": "pixel", "use_noise": False},
     ),
-    "wgan": (["--loss", "wgan-gp", "--mixing", 0.5], {"loss": "wgan-gp", "r1_gamma": 0.0, "style_mixing": 0.5}),
+    "wgan": (
+        ["--loss", "wgan-gp", "--mixing", 0.5, "--augment", "none"],
+        {"loss": "wgan-gp", "r1_gamma": 0.0, "style_mixing": 0.5},
+    ),
     "plain": (["--no-growing", "--mapping-layers", 0], {"mapping_layers": 0, "r1_gamma": 1.0}),
 }
 

@@ -15,8 +15,12 @@ SMALL = (
     *("--snapshot-kimg", 0.08),
     *("--set", "z_dim=16", "--set", "w_dim=16", "--set", "channel_base=64", "--set", "channel_max=16"),
     *("--set", "r1_interval=4", "--set", "path_length_interval=2"),
+    *("--augment", "ada", "--set", "augment_kimg=0.2", "--set", "augment_target=-0.9"),
 )
-"""13 steps of 8 images of 16 px; ticks at 40, 80 and the end, snapshots at 80 and the end. Later options win."""
+"""13 steps of 8 images of 16 px; ticks at 40, 80 and the end, snapshots at 80 and the end. Later options win.
+
+They are augmented, with a p that may move by 0.16 every 4 steps.
+"""
 
 Data = Callable[..., Path]
 

@@ -58,6 +58,8 @@ SUFFIX = ".calibration.json"
 _LINES = {1: "pictures", 2: "images", 3: "images"}
 """Key of the measurements of a population in each version of the format that can be read."""
 
+_VERSION_TEXT = re.compile(r"[0-9]+(\.[0-9]+)*[a-z0-9.+]{0,32}", re.ASCII)
+
 _SAME = 0.01
 """By how much the weights of a score may differ from those that are fitted again to the same numbers."""
 
@@ -239,6 +241,8 @@ def _read_features(names: list[str], tool: str) -> list[str]:
     """Return the names of a calibration's columns: all that its program measured, and none that this one does not."""
     if not set(names) <= set(FEATURES):
         raise ValueError("has other evidence than this program measures")
+    if not _VERSION_TEXT.fullmatch(tool):
+        raise ValueError("was written by a program of no version")
     made_by = _version(tool)
     if any(name not in names and _version(feature.since) <= made_by for name, feature in FEATURES.items()):
         raise ValueError("lacks evidence that the program which wrote it measures")

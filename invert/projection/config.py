@@ -75,7 +75,7 @@ class ExactConstants:
     """The constants of preset exact, likewise."""
 
     solver: str = "gauss-newton"
-    version: int = 2
+    version: int = 3
     start: str = "bank"
 
 

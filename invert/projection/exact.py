@@ -5,7 +5,6 @@ Jacobian keep a processor as busy as a batch of images would.
 """
 
 from collections.abc import Generator, Iterable, Iterator
-from functools import cached_property
 
 import numpy as np
 import torch
@@ -35,7 +34,6 @@ _TOLD_PIXELS = 1 / 64
 _NOISE = {"fixed": ("stored",), "optimise": ("random",), "zero": ("zero",), "both": ("stored", "random")}
 """The kinds of noise that are tried, by setting."""
 
-_NOISE_SAMPLES = 16  # whose differences by noise are measured
 _BANKS = 16  # banks that are kept after processing, each as large as the bank
 _PIECE = 500  # samples of a bank that are processed at once
 
@@ -99,12 +97,10 @@ class ExactProjector:
             state = state_of(model, Point(start(processings[0], 0)), 0, "saturated")
             yield StepRecord(group, 0, 0, self.config.steps, (state.rms,))
             return self._projection(target, Hypothesis(model, state, 0, 0, state.rms, [state.rms]), tells=False)
-        contest = Contest(
-            make, len(processings), kinds, self.config.steps, known, start, self.config.restarts, self._noise_limit
-        )
+        contest = Contest(make, len(processings), kinds, self.config.steps, known, start, self.config.restarts)
         for one in contest.search():
             yield StepRecord(group, one.restart, max(0, one.state.iterations - 1), self.config.steps, (one.state.rms,))
-        best = min(contest.found, key=lambda one: (not one.explains, one.model.score(one.state.q)))
+        best = min(contest.found, key=_doubts)
         return self._projection(target, best, tells=True)
 
     def _processings(self, target: Target, image: Tensor) -> list[Processing]:
@@ -146,16 +142,6 @@ class ExactProjector:
             self._banks[processing.text] = SampleBank(self.bank.w, seen.numpy())
         return self._banks[processing.text]
 
-    @cached_property
-    @torch.no_grad()
-    def _noise_limit(self) -> float:
-        """Twice the difference in levels that other noise maps make, on an average of some samples."""
-        ws = self.generator.broadcast(torch.from_numpy(self.bank.w[:_NOISE_SAMPLES]).to(self.device))
-        rng = torch.Generator().manual_seed(0)
-        drawn = [start_noise(self.generator, "optimise", [rng] * len(ws), self.device).by_layer() for _ in range(2)]
-        first, second = (to_uint8(self.generator.synthesis(ws, maps)).astype(np.float64) for maps in drawn)
-        return float(np.sqrt(2 * np.square(first - second).mean()))  # each of the two contributes half of it
-
     @torch.no_grad()
     def _projection(self, target: Target, found: Hypothesis, *, tells: bool) -> Projection:
         model, state, point = found.model, found.state, found.state.point
@@ -190,6 +176,11 @@ class ExactProjector:
             explanation=explanation,
             seen=_rounded(model.expected(point))[0].permute(1, 2, 0).cpu().numpy(),
         )
+
+
+def _doubts(one: Hypothesis) -> tuple[bool, bool, float]:
+    """Return what the least of is the answer."""
+    return not one.explains, not one.explains and one.model.processing.is_rare, one.model.score(one.state.q)
 
 
 def _tells(image: Tensor) -> bool:

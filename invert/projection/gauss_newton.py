@@ -8,6 +8,7 @@ References: Levenberg 1944; Marquardt 1963; Broyden 1965; Nocedal and Wright 200
 
 import math
 from collections.abc import Iterator
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -37,22 +38,29 @@ _STALLED = ((8.0, 0.95, 1), (12.0, 0.75, 1), (math.inf, 0.75, 2))
 """Up to which whitened difference, which share of it an iteration leaves at least where the search has stalled, and for
 how many that counts: the way of an own image may be long at its end, but not at its beginning."""
 
+_STALLED_IN_ROUGH = ((12.0, 0.85, 1), (math.inf, 0.75, 2))
+"""The same where so much is expected to differ, as after a compression, that the last of the way does not matter."""
+
+_ROUGH_LEVELS = 2.0  # root mean squared difference in levels that is expected there, at least
+
 _STALLED_WITH_NOISE = ((12.0, 0.85, 1), (math.inf, 0.7, 2))
 """The same where noise is searched, which can explain much: such a search begins near its end, and is dear."""
 
 
 @torch.no_grad()
-def minimise(model: ImageModel, start: Point, iterations: int, slopes: Slopes | None = None) -> Iterator[State]:
+def minimise(model: ImageModel, state: State, iterations: int, slopes: Slopes | None = None) -> Iterator[State]:
     """Yield the state after each iteration, at least one; the last has a reason.
 
     Args:
         model: The image and the network, for one image.
-        start: One candidate.
+        state: Where the search begins.
         iterations: How many Jacobians are taken at most.
         slopes: Those of the start, where they are known.
     """
-    state = state_of(model, start, 0, "iterations" if iterations == 0 else "")
-    search = _Search(model, start, min(_FIRST, max(_FIRST_AT_LEAST, state.rms)))
+    search = _Search(model, state, min(_FIRST, max(_FIRST_AT_LEAST, state.rms)))
+    state = replace(state, iterations=0)
+    rows = _STALLED_IN_ROUGH if model.expected_rms >= _ROUGH_LEVELS else _STALLED
+    rows = rows if model.maps is not None else _STALLED_WITH_NOISE
     idle = stalls = 0
     for number in range(1, iterations + 1):
         before = search.difference
@@ -62,7 +70,6 @@ def minimise(model: ImageModel, start: Point, iterations: int, slopes: Slopes | 
         slopes = None
         is_explained = search.q <= _EXPLAINED * model.pixels
         idle = idle + 1 if not search.more and gain <= _LEAST_GAIN else 0
-        rows = _STALLED if model.maps is not None else _STALLED_WITH_NOISE
         _, share, weight = next(row for row in rows if not search.difference > row[0])
         stalls = stalls + weight if search.difference > share * before else 0
         reason = "iterations" if number == iterations else ""
@@ -74,16 +81,15 @@ def minimise(model: ImageModel, start: Point, iterations: int, slopes: Slopes | 
         yield state
         if reason:
             return
-    yield state_of(model, state.point, state.iterations, "iterations" if iterations == 0 else "not-finite")
+    yield replace(state, reason="iterations" if iterations == 0 else "not-finite")
 
 
 class _Search:
     """Where a search is, and the variance that is added to the model's own there."""
 
-    def __init__(self, model: ImageModel, start: Point, deviation: float) -> None:
-        self._model, self.point = model, start
+    def __init__(self, model: ImageModel, state: State, deviation: float) -> None:
+        self._model, self.point, self._residual = model, state.point, state.residual
         self._deviation, self._damping = deviation, 1.0
-        self._residual = model.difference(start)[0]
 
     @property
     def more(self) -> float:
@@ -102,8 +108,7 @@ class _Search:
         return self._q(0.0)
 
     def _q(self, more: float) -> float:
-        misfit = (self._residual * self._model.scale(more)).square().sum()
-        return float(misfit + self._model.prior(self.point))
+        return self._model.q_of(self._residual, self.point, more)
 
     def go(self, slopes: Slopes | None) -> float:
         """Take the steps of one Jacobian, and return the share of Q that they won, at the last variance added."""

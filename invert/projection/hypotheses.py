@@ -4,8 +4,9 @@ All of them begin at one place with one Jacobian of the network, which costs as 
 them at first; those that do best go on.
 """
 
+import math
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
@@ -24,6 +25,8 @@ _HOPEFUL = 0.7  # the same, above which another start is not tried
 _FINALISTS = 2  # hypotheses that go on
 _CLOSE = 1.5  # times the best's annealed Q up to which another goes on too
 _ALIKE = 0.1  # share of the best's annealed Q, and of the image's numbers, by which doubts may differ to count as alike
+_DRAWS = 8  # of noise maps, which show what other noise can make of an image
+_BEYOND_NOISE = 1.5  # times as large as that: a difference for which other noise can be no explanation
 _COMPARED = 4.0  # deviation in levels that is added to each model's own to compare searches that are not at their end
 
 UNKNOWN = "random"
@@ -78,7 +81,7 @@ class Hypothesis:
     @property
     def annealed_q(self) -> float:
         """Q with a variance that levels searches which are not at their end."""
-        return float(self.model.q(self.state.point, _COMPARED**2))
+        return self.model.q_of(self.state.residual, self.state.point, _COMPARED**2)
 
     @property
     def processing(self) -> Processing:
@@ -94,20 +97,20 @@ class Hypothesis:
             slopes: Those of the place where it is, where they are known.
         """
         done = self.state.iterations
-        for state in _minimise(self.model, self.state.point, min(iterations, last - done), slopes):
+        for state in _minimise(self.model, self.state, min(iterations, last - done), slopes):
             reason = state.reason
             if reason == "iterations" and done + state.iterations < last:
                 reason = ""  # it may go on
-            self.state = State(state.point, state.q, state.rms, done + state.iterations, reason)
+            self.state = replace(state, iterations=done + state.iterations, reason=reason)
             self.rms.append(state.rms)
             yield self.state
 
 
-def _minimise(model: ImageModel, start: Point, iterations: int, slopes: Slopes | None) -> Iterator[State]:
+def _minimise(model: ImageModel, state: State, iterations: int, slopes: Slopes | None) -> Iterator[State]:
     """Search by Jacobians where they can be paid for, else by gradients."""
     if affords_jacobians(model):
-        return gauss_newton.minimise(model, start, iterations, slopes)
-    return quasi_newton.minimise(model, start, iterations)
+        return gauss_newton.minimise(model, state, iterations, slopes)
+    return quasi_newton.minimise(model, state, iterations)
 
 
 def affords_jacobians(model: ImageModel) -> bool:
@@ -125,8 +128,8 @@ class Contest:
         iterations: How many there are of each hypothesis at most.
         scout: Known noise by which processings are compared where only unknown noise is asked for.
         start: Returns latents `[1, K]` to begin at for a processing and the number of the restart.
-        restarts: How many starts there are where nothing explains the image.
-        noise_limit: Root mean squared difference in levels above which other noise can be no explanation.
+        restarts: How many starts there are where nothing explains the image; the second is left out where it would
+            be the first.
 
     Attributes:
         found: All that compete for being the answer, as far as they were searched.
@@ -141,11 +144,9 @@ class Contest:
         scout: str,
         start: Callable[[Processing, int], Tensor],
         restarts: int,
-        noise_limit: float,
     ) -> None:
         self._make, self._processings, self._noises, self._scout = make, processings, noises, scout
         self._iterations, self._start, self._restarts = iterations, start, restarts
-        self._noise_limit = noise_limit
         self._known = [kind for kind in noises if kind != UNKNOWN]
         self._noisy: set[tuple[int, int]] = set()  # processing and restart of what was searched together with noise
         self.found: list[Hypothesis] = []
@@ -154,7 +155,9 @@ class Contest:
         """Yield hypotheses, each after each of its iterations, until one explains the image or none has any hope."""
         last: list[Hypothesis] = []
         for restart in range(self._restarts):
-            # all from one place at first, then the one that did best from a place of its own
+            # all from one place at first, then the one that did best from a place of its own, where it has another
+            if restart == 1 and last[0].processing.coarse().text == self._make(0, self._scout).processing.coarse().text:
+                continue
             tried: list[Hypothesis] = []
             for kind in self._known or [self._scout]:
                 yield from self._compete(kind, last[:1], restart, tried)
@@ -164,7 +167,7 @@ class Contest:
             if UNKNOWN in self._noises:
                 # noise that was added is explained by the network's own as well
                 left = [one for one in last if (one.number, restart) not in self._noisy]
-                for one in self._finalists([one for one in left if not one.model.processing.is_noisy] or left):
+                for one in self._finalists(left):
                     yield from self._with_noise(one)
                     if self._is_over:
                         return
@@ -217,9 +220,11 @@ class Contest:
     def _with_noise(self, before: Hypothesis, iterations: int | None = None) -> Iterator[Hypothesis]:
         """Search latents and noise together, from where the search with known noise has come to."""
         self._noisy.add((before.number, before.restart))
-        if before.state.rms > self._noise_limit and not iterations:
+        model = self._make(before.number, UNKNOWN)
+        reach = _noise_reach(model, before)
+        if before.state.rms > math.hypot(_BEYOND_NOISE * reach, model.expected_rms) and not iterations:
             return
-        one = _begin(self._make(before.number, UNKNOWN), before.state.point.u, before.restart, before.number)
+        one = _begin(model, before.state.point.u, before.restart, before.number)
         yield from self._go(one, iterations or self._iterations)
 
 
@@ -229,6 +234,16 @@ def _ranked(tried: Sequence[Hypothesis]) -> list[Hypothesis]:
     least = min(doubts.values())
     alike = _ALIKE * (min(tried, key=doubts.__getitem__).annealed_q + tried[0].model.pixels)
     return sorted(tried, key=lambda one: (max(0.0, doubts[one] - least - alike), one.number))
+
+
+@torch.no_grad()
+def _noise_reach(model: ImageModel, before: Hypothesis) -> float:
+    """Return the root mean squared difference, in levels, that other noise makes where a search has come to."""
+    point = before.state.point
+    rng = torch.Generator().manual_seed(0)
+    noise = torch.randn([_DRAWS, model.noise_numbers], generator=rng, dtype=torch.float64).to(point.u.device)
+    others = model.expected(Point(point.u.expand(_DRAWS, -1), noise))
+    return float((others - before.model.expected(point)).square().mean().sqrt())
 
 
 def _begin(model: ImageModel, u: Tensor, restart: int, number: int) -> Hypothesis:

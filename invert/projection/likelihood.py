@@ -181,13 +181,17 @@ class ImageModel:
         norm = point.u.square().sum(dim=1)
         return norm if point.noise is None else norm + point.noise.square().sum(dim=1)
 
-    def misfit(self, point: Point, more: float = 0.0) -> Tensor:
+    def misfit(self, point: Point) -> Tensor:
         """Return the part of Q `[N]` that the image's difference makes."""
-        return (self.difference(point) * self.scale(more)).square().sum(dim=1)
+        return (self.difference(point) * self.scale()).square().sum(dim=1)
 
-    def q(self, point: Point, more: float = 0.0) -> Tensor:
+    def q(self, point: Point) -> Tensor:
         """Return Q `[N]`, float64."""
-        return self.misfit(point, more) + self.prior(point)
+        return self.misfit(point) + self.prior(point)
+
+    def q_of(self, residual: Tensor, point: Point, more: float = 0.0) -> float:
+        """Return Q of a candidate whose difference, in numbers `[P]`, is known."""
+        return float((residual * self.scale(more)).square().sum() + self.prior(point))
 
     def slopes(self, point: Point) -> Slopes:
         """Return the levels of one candidate and their derivatives: what costs most in a linearisation."""
@@ -247,6 +251,7 @@ class State:
 
     Attributes:
         point: The best candidate.
+        residual: Numbers `[P]`, float64, of the difference between the image and what is expected there.
         q: Its Q, without what annealing adds; infinite where it is not finite.
         rms: Root mean square of the difference between the image and what is expected, in levels.
         iterations: How many Jacobians were taken, or rounds of gradients.
@@ -254,6 +259,7 @@ class State:
     """
 
     point: Point
+    residual: Tensor
     q: float
     rms: float
     iterations: int
@@ -263,6 +269,8 @@ class State:
 @torch.no_grad()
 def state_of(model: ImageModel, point: Point, iterations: int, reason: str = "") -> State:
     """Return the state at a candidate; see `State`."""
-    q = float(model.q(point))
-    rms = float((model.image - model.expected(point)).square().mean().sqrt())
-    return State(point, q if math.isfinite(q) else math.inf, rms, iterations, reason)
+    difference = model.image - model.expected(point)
+    residual = model.processing.numbers(difference.double())[0]
+    q = model.q_of(residual, point)
+    rms = float(difference.square().mean().sqrt())
+    return State(point, residual, q if math.isfinite(q) else math.inf, rms, iterations, reason)

@@ -51,6 +51,8 @@ class Kind:
         high: Largest value.
         deviation: By how much the value is expected to differ from where a search for it begins; 0 where it is not
             searched, but taken as it is.
+        is_rare: Whether it is so rare that it is reported only where it explains an image: of images of another origin
+            it would be a chance find, in a group that few calibrations know.
     """
 
     help: str
@@ -58,6 +60,7 @@ class Kind:
     low: float
     high: float
     deviation: float = 0.0
+    is_rare: bool = False
 
 
 KINDS = {
@@ -68,9 +71,11 @@ KINDS = {
     "blur": Kind("blurred with a Gaussian; the value is its sigma in pixels", Blur, 0.01, 10, 0.2),
     "crop": Kind("cut by a share off each side, and scaled back to size with Lanczos", Crop, 0, 0.45, 0.02),
     "shift": Kind("moved to the right by so many pixels, edges repeated", Shift, -64, 64),
-    "rotate": Kind("turned anticlockwise by so many degrees, bilinearly, black outside", Rotation, -15, 15, 1),
+    "rotate": Kind(
+        "turned anticlockwise by so many degrees, bilinearly, black outside", Rotation, -15, 15, 1, is_rare=True
+    ),
     "gamma": Kind("levels in 0..1 raised to a power", Gamma, 0.1, 10, 0.15),
-    "gain": Kind("levels multiplied by a factor", Gain, 0.1, 10, 0.1),
+    "gain": Kind("levels multiplied by a factor", Gain, 0.1, 10, 0.1, is_rare=True),
     "noise": Kind("Gaussian noise added; the value is its deviation in levels of 255", Noise, 0, 255),
     "jpeg": Kind("compressed as JPEG; the value is its quality, 0 for the tables of the file itself", Jpeg, 0, 100),
 }
@@ -148,6 +153,13 @@ class Processing:
     def is_noisy(self) -> bool:
         """Whether noise was added."""
         return any(isinstance(step, Noise) for step in self.steps)
+
+    @property
+    def is_rare(self) -> bool:
+        """Whether one of its kinds is rare."""
+        return any(
+            KINDS[piece.partition(":")[0].strip()].is_rare for piece in self.text.split(_SEPARATOR) if self.steps
+        )
 
     @property
     def jpeg(self) -> Jpeg | None:

@@ -7,6 +7,7 @@ Reference: Liu and Nocedal 1989; Nocedal and Wright 2006, algorithm 3.5 (strong 
 
 import math
 from collections.abc import Iterator
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -22,24 +23,21 @@ _COARSE_SHARE = 1 / 3  # of the iterations
 _LEAST_GAIN = 1e-3
 
 
-def minimise(model: ImageModel, start: Point, iterations: int) -> Iterator[State]:
+def minimise(model: ImageModel, state: State, iterations: int) -> Iterator[State]:
     """Yield the state after each iteration, at least one; the last has a reason.
 
     Args:
         model: The image and the network, for one image.
-        start: One candidate.
+        state: Where the search begins.
         iterations: How many rounds of 25 gradients there are at most.
     """
-    best = state_of(model, start, 0, "iterations" if iterations == 0 else "")
-    if not math.isfinite(best.q):
-        yield state_of(model, start, 0, "not-finite")
-        return
-    if iterations == 0:
-        yield best
+    best = replace(state, iterations=0, reason="")
+    if not math.isfinite(best.q) or iterations == 0:
+        yield replace(best, reason="iterations" if math.isfinite(best.q) else "not-finite")
         return
     side = model.image.shape[-1]
     coarse = int(iterations * _COARSE_SHARE) if side > _COARSE else 0
-    search = _Search(model, start, _COARSE if coarse else None)
+    search = _Search(model, state.point, _COARSE if coarse else None)
     for number in range(iterations):
         if coarse and number == coarse:
             search = _Search(model, search.point, None)
@@ -54,7 +52,7 @@ def minimise(model: ImageModel, start: Point, iterations: int) -> Iterator[State
         # the coarse comparison may go uphill in the fine one
         if not has_failed and (state.q < best.q or number < coarse):
             best = state
-        yield State(best.point, best.q, best.rms, number + 1, reason)
+        yield replace(best, iterations=number + 1, reason=reason)
         if reason:
             return
 

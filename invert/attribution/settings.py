@@ -30,7 +30,7 @@ SPLITS = {"fit": 0.25, "threshold": 0.5, "held-out": 0.25}
 BETA = 0.01
 """An image counts as a network's own only while more than this share of its own images measure as high or higher."""
 
-SHARES_OF_SEVERAL = {"fit_share": 0.12, "threshold_share": 0.8}
+SHARES_OF_SEVERAL = {"fit_share": 0.06, "threshold_share": 0.88}
 """Shares where populations are measured after several processings: all of them together fit the score."""
 
 UNPROCESSED = "none"

@@ -261,7 +261,7 @@ def test_processings_that_cannot_be_calibrated_are_refused(invert: Invert, case:
         (("--processing", "jpeg:75"), "Add --preset exact"),
         (("--preset", "exact", "--processing", "melt:3"), "'melt:3' is none of none, jpeg:VALUE"),
         (("--preset", "exact", "--processing", ""), "names nothing"),
-        (("--preset", "exact"), "needs 373 images"),
+        (("--preset", "exact"), "needs 339 images"),
     ):
         result = invert(*base, *more)
         assert result.code == 2

@@ -106,6 +106,7 @@ def parser() -> argparse.ArgumentParser:
     found.add_argument("--count", type=int, default=300, help="images of a population as they are")
     found.add_argument("--processed", type=int, default=100, help="images after each processing: own, real, B and C")
     found.add_argument("--extra", type=int, default=100, help="the same of the other populations; 0 for none")
+    found.add_argument("--beside", type=int, help="images of a cell by preset verdict, at most; default as many")
     found.add_argument("--timed", type=int, default=32, help="images of each kind whose verdicts are timed")
     found.add_argument("--seeds", type=int, default=1_000_000, help="seeds that are searched")
     found.add_argument("--directions", type=int, default=300, help="images of random w that are searched for")
@@ -114,7 +115,7 @@ def parser() -> argparse.ArgumentParser:
     found.add_argument("--bound", type=int, default=4, help="levels that an attack changes at most")
     found.add_argument("--gradients", type=int, default=100, help="of a forger, at each of three variances")
     found.add_argument("--sides", type=int, nargs="+", default=[64, 128, 256], help="of untrained networks, in pixels")
-    found.add_argument("--large", type=int, default=3, help="images of each untrained network")
+    found.add_argument("--large", type=int, default=3, help="images of each; one by preset paper")
     found.add_argument("--adam", type=int, nargs="+", default=[100, 1000], help="steps of preset paper with them")
     found.add_argument("--figure", type=Path, default=DOCS / "gap.png", help="where the figure of the gap goes")
     found.add_argument("--without", metavar="METHOD", action="append", default=[], help="such as 'paper, 1000 steps'")
@@ -128,7 +129,7 @@ def methods(given: argparse.Namespace) -> dict[str, Method]:
         path = getattr(given, name) or shipped_calibration(name)
         if path is None:
             raise SystemExit(f"there is no calibration of network A by preset {name}: name one with --{name}")
-        found[name] = Method.of(path)
+        found[name] = Method.of(path, given.beside if name == "verdict" else None)
         if found[name].calibration.method["preset"] != name:
             raise SystemExit(f"{path} is not by preset {name}")
     return found

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from bench.attribution.document import Aim, Text, at_least, at_most, counted
-from bench.attribution.laboratory import Laboratory
+from bench.attribution.laboratory import Laboratory, Method
 from bench.attribution.sealed import FOREIGN, OTHERS, RANDOM, SEALED, TRUNCATED
 from invert.attribution.evaluation_rules import Share
 from invert.attribution.settings import OWN, UNPROCESSED
@@ -111,7 +111,7 @@ def add_verdicts(text: Text, laboratory: Laboratory, counts: Counts) -> None:
         f"and C after each processing, and {counts.extra} of {', '.join(FOREIGN[len(OTHERS) :])}. What happened to the",
         "images is told to no method. Intervals are of 95 % (Clopper and Pearson); an aim is met where the figure is,",
         'whatever its interval. "cannot tell" counts all images of others, mistakes those that are attributed to A.',
-        *(f"Preset {name}: calibration {one.calibration.digest[:16]}." for name, one in laboratory.methods.items()),
+        *(_described(name, one) for name, one in laboratory.methods.items()),
     )
     cells = {
         (processing, method): _cell(laboratory, method, processing, counts)
@@ -124,6 +124,11 @@ def add_verdicts(text: Text, laboratory: Laboratory, counts: Counts) -> None:
     text.table(Table(rows, (*header, '"cannot tell" among others'), "Attributed, mistakes, and what is not told"))
     _add_populations(text, laboratory, counts)
     _add_outcomes(text, {key[0]: cell for key, cell in cells.items() if key[1] == EXACT})
+
+
+def _described(name: str, method: Method) -> str:
+    fewer = "" if method.most is None else f"; at most {method.most} images of a cell"
+    return f"Preset {name}: calibration {method.calibration.digest[:16]}{fewer}."
 
 
 def _lines(row: Row, processing: str, cells: dict[tuple[str, str], Cell]) -> Iterator[tuple[str, ...]]:

@@ -54,17 +54,19 @@ class Method:
     Attributes:
         calibration: The calibration.
         config: The settings of its projections, with one thread on a processor.
+        most: Images of a population that are measured by it at most; None for all.
     """
 
     calibration: Calibration
     config: ProjectConfig
+    most: int | None = None
 
     @classmethod
-    def of(cls, path: Path) -> "Method":
+    def of(cls, path: Path, most: int | None = None) -> "Method":
         """Return that of a calibration's file."""
         calibration = read_calibration(path)
         config = config_of(dict(calibration.method))
-        return cls(calibration, dataclasses.replace(config, batch=BATCH, threads=1, device="cpu", seed=0))
+        return cls(calibration, dataclasses.replace(config, batch=BATCH, threads=1, device="cpu", seed=0), most)
 
     def judge(self, found: Measurement) -> Finding:
         """Return what is said of an image, as if this network alone were asked."""
@@ -118,6 +120,7 @@ class Laboratory:
 
     def measured(self, method: str, population: str, count: int, processing: str = UNPROCESSED) -> list[Measurement]:
         """Measure the first images of a sealed population by a calibrated method."""
+        count = min(count, self.methods[method].most or count)
         folder = self.images(population, processing, count)
         label = f"{_folder(processing)}/{folder.name}"
         return self.measure(method, self.methods[method].config, folder, label, count)

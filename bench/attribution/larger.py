@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -137,7 +138,8 @@ def add_larger(text: Text, laboratory: Laboratory, sides: Iterable[int], images:
         "and no processing for preset exact. Iterations are Jacobians up to 64 px, rounds of 25 gradients above, and",
         "Adam steps of preset paper; passes are images synthesised, directions of a Jacobian and gradients counted as",
         "one each. Seconds of a processor and passes are those of an image, memory is the peak of the whole process;",
-        "rms is what is left of the image, in levels, where rounding alone leaves nothing.",
+        "rms is what is left of the image, in levels, where rounding alone leaves nothing. Preset paper has the first",
+        "image alone.",
     )
     rows = []
     for side in sides:
@@ -145,14 +147,12 @@ def add_larger(text: Text, laboratory: Laboratory, sides: Iterable[int], images:
         if not path.exists():
             _write_network(path, side)
         cases: dict[str, dict[str, Any]] = {"exact": {"preset": "exact", "noise": "fixed", "bank": _BANK}}
-        cases |= {f"paper, {count} steps": {"preset": "paper", "steps": count} for count in steps}
+        cases |= {f"paper, {number} steps": {"preset": "paper", "steps": number} for number in steps}
         for name, settings in cases.items():
-
-            def make(path: Path = path, settings: dict[str, Any] = settings) -> dict[str, float]:
-                return _alone(path, settings, images)
-
+            count = images if name == "exact" else 1
             key = f"larger {side} {name.replace(',', '')}"
-            cost = _Cost(**laboratory.kept(key, {"images": images, **settings}, make))
+            make = partial(_alone, path, settings, count)
+            cost = _Cost(**laboratory.kept(key, {"images": count, **settings}, make))
             shown = (f"{cost.iterations:.0f}", f"{cost.passes:.0f}", f"{cost.seconds:.1f}", f"{cost.megabytes:.0f}")
             rows.append((f"{side} px", name, *shown, f"{cost.median:.2f}", f"{cost.rms:.2f}"))
     header = ("network", "preset", "iterations", "passes", "s", "MB", "rms, median", "rms, most")

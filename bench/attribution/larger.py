@@ -34,6 +34,7 @@ __all__ = ["add_larger"]
 _SEED = 71_000_000  # of the first image
 _LATENTS = 512
 _WIDTH, _MOST = 4096, 128  # channels: so many by the side, at most
+_CONTRAST = 0.3  # of untrained weights to colour, without which most of an image is cut off at black and white
 _BANK = 200  # samples: what a start takes grows by no more of them
 _MEGABYTE = 1024  # kilobytes
 
@@ -49,6 +50,7 @@ class _Cost:
         megabytes: Peak memory of the process, all of it.
         rms: Root of the mean squared difference that is left, in levels: the largest of all images.
         median: The median of them.
+        converged: Share of the images whose search came to its end; None where a method has none.
     """
 
     iterations: float
@@ -57,6 +59,7 @@ class _Cost:
     megabytes: float
     rms: float
     median: float
+    converged: float | None = None
 
 
 class _Passes:
@@ -87,11 +90,15 @@ def _write_network(path: Path, side: int) -> None:
     torch.manual_seed(side)
     synthesis = SynthesisConfig(_LATENTS, side, channel_base=_WIDTH, channel_max=_MOST, img_channels=3)
     generator = Generator(GeneratorConfig(MappingConfig(_LATENTS, 0, _LATENTS, 8), synthesis))
+    with torch.no_grad():
+        for name, values in generator.named_parameters():
+            if name.endswith("torgb.weight"):
+                values *= _CONTRAST
     ensure_folder(path.parent)
     save_network(path, generator.eval())
 
 
-def _measure(path: Path, settings: dict[str, Any], images: int) -> dict[str, float]:
+def _measure(path: Path, settings: dict[str, Any], images: int) -> dict[str, Any]:
     """Project images of a network in a process of its own."""
     config = ProjectConfig(**with_defaults(settings), threads=1, device="cpu", batch=1)
     session = open_session(path, config)
@@ -108,16 +115,15 @@ def _measure(path: Path, settings: dict[str, Any], images: int) -> dict[str, flo
     found = [event for event in projector.run(targets) if isinstance(event, Projection)]
     seconds = (time.process_time() - began) / images
     rms = [float(np.sqrt(np.square(one.image.astype(np.float64) - one.target.array).mean())) for one in found]
-    if found[0].explanation is None:
-        iterations = float(config.steps)
-    else:
-        iterations = float(np.mean([one.explanation.iterations for one in found if one.explanation is not None]))
+    explained = [one.explanation for one in found if one.explanation is not None]
+    iterations = float(np.mean([one.iterations for one in explained])) if explained else float(config.steps)
+    converged = float(np.mean([one.stopped == "converged" for one in explained])) if explained else None
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / _MEGABYTE
-    cost = _Cost(iterations, passes.count / images, seconds, peak, max(rms), float(np.median(rms)))
+    cost = _Cost(iterations, passes.count / images, seconds, peak, max(rms), float(np.median(rms)), converged)
     return dataclasses.asdict(cost)
 
 
-def _alone(path: Path, settings: dict[str, Any], images: int) -> dict[str, float]:
+def _alone(path: Path, settings: dict[str, Any], images: int) -> dict[str, Any]:
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(1, mp_context=context) as pool:
         return pool.submit(_measure, path, settings, images).result()
@@ -134,12 +140,12 @@ def add_larger(text: Text, laboratory: Laboratory, sides: Iterable[int], images:
         steps: Adam steps of preset paper, each a row.
     """
     text.say(
-        f"Images of untrained colour networks with {_LATENTS} latents, {images} of each size, one thread; stored noise",
-        "and no processing for preset exact. Iterations are Jacobians up to 64 px, rounds of 25 gradients above, and",
-        "Adam steps of preset paper; passes are images synthesised, directions of a Jacobian and gradients counted as",
-        "one each. Seconds of a processor and passes are those of an image, memory is the peak of the whole process;",
-        "rms is what is left of the image, in levels, where rounding alone leaves nothing. Preset paper has the first",
-        "image alone.",
+        f"Images of untrained colour networks with {_LATENTS} latents, {images} of each size, one thread. The weights to",
+        f"colour are times {_CONTRAST:g}, so that images are not cut off at black and white. Preset exact is told stored",
+        "noise and no processing; preset paper has the first image alone. Iterations are Jacobians up to 64 px, rounds of",
+        "25 gradients above, and Adam steps of preset paper; passes are images synthesised, directions of a Jacobian and",
+        "gradients counted as one each. Seconds of a processor and passes are those of an image, memory is the peak of",
+        "the whole process; rms is what is left of the image, in levels, where rounding alone leaves nothing.",
     )
     rows = []
     for side in sides:
@@ -153,7 +159,8 @@ def add_larger(text: Text, laboratory: Laboratory, sides: Iterable[int], images:
             key = f"larger {side} {name.replace(',', '')}"
             make = partial(_alone, path, settings, count)
             cost = _Cost(**laboratory.kept(key, {"images": count, **settings}, make))
+            converged = "-" if cost.converged is None else f"{100 * cost.converged:.0f} %"
             shown = (f"{cost.iterations:.0f}", f"{cost.passes:.0f}", f"{cost.seconds:.1f}", f"{cost.megabytes:.0f}")
-            rows.append((f"{side} px", name, *shown, f"{cost.median:.2f}", f"{cost.rms:.2f}"))
-    header = ("network", "preset", "iterations", "passes", "s", "MB", "rms, median", "rms, most")
+            rows.append((f"{side} px", name, *shown, f"{cost.median:.2f}", f"{cost.rms:.2f}", converged))
+    header = ("network", "preset", "iterations", "passes", "s", "MB", "rms, median", "rms, most", "converged")
     text.table(Table(rows, header))

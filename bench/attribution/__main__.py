@@ -65,12 +65,7 @@ SECTIONS = {
     "costs": Section(
         "Time and recovery", lambda text, lab, given: costs.add_costs(text, lab, given.timed, given.count)
     ),
-    "gap": Section(
-        "The gap",
-        lambda text, lab, given: gap.add_gap(
-            text, lab, {"none": given.count, "jpeg:75": given.processed}, given.figure
-        ),
-    ),
+    "gap": Section("The gap", lambda text, lab, given: gap.add_gap(text, lab, _counts(given), given.figure)),
     "seeds": Section("Seeds", lambda text, lab, given: naming.add_naming(text, lab, _naming(given))),
     "attacks": Section(
         "Attacks",

@@ -217,9 +217,9 @@ def add_attacks(text: Text, laboratory: Laboratory, count: int, bound: int, step
         after = [
             method.judge(one) for one in laboratory.measure(EXACT, method.config, folder, f"attacked/{slug}", count)
         ]
-        won = Outcome.ATTRIBUTED if attack.is_forger else Outcome.NONE
+        won = [(one.outcome is Outcome.ATTRIBUTED) == attack.is_forger for one in after]
         if attack.is_forger:
-            forged.append([one.outcome is won for one in after])
+            forged.append(won)
         outcomes = [str(sum(one.outcome is outcome for one in after)) for outcome in Outcome]
         rows.append(
             (
@@ -230,7 +230,7 @@ def add_attacks(text: Text, laboratory: Laboratory, count: int, bound: int, step
                 f"{_rms(before):.1f}",
                 f"{_rms(after):.1f}",
                 str(share_of(Outcome.ATTRIBUTED, before)),
-                str(share_of(won, after)),
+                str(counted(won)),
                 *outcomes,
             )
         )
@@ -238,7 +238,7 @@ def add_attacks(text: Text, laboratory: Laboratory, count: int, bound: int, step
         f"{count} sealed images of each attack, changed by at most {bound} levels in each number. A forger takes up to",
         f"{len(_ANNEALED) * steps} gradients of Q, and as many more where noise is searched; an evader {_ROUNDS}, each",
         "at the best latents. The attacker knows the network and the method, and the verdict is that of everything",
-        'asked. A forger wins by "attributed", an evader by "none of these"; "cannot tell" is between.',
+        "asked. A forger wins where the image is attributed to A, an evader where it is not.",
     )
     header = ("attack", "images of", "largest change", "rms change", "rms left before", "after", "attributed before")
     text.table(Table(rows, (*header, "attack won", *map(str, Outcome)), "Attacks"))

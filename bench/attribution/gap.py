@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from bench.attribution.cells import EXACT
+from bench.attribution.cells import EXACT, Counts
 from bench.attribution.document import Text
 from bench.attribution.laboratory import Laboratory
 from bench.attribution.sealed import RANDOM
@@ -16,18 +16,18 @@ from invert.report.page import Table
 
 __all__ = ["add_gap"]
 
-_PANELS = {"as they are": "none", "after JPEG of quality 75": "jpeg:75"}
+_PANELS = {"as they are": "none", "blurred by 1 px": "blur:1"}
 _SIBLINGS, _REAL = "of B and C", "real"
 _NAMES = {"own, stored noise": (OWN,), "own, random noise": (RANDOM,), _SIBLINGS: ("B", "C"), _REAL: ("real",)}
 
 
-def add_gap(text: Text, laboratory: Laboratory, counts: dict[str, int], figure: Path) -> None:
+def add_gap(text: Text, laboratory: Laboratory, counts: Counts, figure: Path) -> None:
     """Plot the figure, and add its numbers.
 
     Args:
         text: Where they are added.
         laboratory: The work folder.
-        counts: Images of each population after each processing of the figure.
+        counts: Images of each population.
         figure: File of the figure, PNG.
     """
     panels, rows = [], []
@@ -37,7 +37,7 @@ def add_gap(text: Text, laboratory: Laboratory, counts: dict[str, int], figure: 
             found = [
                 one.explained.rms
                 for population in populations
-                for one in laboratory.measured(EXACT, population, counts[processing], processing)
+                for one in laboratory.measured(EXACT, population, counts.of(population, processing), processing)
                 if one.explained is not None and math.isfinite(one.explained.rms)
             ]
             values[name] = found

@@ -93,7 +93,7 @@ def _write_network(path: Path, side: int) -> None:
     with torch.no_grad():
         for name, values in generator.named_parameters():
             if name.endswith("torgb.weight"):
-                values *= _CONTRAST
+                values.mul_(_CONTRAST)
     ensure_folder(path.parent)
     save_network(path, generator.eval())
 
@@ -140,12 +140,12 @@ def add_larger(text: Text, laboratory: Laboratory, sides: Iterable[int], images:
         steps: Adam steps of preset paper, each a row.
     """
     text.say(
-        f"Images of untrained colour networks with {_LATENTS} latents, {images} of each size, one thread. The weights to",
-        f"colour are times {_CONTRAST:g}, so that images are not cut off at black and white. Preset exact is told stored",
-        "noise and no processing; preset paper has the first image alone. Iterations are Jacobians up to 64 px, rounds of",
-        "25 gradients above, and Adam steps of preset paper; passes are images synthesised, directions of a Jacobian and",
-        "gradients counted as one each. Seconds of a processor and passes are those of an image, memory is the peak of",
-        "the whole process; rms is what is left of the image, in levels, where rounding alone leaves nothing.",
+        f"Images of untrained colour networks with {_LATENTS} latents, {images} of each size, one thread. The weights",
+        f"to colour are times {_CONTRAST:g}, so that images are not cut off at black and white. Preset exact is told",
+        "stored noise and no processing; preset paper has the first image alone. Iterations are Jacobians up to 64 px,",
+        "rounds of 25 gradients above, and Adam steps of preset paper; passes are images synthesised, directions of a",
+        "Jacobian and gradients counted as one each. Seconds of a processor and passes are those of an image, memory",
+        "is the peak of the whole process. rms is what is left of the image, in levels; rounding alone would leave 0.",
     )
     rows = []
     for side in sides:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from bench.attribution.document import Text, at_least, counted
-from bench.attribution.laboratory import Laboratory
+from bench.attribution.laboratory import BATCH, Laboratory
 from bench.attribution.sealed import RANDOM
 from invert.attribution.evidence import EvidenceMeter
 from invert.attribution.measurements import measurement_of
@@ -56,7 +56,9 @@ def _seconds(laboratory: Laboratory, method: str, config: ProjectConfig, paths: 
             # a calibration of everything asked cannot judge what was asked less; the time for it is the same
             if method in laboratory.methods:
                 laboratory.methods[method].judge(found)
-    return (time.process_time() - began) / len(paths)
+    # a batch is filled up, and the filling costs as much as images do
+    places = -(-len(paths) // projector.batch) * projector.batch
+    return (time.process_time() - began) / places
 
 
 def _recover(laboratory: Laboratory, count: int) -> list[dict[str, float]]:
@@ -102,7 +104,7 @@ def add_costs(text: Text, laboratory: Laboratory, timed: int, recovered: int) ->
         rows.append((preset, asked, *cells, f"{_AIMS[asked]:g}" if asked in _AIMS else "-"))
     text.say(
         f"Processor seconds of a verdict, of a mean of {timed} images read, projected, measured and judged by one",
-        "process with one thread, start-up aside; preset verdict in batches of its calibration's size.",
+        f"process with one thread, start-up aside; preset verdict in batches of {BATCH}.",
     )
     names = [name if processing == "none" else f"{name}, {processing}" for name, processing in kinds]
     text.table(Table(rows, ("preset", "what is asked", *names, "aim, own images")))

@@ -80,12 +80,14 @@ def plot_populations(
     axes.set_xlabel(x_label, parse_math=False)
 
 
-def add_legend(axes: Axes) -> None:
-    """Name what is plotted, above it."""
-    columns = 3 if max(map(len, axes.get_legend_handles_labels()[1])) <= _SHORT else 2
+def add_legend(axes: Axes) -> int:
+    """Name what is plotted, above it, and return how many lines that takes."""
+    labels = axes.get_legend_handles_labels()[1]
+    columns = 3 if max(map(len, labels)) <= _SHORT else 2
     legend = axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=columns, borderaxespad=0.2, columnspacing=1.2)
     for text in legend.get_texts():
         text.set_parse_math(False)  # names are names
+    return math.ceil(len(labels) / columns)
 
 
 def plot_places(populations: Populations, places: Sequence[Place], *, x_label: str, log: bool = False) -> list[Plot]:
@@ -123,8 +125,8 @@ def plot_panels(panels: Sequence[tuple[str, Populations]], *, x_label: str, log:
         for axes, (title, populations) in zip(all_axes, panels, strict=True):
             plot_populations(axes, LIGHT, populations, x_label=x_label, log=log, edges=edges)
             axes.label_outer(remove_inner_ticks=False)
-            add_legend(axes)
-            axes.set_title(title, loc="left", pad=24, fontsize=10, parse_math=False)
+            lines = add_legend(axes)
+            axes.set_title(title, loc="left", pad=8 + 16 * lines, fontsize=10, parse_math=False)
         stream = io.BytesIO()
         figure.savefig(stream, format="png", facecolor="white", metadata={"Software": None})
     return stream.getvalue()

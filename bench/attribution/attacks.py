@@ -36,7 +36,7 @@ from invert.images.decoding import to_png_bytes
 from invert.images.target import target_of
 from invert.projection import gauss_newton
 from invert.projection.config import ProjectConfig, with_defaults
-from invert.projection.likelihood import ImageModel, Point
+from invert.projection.likelihood import ImageModel, Point, state_of
 from invert.projection.processing import Processing
 from invert.projection.projector import Projection
 from invert.projection.session import open_session
@@ -134,8 +134,9 @@ class Attacker:
         change = self._scaled(stream.standard_normal(image.shape), smooth) * self.bound * _STEP
         for _ in range(_ROUNDS):
             moved = self.within(image, image + change)
-            *_, state = gauss_newton.minimise(self.model(moved), Point(u), _ITERATIONS)
-            left = moved - _array(self.model(moved).expected(state.point))
+            model = self.model(moved)
+            *_, state = gauss_newton.minimise(model, state_of(model, Point(u), 0), _ITERATIONS)
+            left = moved - _array(model.expected(state.point))
             change = np.clip(change + _STEP * self.bound * self._scaled(left, smooth), -self.bound, self.bound)
         return self.within(image, image + np.sign(change) * self.bound if not smooth else image + change)
 

@@ -98,8 +98,8 @@ def case(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
     folder = tmp_path_factory.mktemp("case")
     save_network(folder / "net.safetensors", tiny(img_resolution=SIDE, img_channels=1))
-    write(folder / "real", 15, seed=1)
-    write(folder / "sibling", 15, seed=2)
+    write(folder / "real", 17, seed=1)
+    write(folder / "sibling", 17, seed=2)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("INVERT_CACHE", str(tmp_path_factory.getbasetemp() / "processed-cache"))
         patch.setattr("invert.projection.session.ExactProjector", StandIn)
@@ -156,7 +156,7 @@ def test_a_calibration_has_every_population_after_each_processing(case: Path) ->
     assert record["settings"]["threshold_share"] == 0.4
     populations = [(one["name"], one["processing"], one["count"]) for one in record["populations"]]
     assert populations[:3] == [("own", key, 17) for key in PROCESSINGS.split()]
-    assert populations[3:] == [(name, key, 15) for key in PROCESSINGS.split() for name in ("real", "sibling")]
+    assert populations[3:] == [(name, key, 17) for key in PROCESSINGS.split() for name in ("real", "sibling")]
     assert set(record["groups"]["evidence"]) == {"none", "resize/small"}
     assert all(one["is_offered"] and one["thresholds"] for one in record["groups"]["evidence"].values())
     assert record["held_out"]["evidence"]["own after jpeg:75"]["of"] > 0
@@ -193,7 +193,7 @@ def test_what_was_found_is_in_every_output(invert: Invert, case: Path, images: P
     assert header.split()[-5:] == ["Q", "rms", "expected", "found", "image"]
     assert "resize:0.5" in line
     assert "0.30" in line
-    promise = "real (6), sibling (6), after each of none, reduce:0.5, jpeg:75, whichever it is, are attributed"
+    promise = "real (7), sibling (7), after each of none, reduce:0.5, jpeg:75, whichever it is, are attributed"
     assert promise in result.out
     assert "with 95% confidence for all of them together" in result.out
     page = report.read_text()
@@ -241,12 +241,12 @@ def test_finished_projections_are_judged_as_the_images_are(
 @pytest.mark.slow
 def test_what_was_measured_is_used_again(invert: Invert, case: Path, tmp_path: Path) -> None:
     base = ("calibrate", "--network", case / "net.safetensors", "--real", case / "real", *QUICK[:-1])
-    few = (*base, "--processing", "none reduce:0.5", "--count", 17, "--fpr", 0.4)
+    few = (*base, "--processing", "none reduce:0.5", "--count", 34, "--fpr", 0.4)
     taken = invert(*few, "-o", tmp_path / "taken.json", "--from", case / "net.calibration.json")
     assert taken.code == 0, taken.err
-    assert "15 of 15 measurements of real after reduce:0.5 are reused" in taken.err
-    assert "a rate of 0.4 needs 7 images of each population" in taken.err
-    assert "after each of 2 processings, 64 projections: none, reduce:0.5" in taken.err
+    assert "17 of 17 measurements of real after reduce:0.5 are reused" in taken.err
+    assert "a rate of 0.4 needs 6 images of each population" in taken.err
+    assert "after each of 2 processings, 102 projections: none, reduce:0.5" in taken.err
     shards = [invert(*few, "-o", tmp_path / "shared.json", "--shard", f"{number}/2") for number in (1, 2)]
     assert [one.code for one in shards] == [0, 0]
     assert invert(*few, "-o", tmp_path / "shared.json").code == 0

@@ -8,16 +8,12 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from generator.settings import map_shape
 from invert.api.arguments import Network, OnMessage, load, silent
 from invert.errors import NoInputError, UsageError
 from invert.sheets.references import ProjectedLatent, Reference, Seed, parse_references
 
 if TYPE_CHECKING:
     from generator.files.reading import LoadedNetwork
-    from generator.networks import Generator
-    from invert.projection.synthesis import KeptMaps
-    from invert.sheets.sources import Source
 
 __all__ = ["generate"]
 
@@ -114,7 +110,7 @@ def _generate(
     import torch
 
     from invert.projection.synthesis import synthesise_images
-    from invert.sheets.sources import open_sources
+    from invert.sheets.sources import open_sources, own_maps
 
     generator = loaded.generator
     with open_sources(loaded, class_index, on_warning) as find:
@@ -124,25 +120,7 @@ def _generate(
             with torch.inference_mode():
                 ws = torch.cat([source.ws for source in padded])
                 ws = generator.truncate(ws, truncation["truncation_psi"], truncation["truncation_cutoff"])
-            maps = [_maps(source, generator, noise, on_warning) for source in padded]
+            kept = noise == "kept"
+            maps = [own_maps(source, generator, on_warning) if kept else {} for source in padded]
             word = "fixed" if noise == "kept" else noise
             yield from synthesise_images(generator, ws, word, [source.seed for source in padded], maps)[: len(group)]
-
-
-def _maps(source: "Source", generator: "Generator", noise: str, on_warning: OnMessage) -> "KeptMaps":
-    """Return the noise maps of a projection, where they are wanted; empty for those stored in the network."""
-    if noise != "kept" or source.method is None:
-        return {}
-    synthesis = generator.synthesis
-    shapes = {name: map_shape(synthesis.config, r) for name, r in synthesis.noise_sizes.items()}
-    if not source.noise:
-        if source.method == "zero":
-            return {name: np.zeros(shape, np.float32) for name, shape in shapes.items()}
-        if source.method == "optimise":
-            on_warning(f"{source.label}: its noise maps were not kept; those stored in the network are taken")
-        return {}
-    fit = all(one.shape == shapes.get(name) and np.isfinite(one).all() for name, one in source.noise.items())
-    if not fit:
-        reason = f"{source.label}: its noise maps are damaged, or of another network"
-        raise NoInputError(reason, advice="Use --noise fixed.", code="latents-other-network")
-    return source.noise

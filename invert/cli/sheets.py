@@ -17,11 +17,11 @@ from invert.sheets.references import MAX_REFERENCES, Reference, Seed, parse_refe
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
+    from torch import Tensor
 
     from generator.files.reading import LoadedNetwork
     from generator.networks import Generator
-    from invert.sheets.layout import Synthesise
-    from invert.sheets.sources import Source
+    from invert.sheets.sources import Source, Synthesise
 
 __all__ = [
     "LATENT",
@@ -139,16 +139,20 @@ def find(
 
 
 def synthesiser(
-    generator: "Generator", noise: str, progress: ImageProgress, psi: float = 1.0, cutoff: int | None = None
+    generator: "Generator",
+    noise: str,
+    output: Output,
+    progress: ImageProgress,
+    psi: float = 1.0,
+    cutoff: int | None = None,
 ) -> "Synthesise":
     """Return what synthesises and counts an image of truncated styles, as `invert generate` does."""
-    import torch
+    from invert.sheets.sources import image_maker
 
-    from invert.projection.synthesis import synthesise_image
+    make = image_maker(generator, noise, output.warning, psi, cutoff)
 
-    def synthesise(ws: torch.Tensor, seed: int) -> "NDArray[np.uint8]":
-        with torch.inference_mode():
-            image = synthesise_image(generator, generator.truncate(ws, psi, cutoff), noise, seed)
+    def synthesise(ws: "Tensor", source: "Source") -> "NDArray[np.uint8]":
+        image = make(ws, source)
         progress.step()
         return image
 

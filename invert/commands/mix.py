@@ -77,7 +77,7 @@ def mix(
         found = sheets.find((*rows, *cols), loaded, class_index, output)
         left, top = found[: len(rows)], found[len(rows) :]
         progress = output.image_progress((len(rows) + 1) * (len(cols) + 1) - 1)
-        synthesise = sheets.synthesiser(generator, noise, progress, psi, cutoff)
+        synthesise = sheets.synthesiser(generator, noise, output, progress, psi, cutoff)
         sheets.write_image(out, lay_out_sheet([mixing_grid(left, top, styles, synthesise)], scale))
         record = {
             "type": "summary",

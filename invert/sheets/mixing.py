@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from torch import Tensor
 
 from generator.networks import Generator
-from invert.sheets.layout import Grid, Synthesise
-from invert.sheets.sources import Source
+from invert.sheets.layout import Grid
+from invert.sheets.sources import Source, Synthesise
 
 __all__ = ["mix_styles", "mixing_grid", "range_text", "truncation_grid"]
 
@@ -38,10 +38,10 @@ def mixing_grid(
         layers: See `mix_styles`.
         synthesise: Called once for each image, row by row.
     """
-    cells = [[None, *(synthesise(column.ws, column.seed) for column in columns)]]
+    cells = [[None, *(synthesise(column.ws, column) for column in columns)]]
     for row in rows:
-        mixed = [synthesise(mix_styles(row.ws, column.ws, layers), row.seed) for column in columns]
-        cells.append([synthesise(row.ws, row.seed), *mixed])
+        mixed = [synthesise(mix_styles(row.ws, column.ws, layers), row) for column in columns]
+        cells.append([synthesise(row.ws, row), *mixed])
     title = f"Styles {range_text(layers)} of the source above; all others, and the noise, of the source on the left"
     columns_text = ["", *(column.label for column in columns)]
     return Grid(title, cells, columns_text, ["", *(row.label for row in rows)], has_sources=True)
@@ -70,9 +70,7 @@ def truncation_grid(
         cutoff: Number of styles, from the coarsest, that are truncated; None is all.
         synthesise: Called once for each image, row by row.
     """
-    cells = [
-        [synthesise(generator.truncate(source.ws, psi, cutoff), source.seed) for psi in psis] for source in sources
-    ]
+    cells = [[synthesise(generator.truncate(source.ws, psi, cutoff), source) for psi in psis] for source in sources]
     which = "" if cutoff is None else f", the {cutoff} coarsest of {generator.num_ws} styles"
     title = f"Truncation in W: w_avg + ψ (w - w_avg){which}"
     return Grid(title, cells, [f"ψ = {psi:g}" for psi in psis], [source.label for source in sources])

@@ -12,6 +12,7 @@ from PIL import Image
 
 from generator.files.invert_format import save_network
 from generator.files.reading import LoadedNetwork, load
+from invert import api
 from tests.cli.conftest import Invert
 from tests.golden_data import load_networks
 from tests.sheets.conftest import loaded as loaded  # a fixture
@@ -105,6 +106,47 @@ def test_projections(sheet: Invert, loaded: LoadedNetwork, tmp_path: Path, comma
         result = sheet(command, LATENT_OPTION[command], latent, "--overwrite", "--json")
         assert (result.code, result.err) == (0, "")
         assert Path(str(latent)).name in result.out
+
+
+@pytest.fixture(scope="module")
+def projected(network: Path, tmp_path_factory: pytest.TempPathFactory) -> list[tuple[Path, Any]]:
+    """Two projections with noise maps of their own, and what the network synthesised from each."""
+    folder = tmp_path_factory.mktemp("projected")
+    found = []
+    for seed in range(2):
+        image = np.random.RandomState(seed).randint(0, 256, [32, 32, 3], np.uint8)
+        out = folder / f"found{seed}"
+        results = api.project(image, network, steps=2, lpips="alex", out=out, device="cpu", threads=1, batch=1)
+        (result,) = results
+        found.append((next(out.glob("*.npz")), result.image))
+    return found
+
+
+def close(one: Any, other: Any) -> bool:
+    return int(np.abs(one.astype(int) - other).max()) <= 1
+
+
+@pytest.mark.usefixtures("threads")
+def test_sheets_show_a_projection_as_it_was_found(
+    invert: Invert, network: Path, tmp_path: Path, projected: list[tuple[Path, Any]]
+) -> None:
+    (first, image), (last, other) = projected
+    frames, stored = tmp_path / "frames", tmp_path / "stored"
+    common = ("--network", network, "--from", first, "--to", last, "--steps", 3)
+    assert invert("interpolate", *common, "--frames", frames, "--easing", "smooth").code == 0
+    shown = [pixels(frames / f"frame0000{i}.png") for i in range(3)]
+    assert close(shown[0], image)
+    assert close(shown[2], other)
+    assert invert("interpolate", *common, "--frames", stored, "--noise", "const").code == 0
+    assert not close(pixels(stored / "frame00000.png"), image)
+    own = pixels(frames / "frame00000.png")
+    for command in ("mix", "truncate"):
+        out, option = tmp_path / f"{command}.png", LATENT_OPTION[command]
+        arguments = ("--network", network, *COMMANDS[command], option, first, "--scale", 1, "--overwrite", "--out", out)
+        assert invert(command, *arguments).code == 0
+        assert len(places(pixels(out), own)) == 1
+        assert invert(command, *arguments, "--noise", "none").code == 0
+        assert len(places(pixels(out), own)) == 0
 
 
 @pytest.mark.parametrize("command", COMMANDS)

@@ -1,5 +1,6 @@
 """What the commands that make sheets share: the latents that a user names, the network, the files."""
 
+import contextlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -9,7 +10,7 @@ import click
 from invert.cli import options
 from invert.cli.output import Output
 from invert.cli.progress import ImageProgress
-from invert.durable import ensure_folder, write_atomic
+from invert.durable import atomic_file, ensure_folder, write_atomic
 from invert.errors import UsageError
 from invert.images.decoding import to_png_bytes
 from invert.sheets.references import MAX_REFERENCES, Reference, Seed, parse_references
@@ -28,6 +29,7 @@ __all__ = [
     "LATENTS",
     "MANY_LATENTS",
     "check_outputs",
+    "film",
     "find",
     "load_for_sheet",
     "out",
@@ -157,6 +159,20 @@ def synthesiser(
         return image
 
     return synthesise
+
+
+def film(
+    stack: contextlib.ExitStack, path: Path | None, side: int, scale: int, rate: int
+) -> "Callable[[NDArray[np.uint8]], None]":
+    """Return what adds an image to a film, written when the stack ends well; without a path it does nothing."""
+    if path is None:
+        return lambda _: None
+    from invert.images.arrays import enlarge, to_rgb
+    from invert.images.video import VideoWriter
+
+    ensure_folder(path.parent)
+    writer = stack.enter_context(VideoWriter(stack.enter_context(atomic_file(path)), side * scale, rate))
+    return lambda image: writer.write(enlarge(to_rgb(image), scale))
 
 
 def scale_for(generator: "Generator", given: int | None) -> int:

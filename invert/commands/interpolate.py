@@ -1,7 +1,7 @@
 """`invert interpolate`: the way from one latent to another."""
 
 import contextlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -9,14 +9,10 @@ import click
 
 from invert.cli import options, sheets
 from invert.cli.output import Output
-from invert.durable import atomic_file, ensure_folder
 from invert.errors import UsageError, display_path
 from invert.sheets.references import ProjectedLatent, Reference
 
 if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
     from generator.files.reading import LoadedNetwork
     from invert.projection.synthesis import KeptMaps
     from invert.sheets.interpolation import Easing, Frame, PathSpace
@@ -143,7 +139,7 @@ def interpolate(
         synthesise = sheets.synthesiser(loaded.generator, noise, output, progress, psi, cutoff)
         maps = maps_of_keys(sources, loaded.generator, output.warning) if noise == "kept" else None
         with contextlib.ExitStack() as stack:
-            show = _video(stack, video, side, scale, rate)
+            show = sheets.film(stack, video, side, scale, rate)
             way = _Way(sources, steps, space, easing, maps)
             for number, frame in enumerate(_frames(way, loaded, class_index)):
                 image = synthesise(frame.ws, frame.source)
@@ -203,20 +199,6 @@ def _frame_names(out: Path | None, folder: Path | None, video: Path | None, coun
 def _earlier_frames(folder: Path | None) -> list[Path]:
     """Return the frames that a folder has."""
     return [] if folder is None else sorted(folder.glob("frame[0-9][0-9][0-9][0-9][0-9].png"))
-
-
-def _video(
-    stack: contextlib.ExitStack, path: Path | None, side: int, scale: int, rate: int
-) -> "Callable[[NDArray[np.uint8]], None]":
-    """Return what adds an image to the video, which is written when the stack ends well."""
-    if path is None:
-        return lambda _: None
-    from invert.images.arrays import enlarge, to_rgb
-    from invert.images.video import VideoWriter
-
-    ensure_folder(path.parent)
-    writer = stack.enter_context(VideoWriter(stack.enter_context(atomic_file(path)), side * scale, rate))
-    return lambda image: writer.write(enlarge(to_rgb(image), scale))
 
 
 class _Way(NamedTuple):

@@ -12,7 +12,6 @@ from PIL import Image
 
 from generator.files.invert_format import save_network
 from generator.files.reading import LoadedNetwork, load
-from invert import api
 from tests.cli.conftest import Invert
 from tests.golden_data import load_networks
 from tests.sheets.conftest import loaded as loaded  # a fixture
@@ -106,20 +105,6 @@ def test_projections(sheet: Invert, loaded: LoadedNetwork, tmp_path: Path, comma
         result = sheet(command, LATENT_OPTION[command], latent, "--overwrite", "--json")
         assert (result.code, result.err) == (0, "")
         assert Path(str(latent)).name in result.out
-
-
-@pytest.fixture(scope="module")
-def projected(network: Path, tmp_path_factory: pytest.TempPathFactory) -> list[tuple[Path, Any]]:
-    """Two projections with noise maps of their own, and what the network synthesised from each."""
-    folder = tmp_path_factory.mktemp("projected")
-    found = []
-    for seed in range(2):
-        image = np.random.RandomState(seed).randint(0, 256, [32, 32, 3], np.uint8)
-        out = folder / f"found{seed}"
-        results = api.project(image, network, steps=2, lpips="alex", out=out, device="cpu", threads=1, batch=1)
-        (result,) = results
-        found.append((next(out.glob("*.npz")), result.image))
-    return found
 
 
 def close(one: Any, other: Any) -> bool:

@@ -76,7 +76,9 @@ def test_latents_of_one_style_each(find: Any, wide: Any, loaded: LoadedNetwork, 
             assert (source.ws[0].numpy() == latent[0]).all()
 
 
-def test_noise_maps_of_rosinality(find: Any, wide: Any, loaded: LoadedNetwork, tmp_path: Path, warnings: Any) -> None:
+def test_noise_maps_of_rosinality(
+    find: Any, wide: Any, loaded: LoadedNetwork, tmp_path: Path, warnings: list[str]
+) -> None:
     sizes = loaded.generator.synthesis.noise_sizes
     maps = [torch.randn([1, 1, r, r]) for r in sizes.values()]
     entry = {"img": torch.zeros([3, 8, 8]), "latent": torch.from_numpy(wide[0]), "noise": maps}

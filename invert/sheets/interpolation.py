@@ -17,7 +17,7 @@ from torch import Tensor
 from generator.networks import Generator
 from invert.projection.synthesis import KeptMaps
 from invert.sheets.layout import Grid, check_size
-from invert.sheets.sources import Source, own_maps
+from invert.sheets.sources import Source, all_maps, own_maps
 
 __all__ = ["Easing", "Frame", "PathSpace", "Strip", "blend_maps", "frames_between", "maps_of_keys", "slerp"]
 
@@ -101,12 +101,7 @@ def maps_of_keys(
     own = [own_maps(key, generator, on_warning) for key in keys]
     if not any(own):
         return None
-    stored = {
-        name: value[0, 0].cpu().numpy()
-        for name, value in generator.synthesis.noise_maps("const", 1).items()
-        if value is not None
-    }
-    return [stored | dict(maps) for maps in own]
+    return [all_maps(maps, generator) for maps in own]
 
 
 def frames_between(

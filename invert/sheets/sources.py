@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from generator.networks import Generator
     from invert.hdf5.reading import Latents
 
-__all__ = ["Source", "Synthesise", "find_sources", "image_maker", "open_sources", "own_maps"]
+__all__ = ["Source", "Synthesise", "all_maps", "find_sources", "image_maker", "open_sources", "own_maps"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -114,6 +114,12 @@ def own_maps(source: Source, generator: "Generator", on_warning: Callable[[str],
         reason = f"{source.label}: its noise maps are damaged, or of another network"
         raise NoInputError(reason, advice="Use --noise fixed.", code="latents-other-network")
     return source.noise
+
+
+def all_maps(own: KeptMaps, generator: "Generator") -> KeptMaps:
+    """Return a map for every noise input of a network: that of `own`, else the one stored in the network."""
+    stored = generator.synthesis.noise_maps("const", 1)
+    return {name: value[0, 0].cpu().numpy() for name, value in stored.items() if value is not None} | dict(own)
 
 
 def find_sources(

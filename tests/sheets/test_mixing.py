@@ -7,7 +7,7 @@ from torch import Tensor
 
 from generator.files.reading import LoadedNetwork
 from invert.sheets.layout import Grid
-from invert.sheets.mixing import mix_styles, mixing_grid, range_text, truncation_grid
+from invert.sheets.mixing import mix_styles, mixing_bands, mixing_grid, range_text, style_bands, truncation_grid
 from invert.sheets.references import parse_references
 from invert.sheets.sources import Source, Synthesise, find_sources, image_maker
 
@@ -59,6 +59,32 @@ def test_a_mixed_image_has_the_noise_of_the_left_source(found: list[Source]) -> 
 
     mixing_grid(found[:2], found[2:4], [0], synthesise)
     assert labels == [f"seed {i}" for i in (2, 3, 0, 0, 0, 1, 1, 1)]
+
+
+@pytest.mark.parametrize(
+    ("num_ws", "bands"),
+    [
+        (18, "coarse 0-3, middle 4-7, fine 8-17"),
+        (12, "coarse 0-3, middle 4-7, fine 8-11"),
+        (10, "coarse 0-1, middle 2-5, fine 6-9"),
+        (8, "coarse 0-1, middle 2-3, fine 4-7"),
+        (6, "coarse 0-1, middle 2-3, fine 4-5"),
+        (4, "coarse 0-1, middle 2-3"),
+        (1, "coarse 0"),
+    ],
+)
+def test_bands_are_those_of_the_paper_and_fewer_of_each_in_small_networks(num_ws: int, bands: str) -> None:
+    assert ", ".join(f"{word} {range_text(layers)}" for word, layers in style_bands(num_ws)) == bands
+
+
+def test_a_table_for_each_band(loaded: LoadedNetwork, found: list[Source], synthesise: Synthesise) -> None:
+    calls: list[Tensor] = []
+    bands = style_bands(loaded.generator.num_ws)
+    grids = mixing_bands(found[:1], found[1:3], bands, lambda ws, source: calls.append(ws) or synthesise(ws, source))  # type: ignore[func-returns-value]
+    assert len(calls) == 3 + 3 * 2
+    for grid, (word, layers) in zip(grids, bands, strict=True):
+        assert same(grid, 1, 2, synthesise(mix_styles(found[0].ws, found[2].ws, layers), found[0]))
+        assert grid.title.startswith(f"{word.capitalize()} styles (styles {range_text(layers)} of the source above;")
 
 
 def test_truncation(loaded: LoadedNetwork, found: list[Source], synthesise: Synthesise) -> None:

@@ -30,6 +30,7 @@ FORMAT, _VERSION = "invert-directions", 1
 
 _MAX_BYTES = 1 << 28
 _MAX_NAME = 200
+_MOST_STYLES = 1000
 _NUMBERS = re.compile(r"(\d{1,6})(?:-(\d{1,6}))?", re.ASCII)
 
 
@@ -156,6 +157,7 @@ def _from_file(about: dict[str, Any], tensors: dict[str, NDArray[Any]]) -> Direc
     good = good and all(map(_is_name, names)) and len(set(names)) == len(names) == len(vectors) > 0
     good = good and isinstance(about["method"], str) and isinstance(network, dict) and isinstance(names, list)
     good = good and isinstance(about["settings"], dict) and type(network["num_ws"]) is int
+    good = good and 1 <= network["num_ws"] <= _MOST_STYLES
     good = good and (styles is None or (len(styles) > 0 and all(_is_style(style, network) for style in styles)))
     if not good or not all(np.isfinite(one).all() for one in (vectors, deviations, strengths)):
         raise ValueError("its parts do not fit together")

@@ -10,9 +10,12 @@ import pytest
 from PIL import Image
 
 from generator.files.invert_format import save_network
+from generator.files.reading import LoadedNetwork
 from tests.cli.conftest import Invert
 from tests.cli.test_sheets import close, pixels
 from tests.golden_data import load_networks
+from tests.sheets.conftest import loaded as loaded  # a fixture
+from tests.sheets.sheet_case import write_h5, write_npz
 from tests.sheets.test_layout import places
 
 
@@ -78,6 +81,23 @@ def test_amount_0_of_a_projection_is_its_reconstruction(
     assert [len(places(sheet, one)) for one in shown] == [1, 2, 1, 1, 2, 1]
     assert edit(path, *out, "--overwrite", "--noise", "fixed").code == 0
     assert not close(pixels(frames / "edit00001.png"), image)
+
+
+def test_a_row_of_hdf5_and_a_projection_in_w_plus(
+    edit: Invert, found: Path, loaded: LoadedNetwork, tmp_path: Path
+) -> None:
+    wide = np.random.RandomState(0).randn(8, 24).astype(np.float32)
+    plus = write_npz(tmp_path / "plus.npz", wide, loaded.provenance.sha256)
+    rows = write_h5(tmp_path / "rows.h5", loaded)
+    for latent in (plus, f"{rows}:2"):
+        common = (latent, "--direction", f"{found}:0", "--amount", "0,1", "--overwrite")
+        result = edit(*common, "--export", tmp_path / "w.npz", "--out", tmp_path / "sheet.png")
+        assert (result.code, result.err) == (0, "")
+        with np.load(tmp_path / "w.npz") as arrays:
+            unchanged, changed = arrays["w"]
+        assert (unchanged == wide).all() if latent is plus else (unchanged == unchanged[0]).all()
+        assert (np.abs(changed - unchanged).max(axis=1) > 0).all()
+    assert "there are 4 rows" in edit(f"{rows}:9", "--export", tmp_path / "x.npz").err
 
 
 def test_styles_and_directions_together(edit: Invert, found: Path, tmp_path: Path) -> None:

@@ -184,6 +184,7 @@ DAMAGE: dict[str, Callable[[bytes], bytes]] = {
     "two alike": other(lambda about, tensors: about.update(names=["a", "b", "a"])),
     "names that are numbers": other(lambda about, tensors: about.update(names=[1, 2, 3])),
     "no network": other(lambda about, tensors: about.update(network=[])),
+    "a network of endless styles": other(lambda about, tensors: about["network"].update(num_ws=1 << 60)),
     "a style that is not there": other(lambda about, tensors: about.update(styles=[99])),
     "styles that are text": other(lambda about, tensors: about.update(styles="0-3")),
     "another version": other(lambda about, tensors: about.update(version=2)),

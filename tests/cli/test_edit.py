@@ -12,7 +12,8 @@ from PIL import Image
 from generator.files.invert_format import save_network
 from generator.files.reading import LoadedNetwork
 from tests.cli.conftest import Invert
-from tests.cli.test_sheets import close, pixels
+from tests.cli.test_sheets import pixels
+from tests.cli.test_sheets_projected import close
 from tests.golden_data import load_networks
 from tests.sheets.conftest import loaded as loaded  # a fixture
 from tests.sheets.sheet_case import write_h5, write_npz

@@ -107,33 +107,6 @@ def test_projections(sheet: Invert, loaded: LoadedNetwork, tmp_path: Path, comma
         assert Path(str(latent)).name in result.out
 
 
-def close(one: Any, other: Any) -> bool:
-    return int(np.abs(one.astype(int) - other).max()) <= 1
-
-
-@pytest.mark.usefixtures("threads")
-def test_sheets_show_a_projection_as_it_was_found(
-    invert: Invert, network: Path, tmp_path: Path, projected: list[tuple[Path, Any]]
-) -> None:
-    (first, image), (last, other) = projected
-    frames, stored = tmp_path / "frames", tmp_path / "stored"
-    common = ("--network", network, "--from", first, "--to", last, "--steps", 3)
-    assert invert("interpolate", *common, "--frames", frames, "--easing", "smooth").code == 0
-    shown = [pixels(frames / f"frame0000{i}.png") for i in range(3)]
-    assert close(shown[0], image)
-    assert close(shown[2], other)
-    assert invert("interpolate", *common, "--frames", stored, "--noise", "const").code == 0
-    assert not close(pixels(stored / "frame00000.png"), image)
-    own = pixels(frames / "frame00000.png")
-    for command in ("mix", "truncate"):
-        out, option = tmp_path / f"{command}.png", LATENT_OPTION[command]
-        arguments = ("--network", network, *COMMANDS[command], option, first, "--scale", 1, "--overwrite", "--out", out)
-        assert invert(command, *arguments).code == 0
-        assert len(places(pixels(out), own)) == 1
-        assert invert(command, *arguments, "--noise", "none").code == 0
-        assert len(places(pixels(out), own)) == 0
-
-
 @pytest.mark.parametrize("command", COMMANDS)
 def test_projections_that_do_not_fit(sheet: Invert, loaded: LoadedNetwork, tmp_path: Path, command: str) -> None:
     (tmp_path / "in").mkdir()
@@ -238,16 +211,6 @@ def test_noise_in_numbers(sheet: Invert, loaded: LoadedNetwork) -> None:
     assert (mean["none"], summary["deviation_largest"]["none"]) == (0, 0)
     lines = sheet("noise", "--overwrite").out.splitlines()
     assert [line[:12].strip() for line in lines[:5]] == ["noise in", "all", "none", "fine only", "coarse only"]
-
-
-def test_a_projection_is_shown_with_its_own_noise(
-    sheet: Invert, tmp_path: Path, projected: list[tuple[Path, Any]], generated: Synthesise
-) -> None:
-    path, _ = projected[0]
-    own = generated(path)
-    for word, count in (("own", 2), ("random", 0)):
-        assert sheet("noise", "--seed", path, "--noise", word, "--overwrite").code == 0
-        assert len(places(pixels(tmp_path / "sheet.png"), own)) == count
 
 
 def test_a_part_is_shown_enlarged(sheet: Invert, generated: Synthesise, tmp_path: Path) -> None:

@@ -20,6 +20,7 @@ from invert.editing.directions import Directions, check_network, choose_directio
 from invert.editing.discovery import Labels, find_directions, hyperplane, principal_directions, style_weights
 from invert.errors import NetworkError, NoInputError, UsageError, network_errors
 from invert.projection.latents import sample_w
+from tests.metrics.test_separability import labelled as labelled  # a fixture
 from tests.sheets.conftest import loaded as loaded  # a fixture
 
 W_DIM, STYLES = 24, 8
@@ -129,6 +130,16 @@ def test_directions_from_given_labels(loaded: LoadedNetwork, tmp_path: Path) -> 
     assert above > below
     with pytest.raises(UsageError, match="need labels"):
         find_directions(loaded, "labels", samples=500)
+
+
+@pytest.mark.slow
+def test_directions_from_a_labelled_data_set(loaded: LoadedNetwork, labelled: Path) -> None:
+    steps: list[str] = []
+    labels = Labels(labelled, 0.3, on_progress=lambda what, *_: steps.append(what))
+    found = find_directions(loaded, "labels", samples=300, labels=labels)
+    assert found.names == ("bright",)
+    assert found.settings["attributes"] == {"bright": {"held_out_accuracy": 1.0}}
+    assert "classifier of bright" in steps
 
 
 def test_a_file_keeps_everything(sefa: Directions, written: Path) -> None:

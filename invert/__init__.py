@@ -19,12 +19,19 @@ if TYPE_CHECKING:
         Projected,
         attribute,
         calibrate,
+        edit,
+        find_directions,
         find_seeds,
         generate,
+        interpolate,
         load,
         measure,
+        mix,
+        open_directions,
         open_latents,
         project,
+        read_latent,
+        write_projected_w,
     )
     from invert.errors import (
         BusyError,
@@ -57,12 +64,19 @@ __all__ = [
     "__version__",
     "attribute",
     "calibrate",
+    "edit",
+    "find_directions",
     "find_seeds",
     "generate",
+    "interpolate",
     "load",
     "measure",
+    "mix",
+    "open_directions",
     "open_latents",
     "project",
+    "read_latent",
+    "write_projected_w",
 ]
 
 # Where each name comes from, once it is asked for: the package itself must be imported in no time.
@@ -72,12 +86,19 @@ _HOMES = {
         "Projected",
         "attribute",
         "calibrate",
+        "edit",
+        "find_directions",
         "find_seeds",
         "generate",
+        "interpolate",
         "load",
         "measure",
+        "mix",
+        "open_directions",
         "open_latents",
         "project",
+        "read_latent",
+        "write_projected_w",
     ),
     "invert.errors": (
         "BusyError",
@@ -93,7 +114,21 @@ _HOMES = {
     "invert.projection.config": ("ProjectConfig",),
     "invert.projection.projector": ("Projector",),
 }
-_NEEDS_TORCH = ("Projector", "attribute", "calibrate", "find_seeds", "generate", "load", "measure", "project")
+_NEEDS_TORCH = (
+    "Projector",
+    "attribute",
+    "calibrate",
+    "edit",
+    "find_directions",
+    "find_seeds",
+    "generate",
+    "interpolate",
+    "load",
+    "measure",
+    "mix",
+    "project",
+    "read_latent",
+)
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
 

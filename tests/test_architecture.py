@@ -39,6 +39,7 @@ ORDER = (
     ("invert.seeds",),
     ("invert.report",),
     ("invert.attribution", "invert.runs", "invert.datasets", "invert.sheets", "invert.metrics"),
+    ("invert.editing",),
     ("invert.api",),
     ("invert",),
     ("invert.cli",),

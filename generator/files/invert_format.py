@@ -22,6 +22,7 @@ from generator.files.pickles.records import (
     MAX_NAME,
     MAX_SIZE,
     STORAGE_TYPES,
+    Array,
     StorageRecord,
     TensorRecord,
     check_shape,
@@ -43,6 +44,7 @@ __all__ = [
     "network_bytes",
     "other_tensors",
     "read",
+    "read_tensors",
     "save_loaded",
     "save_network",
 ]
@@ -93,6 +95,8 @@ def read(data: memoryview) -> LoadedState:
     if text is None:
         raise NetworkFileError("this is a safetensors file of another program")
     about = _json(text.encode(), 8)
+    if about.get("format") == "invert-directions":
+        raise NetworkFileError("these are directions to edit along, not a network; name them with --direction")
     if about.get("format") != _FORMAT or about.get("version") != _VERSION:
         raise NetworkFileError(f"unsupported: it is not version {_VERSION} of the format '{_FORMAT}'; update invert")
     weights = _weights(data, header, begin)
@@ -117,6 +121,28 @@ def read(data: memoryview) -> LoadedState:
         settings=settings if isinstance(settings, dict) else {},
         source_sha256=source if isinstance(source, str) else None,
     )
+
+
+def read_tensors(data: memoryview, kind: str, version: int) -> tuple[dict[str, Any], dict[str, Array]]:
+    """Return the description and the tensors, float32, of a file of this project that is no network.
+
+    Args:
+        data: The file.
+        kind: The name of its format.
+        version: The version that is known.
+
+    Raises:
+        NetworkFileError: It is damaged, of another format, or of another version.
+    """
+    header, begin = _header(data)
+    text = _own_text(header.pop("__metadata__", None))
+    about = {} if text is None else _json(text.encode(), 8)
+    if about.get("format") != kind:
+        what = "a network" if about.get("format") == _FORMAT else "a safetensors file of something else"
+        raise NetworkFileError(f"it is {what}, not of the format '{kind}'")
+    if about.get("version") != version:
+        raise NetworkFileError(f"unsupported: it is not version {version} of the format '{kind}'; update invert")
+    return about, {name: weight.array for name, weight in _weights(data, header, begin).items()}
 
 
 def _family(name: object) -> str:

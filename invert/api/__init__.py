@@ -9,6 +9,15 @@ for result in invert.project("photo.png", network, steps=300):
 
 from invert.api.arguments import load
 from invert.api.calibrations import calibrate, measure_share
+from invert.api.edits import (
+    edit,
+    find_directions,
+    interpolate,
+    mix,
+    open_directions,
+    read_latent,
+    write_projected_w,
+)
 from invert.api.measurements import measure
 from invert.api.projections import Projected, project
 from invert.api.samples import generate
@@ -26,12 +35,19 @@ __all__ = [
     "Seeds",
     "attribute",
     "calibrate",
+    "edit",
+    "find_directions",
     "find_seeds",
     "generate",
+    "interpolate",
     "load",
     "measure",
     "measure_share",
+    "mix",
+    "open_directions",
     "open_latents",
     "project",
+    "read_latent",
     "seeds_of",
+    "write_projected_w",
 ]

@@ -1,27 +1,21 @@
 """Images from seeds and from projections."""
 
 import itertools
-import os
 from collections.abc import Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from generator.settings import map_shape
-from invert.api.arguments import Network, OnMessage, load, silent
-from invert.errors import NoInputError, UsageError
-from invert.sheets.references import ProjectedLatent, Reference, Seed, parse_references
+from invert.api.arguments import Network, OnMessage, silent
+from invert.api.latents import Latent, prepare
+from invert.errors import UsageError
+from invert.sheets.references import Reference, Seed
 
 if TYPE_CHECKING:
     from generator.files.reading import LoadedNetwork
-    from generator.networks import Generator
-    from invert.projection.synthesis import KeptMaps
-    from invert.sheets.sources import Source
 
 __all__ = ["generate"]
-
-Latent: TypeAlias = "int | str | os.PathLike[str] | Seed | ProjectedLatent"
 
 
 def generate(
@@ -41,7 +35,8 @@ def generate(
 
     Args:
         network: From `load`, or its file.
-        latents: Seeds in 0..2^32 - 1, and projections: a .npz, or a row such as "latents.h5:3". Seed S is the z
+        latents: Seeds in 0..2^32 - 1, and projections: a .npz, or a row such as "latents.h5:3"; latents of other
+            programs, such as "projected_w.npz" or "latents.pt:3". Seed S is the z
             numpy.random.RandomState(S).randn(1, z_dim), as in the published code.
         truncation_psi: 1 leaves w as it is, 0 gives the mean w.
         truncation_cutoff: How many styles, from the coarsest, are truncated; None is all.
@@ -63,43 +58,29 @@ def generate(
         NoInputError: A projection cannot be read, or does not fit the network.
         UsageError: The class, the truncation, the noise or the device does not fit.
     """
-    references = [_reference(latent) for latent in latents]
-    for path in {one.path for one in references if isinstance(one, ProjectedLatent)}:
-        if not path.exists():
-            raise NoInputError("there is no such file", path=path, advice="Check the name.", code="file-missing")
-    if not np.isfinite(truncation_psi):
-        raise UsageError(f"the truncation {truncation_psi} is not a finite number")
-    # Only now: what is above must be quick, and this imports torch.
+    warn = on_warning or silent
+    prepared = prepare(
+        network,
+        latents,
+        truncation_psi=truncation_psi,
+        truncation_cutoff=truncation_cutoff,
+        class_index=class_index,
+        threads=threads,
+        device=device,
+        on_warning=warn,
+    )
     from invert.projection.config import SEED_NOISE
-    from invert.projection.latents import check_class, check_cutoff
-    from invert.projection.session import default_batch, prepare_process, settle_device
+    from invert.projection.session import default_batch
     from invert.projection.synthesis import noise_word
 
+    references, chosen = prepared.references, prepared.device
     noise = noise_word(noise, "kept", *SEED_NOISE)
     if noise == "stream" and not all(isinstance(one, Seed) for one in references):
         raise UsageError("--noise stream is the stream of a seed, which a projection has not", advice="Name seeds.")
-    warn = on_warning or silent
-    loaded = load(network, on_warning=warn) if isinstance(network, str | os.PathLike) else network
-    generator = loaded.generator
-    needs_class = any(isinstance(one, Seed) for one in references)
-    check_class(class_index, generator.config.mapping.c_dim, required=needs_class)
-    check_cutoff(truncation_cutoff, generator.num_ws)
-    chosen = settle_device(device)
-    prepare_process(chosen, threads, silent)
-    generator.eval().to(chosen)
-    size = batch or (1 if chosen == "cpu" else default_batch(generator.config.synthesis.img_resolution, chosen))
+    resolution = prepared.generator.config.synthesis.img_resolution
+    size = batch or (1 if chosen == "cpu" else default_batch(resolution, chosen))
     truncation = {"truncation_psi": truncation_psi, "truncation_cutoff": truncation_cutoff}
-    return _generate(loaded, references, class_index, noise, size, truncation, warn)
-
-
-def _reference(latent: Latent) -> Reference:
-    if isinstance(latent, Seed | ProjectedLatent):
-        return latent
-    try:
-        (found,) = parse_references(os.fspath(latent) if isinstance(latent, str | os.PathLike) else str(latent))
-    except ValueError as error:
-        raise UsageError(f"{latent!r} is neither a seed nor a projection ({error})") from None
-    return found
+    return _generate(prepared.loaded, references, class_index, noise, size, truncation, warn)
 
 
 def _generate(
@@ -114,7 +95,7 @@ def _generate(
     import torch
 
     from invert.projection.synthesis import synthesise_images
-    from invert.sheets.sources import open_sources
+    from invert.sheets.sources import open_sources, own_maps
 
     generator = loaded.generator
     with open_sources(loaded, class_index, on_warning) as find:
@@ -124,25 +105,7 @@ def _generate(
             with torch.inference_mode():
                 ws = torch.cat([source.ws for source in padded])
                 ws = generator.truncate(ws, truncation["truncation_psi"], truncation["truncation_cutoff"])
-            maps = [_maps(source, generator, noise, on_warning) for source in padded]
+            kept = noise == "kept"
+            maps = [own_maps(source, generator, on_warning) if kept else {} for source in padded]
             word = "fixed" if noise == "kept" else noise
             yield from synthesise_images(generator, ws, word, [source.seed for source in padded], maps)[: len(group)]
-
-
-def _maps(source: "Source", generator: "Generator", noise: str, on_warning: OnMessage) -> "KeptMaps":
-    """Return the noise maps of a projection, where they are wanted; empty for those stored in the network."""
-    if noise != "kept" or source.method is None:
-        return {}
-    synthesis = generator.synthesis
-    shapes = {name: map_shape(synthesis.config, r) for name, r in synthesis.noise_sizes.items()}
-    if not source.noise:
-        if source.method == "zero":
-            return {name: np.zeros(shape, np.float32) for name, shape in shapes.items()}
-        if source.method == "optimise":
-            on_warning(f"{source.label}: its noise maps were not kept; those stored in the network are taken")
-        return {}
-    fit = all(one.shape == shapes.get(name) and np.isfinite(one).all() for name, one in source.noise.items())
-    if not fit:
-        reason = f"{source.label}: its noise maps are damaged, or of another network"
-        raise NoInputError(reason, advice="Use --noise fixed.", code="latents-other-network")
-    return source.noise

@@ -25,7 +25,9 @@ from invert.commands.completion import COMPLETION_VARIABLE, PROGRAM, completion
 from invert.commands.convert import convert
 from invert.commands.dataset import dataset
 from invert.commands.demo import demo
+from invert.commands.directions import directions
 from invert.commands.doctor import doctor
+from invert.commands.edit import edit
 from invert.commands.evaluate import evaluate
 from invert.commands.generate import generate
 from invert.commands.histograms import histograms
@@ -62,7 +64,7 @@ class _Terminated(KeyboardInterrupt):
 _SECTIONS = {
     "Projection": (project, show, render, verify, pack),
     "Source attribution": (attribute, seed, calibrate, evaluate, histograms),
-    "Images and figures": (generate, mix, truncate, noise, interpolate),
+    "Images and figures": (generate, directions, edit, mix, truncate, noise, interpolate),
     "Training": (dataset, train, train_report, metrics),
     "Networks and installation": (info, convert, doctor, demo, completion),
 }

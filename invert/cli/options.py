@@ -250,10 +250,11 @@ psi = option(
 cutoff = option("--cutoff", type=click.IntRange(min=0), metavar="L", help="Truncate only the L coarsest styles.")
 noise_inputs = option(
     "--noise",
-    default="fixed",
+    default="kept",
     show_default=True,
-    type=Words(SYNTHESIS_NOISE, NOISE_ALIASES),
-    help="Noise maps: those stored in the network, fresh ones for each seed, or zero; never those of a projection.",
+    type=Words(("kept", *SYNTHESIS_NOISE), NOISE_ALIASES),
+    help="Noise maps: those kept of a projection and for seeds those stored in the network; those stored in the"
+    " network; fresh ones for each seed; or zero.",
 )
 max_pixels = option(
     "--max-pixels", type=click.IntRange(min=1), metavar="N", help="Refuse images with more pixels.", group="Images"

@@ -1,5 +1,6 @@
 """What the commands that make sheets share: the latents that a user names, the network, the files."""
 
+import contextlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -9,7 +10,7 @@ import click
 from invert.cli import options
 from invert.cli.output import Output
 from invert.cli.progress import ImageProgress
-from invert.durable import ensure_folder, write_atomic
+from invert.durable import atomic_file, ensure_folder, write_atomic
 from invert.errors import UsageError
 from invert.images.decoding import to_png_bytes
 from invert.sheets.references import MAX_REFERENCES, Reference, Seed, parse_references
@@ -17,17 +18,18 @@ from invert.sheets.references import MAX_REFERENCES, Reference, Seed, parse_refe
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
+    from torch import Tensor
 
     from generator.files.reading import LoadedNetwork
     from generator.networks import Generator
-    from invert.sheets.layout import Synthesise
-    from invert.sheets.sources import Source
+    from invert.sheets.sources import Source, Synthesise
 
 __all__ = [
     "LATENT",
     "LATENTS",
     "MANY_LATENTS",
     "check_outputs",
+    "film",
     "find",
     "load_for_sheet",
     "out",
@@ -139,20 +141,38 @@ def find(
 
 
 def synthesiser(
-    generator: "Generator", noise: str, progress: ImageProgress, psi: float = 1.0, cutoff: int | None = None
+    generator: "Generator",
+    noise: str,
+    output: Output,
+    progress: ImageProgress,
+    psi: float = 1.0,
+    cutoff: int | None = None,
 ) -> "Synthesise":
     """Return what synthesises and counts an image of truncated styles, as `invert generate` does."""
-    import torch
+    from invert.sheets.sources import image_maker
 
-    from invert.projection.synthesis import synthesise_image
+    make = image_maker(generator, noise, output.warning, psi, cutoff)
 
-    def synthesise(ws: torch.Tensor, seed: int) -> "NDArray[np.uint8]":
-        with torch.inference_mode():
-            image = synthesise_image(generator, generator.truncate(ws, psi, cutoff), noise, seed)
+    def synthesise(ws: "Tensor", source: "Source") -> "NDArray[np.uint8]":
+        image = make(ws, source)
         progress.step()
         return image
 
     return synthesise
+
+
+def film(
+    stack: contextlib.ExitStack, path: Path | None, side: int, scale: int, rate: int
+) -> "Callable[[NDArray[np.uint8]], None]":
+    """Return what adds an image to a film, written when the stack ends well; without a path it does nothing."""
+    if path is None:
+        return lambda _: None
+    from invert.images.arrays import enlarge, to_rgb
+    from invert.images.video import VideoWriter
+
+    ensure_folder(path.parent)
+    writer = stack.enter_context(VideoWriter(stack.enter_context(atomic_file(path)), side * scale, rate))
+    return lambda image: writer.write(enlarge(to_rgb(image), scale))
 
 
 def scale_for(generator: "Generator", given: int | None) -> int:

@@ -1,24 +1,21 @@
 """`invert interpolate`: the way from one latent to another."""
 
 import contextlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import click
 
 from invert.cli import options, sheets
 from invert.cli.output import Output
-from invert.durable import atomic_file, ensure_folder
 from invert.errors import UsageError, display_path
 from invert.sheets.references import ProjectedLatent, Reference
 
 if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
     from generator.files.reading import LoadedNetwork
-    from invert.sheets.interpolation import Frame, PathSpace
+    from invert.projection.synthesis import KeptMaps
+    from invert.sheets.interpolation import Easing, Frame, PathSpace
     from invert.sheets.sources import Source
 
 __all__ = ["interpolate"]
@@ -52,6 +49,13 @@ _MAX_FRAMES = 100_000
     type=click.Choice(["z", "w"]),
     help="Space of the way: z along the sphere (slerp), w straight (lerp)."
     "  [default: z; w with projections, which have no z]",
+)
+@options.option(
+    "--easing",
+    default="linear",
+    show_default=True,
+    type=click.Choice(["linear", "smooth"]),
+    help="Steps of the way: all alike, or small ones near the latents, so that a video rests at each.",
 )
 @sheets.out(required=False)
 @options.option(
@@ -92,6 +96,7 @@ def interpolate(
     keys: tuple[Reference, ...] | None,
     steps: int,
     space: "PathSpace | None",
+    easing: "Easing",
     psi: float,
     cutoff: int | None,
     class_index: int | None,
@@ -110,7 +115,8 @@ def interpolate(
     """Generate the images between latents: on a sheet (--out), one by one (--frames), as a video (--video).
 
     The way leads from --from to --to, or along all --keys (1,5,1 returns). The latents themselves look as 'invert
-    generate' makes them. All frames have the same noise: with --noise random that of the first latent.
+    generate' makes them. Between projections the noise maps change with w; otherwise all frames have the same noise,
+    with --noise random that of the first latent.
 
     A LATENT is a seed (5) or a projection (photo.npz, latents.h5:3); LATENTS have commas between them.
     """
@@ -123,17 +129,20 @@ def interpolate(
         scale = sheets.scale_for(loaded.generator, scale)
         side = loaded.generator.config.synthesis.img_resolution
 
-        from invert.sheets.interpolation import Strip
+        from invert.sheets.interpolation import Strip, maps_of_keys
 
         strip = Strip(len(passed) - 1, steps)
         if out is not None:
             strip.check_size(side, scale)
         sources = sheets.find(passed, loaded, class_index, output)
-        synthesise = sheets.synthesiser(loaded.generator, noise, output.image_progress(count), psi, cutoff)
+        progress = output.image_progress(count)
+        synthesise = sheets.synthesiser(loaded.generator, noise, output, progress, psi, cutoff)
+        maps = maps_of_keys(sources, loaded.generator, output.warning) if noise == "kept" else None
         with contextlib.ExitStack() as stack:
-            show = _video(stack, video, side, scale, rate)
-            for number, frame in enumerate(_frames(sources, steps, space, loaded, class_index)):
-                image = synthesise(frame.ws, sources[0].seed)
+            show = sheets.film(stack, video, side, scale, rate)
+            way = _Way(sources, steps, space, easing, maps)
+            for number, frame in enumerate(_frames(way, loaded, class_index)):
+                image = synthesise(frame.ws, frame.source)
                 show(image)
                 strip.add(frame, image)
                 if names:
@@ -192,23 +201,17 @@ def _earlier_frames(folder: Path | None) -> list[Path]:
     return [] if folder is None else sorted(folder.glob("frame[0-9][0-9][0-9][0-9][0-9].png"))
 
 
-def _video(
-    stack: contextlib.ExitStack, path: Path | None, side: int, scale: int, rate: int
-) -> "Callable[[NDArray[np.uint8]], None]":
-    """Return what adds an image to the video, which is written when the stack ends well."""
-    if path is None:
-        return lambda _: None
-    from invert.images.arrays import enlarge, to_rgb
-    from invert.images.video import VideoWriter
+class _Way(NamedTuple):
+    """The arguments of `invert.sheets.interpolation.frames_between` that a user chooses."""
 
-    ensure_folder(path.parent)
-    writer = stack.enter_context(VideoWriter(stack.enter_context(atomic_file(path)), side * scale, rate))
-    return lambda image: writer.write(enlarge(to_rgb(image), scale))
+    keys: "Sequence[Source]"
+    steps: int
+    space: "PathSpace"
+    easing: "Easing"
+    maps: "Sequence[KeptMaps] | None"
 
 
-def _frames(
-    sources: "Sequence[Source]", steps: int, space: "PathSpace", loaded: "LoadedNetwork", class_index: int | None
-) -> "Iterator[Frame]":
+def _frames(way: _Way, loaded: "LoadedNetwork", class_index: int | None) -> "Iterator[Frame]":
     import torch
 
     from invert.projection.latents import class_label
@@ -218,6 +221,6 @@ def _frames(
     c = None if c is None else c.to(loaded.generator.mapping.w_avg.device)
     to_ws = torch.inference_mode()(lambda z: loaded.generator.mapping_ws(z, c))
     try:
-        yield from frames_between(sources, steps, space, to_ws)
+        yield from frames_between(way.keys, way.steps, way.space, to_ws, maps=way.maps, easing=way.easing)
     except ValueError as error:
         raise UsageError(f"--space z: {error}", advice="Use --space w.") from error

@@ -1,15 +1,40 @@
 """`invert noise`: what the noise inputs of a network do."""
 
+import re
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from invert.cli import options, sheets
 from invert.cli.output import Output
 from invert.errors import UsageError, display_path
+from invert.projection.config import NOISE_ALIASES, SYNTHESIS_NOISE
 from invert.sheets.references import Reference
 
+if TYPE_CHECKING:
+    from generator.networks import Generator
+    from invert.projection.synthesis import KeptMaps
+    from invert.sheets.sources import Source
+
 __all__ = ["noise"]
+
+
+class _Zoom(click.ParamType[tuple[int, int, int]]):
+    """A square part of an image."""
+
+    name = "zoom"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int, int, int]:
+        if isinstance(value, tuple):
+            return value
+        match = re.fullmatch(r"(\d{1,5}),(\d{1,5}),0*([1-9]\d{0,4})", str(value), re.ASCII)
+        if match is None:
+            self.fail(f"{value!r} is not X,Y,SIDE such as 8,8,16", param, ctx)
+        return int(match[1]), int(match[2]), int(match[3])
+
+
+_ZOOM = _Zoom()
 
 
 @options.command(
@@ -47,6 +72,20 @@ __all__ = ["noise"]
     help="Largest resolution whose inputs count as coarse."
     "  [default: the lower half of the resolutions, up to 32 of 1024]",
 )
+@options.option(
+    "--zoom",
+    type=_ZOOM,
+    metavar="X,Y,SIDE",
+    help="Show this part of each realisation enlarged too: left and upper edge and side, in pixels.",
+)
+@options.option(
+    "--noise",
+    default="kept",
+    show_default=True,
+    type=options.Words(("kept", *SYNTHESIS_NOISE), NOISE_ALIASES),
+    help="Noise maps of the images above the deviations: those kept of a projection and for seeds fresh ones; those"
+    " stored in the network; fresh ones; or zero. A projection with maps is shown first.",
+)
 @options.psi
 @options.cutoff
 @options.class_index
@@ -62,6 +101,8 @@ def noise(
     shown: int,
     count: int,
     coarse: int | None,
+    zoom: tuple[int, int, int] | None,
+    noise: str,
     psi: float,
     cutoff: int | None,
     class_index: int | None,
@@ -77,7 +118,8 @@ def noise(
 
     The sheet has realisations of the noise; images with noise in all, no, only the fine and only the coarse inputs;
     below each the standard deviation of every pixel (Karras et al. 2019, figures 4 and 5). Realisation K is the noise
-    of 'invert generate --noise random --seeds K'.
+    of 'invert generate --noise random --seeds K'. A projection is shown with its own noise first, and that noise is in
+    the images with noise in all and in some inputs; the deviations are those of fresh noise.
 
     LATENT is a seed (5) or a projection (photo.npz, latents.h5:3).
     """
@@ -88,19 +130,25 @@ def noise(
         (source,) = sheets.find([latent], loaded, class_index, output)
 
         from invert.sheets.layout import check_size, lay_out_sheet
-        from invert.sheets.noise_inputs import NoiseStudy, effect_grid, realisation_grid, split_layers
+        from invert.sheets.noise_inputs import NoiseStudy, Zoom, effect_grid, realisation_grid, split_layers
 
         sizes = generator.synthesis.noise_sizes
         if not sizes:
             raise UsageError("this network has no noise inputs", path=network_path)
         scale = sheets.scale_for(generator, scale)
-        check_size(3, max(shown, 5), generator.config.synthesis.img_resolution, scale)
+        part = None if zoom is None else Zoom(*zoom)
+        if part is not None:
+            part.check(generator.config.synthesis.img_resolution)
+        check_size(4, max(shown + 1, 5), generator.config.synthesis.img_resolution, scale)
         layers = split_layers(sizes, coarse)
-        study = NoiseStudy(generator, generator.truncate(source.ws, psi, cutoff), count, lambda: progress.step())
+        own = _own_maps(source, generator, noise, output)
+        ws = generator.truncate(source.ws, psi, cutoff)
+        study = NoiseStudy(generator, ws, count, lambda: progress.step(), own)
         progress = output.image_progress(shown + study.count(layers))
         images = list(study.images(layers.choices["all"], shown))
         spreads = {name: study.spread(chosen) for name, chosen in layers.choices.items()}
-        grids = [realisation_grid(source.label, images), effect_grid(spreads, layers, count)]
+        first = None if own is None else study.shown(layers.choices["all"])
+        grids = [realisation_grid(source.label, images, first, part), effect_grid(spreads, layers, count)]
         sheets.write_image(out, lay_out_sheet(grids, scale))
         largest = {name: float(spread.deviation.max()) for name, spread in spreads.items()}
         mean = {name: float(spread.deviation.mean()) for name, spread in spreads.items()}
@@ -121,3 +169,15 @@ def noise(
         ]
         head = f"{'noise in':<12} {'mean':>9} {'largest':>9}  standard deviation in levels of 255, {count} realisations"
         output.result(record, head, *lines, f"generated {source.label} in {display_path(out)}")
+
+
+def _own_maps(source: "Source", generator: "Generator", noise: str, output: Output) -> "KeptMaps | None":
+    """Return the maps of the images that are shown; None for fresh ones."""
+    import numpy as np
+
+    from invert.sheets.sources import all_maps, own_maps
+
+    if noise == "random" or (noise == "kept" and source.method is None):
+        return None
+    maps = all_maps(own_maps(source, generator, output.warning) if noise == "kept" else {}, generator)
+    return {name: np.zeros_like(one) for name, one in maps.items()} if noise == "zero" else maps

@@ -96,7 +96,8 @@ def truncate(
 
         scale = sheets.scale_for(generator, scale)
         check_size(len(seeds), len(psis), generator.config.synthesis.img_resolution, scale)
-        synthesise = sheets.synthesiser(generator, noise, output.image_progress(len(seeds) * len(psis)))
+        progress = output.image_progress(len(seeds) * len(psis))
+        synthesise = sheets.synthesiser(generator, noise, output, progress)
         sheets.write_image(out, lay_out_sheet([truncation_grid(generator, sources, psis, cutoff, synthesise)], scale))
         record = {
             "type": "summary",

@@ -26,7 +26,7 @@ from invert.metrics.request import Request
 from invert.metrics.result import Measured
 from invert.npy import ArraysError, read_arrays
 
-__all__ = ["conditional_entropy", "hyperplane_entropy", "measure"]
+__all__ = ["Labelled", "conditional_entropy", "hyperplane_entropy", "labelled_samples", "measure"]
 
 SAMPLES = 200_000
 PART = 1024
@@ -75,7 +75,7 @@ def hyperplane_entropy(latents: NDArray[Any], labels: NDArray[np.bool_], seed: i
 
 
 @dataclass(frozen=True, eq=False)
-class _Labelled:
+class Labelled:
     """Latents of samples, and what is said of their images.
 
     Attributes:
@@ -105,8 +105,7 @@ def measure(request: Request) -> Measured:
     if request.labels is None:
         reason = "separability needs a labelled data set, or predictions"
         raise UsageError(reason, advice="Name it with --labels.")
-    given = request.labels.suffix.lower() == ".npz"
-    found = _predictions(request, request.labels) if given else _classified(request, request.labels)
+    found = labelled_samples(request, request.labels)
     spaces = {"z": found.z, "w": found.w}
     entropies: dict[str, float] = {}
     unfinished = []
@@ -133,7 +132,22 @@ def measure(request: Request) -> Measured:
     return Measured(request.subject.path, request.chosen.name, "w", values, request.protocol(protocol))
 
 
-def _classified(request: Request, data: Path) -> _Labelled:
+def labelled_samples(request: Request, labels: Path) -> Labelled:
+    """Return samples of a network with their attributes.
+
+    Args:
+        request: Names the network and the settings.
+        labels: A labelled data set, on which classifiers are trained; or a .npz of z and probabilities.
+
+    Raises:
+        UsageError: Predictions do not fit the network, or samples are too few.
+        NoInputError: There are no labels, or too few of one kind.
+    """
+    given = labels.suffix.lower() == ".npz"
+    return _predictions(request, labels) if given else _classified(request, labels)
+
+
+def _classified(request: Request, data: Path) -> Labelled:
     """Train classifiers on a data set, and let them label samples of the network."""
     settings = request.settings
     classifiers = _classifiers(request, data)
@@ -171,7 +185,7 @@ def _classified(request: Request, data: Path) -> _Labelled:
         "attributes": {name: {"held_out_accuracy": round(one.accuracy, 4)} for name, one in classifiers.items()},
         **settings.protocol("noise", "classifier_kimg"),
     }
-    return _Labelled(np.concatenate(z), np.concatenate(w), names, np.concatenate(logits), protocol)
+    return Labelled(np.concatenate(z), np.concatenate(w), names, np.concatenate(logits), protocol)
 
 
 def _classifiers(request: Request, data: Path) -> dict[str, Classifier]:
@@ -221,7 +235,7 @@ def _label(
     return np.concatenate(rows)
 
 
-def _predictions(request: Request, path: Path) -> _Labelled:
+def _predictions(request: Request, path: Path) -> Labelled:
     """Read what somebody else says of samples of the network: latents, and probabilities of attributes."""
     try:
         arrays = read_arrays(read_regular(path, _MAX_FILE))
@@ -243,7 +257,7 @@ def _predictions(request: Request, path: Path) -> _Labelled:
     if len(set(names)) != probabilities.shape[1]:
         raise NoInputError("has not one name for each attribute", path=path, advice=advice, code="predictions")
     w = _mapped(request, z, arrays.get("classes"), path, advice)
-    return _Labelled(np.asarray(z, np.float32), w, names, probabilities - 0.5, {"labels": str(path)})
+    return Labelled(np.asarray(z, np.float32), w, names, probabilities - 0.5, {"labels": str(path)})
 
 
 @torch.inference_mode()

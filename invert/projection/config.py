@@ -35,8 +35,8 @@ __all__ = [
     "with_defaults",
 ]
 
-NOISE_ALIASES = {"const": "fixed", "none": "zero"}
-"""Words for noise maps that earlier versions had in some commands."""
+NOISE_ALIASES = {"const": "fixed", "none": "zero", "own": "kept"}
+"""Words for noise maps that stand for others: those of earlier versions, and own for those of a projection."""
 
 SYNTHESIS_NOISE = ("fixed", "random", "zero")
 """Noise maps to generate images with: those stored in the network, fresh ones, or zero."""

@@ -4,8 +4,9 @@ Reference: Karras et al. 2019, section 4.1: slerp in Z (equation 2), lerp in W (
 """
 
 import itertools
+import math
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -13,12 +14,15 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from generator.networks import Generator
+from invert.projection.synthesis import KeptMaps
 from invert.sheets.layout import Grid, check_size
-from invert.sheets.sources import Source
+from invert.sheets.sources import Source, all_maps, own_maps
 
-__all__ = ["Frame", "PathSpace", "Strip", "frames_between", "slerp"]
+__all__ = ["Easing", "Frame", "PathSpace", "Strip", "blend_maps", "frames_between", "maps_of_keys", "slerp"]
 
 PathSpace = Literal["z", "w"]
+Easing = Literal["linear", "smooth"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,12 +34,14 @@ class Frame:
         step: Its number within the segment, from 0.
         t: Where it lies between the segment's two keys, in [0, 1].
         ws: Its styles `[1, num_ws, w_dim]`.
+        source: What gives its noise: the first key, or maps between those of both keys.
     """
 
     segment: int
     step: int
     t: float
     ws: Tensor
+    source: Source
 
 
 def slerp(a: Tensor, b: Tensor, t: float) -> Tensor:
@@ -67,8 +73,45 @@ def slerp(a: Tensor, b: Tensor, t: float) -> Tensor:
     return point
 
 
+def blend_maps(first: KeptMaps, last: KeptMaps, t: float) -> KeptMaps:
+    """Return noise maps between two sets of maps; what lies between is as rough as they are.
+
+    The mean of two independent maps has half their variance, and its image is smoother than either: the maps move on a
+    quarter of a circle in place of the straight line.
+
+    Args:
+        first: Map `[r, r]` of each layer at t = 0.
+        last: Map `[r, r]` of each layer at t = 1.
+        t: Share of the way in [0, 1].
+    """
+    if t in (0, 1):
+        return last if t else first
+    angle = t * math.pi / 2
+    return {name: (math.cos(angle) * first[name] + math.sin(angle) * last[name]).astype(np.float32) for name in first}
+
+
+def maps_of_keys(
+    keys: Sequence[Source], generator: Generator, on_warning: Callable[[str], None]
+) -> list[KeptMaps] | None:
+    """Return all noise maps of each latent, its own or those stored in the network; None where none has any.
+
+    Raises:
+        NoInputError: Maps do not fit the network.
+    """
+    own = [own_maps(key, generator, on_warning) for key in keys]
+    if not any(own):
+        return None
+    return [all_maps(maps, generator) for maps in own]
+
+
 def frames_between(
-    keys: Sequence[Source], steps: int, space: PathSpace, to_ws: Callable[[Tensor], Tensor]
+    keys: Sequence[Source],
+    steps: int,
+    space: PathSpace,
+    to_ws: Callable[[Tensor], Tensor],
+    *,
+    maps: Sequence[KeptMaps] | None = None,
+    easing: Easing = "linear",
 ) -> Iterator[Frame]:
     """Yield the frames of the way through all keys, each key once, with its own styles to the bit.
 
@@ -78,20 +121,29 @@ def frames_between(
         space: "z": slerp, with the length changing evenly (it counts for networks that join z and label before they
             normalise). "w": lerp of each style.
         to_ws: Maps z `[1, z_dim]` to styles `[1, num_ws, w_dim]`; used for space "z".
+        maps: Noise maps of each key, see `maps_of_keys`; None: all frames have the noise of the first key.
+        easing: "linear": all steps are alike. "smooth": each segment begins and ends slowly.
 
     Raises:
         ValueError: See `slerp`.
     """
-    yield Frame(0, 0, 0.0, keys[0].ws)
+
+    def source(segment: int, t: float) -> Source:
+        if maps is None:
+            return keys[0]
+        blended = blend_maps(maps[segment], maps[segment + 1], t)
+        return replace(keys[0], noise=blended, method="optimise")
+
+    yield Frame(0, 0, 0.0, keys[0].ws, source(0, 0))
     for segment in range(len(keys) - 1):
         first, last = keys[segment], keys[segment + 1]
         for step in range(1, steps - 1):
             t = step / (steps - 1)
-            if space == "w":
-                yield Frame(segment, step, t, first.ws.lerp(last.ws, t))
-            else:
-                yield Frame(segment, step, t, to_ws(_between(first, last, t)))
-        yield Frame(segment, steps - 1, 1.0, last.ws)
+            if easing == "smooth":
+                t = t * t * (3 - 2 * t)
+            ws = first.ws.lerp(last.ws, t) if space == "w" else to_ws(_between(first, last, t))
+            yield Frame(segment, step, t, ws, source(segment, t))
+        yield Frame(segment, steps - 1, 1.0, last.ws, source(segment, 1))
 
 
 def _between(first: Source, last: Source, t: float) -> Tensor:
@@ -122,6 +174,7 @@ class Strip:
         self._last = steps - 1
         self._steps = [round(i * self._last / (columns - 1)) for i in range(columns)]
         self._rows: list[list[NDArray[np.uint8]]] = [[] for _ in range(segments)]
+        self._shares: dict[int, float] = {}
 
     def check_size(self, resolution: int, scale: int) -> None:
         """See `invert.sheets.layout.check_size`."""
@@ -129,6 +182,7 @@ class Strip:
 
     def add(self, frame: Frame, image: NDArray[np.uint8]) -> None:
         """Keep a frame's image `[H, W, C]` if it is one of the strip; frames come in their order."""
+        self._shares[frame.step] = frame.t
         if frame.step in self._steps:
             self._rows[frame.segment].append(image)
         # A latent ends one row and begins the next.
@@ -143,5 +197,5 @@ class Strip:
             space: The space of the interpolation.
         """
         rows = [f"{first}\nto {last}" for first, last in itertools.pairwise(labels)]
-        columns = [f"{step / self._last:.3g}" for step in self._steps]
+        columns = [f"{self._shares[step]:.3g}" for step in self._steps]
         return Grid(_TITLES[space], self._rows, columns, rows)

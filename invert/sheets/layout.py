@@ -3,7 +3,7 @@
 Import this module where a sheet is laid out: it brings matplotlib, for its font and its colours.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -12,16 +12,12 @@ import matplotlib
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
-from torch import Tensor
 
 from invert.errors import UsageError
 from invert.images.arrays import Pixels, enlarge, to_rgb
 from invert.report.theme import LIGHT
 
-__all__ = ["Grid", "Legend", "Synthesise", "check_size", "fitting_scale", "heat", "lay_out_sheet"]
-
-Synthesise = Callable[[Tensor, int], NDArray[np.uint8]]
-"""Synthesises the image `[H, W, C]` of styles `[1, num_ws, w_dim]`, with the random noise of a seed."""
+__all__ = ["Grid", "Legend", "check_size", "fitting_scale", "heat", "lay_out_sheet"]
 
 _VISIBLE = 128  # px
 _MAX_PIXELS = 100_000_000

@@ -12,13 +12,16 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from generator.networks import Generator
-from invert.images.arrays import Pixels, to_uint8
+from invert.errors import UsageError
+from invert.images.arrays import Pixels, enlarge, to_uint8
+from invert.projection.synthesis import KeptMaps
 from invert.sheets.layout import Grid, Legend, heat
 
 __all__ = [
     "NoiseLayers",
     "NoiseStudy",
     "Spread",
+    "Zoom",
     "effect_grid",
     "pixel_deviation",
     "realisation_grid",
@@ -136,10 +139,19 @@ class NoiseStudy:
         ws: Styles `[1, num_ws, w_dim]`.
         count: Number of realisations that a spread is taken over.
         on_image: Called after each image.
+        own: Map `[r, r]` of every input, for the images that are shown; None: those of seed 0.
     """
 
-    def __init__(self, generator: Generator, ws: Tensor, count: int, on_image: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        generator: Generator,
+        ws: Tensor,
+        count: int,
+        on_image: Callable[[], None],
+        own: KeptMaps | None = None,
+    ) -> None:
         self._generator, self._ws, self._count, self._on_image = generator, ws, count, on_image
+        self._own = own
 
     def count(self, layers: NoiseLayers) -> int:
         """Return how many images the spreads of all choices take."""
@@ -151,26 +163,75 @@ class NoiseStudy:
             yield synthesise_with_noise(self._generator, self._ws, layers, seed)
             self._on_image()
 
+    def shown(self, layers: Collection[str]) -> Tensor:
+        """Synthesise `[1, C, H, W]` with the latent's own noise, or that of seed 0, in some inputs."""
+        if self._own is None:
+            return synthesise_with_noise(self._generator, self._ws, layers, 0)
+        device = self._ws.device
+        maps = {
+            name: torch.from_numpy(np.asarray(one, np.float32)).to(device)[None, None] * (name in layers)
+            for name, one in self._own.items()
+        }
+        with torch.inference_mode():
+            image: Tensor = self._generator.synthesis(self._ws, maps)
+        return image
+
     def spread(self, layers: Collection[str]) -> Spread:
-        """Return the first realisation, and how far all of them spread."""
+        """Return the image that is shown, and how far all realisations spread."""
         deviation = pixel_deviation(self.images(layers, self._needed(layers)))
-        return Spread(to_uint8(synthesise_with_noise(self._generator, self._ws, layers, 0))[0], deviation)
+        return Spread(to_uint8(self.shown(layers))[0], deviation)
 
     def _needed(self, layers: Collection[str]) -> int:
         # Without noise all images are the same one.
         return self._count if layers else 1
 
 
-def realisation_grid(label: str, images: Sequence[Tensor]) -> Grid:
+@dataclass(frozen=True)
+class Zoom:
+    """A square part of an image that is shown enlarged.
+
+    Attributes:
+        x: Its left edge in pixels.
+        y: Its upper edge.
+        side: Its side, a divisor of the image's.
+    """
+
+    x: int
+    y: int
+    side: int
+
+    def check(self, resolution: int) -> None:
+        """Check that images of a resolution have it.
+
+        Raises:
+            UsageError: They have not, or the part cannot be enlarged by a whole number to their size.
+        """
+        inside = max(self.x, self.y) + self.side <= resolution
+        if not inside or resolution % self.side:
+            reason = f"--zoom {self.x},{self.y},{self.side}: images have {resolution} px"
+            advice = "Name a part inside, whose side divides theirs."
+            raise UsageError(reason, advice=advice)
+
+    def of(self, image: Pixels) -> Pixels:
+        """Return the part of an image `[H, W, C]`, enlarged to the image's size."""
+        part = image[self.y : self.y + self.side, self.x : self.x + self.side]
+        return enlarge(part, len(image) // self.side)
+
+
+def realisation_grid(label: str, images: Sequence[Tensor], own: Tensor | None = None, zoom: Zoom | None = None) -> Grid:
     """Return a row of images of one latent, each with other noise (figure 4b).
 
     Args:
         label: Which latent it is.
         images: `[1, C, H, W]` each, with the noise of the seeds from 0 on.
+        own: The image with the latent's own noise, which comes first.
+        zoom: A part that is shown enlarged in a second row.
     """
-    cells = [[to_uint8(image)[0] for image in images]]
+    row = [to_uint8(image)[0] for image in ([] if own is None else [own]) + list(images)]
+    cells = [row] if zoom is None else [row, [zoom.of(image) for image in row]]
     title = f"{label[:1].upper()}{label[1:]}: {len(images)} realisations of the noise"
-    return Grid(title, cells, [f"noise {i}" for i in range(len(images))])
+    columns = ([] if own is None else ["own noise"]) + [f"noise {i}" for i in range(len(images))]
+    return Grid(title, cells, columns)
 
 
 def effect_grid(spreads: Mapping[str, Spread], layers: NoiseLayers, count: int) -> Grid:

@@ -1,4 +1,4 @@
-"""Which latents a user means: seeds such as 5 or 7-9, projections such as photo.npz or latents.h5:3."""
+"""Which latents a user means: seeds such as 5 or 7-9, files such as photo.npz, latents.h5:3 or latents.pt:0."""
 
 import re
 from collections.abc import Iterator
@@ -7,7 +7,7 @@ from pathlib import Path
 
 from invert.errors import display_path
 
-__all__ = ["GRAMMAR", "MAX_REFERENCES", "ProjectedLatent", "Reference", "Seed", "parse_references"]
+__all__ = ["ARRAY_FILES", "GRAMMAR", "MAX_REFERENCES", "ProjectedLatent", "Reference", "Seed", "parse_references"]
 
 GRAMMAR = "seeds (5, 7-9) and projections (photo.npz, latents.h5:3), with commas between them"
 
@@ -16,6 +16,8 @@ MAX_REFERENCES = 10_000
 _SEEDS = re.compile(r"(\d{1,10})(?:-(\d{1,10}))?", re.ASCII)
 _ROWS = re.compile(r"(.+):(\d{1,10})(?:-(\d{1,10}))?", re.ASCII | re.DOTALL)
 _HDF5 = (".h5", ".hdf5")
+ARRAY_FILES = (".npz", ".npy", ".pt", ".pth")
+"""Suffixes of files that may hold one latent alone, so that no row has to be named."""
 
 
 @dataclass(frozen=True)
@@ -36,11 +38,11 @@ class Seed:
 
 @dataclass(frozen=True)
 class ProjectedLatent:
-    """A w that `invert project` found.
+    """A w that `invert project` or another program found.
 
     Attributes:
-        path: A .npz, or an HDF5 file.
-        row: Row of the HDF5 file, counted from 0; None for a .npz.
+        path: A .npz, an HDF5 file, or latents of another program.
+        row: Which of the latents of the file, counted from 0; None for the only one.
     """
 
     path: Path
@@ -60,15 +62,15 @@ def parse_references(text: str, most: int = MAX_REFERENCES) -> tuple[Reference, 
     """Read a list of latents, in the order given; the same may be there twice.
 
     Args:
-        text: Seeds `5` or `7-9`, files `NAME.npz`, rows `NAME.h5:3` or `NAME.h5:3-5`, with commas between them. A name
-            with a comma in it can be given alone.
+        text: Seeds `5` or `7-9`, files `NAME.npz`, `.npy` or `.pt`, rows `NAME.h5:3` or `NAME.pt:3-5`, with commas
+            between them. A name with a comma in it can be given alone.
         most: How many there may be.
 
     Raises:
         ValueError: It is no such list, or names more latents than that.
     """
     # What was given alone and is there may have commas in its name.
-    alone = text.lower().endswith(".npz") and Path(text).is_file()
+    alone = text.lower().endswith(ARRAY_FILES) and Path(text).is_file()
     found: list[Reference] = []
     for piece in [text] if alone else text.split(","):
         found += _references(piece.strip(), most - len(found), most)
@@ -81,7 +83,7 @@ def _references(piece: str, room: int, most: int) -> Iterator[Reference]:
         if numbers[-1] >= 1 << 32:
             raise ValueError(f"{piece!r} is not below 2^32")
         yield from map(Seed, numbers)
-    elif piece.lower().endswith(".npz"):
+    elif piece.lower().endswith(ARRAY_FILES):
         _range(piece, "0", None, room, most)
         yield ProjectedLatent(Path(piece))
     elif match := _ROWS.fullmatch(piece):

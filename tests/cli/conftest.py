@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from invert import api
 from invert.cli.main import main
 
 ROOT = Path(__file__).parent.parent.parent
@@ -71,3 +72,17 @@ def image(tmp_path: Path) -> Callable[..., Path]:
         return path
 
     return write
+
+
+@pytest.fixture(scope="session")
+def projected(network: Path, tmp_path_factory: pytest.TempPathFactory) -> list[tuple[Path, Any]]:
+    """Two projections with noise maps of their own, and what the network synthesised from each."""
+    folder = tmp_path_factory.mktemp("projected")
+    found = []
+    for seed in range(2):
+        image = np.random.RandomState(seed).randint(0, 256, [32, 32, 3], np.uint8)
+        out = folder / f"found{seed}"
+        results = api.project(image, network, steps=2, lpips="alex", out=out, device="cpu", threads=1, batch=1)
+        (result,) = results
+        found.append((next(out.glob("*.npz")), result.image))
+    return found

@@ -35,7 +35,9 @@ def test_help(invert: Invert, command: list[str], flag: str) -> None:
 
 def test_help_names_every_command_and_exit_code(invert: Invert) -> None:
     text = invert("--help").out
-    expected = "attribute calibrate completion convert dataset demo doctor evaluate generate histograms info"
+    expected = (
+        "attribute calibrate completion convert dataset demo directions doctor edit evaluate generate histograms info"
+    )
     expected += " interpolate metrics mix noise"
     expected += " pack project render seed show train train-report truncate verify"
     assert expected.split() == COMMANDS

@@ -49,11 +49,11 @@ def sheet(invert: Invert, network: Path, tmp_path: Path) -> Invert:
 def generated(invert: Invert, network: Path, tmp_path: Path) -> Synthesise:
     """Return the image of `invert generate`."""
 
-    def synthesise(seed: int, *arguments: object) -> Any:
-        out = tmp_path / "generated"
+    def synthesise(seed: object, *arguments: object) -> Any:
+        out = tmp_path / "generated.png"
         found = invert("generate", "--network", network, "--seeds", seed, "--out", out, "--overwrite", *arguments)
         assert found.code == 0, found.err
-        return pixels(out / f"seed{seed:04d}.png")
+        return pixels(out)
 
     return synthesise
 
@@ -146,6 +146,20 @@ def test_mixed_images_lie_between_their_sources(sheet: Invert, generated: Synthe
         assert len(places(found, generated(seed))) == 3
 
 
+def test_bands_of_the_paper_in_one_sheet(
+    invert: Invert, network: Path, sheet: Invert, generated: Synthesise, tmp_path: Path
+) -> None:
+    out = tmp_path / "bands.png"
+    common = ("mix", "--network", network, "--rows", "0", "--cols", "2,3", "--scale", 1, "--out", out)
+    result = invert(*common, "--json")
+    assert result.code == 0, result.err
+    (summary,) = result.records()
+    assert summary["bands"] == {"coarse": [0, 1], "middle": [2, 3], "fine": [4, 5, 6, 7]}
+    assert summary["images"] == 6
+    assert len(places(pixels(out), generated(0))) == len(places(pixels(out), generated(2))) == 3
+    assert invert(*common, "--overwrite").out == f"mixed 1 x 2 images x 3 bands of styles in {out}\n"
+
+
 def test_styles_that_are_not_there(sheet: Invert, loaded: LoadedNetwork) -> None:
     count = loaded.generator.num_ws
     result = sheet("mix", "--styles", f"0,{count}")
@@ -197,6 +211,15 @@ def test_noise_in_numbers(sheet: Invert, loaded: LoadedNetwork) -> None:
     assert (mean["none"], summary["deviation_largest"]["none"]) == (0, 0)
     lines = sheet("noise", "--overwrite").out.splitlines()
     assert [line[:12].strip() for line in lines[:5]] == ["noise in", "all", "none", "fine only", "coarse only"]
+
+
+def test_a_part_is_shown_enlarged(sheet: Invert, generated: Synthesise, tmp_path: Path) -> None:
+    assert sheet("noise", "--seed", 0, "--shown", 1, "--zoom", "8,0,16").code == 0
+    part = generated(0, "--noise", "random")[:16, 8:24].repeat(2, axis=0).repeat(2, axis=1)
+    assert len(places(pixels(tmp_path / "sheet.png"), part)) == 1
+    for zoom, text in (("8,0", "is not X,Y,SIDE"), ("30,0,16", "--zoom 30,0,16: images have 32 px")):
+        result = sheet("noise", "--zoom", zoom, "--overwrite")
+        assert (result.code, text in result.err) == (2, True)
 
 
 def test_one_latent_for_noise(sheet: Invert) -> None:

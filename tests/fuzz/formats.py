@@ -382,6 +382,57 @@ def _read_calibration(data: bytes, folder: Path) -> object:
     return None
 
 
+# Latents of other programs, and directions
+
+
+def _other_latents() -> list[bytes]:
+    import torch
+
+    from invert.sheets.latent_files import projected_w
+
+    w = np.random.RandomState(0).randn(2, 8, 24).astype(np.float32)
+    array, tensors, image = io.BytesIO(), io.BytesIO(), io.BytesIO()
+    np.save(array, w)
+    torch.save(torch.from_numpy(w), tensors)
+    entry = {"latent": torch.from_numpy(w[0]), "noise": [torch.zeros(1, 1, 4, 4), torch.zeros(1, 1, 8, 8)]}
+    torch.save({"a.png": entry}, image)
+    return [projected_w(w), array.getvalue(), tensors.getvalue(), image.getvalue()]
+
+
+def _other_latent(random: Random, data: bytes) -> bytes:
+    """Change a file by what it is."""
+    if data[:2] != b"PK":
+        return mutation.bytes_of(random, data)
+    return random.choice((_npz if b".npy" in data else _torch_pickle, mutation.zip_fields))(random, data)
+
+
+def _read_other_latents(data: bytes, folder: Path) -> object:
+    from invert.sheets.latent_files import read_other_latents
+
+    path = folder / ("x.npz" if b".npy" in data else "x.pt")
+    path.write_bytes(data)
+    found = read_other_latents(path, 8)
+    return None if found is None else [(one.w.dtype.name, one.w.shape, len(one.noise)) for one in found]
+
+
+def _directions() -> list[bytes]:
+    from invert.editing.directions import Directions
+
+    network = {"weights_sha256": "0" * 64, "sha256": "1" * 64, "source_sha256": "1" * 64, "num_ws": 8, "w_dim": 24}
+    lengths = np.ones(2, np.float32)
+    vectors = np.eye(2, 24, dtype=np.float32)
+    return [Directions("pca", ("a", "b"), vectors, lengths, lengths, (0, 1), network, {"seed": 0}).to_bytes()]
+
+
+def _read_directions(data: bytes, folder: Path) -> object:
+    from invert.editing.directions import read_directions
+    from invert.editing.moves import moves_along
+
+    (folder / "x.safetensors").write_bytes(data)
+    found = read_directions(folder / "x.safetensors")
+    return len(moves_along(found, None, found.network["num_ws"])), found.strength_texts(), found.to_bytes()
+
+
 # Images and data sets
 
 
@@ -496,6 +547,8 @@ FORMATS: dict[str, Format] = {
     "settings": Format(_fixture("run/settings.json"), either(mutation.json_text), _settings),
     "hdf5": Format(_hdf5_files, either(_hdf5), _latents),
     "npz": Format(_projections, either(_npz, mutation.zip_fields), _projection),
+    "other latents": Format(_other_latents, either(_other_latent), _read_other_latents),
+    "directions": Format(_directions, either(mutation.safetensors), _read_directions),
     "entry": Format(_entries, either(_entry), _decode_entry),
     "manifest": Format(_manifests, either(mutation.json_text), _read_manifest),
     "index": Format(_indexes, either(mutation.json_lines), _index),

@@ -3,11 +3,12 @@
 import math
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
-from invert.sheets.interpolation import Strip, frames_between, slerp
+from invert.sheets.interpolation import Strip, blend_maps, frames_between, slerp
 from invert.sheets.sources import Source
 
 
@@ -94,6 +95,30 @@ def test_every_key_is_passed_once() -> None:
     assert [frame.segment for frame in frames] == [0] * 4 + [1] * 3 + [2] * 3
     assert [frames[i].ws is key.ws for i, key in ((0, one), (3, two), (6, three), (9, one))] == [True] * 4
     assert len(list(frames_between([one, two], 2, "w", lambda z: z))) == 2
+
+
+def test_a_smooth_way_is_slow_at_its_keys() -> None:
+    first, last = sources(2)
+    frames = list(frames_between([first, last], 5, "w", lambda z: z, easing="smooth"))
+    assert [frame.t for frame in frames] == pytest.approx([0, 5 / 32, 0.5, 27 / 32, 1])
+    torch.testing.assert_close(frames[1].ws, first.ws.lerp(last.ws, 5 / 32))
+    strip = Strip(1, 5)
+    for frame in frames:
+        strip.add(frame, np.zeros([4, 4, 1], np.uint8))
+    assert strip.grid(["a", "b"], "w").columns == ["0", "0.156", "0.5", "0.844", "1"]
+
+
+def test_noise_maps_keep_their_roughness_on_the_way() -> None:
+    first, last = sources(2)
+    a, b = (np.random.RandomState(i).randn(64, 64).astype(np.float32) for i in range(2))
+    frames = list(frames_between([first, last], 3, "w", lambda z: z, maps=[{"b64.conv1": a}, {"b64.conv1": b}]))
+    maps = [frame.source.noise["b64.conv1"] for frame in frames]
+    assert maps[0] is a
+    assert maps[2] is b
+    assert float(maps[1].std()) == pytest.approx(1, abs=0.05)
+    assert maps[1].dtype == np.float32
+    np.testing.assert_allclose(maps[1], (a + b) / 2**0.5, atol=1e-6)
+    np.testing.assert_allclose(blend_maps({"x": a}, {"x": a}, 1)["x"], a)
 
 
 def test_a_projection_has_no_z() -> None:

@@ -10,8 +10,11 @@ from generator.config import GeneratorConfig, MappingConfig
 from generator.files.reading import LoadedNetwork
 from generator.networks import Generator
 from generator.stylegan2.config import SynthesisConfig
+from invert.errors import UsageError
 from invert.sheets.noise_inputs import (
+    NoiseStudy,
     Spread,
+    Zoom,
     effect_grid,
     pixel_deviation,
     realisation_grid,
@@ -109,6 +112,31 @@ def test_without_noise_inputs_nothing_spreads() -> None:
     images = [synthesise_with_noise(generator, ws, (), seed) for seed in range(3)]
     assert images[0].std() > 0
     assert not pixel_deviation(images).any()
+
+
+def test_zoom() -> None:
+    image = np.arange(64, dtype=np.uint8).reshape(8, 8, 1)
+    zoom = Zoom(2, 4, 4)
+    zoom.check(8)
+    shown = zoom.of(image)
+    assert shown.shape == image.shape
+    assert (shown[::2, ::2] == image[4:8, 2:6]).all()
+    for wrong in (Zoom(5, 0, 4), Zoom(0, 0, 3), Zoom(0, 0, 16)):
+        with pytest.raises(UsageError, match=r"images have 8 px. Name a part inside"):
+            wrong.check(8)
+    grid = realisation_grid("seed 0", [torch.zeros([1, 1, 8, 8])] * 2, torch.ones([1, 1, 8, 8]), zoom)
+    assert [len(row) for row in grid.cells] == [3, 3]
+    assert list(grid.columns) == ["own noise", "noise 0", "noise 1"]
+
+
+def test_own_noise_is_in_the_images_that_are_shown(loaded: LoadedNetwork, ws: Any) -> None:
+    sizes = loaded.generator.synthesis.noise_sizes
+    own = {name: np.full([r, r], 2, np.float32) for name, r in sizes.items()}
+    study = NoiseStudy(loaded.generator, ws, 2, lambda: None, own)
+    with torch.no_grad():
+        maps = {name: torch.full([1, 1, r, r], 2.0) for name, r in sizes.items()}
+        assert torch.equal(study.shown(list(sizes)), loaded.generator.synthesis(ws, maps))
+        assert torch.equal(study.shown([]), loaded.generator.synthesis(ws, "none"))
 
 
 def test_grids(loaded: LoadedNetwork, ws: Any) -> None:

@@ -140,7 +140,7 @@ DAMAGE: dict[str, Callable[[bytes], bytes]] = {
     "a flipped bit": flipped,
     "an array alone": lambda _: npy(np.zeros([1, 16], np.float32)),
     "a pickle": lambda _: b"cos\nsystem\n(S'true'\ntR.",
-    "another npz": lambda _: npz(w=np.zeros([1, 16], np.float32)),
+    "another npz": lambda _: npz(samples=np.zeros([1, 16], np.int32)),
     "objects": lambda data: member(data, "w", npy(np.array([{}], object))),
     "an endless array": lambda data: member(data, "w", shaped("(1, 99999999999999)")),
     "a negative shape": lambda data: member(data, "w", shaped("(-1, 16)")),

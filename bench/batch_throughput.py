@@ -20,6 +20,7 @@ import psutil
 import torch
 from PIL import Image
 
+from bench.machine import machine
 from bench.projection_step import plain
 from bench.side_by_side import measure_apart, prepare_kernels
 from generator.files.reading import load
@@ -109,7 +110,7 @@ def main() -> None:
         print(json.dumps({"seconds": plain_seconds(int(arguments.measure[0]))}))
         return
     slow = 3600 / measure_apart("bench.batch_throughput", [str(arguments.steps)])["seconds"]
-    print(f"{arguments.images} images of 32 px, {arguments.steps} steps; {torch.get_num_threads()} processors.\n")
+    print(f"{machine()}\n\n{arguments.images} images of 32 px, {arguments.steps} steps.\n")
     print("| precision | batch | workers x threads | images | images per hour | of plain | of batch 1 | peak GiB |")
     print("|---|---|---|---|---|---|---|---|")
     print(f"| plain | 1 | 1 x {torch.get_num_threads()} | 1 | {slow:.0f} | 1.0 | | |", flush=True)

@@ -16,6 +16,7 @@ from collections.abc import Iterator, Mapping
 
 import torch
 
+from bench.machine import machine
 from bench.projection_step import CASES, network, ours
 from bench.side_by_side import prepare_kernels
 from generator import openmp
@@ -145,7 +146,7 @@ def main() -> None:
     situations = list(next(iter(found.values())))
     before = found["runtime's own"]
     print(f"One projection step at {arguments.case}, milliseconds, and the share of the runtime's own way; ", end="")
-    print(f"torch {torch.__version__}, {torch.get_num_threads()} threads, {arguments.rounds} rounds.\n")
+    print(f"{arguments.rounds} rounds.\n\n{machine()}\n")
     print(f"| threads wait | {' | '.join(situations)} |")
     print("|---" * (len(situations) + 1) + "|")
     for name, values in found.items():

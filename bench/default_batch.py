@@ -12,6 +12,7 @@ import time
 
 import torch
 
+from bench.machine import machine
 from bench.projection_step import network, ours
 from bench.side_by_side import prepare_kernels
 from generator.stylegan2.config import SynthesisConfig
@@ -57,7 +58,7 @@ def main() -> None:
     torch.set_num_threads(arguments.threads)
     keep_freed_memory()
     prepare_kernels(True)
-    print(f"Milliseconds of one step, torch {torch.__version__}, {arguments.threads} threads.\n")
+    print(f"{machine()}\n\nMilliseconds of one step.\n")
     print("| px | batch | processor, per image | of batch 1 | wall, per image | wall, one image padded | default |")
     print("|---|---|---|---|---|---|---|")
     for side in arguments.side or SIDES:

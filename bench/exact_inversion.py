@@ -17,6 +17,7 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
+from bench.machine import machine
 from bench.populations import FASHION_MNIST, NETWORKS, fashion
 from generator.files.reading import load
 from invert.attribution.perturbations import apply, parse_perturbations
@@ -74,6 +75,7 @@ def main() -> None:
     parser.add_argument("--json", type=Path)
     given = parser.parse_args()
     rows = []
+    print(f"{machine()}\n")
     print("| processing | origin | n | Q least, median, most | rms | iterations | s |")
     print("|---|---|---|---|---|---|---|", flush=True)
     for processing in given.processings.split():

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from bench.machine import machine
 from bench.sample_quality import drawn_features, frechet_distance, real_features
 from generator.files.reading import load
 from invert.images.arrays import contact_sheet
@@ -49,6 +50,7 @@ def main() -> None:
     arguments = parser.parse_args()
     perceptual = Perceptual("vgg")
     real = real_features(perceptual, arguments.real, arguments.count)
+    print(f"{machine()}\n")
     print("| run | generator, parameters | images seen | img/s | minutes | Frechet distance |")
     print("|---|---|---|---|---|---|")
     for run in arguments.runs:

@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 import invert
+from bench.machine import machine
 from invert.metrics.report import comparison
 from invert.metrics.result import Measured
 from invert.metrics.table import metric_of
@@ -97,7 +98,7 @@ def print_table(results: list[Measured]) -> None:
 
 def scaling(options: argparse.Namespace) -> None:
     """Print time and memory by the number of images."""
-    print("| images of each kind | s | of processor | MB |\n|---|---|---|---|")
+    print(f"{machine()}\n\n| images of each kind | s | of processor | MB |\n|---|---|---|---|")
     for count in options.scaling.split(","):
         program = (
             "import invert, sys\n"

@@ -9,6 +9,7 @@ import time
 
 import torch
 
+from bench.machine import machine
 from generator.ops.modulated_conv import modulated_conv2d
 from generator.ops.upfirdn2d import setup_filter
 
@@ -32,7 +33,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--repeats", type=int, default=7)
     arguments = parser.parse_args()
-    print(f"torch {torch.__version__}, {torch.get_num_threads()} threads, float32, milliseconds (median, interleaved)")
+    print(f"{machine()}\n\nfloat32, milliseconds (median, interleaved)")
     print(
         f"{'size':>4} {'in':>4} {'out':>4} {'up':>2} {'batch':>5} {'weights':>9} {'per_sample':>11} {'shared':>8} ratio"
     )

@@ -8,6 +8,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from bench.machine import machine
 from bench.side_by_side import prepare_kernels
 from generator.ops._library import portable
 from generator.ops.bias_act import bias_act
@@ -55,17 +56,6 @@ def timed(op: Callable[..., Tensor], tensors: list[Tensor], rounds: int) -> tupl
     return statistics.median(forward[2:]), statistics.median(backward[2:])
 
 
-def product_speed() -> float:
-    """Return the GFLOP/s of a large float32 matrix product, the machine's own limit."""
-    a = torch.randn([2048, 2048])
-    times = []
-    for _ in range(8):
-        start = time.perf_counter()
-        a @ a
-        times.append(time.perf_counter() - start)
-    return 2 * 2048**3 / statistics.median(times) / 1e9
-
-
 def portable_only() -> "torch.library.Library":
     """Put the portable kernels in front of the native ones until the result is gone."""
     library = torch.library.Library("invert", "IMPL")
@@ -94,8 +84,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=12)
     arguments = parser.parse_args()
     prepare_kernels(native=True)
-    print(f"Operators at {SHAPE}, float32, {torch.get_num_threads()} threads, milliseconds; ")
-    print(f"a large float32 matrix product reaches {product_speed():.0f} GFLOP/s.\n")
+    print(f"{machine()}\n\nOperators at {SHAPE}, float32, milliseconds.\n")
     print("| operator | layout | portable fwd | native fwd | share | portable bwd | native bwd | share |")
     print("|---|---|---|---|---|---|---|---|")
     for layout, label in ((torch.contiguous_format, "NCHW"), (torch.channels_last, "NHWC")):

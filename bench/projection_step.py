@@ -15,12 +15,12 @@ from torch import Tensor
 from torch.nn import functional
 from torch.utils.flop_counter import FlopCounterMode
 
+from bench.machine import machine, product_speed
 from bench.side_by_side import measure_apart, median_seconds, prepare_kernels
 from generator.config import GeneratorConfig, MappingConfig, SynthesisSettings
 from generator.layers import freeze
 from generator.networks import Generator
 from generator.ops import frozen_conv
-from generator.ops.frozen_conv import FrozenConv2d
 from generator.stylegan.config import StyleGANSynthesisConfig
 from generator.stylegan2.config import SynthesisConfig
 from generator.stylegan2.layers import ModulatedConv2d, ToRGB
@@ -142,19 +142,6 @@ def count(case: str, batch: int) -> dict[str, float]:
     return {"flop": float(counter.get_total_flops())}
 
 
-def product_speed() -> float:
-    """Return the FLOP/s of a large float32 matrix product, the machine's own limit, in the faster of torch's two ways.
-
-    On some processors the library behind `@` leaves the widest instructions unused; the convolutions' does not.
-    """
-    a = torch.randn([2048, 2048])
-    as_convolution = FrozenConv2d(a[:, :, None, None], padding=0)
-    image = torch.randn([1, 2048, 32, 64]).contiguous(memory_format=torch.channels_last)
-    with torch.no_grad():
-        ways = (lambda _: a @ a, lambda _: as_convolution(image))
-        return max(2 * 2048**3 / median_seconds(way, 1.0) for way in ways)
-
-
 def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -168,9 +155,9 @@ def main() -> None:
         print(json.dumps(found))
         return
     limit = product_speed()
-    print(f"One projection step, milliseconds; torch {torch.__version__}, {torch.get_num_threads()} threads.")
+    print(f"{machine(limit)}\n\nOne projection step, milliseconds.")
     print("Shares: our time per image against the plain way at batch 1 / against that with freed memory kept too.")
-    print(f"A large float32 matrix product reaches {limit / 1e9:.0f} GFLOP/s; last columns: our float32 step's.\n")
+    print("Last columns: what our float32 step reaches of a large product's speed.\n")
     print(
         "| case | batch | plain | plain, memory kept | ours | share | ours, bfloat16 | share | peak GiB | GFLOP/s | |"
     )

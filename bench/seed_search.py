@@ -24,6 +24,7 @@ import torch
 from numpy.typing import NDArray
 
 from bench.exact_inversion import origin, processed
+from bench.machine import machine
 from bench.populations import NETWORKS
 from generator.config import GeneratorConfig, MappingConfig
 from generator.layers import freeze
@@ -69,6 +70,7 @@ def measure_sweep(seeds: int, images: int, threads: int) -> None:
     wall, process = time.monotonic() - wall, time.process_time() - process
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     first = sum(int(one.seeds[0]) == i * (seeds // images) for i, one in enumerate(found))
+    print(f"{machine()}\n")
     print("| seeds | images | threads | s | s of processors | peak MB | first |")
     print("|---|---|---|---|---|---|---|")
     print(f"| {seeds} | {images} | {threads} | {wall:.1f} | {process:.1f} | {peak:.0f} | {first} |\n", flush=True)

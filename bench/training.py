@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from bench.machine import machine
 from bench.side_by_side import measure_apart, prepare_kernels
 from generator.networks import Generator
 from generator.stylegan2.layers import ModulatedConv2d, ToRGB
@@ -102,7 +103,7 @@ def main() -> None:
             keep_freed_memory()
         print(json.dumps({"speed": images_per_second(case, way)}))
         return
-    print(f"Training, images per second; {torch.get_num_threads()} threads.\n")
+    print(f"{machine()}\n\nTraining, images per second.\n")
     print("| case | plain | ours | ratio |")
     print("|---|---|---|---|")
     for case in CASES:

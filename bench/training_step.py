@@ -11,6 +11,7 @@ from collections.abc import Callable
 import torch
 from torch.nn import functional
 
+from bench.machine import machine
 from bench.side_by_side import measure_apart, median_seconds, prepare_kernels
 from generator.config import DiscriminatorSettings, GeneratorConfig, MappingConfig, SynthesisSettings
 from generator.networks import Generator, make_discriminator
@@ -81,7 +82,7 @@ def main() -> None:
     print(
         f"Generator and discriminator, forward and backward, 32 px, batch {BATCH}; {torch.get_num_threads()} threads.\n"
     )
-    print("| case | plain, ms | ours, ms | share |")
+    print(f"{machine()}\n\n| case | plain, ms | ours, ms | share |")
     print("|---|---|---|---|")
     for family in NETWORKS:
         for name, r1 in (("without R1", "0"), ("with R1's double backward", "1")):

@@ -9,7 +9,6 @@ names them.
 """
 
 import argparse
-import platform
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +18,7 @@ import torch
 from bench.attribution import attacks, cells, costs, distances, gap, larger, naming
 from bench.attribution.document import Text, write_document
 from bench.attribution.laboratory import NETWORK, Laboratory, Method, shipped_calibration
+from bench.machine import machine
 from bench.populations import FASHION_MNIST
 from generator.files.reading import load
 from generator.processors import processors
@@ -138,8 +138,7 @@ def main() -> None:
     title = (
         "# Attribution to network A, measured\n\n"
         "32 x 32 networks of garments; nothing here implies the same rates for photographs or larger networks. Made\n"
-        f"by `make benchmark-attribution`; {processors()} processors ({platform.machine()}), torch "
-        f"{torch.__version__},\nnetwork {load(NETWORK).provenance.sha256[:16]}.\n"
+        f"by `make benchmark-attribution`; network {load(NETWORK).provenance.sha256[:16]}.\n{machine()}\n"
     )
     order = [section.heading for section in SECTIONS.values()]
     for name in given.only or [name for name, section in SECTIONS.items() if section.is_usual]:

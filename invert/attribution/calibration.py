@@ -352,10 +352,10 @@ def make_calibration(
     check_sizes(settings, {one.label: len(one.measurements) for one in others})
     divided = divide((*owns, *others), settings.shares)
     owns, others = divided[: len(owns)], divided[len(owns) :]
-    for one, fewest in [*((own, 2) for own in owns), *((other, 1) for other in others)]:
-        if len(one.part("threshold")) < 1 or len(one.part("fit")) < fewest:
-            what = f"{len(one.measurements)} usable images of {one.label} are too few"
-            advice = "Give a larger --count." if one.name == OWN else "Give more images."
+    for part, fewest in [*((own, 2) for own in owns), *((other, 1) for other in others)]:
+        if len(part.part("threshold")) < 1 or len(part.part("fit")) < fewest:
+            what = f"{len(part.measurements)} usable images of {part.label} are too few"
+            advice = "Give a larger --count." if part.name == OWN else "Give more images."
             raise UsageError(f"{what}: the score takes {math.ceil(fewest / settings.fit_share)}", advice=advice)
     made = Calibration(settings, method, run, network, tool, owns, others, fit_evidence(owns, others))
     for population in others:

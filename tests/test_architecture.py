@@ -25,6 +25,7 @@ ORDER = (
     ("generator.layers",),
     ("generator.bases", "generator.mapping"),
     ("generator.stylegan", "generator.stylegan2"),
+    ("generator.stylegan3",),
     ("generator.families",),
     ("generator.networks",),
     ("generator.files",),

@@ -23,7 +23,7 @@ ORDER = (
     ("generator.tensors",),
     ("generator.ops",),
     ("generator.layers",),
-    ("generator.bases", "generator.mapping"),
+    ("generator.bases", "generator.mapping", "generator.motion"),
     ("generator.stylegan", "generator.stylegan2"),
     ("generator.stylegan3",),
     ("generator.families",),

@@ -113,8 +113,8 @@ class FourierInput(Foldable):
 
         A gradient is linear in what it is weighted with: its derivative in these weights is that of the maps.
         """
-        with torch.enable_grad():
-            point = motion.detach().requires_grad_()
+        with torch.inference_mode(False), torch.enable_grad():
+            point = motion.detach().clone().requires_grad_()
             value = self._waves(point, self.transform)
             weights = torch.zeros_like(value, requires_grad=True)
             (gradient,) = torch.autograd.grad(value, point, weights, create_graph=True)

@@ -26,6 +26,7 @@ class StyleGAN3SynthesisNetwork(SynthesisBase):
     """
 
     config: StyleGAN3SynthesisConfig
+    is_movable = True
 
     def __init__(self, config: StyleGAN3SynthesisConfig) -> None:
         super().__init__()

@@ -14,8 +14,11 @@ from invert.errors import NoInputError, UsageError
 from invert.sheets.references import ProjectedLatent, Reference, Seed, parse_references
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from generator.files.reading import LoadedNetwork
     from generator.networks import Generator
+    from invert.projection.motion import Motion
     from invert.projection.synthesis import KeptMaps
     from invert.sheets.sources import Source
 
@@ -32,6 +35,8 @@ def generate(
     truncation_cutoff: int | None = None,
     class_index: int | None = None,
     noise: str = "kept",
+    translate: tuple[float, float] = (0.0, 0.0),
+    rotate: float = 0.0,
     batch: int | None = None,
     threads: int | None = None,
     device: str = "auto",
@@ -49,6 +54,9 @@ def generate(
         noise: "kept" (a projection's own maps where they were kept, else those stored in the network), "fixed" (those
             stored in the network), "random" (fresh ones for each seed), "zero", or "stream" (for seeds: those that the
             StyleGAN2 program for TensorFlow draws from the seed's stream after z).
+        translate: Shift to the right and down, in shares of the image's side, of a StyleGAN3 network's images; after
+            the motion that was found with a projection.
+        rotate: Rotation counter-clockwise about the centre in degrees, before the shift.
         batch: How many are synthesised together; by default 1 on processors, and more on a GPU. With another number
             the last bits differ, which shows in few pixels, by one level.
         threads: CPU threads; by default as torch has them.
@@ -69,9 +77,13 @@ def generate(
             raise NoInputError("there is no such file", path=path, advice="Check the name.", code="file-missing")
     if not np.isfinite(truncation_psi):
         raise UsageError(f"the truncation {truncation_psi} is not a finite number")
+    motion = (*translate, rotate)
+    if len(motion) != 3 or not np.isfinite(motion).all():
+        raise UsageError(f"the shift {translate} and rotation {rotate} are not three finite numbers")
     # Only now: what is above must be quick, and this imports torch.
     from invert.projection.config import SEED_NOISE
     from invert.projection.latents import check_class, check_cutoff
+    from invert.projection.motion import check_movable
     from invert.projection.session import default_batch, prepare_process, settle_device
     from invert.projection.synthesis import noise_word
 
@@ -81,6 +93,8 @@ def generate(
     warn = on_warning or silent
     loaded = load(network, on_warning=warn) if isinstance(network, str | os.PathLike) else network
     generator = loaded.generator
+    if any(motion):
+        check_movable(generator, "--translate or --rotate")
     needs_class = any(isinstance(one, Seed) for one in references)
     check_class(class_index, generator.config.mapping.c_dim, required=needs_class)
     check_cutoff(truncation_cutoff, generator.num_ws)
@@ -89,7 +103,7 @@ def generate(
     generator.eval().to(chosen)
     size = batch or (1 if chosen == "cpu" else default_batch(generator.config.synthesis.img_resolution, chosen))
     truncation = {"truncation_psi": truncation_psi, "truncation_cutoff": truncation_cutoff}
-    return _generate(loaded, references, class_index, noise, size, truncation, warn)
+    return _generate(loaded, references, class_index, noise, size, truncation, motion, warn)
 
 
 def _reference(latent: Latent) -> Reference:
@@ -109,6 +123,7 @@ def _generate(
     noise: str,
     batch: int,
     truncation: dict[str, Any],
+    motion: "Motion",
     on_warning: OnMessage,
 ) -> Iterator[NDArray[np.uint8]]:
     import torch
@@ -126,7 +141,18 @@ def _generate(
                 ws = generator.truncate(ws, truncation["truncation_psi"], truncation["truncation_cutoff"])
             maps = [_maps(source, generator, noise, on_warning) for source in padded]
             word = "fixed" if noise == "kept" else noise
-            yield from synthesise_images(generator, ws, word, [source.seed for source in padded], maps)[: len(group)]
+            seeds, transform = [source.seed for source in padded], _transform(padded, motion, generator)
+            yield from synthesise_images(generator, ws, word, seeds, maps, transform)[: len(group)]
+
+
+def _transform(sources: Sequence["Source"], motion: "Motion", generator: "Generator") -> "Tensor | None":
+    """Return what moves the images `[N, 3, 3]`: as their projections found them, and then as the user wants them."""
+    from invert.projection.motion import inverse_matrices
+
+    device = generator.mapping.w_avg.device
+    own = [source.transform if generator.synthesis.is_movable else None for source in sources]
+    found, wanted = inverse_matrices(own, device), inverse_matrices([motion], device) if any(motion) else None
+    return found @ wanted if found is not None and wanted is not None else wanted if found is None else found
 
 
 def _maps(source: "Source", generator: "Generator", noise: str, on_warning: OnMessage) -> "KeptMaps":

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from invert.errors import NoInputError, UsageError, display_path
 from invert.projection.latents import class_label, seed_latent
+from invert.projection.motion import Motion
 from invert.projection.synthesis import KeptMaps
 from invert.sheets.references import ProjectedLatent, Reference, Seed
 from invert.store.npz import read_projection
@@ -38,6 +39,7 @@ class Source:
         seed: Seed of its random noise: the seed itself, or 0 for a projection.
         noise: Map `[r, r]` of each layer that a projection has kept.
         method: Noise of a projection's method: "optimise", "fixed" or "zero"; None for a seed.
+        transform: Shift and rotation of a projection where they were optimised.
     """
 
     label: str
@@ -46,6 +48,7 @@ class Source:
     seed: int
     noise: KeptMaps = field(default_factory=dict)
     method: str | None = None
+    transform: Motion | None = None
 
 
 def find_sources(
@@ -91,7 +94,7 @@ def open_sources(
                 return Source(reference.label, generator.mapping_ws(z, c), z, reference.number)
             kept, method = projections.find(reference)
             w = torch.from_numpy(kept.w).to(device)[None]  # [1, 1 or num_ws, w_dim]
-            return Source(reference.label, generator.broadcast(w), None, 0, kept.noise, method)
+            return Source(reference.label, generator.broadcast(w), None, 0, kept.noise, method, kept.transform)
 
         yield find
 

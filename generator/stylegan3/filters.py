@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from generator.stylegan3.config import LayerPlan
 
-__all__ = ["Taps", "down_filter", "up_filter"]
+__all__ = ["Taps", "down_filter", "jinc_filter", "up_filter"]
 
 Taps = NDArray[np.float64]
 """Taps of a filter, one or two dimensions."""
@@ -26,6 +26,12 @@ def down_filter(layer: LayerPlan) -> Taps | None:
     """Return the filter of a layer's downsampling, `[taps]` or, radial, `[taps, taps]`, of sum one; None: none."""
     signal = layer.leaving
     return _low_pass(layer.down_taps, signal.cutoff, signal.half_width, layer.rate, radial=layer.radial)
+
+
+def jinc_filter(taps: int, *, cutoff: float, half_width: float, rate: float) -> Taps:
+    """Return a radially symmetric low-pass filter `[taps, taps]` of sum one; see `down_filter`."""
+    found = _low_pass(taps, cutoff, half_width, rate, radial=True)
+    return np.ones([1, 1]) if found is None else found
 
 
 def _low_pass(taps: int, cutoff: float, half_width: float, rate: float, *, radial: bool) -> Taps | None:
@@ -47,7 +53,7 @@ def _low_pass(taps: int, cutoff: float, half_width: float, rate: float, *, radia
         # The Fourier transform of a disc; at its centre it has the limit that J1(x) = x / 2 gives.
         r = np.hypot(x, x[:, None])
         away = np.where(r == 0, 1.0, r)
-        jinc = np.where(r == 0, cutoff, _bessel_j1(2 * math.pi * cutoff * away) / (math.pi * away))
+        jinc = np.where(r == 0, math.pi * cutoff**2, cutoff * _bessel_j1(2 * math.pi * cutoff * away) / away)
         kernel = jinc * np.outer(window, window)
     kernel /= kernel.sum()
     return kernel

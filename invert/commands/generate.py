@@ -41,7 +41,6 @@ class _Shift(click.ParamType[tuple[float, float]]):
     examples=(
         "invert generate --network ffhq.pkl --seeds 0-15 --out samples",
         "invert generate --network ffhq.pkl --seeds photo.npz --out again.png",
-        "invert generate --network stylegan3.pkl --seeds 0-15 --translate 0.1,0 --rotate 30 --out moved",
     ),
 )
 @options.network(required=True)

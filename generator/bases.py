@@ -53,6 +53,8 @@ class SynthesisBase(nn.Module):
     Attributes:
         config: Settings of the network.
         num_ws: Number of styles that it takes.
+        is_movable: Whether `forward` takes `transform`, the inverse of a motion of each image `[N, 3, 3]`; see
+            `generator.motion`.
         noise_sizes: Name ("b8.conv0") and resolution of every noise input, first layer first; its map has that height
             and width where the images are square, see `generator.settings.map_shape`.
     """
@@ -60,6 +62,7 @@ class SynthesisBase(nn.Module):
     config: SynthesisSettings
     num_ws: int
     noise_sizes: dict[str, int]
+    is_movable: bool = False
 
     def forward(
         self,

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import generator.stylegan as stylegan
 import generator.stylegan2 as stylegan2
+import generator.stylegan3 as stylegan3
 from generator.config import DiscriminatorSettings, GeneratorConfig, MappingConfig, SynthesisSettings, from_dict
 from generator.errors import ConfigError, shown
 from generator.settings import require
@@ -107,7 +108,7 @@ class Family(Protocol):
         ...
 
 
-FAMILIES: tuple[Family, ...] = (stylegan2, stylegan)
+FAMILIES: tuple[Family, ...] = (stylegan2, stylegan, stylegan3)
 
 ARCHITECTURES = tuple(name for family in FAMILIES for name in family.ARCHITECTURES)
 """Names of all architectures in the settings of a training run."""

@@ -7,6 +7,7 @@ namespace invert {
 
 void launch(const BiasActArguments&, void* stream);
 void launch(const Upfirdn2dArguments&, void* stream);
+void launch(const FilteredLreluArguments&, void* stream);  // on the CPU alone
 void launch(const SeededNormalArguments&, void* stream);  // on the CPU alone
 void launch_forward(const ConvTailArguments&, void* stream);
 void launch_backward(const ConvTailArguments&, void* stream);

@@ -50,6 +50,7 @@ int& chosen() {
 
 INVERT_LAUNCH(launch, run, BiasActArguments)
 INVERT_LAUNCH(launch, run, Upfirdn2dArguments)
+INVERT_LAUNCH(launch, run, FilteredLreluArguments)
 INVERT_LAUNCH(launch, run, SeededNormalArguments)
 INVERT_LAUNCH(launch_forward, run_forward, ConvTailArguments)
 INVERT_LAUNCH(launch_backward, run_backward, ConvTailArguments)

@@ -15,6 +15,7 @@ namespace invert {
   namespace isa {                                 \
   void run(const BiasActArguments&);              \
   void run(const Upfirdn2dArguments&);            \
+  void run(const FilteredLreluArguments&);        \
   void run(const SeededNormalArguments&);         \
   void run_forward(const ConvTailArguments&);     \
   void run_backward(const ConvTailArguments&);    \

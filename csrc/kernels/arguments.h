@@ -84,6 +84,28 @@ struct LpipsTailArguments {
   void* dfeatures;   // backward
 };
 
+// Numbers lie as [planes, H, W]; between the filters there are middle_h x middle_w of them.
+struct FilteredLreluArguments {
+  Number type;
+  bool reads_mask, writes_mask;
+  int64_t planes, channels, h, w;
+  int64_t middle_h, middle_w;
+  int64_t out_h, out_w;
+  int64_t up, down;
+  int64_t pad_x, pad_y;    // before the first filter
+  int64_t more_x, more_y;  // before the second one
+  int64_t rows1, columns1, rows2, columns2;  // of the filters; no rows: columns1 taps along each axis
+  bool flip;
+  double scale;  // of the first filter
+  double gain, slope, clamp;  // clamp is negative for none
+  const void* x;
+  const void* b;     // [channels] or null
+  const double* f1;
+  const double* f2;
+  uint8_t* mask;     // [planes, middle_h, middle_w] or null; 0 cut off, 1 above zero, 2 below
+  void* y;
+};
+
 // Random numbers of many seeds; on the CPU alone.
 struct SeededNormalArguments {
   Number type;  // FLOAT32 or FLOAT64

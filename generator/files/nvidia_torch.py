@@ -1,10 +1,13 @@
-"""Networks of stylegan2-ada-pytorch, and of stylegan3 where it holds the StyleGAN2 architecture."""
+"""Networks of NVIDIA's PyTorch code: stylegan2-ada-pytorch and stylegan3, which holds both architectures."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Final
 
 import generator.stylegan2 as stylegan2
+import generator.stylegan3 as family_stylegan3
 from generator.errors import NetworkFileError, escaped
+from generator.families import Family
+from generator.files import nvidia_torch_stylegan3 as stylegan3
 from generator.files.checkpoints import Checkpoint, Network, as_module, tensors_or_parts
 from generator.files.pickles.records import MAX_NAME, ModuleRecord, TensorRecord, kind_of, plain
 from generator.files.state import LoadedState, Part, assemble, readable
@@ -32,11 +35,12 @@ SUPPORTED: Final = frozenset(
         "SynthesisNetwork",
         "ToRGBLayer",
     }
+    | stylegan3.MODULES
 )
 # Other people's networks in the same kind of file, by the class of the generator.
 _OTHERS: Final = {
-    "SuperresGenerator": "this is StyleGAN-XL, which stacks layers on StyleGAN3; StyleGAN2 networks are read",
-    "TriPlaneGenerator": "this is EG3D, which renders a volume; StyleGAN2 networks are read",
+    "SuperresGenerator": "this is StyleGAN-XL, which stacks layers on StyleGAN3; StyleGAN2 and 3 are read",
+    "TriPlaneGenerator": "this is EG3D, which renders a volume; StyleGAN2 and 3 are read",
 }
 _ROOTS: Final = ("G_ema", "G", "D")
 _STATE_ONLY: Final = "a state dictionary does not tell clamp and activation: no clamp and lrelu are taken"
@@ -73,7 +77,8 @@ def _is_module(network: Network) -> bool:
 def _fits(network: Network) -> bool:
     module = as_module(network.value)
     if module is None:
-        return "synthesis.b4.const" in network.tensors
+        names = network.tensors
+        return "synthesis.b4.const" in names or stylegan3.is_stylegan3(names)
     parts = module.state.get("_modules")
     return module.class_name == "Generator" and isinstance(parts, dict) and {"mapping", "synthesis"} <= parts.keys()
 
@@ -96,14 +101,10 @@ def read(checkpoint: Checkpoint, file_size: int) -> LoadedState:
         raise NetworkFileError(f"this file holds {what} (no 'G_ema' and no 'G')")
     taken = generators[0]
     settings = checkpoint.settings
-    notes: tuple[str, ...] = ()
     module = as_module(taken.value)
-    if module is None:
-        generator = Part(_state_weights(taken, intake), Hints())
-        notes = (_STATE_ONLY,)
-    else:
+    if module is not None:
         settings |= {"G": plain(module.state.get("_init_kwargs"))}
-        generator = _generator(dict(_walk(module, "Generator")), intake)
+    architecture, family, generator, notes = _read_generator(taken, intake)
     discriminator: Part | None = None
     left_out: tuple[str, ...] = ()
     critic = checkpoint.discriminator(taken)
@@ -113,13 +114,29 @@ def read(checkpoint: Checkpoint, file_size: int) -> LoadedState:
     elif critic is not None:
         discriminator, left_out = readable(lambda: Part(_state_weights(critic, intake), Hints()))
     return assemble(
-        stylegan2,
+        architecture,
         generator,
         discriminator,
-        family=FAMILY,
+        family=family,
         settings=settings,
         warnings=(*checkpoint.notes(generators), *notes, *left_out),
     )
+
+
+def _read_generator(taken: Network, intake: Intake) -> tuple[Family, str, Part, tuple[str, ...]]:
+    """Return a generator's family, the code that wrote it, its part, and what a user should know about it."""
+    module = as_module(taken.value)
+    if module is not None:
+        modules = dict(_walk(module, "Generator"))
+        if any(part.class_name in stylegan3.MODULES for part in modules.values()):
+            part = stylegan3.part(_weights(modules, intake), _stylegan3_hints(modules))
+            return family_stylegan3, stylegan3.FAMILY, part, ()
+        return stylegan2, FAMILY, _generator(modules, intake), ()
+    weights = _state_weights(taken, intake)
+    if not stylegan3.is_stylegan3(weights):
+        return stylegan2, FAMILY, Part(weights, Hints()), (_STATE_ONLY,)
+    part = stylegan3.part(weights, stylegan3.STATE_HINTS)
+    return family_stylegan3, stylegan3.FAMILY, part, (stylegan3.STATE_ONLY,)
 
 
 def _state_weights(network: Network, intake: Intake) -> dict[str, Weight]:
@@ -144,8 +161,6 @@ def _walk(root: ModuleRecord, class_name: str) -> Iterator[tuple[str, ModuleReco
         module = as_module(part)
         if module is None:
             raise NetworkFileError(f"unsupported: '{escaped(name)}' is not one of StyleGAN2's modules")
-        if module.class_name == "SynthesisInput":
-            raise NetworkFileError("StyleGAN3 (alias-free) networks are not supported; StyleGAN2 networks are")
         if module.class_name not in SUPPORTED:
             supported = ", ".join(sorted(SUPPORTED))
             raise NetworkFileError(f"unsupported: class '{escaped(module.class_name)}'; supported are {supported}")
@@ -195,9 +210,18 @@ def _claims(*modules: ModuleRecord | None) -> dict[str, Any]:
             sources += [module.state, arguments]
             if isinstance(arguments, dict):
                 sources += [arguments.get("mapping_kwargs"), arguments.get("synthesis_kwargs")]
+    return _agreed(sources, _CLAIMS)
+
+
+def _agreed(sources: Iterable[object], names: Mapping[str, str]) -> dict[str, Any]:
+    """Return what sources of settings say, of which `names` has theirs and our name.
+
+    Raises:
+        NetworkFileError: Two of them disagree.
+    """
     claims: dict[str, Any] = {}
     for source in sources:
-        for key, name in _CLAIMS.items():
+        for key, name in names.items():
             value = source.get(key) if isinstance(source, dict) else None
             if type(value) in (bool, int, float, str) and claims.setdefault(name, value) != value:
                 raise NetworkFileError(f"refused: its settings disagree about '{name}'")
@@ -221,6 +245,26 @@ def _generator(modules: Mapping[str, ModuleRecord], intake: Intake) -> Part:
         claims=_claims(modules[""], mapping, synthesis),
     )
     return Part(_weights(modules, intake), hints)
+
+
+def _stylegan3_hints(modules: Mapping[str, ModuleRecord]) -> Hints:
+    layers = {name: module for name, module in modules.items() if module.class_name == "SynthesisLayer"}
+    dense = {name: module for name, module in modules.items() if name.startswith("mapping.fc")}
+    mapping, synthesis = modules.get("mapping"), modules.get("synthesis")
+    if mapping is None or synthesis is None:
+        raise NetworkFileError("damaged: its generator lacks the mapping or the synthesis network")
+    arguments = [module.state.get("_init_kwargs") for module in (modules[""], synthesis)]
+    both = {key: name for key, name in _CLAIMS.items() if key != "num_layers"}  # mapping and synthesis have their own
+    claims = _agreed([modules[""].state, mapping.state, synthesis.state, *arguments], both)
+    claims |= _agreed([synthesis.state, *arguments], {name: name for name in stylegan3.CLAIMS})
+    beta = _attribute({"": mapping}, "w_avg_beta", (float, int), None)
+    return Hints(
+        conv_clamp=_attribute(layers, "conv_clamp", (float, int), None),
+        mapping_activation=_attribute(dense, "activation", (str,), "lrelu"),
+        lr_multiplier=_attribute(dense, "bias_gain", (float, int), 0.01),
+        w_avg_beta=stylegan3.W_AVG_BETA if beta is None else beta,
+        claims=claims,
+    )
 
 
 def _discriminator(modules: Mapping[str, ModuleRecord], intake: Intake) -> Part:

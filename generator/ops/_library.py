@@ -40,6 +40,9 @@ _SCHEMAS = (
     "modulate_backward(Tensor dy, Tensor x, Tensor styles) -> (Tensor dx, Tensor dstyles)",
     "lpips_tail(Tensor features, Tensor target, Tensor lin) -> Tensor",
     "lpips_tail_backward(Tensor dy, Tensor features, Tensor target, Tensor lin) -> Tensor",
+    "filtered_lrelu(Tensor x, Tensor? mask, Tensor f1, Tensor f2, Tensor? b, int up, int down, int pad_x0, int pad_x1,"
+    " int pad_y0, int pad_y1, int more_x0, int more_x1, int more_y0, int more_y1, bool flip, float scale, float gain,"
+    " float slope, float clamp, bool need_mask) -> (Tensor y, Tensor mask)",
     "seeded_normal(Tensor seeds, int count, bool is_double) -> Tensor",
 )
 OPERATORS = tuple(schema.partition("(")[0] for schema in _SCHEMAS)

@@ -87,6 +87,14 @@ class Projected:
         """Which of the restarts this is."""
         return self.result.restart
 
+    @property
+    def transform(self) -> tuple[float, float, float] | None:
+        """Shift to the right and down in shares of the side, and rotation counter-clockwise in degrees.
+
+        None where they were not optimised.
+        """
+        return self.result.transform
+
 
 def project(
     images: Any,

@@ -13,7 +13,12 @@ from invert.errors import UsageError
 from invert.sheets.references import Reference, Seed
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from generator.files.reading import LoadedNetwork
+    from generator.networks import Generator
+    from invert.projection.motion import Motion
+    from invert.sheets.sources import Source
 
 __all__ = ["generate"]
 
@@ -26,6 +31,8 @@ def generate(
     truncation_cutoff: int | None = None,
     class_index: int | None = None,
     noise: str = "kept",
+    translate: tuple[float, float] = (0.0, 0.0),
+    rotate: float = 0.0,
     batch: int | None = None,
     threads: int | None = None,
     device: str = "auto",
@@ -44,6 +51,9 @@ def generate(
         noise: "kept" (a projection's own maps where they were kept, else those stored in the network), "fixed" (those
             stored in the network), "random" (fresh ones for each seed), "zero", or "stream" (for seeds: those that the
             StyleGAN2 program for TensorFlow draws from the seed's stream after z).
+        translate: Shift to the right and down, in shares of the image's side, of a StyleGAN3 network's images; after
+            the motion that was found with a projection.
+        rotate: Rotation counter-clockwise about the centre in degrees, before the shift.
         batch: How many are synthesised together; by default 1 on processors, and more on a GPU. With another number
             the last bits differ, which shows in few pixels, by one level.
         threads: CPU threads; by default as torch has them.
@@ -59,6 +69,9 @@ def generate(
         UsageError: The class, the truncation, the noise or the device does not fit.
     """
     warn = on_warning or silent
+    motion = (*translate, rotate)
+    if len(motion) != 3 or not np.isfinite(motion).all():
+        raise UsageError(f"the shift {translate} and rotation {rotate} are not three finite numbers")
     prepared = prepare(
         network,
         latents,
@@ -70,6 +83,7 @@ def generate(
         on_warning=warn,
     )
     from invert.projection.config import SEED_NOISE
+    from invert.projection.motion import check_movable
     from invert.projection.session import default_batch
     from invert.projection.synthesis import noise_word
 
@@ -80,7 +94,9 @@ def generate(
     resolution = prepared.generator.config.synthesis.img_resolution
     size = batch or (1 if chosen == "cpu" else default_batch(resolution, chosen))
     truncation = {"truncation_psi": truncation_psi, "truncation_cutoff": truncation_cutoff}
-    return _generate(prepared.loaded, references, class_index, noise, size, truncation, warn)
+    if any(motion):
+        check_movable(prepared.generator, "--translate or --rotate")
+    return _generate(prepared.loaded, references, class_index, noise, size, truncation, motion, warn)
 
 
 def _generate(
@@ -90,6 +106,7 @@ def _generate(
     noise: str,
     batch: int,
     truncation: dict[str, Any],
+    motion: "Motion",
     on_warning: OnMessage,
 ) -> Iterator[NDArray[np.uint8]]:
     import torch
@@ -108,4 +125,15 @@ def _generate(
             kept = noise == "kept"
             maps = [own_maps(source, generator, on_warning) if kept else {} for source in padded]
             word = "fixed" if noise == "kept" else noise
-            yield from synthesise_images(generator, ws, word, [source.seed for source in padded], maps)[: len(group)]
+            seeds, transform = [source.seed for source in padded], _transform(padded, motion, generator)
+            yield from synthesise_images(generator, ws, word, seeds, maps, transform)[: len(group)]
+
+
+def _transform(sources: Sequence["Source"], motion: "Motion", generator: "Generator") -> "Tensor | None":
+    """Return what moves the images `[N, 3, 3]`: as their projections found them, and then as the user wants them."""
+    from invert.projection.motion import inverse_matrices
+
+    device = generator.mapping.w_avg.device
+    own = [source.transform if generator.synthesis.is_movable else None for source in sources]
+    found, wanted = inverse_matrices(own, device), inverse_matrices([motion], device) if any(motion) else None
+    return found @ wanted if found is not None and wanted is not None else wanted if found is None else found

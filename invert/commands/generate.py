@@ -1,6 +1,7 @@
 """`invert generate`: images from seeds and projections."""
 
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -17,6 +18,22 @@ from invert.projection.config import NOISE_ALIASES, SEED_NOISE
 from invert.sheets.references import Reference, Seed
 
 __all__ = ["generate"]
+
+
+class _Shift(click.ParamType[tuple[float, float]]):
+    """Two numbers with a comma between."""
+
+    name = "X,Y"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[float, float]:
+        """Return the two numbers."""
+        if isinstance(value, tuple):
+            return value
+        try:
+            x, y = map(float, value.split(","))
+        except ValueError:
+            self.fail(f"'{display_path(value)}' is not two numbers and a comma, such as 0.1,-0.05.", param, ctx)
+        return x, y
 
 
 @options.command(
@@ -47,6 +64,20 @@ __all__ = ["generate"]
     " network; fresh ones for each seed; zero; or those of the seed's own stream after z, as the StyleGAN2 program for"
     " TensorFlow draws them.",
 )
+@options.option(
+    "--translate",
+    type=_Shift(),
+    default=(0.0, 0.0),
+    metavar="X,Y",
+    help="Shift to the right and down, in shares of the image's side, of a StyleGAN3 network's images.",
+)
+@options.option(
+    "--rotate",
+    type=float,
+    default=0.0,
+    metavar="DEGREES",
+    help="Rotation counter-clockwise about the centre, before the shift; likewise.",
+)
 @options.class_index
 @options.option("--grid", is_flag=True, help="Also write all images on one sheet, grid.png.")
 @options.option(
@@ -68,6 +99,8 @@ def generate(
     cutoff: int | None,
     class_index: int | None,
     noise: str,
+    translate: tuple[float, float],
+    rotate: float,
     out: Path,
     grid: bool,
     batch: int | None,
@@ -95,6 +128,8 @@ def generate(
             truncation_cutoff=cutoff,
             class_index=class_index,
             noise=noise,
+            translate=translate,
+            rotate=rotate,
             batch=batch,
             threads=threads,
             device=device,

@@ -21,7 +21,7 @@ __all__ = ["info"]
 Row = tuple[str, tuple[int, ...], int]
 
 # Kept with the network but not learnt by gradient.
-_BUFFERS = frozenset({"w_avg", "noise_const", "resample_filter"})
+_BUFFERS = frozenset({"w_avg", "noise_const", "resample_filter", "magnitude_ema", "transform", "freqs", "phases"})
 
 
 @options.command(

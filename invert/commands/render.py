@@ -99,4 +99,4 @@ def _latents(latents: "Latents", rows: tuple[int, ...]) -> Iterator["Latent"]:
     seed = int(latents.manifest.run["seed"])
     for row in rows:
         result = latents[row]
-        yield Latent(result.w, dict(result.noise), seed, result.pixel_sha256, result.restart)
+        yield Latent(result.w, dict(result.noise), seed, result.pixel_sha256, result.restart, result.transform)

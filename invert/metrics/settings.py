@@ -16,7 +16,7 @@ FEATURES = ("inception", "vgg", "alex")
 MINIMUM_IMAGES = 10
 """With fewer images a distance between distributions says nothing."""
 
-_SAMPLING, _PATHS, _OTHERS = "Sampling", "Path length", "Jacobian, resolutions, separability"
+_SAMPLING, _PATHS, _OTHERS = "Sampling", "Path length", "Jacobian, equivariance, resolutions, separability"
 
 
 @dataclass(frozen=True)
@@ -96,7 +96,7 @@ class MeasureSettings:
         help="Number of random latents.",
         group=_OTHERS,
         metavar="N",
-        unset="16 for jacobian, 1024 for resolutions, 200000 for separability",
+        unset="16 for jacobian, 1024 for resolutions, 1000 for eqt and eqr, 200000 for separability",
     )
     classifier_kimg: float = setting(
         100.0,

@@ -47,6 +47,9 @@ METRICS = {
     "jacobian": Metric(
         "jacobian", "singular values of dG/dw", "", shown=("effective_rank", "condition", "path_length")
     ),
+    "eqt-int": Metric("equivariance", "EQ-T, shifts by whole pixels", "higher", shown=("psnr",)),
+    "eqt-frac": Metric("equivariance", "EQ-T, shifts by any amount", "higher", shown=("psnr",)),
+    "eqr": Metric("equivariance", "EQ-R, rotations", "higher", shown=("psnr",)),
     "resolutions": Metric("resolutions", "shares of the resolutions", "", shown=()),
 }
 

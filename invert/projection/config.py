@@ -244,6 +244,14 @@ class ProjectConfig:
         later=True,
         entry=Entry("processing"),
     )
+    transform: str = setting(
+        "fixed",
+        choices=("fixed", "optimise"),
+        help="Shift and rotation of what a StyleGAN3 network generates: none, or optimised together with w.",
+        group=_METHOD,
+        later=True,
+        entry=Entry("transform"),
+    )
     seed: int = setting(
         0,
         minimum=0,
@@ -297,6 +305,9 @@ class ProjectConfig:
             raise UsageError("--noise both goes with --preset exact", advice="Choose optimise, fixed or zero.")
         if self.processing != "none" and not self.is_exact:
             raise UsageError("--processing goes with --preset exact", advice="Add --preset exact.")
+        if self.transform == "optimise" and self.is_exact:
+            reason = "--transform optimise goes with presets paper, official and verdict"
+            raise UsageError(f"{reason}: preset exact has no derivatives in it yet", advice="Choose one of them.")
 
     @property
     def starts_from_bank(self) -> bool:

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from generator.networks import Generator
+from invert.projection.motion import Motions
 from invert.projection.noise import NoiseMaps
 from invert.projection.perceptual import Perceptual
 
@@ -44,6 +45,7 @@ class PaperObjective:
         noise_weight: Factor on the regulariser; 0 leaves it out.
         pyramid_scale: See `invert.projection.noise.autocorrelation`.
         dtype: Type of the feature maps while optimising; distances are measured in float32 whatever it is.
+        motions: Shift and rotation of the images; None: they are not moved.
 
     Reference: Karras et al. 2020, appendix D.
     """
@@ -56,7 +58,9 @@ class PaperObjective:
         noise_weight: float,
         pyramid_scale: float,
         dtype: torch.dtype = torch.float32,
+        motions: Motions | None = None,
     ) -> None:
+        self._motions = motions
         self._generator, self._perceptual, self._dtype = generator, perceptual, dtype
         self._exact_targets = perceptual.prepare(targets)
         self._targets = self._exact_targets
@@ -84,5 +88,6 @@ class PaperObjective:
         return Comparison(distances, shares, images)
 
     def _synthesise(self, styles: Tensor, noise: NoiseMaps, dtype: torch.dtype) -> Tensor:
-        image: Tensor = self._generator.synthesis(styles, noise.by_layer(), dtype=dtype)
+        moved = {} if self._motions is None else {"transform": self._motions.matrices()}
+        image: Tensor = self._generator.synthesis(styles, noise.by_layer(), dtype=dtype, **moved)
         return image

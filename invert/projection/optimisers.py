@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.optim.adam import adam
 
 from invert.projection.config import Constants
+from invert.projection.motion import Motions
 from invert.projection.noise import NoiseMaps
 from invert.projection.objective import Objective
 from invert.projection.space import Space
@@ -64,6 +65,7 @@ class Problem:
         noise: Maps of the N images, changed in place.
         streams: One random stream per image.
         optimise_noise: Whether the maps are parameters too.
+        motions: Shift and rotation of each image, changed in place; None: they are at rest.
     """
 
     objective: Objective
@@ -72,6 +74,7 @@ class Problem:
     noise: NoiseMaps
     streams: Sequence[torch.Generator]
     optimise_noise: bool = True
+    motions: Motions | None = None
 
 
 class Optimisation(ABC):
@@ -90,6 +93,8 @@ class Optimisation(ABC):
         self._problem = problem
         self._latents = problem.space.start(problem.start)
         self._parameters = [*self._latents, *(problem.noise.parameters() if problem.optimise_noise else [])]
+        if problem.motions is not None:
+            self._parameters += problem.motions.parameters()
         for parameter in self._parameters:
             parameter.requires_grad_(True)
         images, device = len(problem.start), problem.start.device

@@ -21,6 +21,7 @@ from invert.images.arrays import to_uint8
 from invert.images.target import Target
 from invert.projection.config import Constants, ProjectConfig
 from invert.projection.latents import LatentStatistics, Start, check_class, latent_statistics, start_at_centre
+from invert.projection.motion import Motion, Motions, check_movable
 from invert.projection.noise import NoiseMaps
 from invert.projection.objective import Comparison, PaperObjective
 from invert.projection.optimisers import Optimisation, Problem, optimiser_of
@@ -109,6 +110,8 @@ class Projection:
         status: "ok", or "diverged" if a step was not finite and this is the best state before it.
         restart: Which of the restarts this is.
         explanation: What preset exact found; None with another preset.
+        transform: Shift to the right and down in shares of the image's side, and rotation counter-clockwise in degrees,
+            where they were optimised.
         seen: What it expects in the image `[H, W, C]` uint8: g(w, noise) after the processing; likewise.
     """
 
@@ -122,6 +125,7 @@ class Projection:
     status: str
     restart: int
     explanation: Explanation | None = None
+    transform: Motion | None = None
     seen: npt.NDArray[np.uint8] | None = None
 
 
@@ -150,9 +154,11 @@ def check_fit(generator: networks.Generator, config: ProjectConfig) -> None:
     """Check that images can be projected into a network with these settings.
 
     Raises:
-        UsageError: The network has no such class, or its images are too small to compare, or not square.
+        UsageError: The network has no such class, or its images are too small to compare, not square, or not movable.
     """
     check_class(config.class_index, generator.config.mapping.c_dim)
+    if config.transform == "optimise":
+        check_movable(generator, "--transform optimise")
     if config.is_exact or config.starts_from_bank:
         check_square(generator, f"preset {config.preset}")
     resolution = min(map_shape(generator.config.synthesis, generator.config.synthesis.img_resolution))
@@ -269,8 +275,9 @@ class Projector:
     ) -> Generator[StepRecord, None, list[Projection]]:
         padded = [*members, *[members[-1]] * (self.batch - len(members))]
         pixels = torch.cat([target.pixels for target in padded]).to(self.device)
-        objective = self._objective(pixels)
-        problem = self._problem(objective, padded, pixels, restart)
+        motions = Motions(len(padded), self.device) if self.config.transform == "optimise" else None
+        objective = self._objective(pixels, motions)
+        problem = self._problem(objective, padded, pixels, restart, motions)
         optimisation = self._optimiser(problem)
         curve = np.full([self.config.steps, len(padded)], np.nan, np.float32)
         for step in range(self.config.steps):
@@ -279,9 +286,9 @@ class Projector:
             yield StepRecord(group, restart, step, self.config.steps, distances)
         optimisation.finish()
         measured = objective.measure(optimisation.styles, problem.noise)
-        return _collect(members, optimisation, problem.noise, measured, curve, restart)
+        return _collect(members, optimisation, problem, measured, curve, restart)
 
-    def _objective(self, pixels: torch.Tensor) -> PaperObjective:
+    def _objective(self, pixels: torch.Tensor, motions: Motions | None) -> PaperObjective:
         return PaperObjective(
             self.generator,
             self.perceptual,
@@ -289,29 +296,37 @@ class Projector:
             self.config.noise_weight if self.config.noise == "optimise" else 0.0,
             self._pyramid_scale,
             getattr(torch, self.config.precision),
+            motions,
         )
 
     def _problem(
-        self, objective: PaperObjective, targets: Sequence[Target], pixels: torch.Tensor, restart: int
+        self,
+        objective: PaperObjective,
+        targets: Sequence[Target],
+        pixels: torch.Tensor,
+        restart: int,
+        motions: Motions | None,
     ) -> Problem:
         streams = [random_stream(self.config.seed, target.pixel_sha256, restart) for target in targets]
         # The noise maps come out of each stream before anything else does.
         noise = start_noise(self.generator, self.config.noise, streams, self.device)
         start = self.start(self.statistics, pixels, restart)
-        return Problem(objective, self._space, start, noise, streams, optimise_noise=self.config.noise == "optimise")
+        optimise_noise = self.config.noise == "optimise"
+        return Problem(objective, self._space, start, noise, streams, optimise_noise=optimise_noise, motions=motions)
 
 
 def _collect(
     members: Sequence[Target],
     optimisation: Optimisation,
-    noise: NoiseMaps,
+    problem: Problem,
     measured: Comparison,
     curve: _FloatArray,
     restart: int,
 ) -> list[Projection]:
     distances, shares, images = measured
     pixels = to_uint8(images)
-    maps = {name: value[:, 0].cpu().numpy() for name, value in noise.by_layer().items()}
+    maps = {name: value[:, 0].cpu().numpy() for name, value in problem.noise.by_layer().items()}
+    transforms = [None] * len(members) if problem.motions is None else problem.motions.values()
     w = optimisation.w.cpu().numpy()
     return [
         Projection(
@@ -324,6 +339,7 @@ def _collect(
             image=pixels[i].copy(),
             status="diverged" if bool(optimisation.diverged[i]) or not bool(distances[i].isfinite()) else "ok",
             restart=restart,
+            transform=transforms[i],
         )
         for i, target in enumerate(members)
     ]

@@ -11,6 +11,7 @@ import torch
 from generator import networks
 from generator.layers import freeze
 from invert.images.arrays import to_uint8
+from invert.projection.motion import Motion, inverse_matrices
 from invert.projection.projector import random_stream, start_noise
 
 __all__ = ["Latent", "Renderer"]
@@ -28,6 +29,7 @@ class Latent:
         seed: Seed of the projection, whose random stream fresh noise comes from.
         pixel_sha256: Digest of the image's pixels, of which that stream depends.
         restart: Which of the restarts it is, likewise.
+        transform: Shift and rotation that were optimised; None: none were.
     """
 
     w: npt.NDArray[np.float32]
@@ -35,6 +37,7 @@ class Latent:
     seed: int
     pixel_sha256: str
     restart: int
+    transform: Motion | None = None
 
 
 class Renderer:
@@ -73,5 +76,7 @@ class Renderer:
         for layer in group[0].noise:
             maps = np.stack([latent.noise[layer] for latent in padded]).astype(np.float32)
             noise.fill({layer: torch.from_numpy(maps).to(self.device)})
-        images = self._generator.synthesis(self._generator.broadcast(w), noise.by_layer(), dtype=torch.float32)
+        matrices = inverse_matrices([latent.transform for latent in padded], self.device)
+        moved = {} if matrices is None else {"transform": matrices}
+        images = self._generator.synthesis(self._generator.broadcast(w), noise.by_layer(), dtype=torch.float32, **moved)
         return list(to_uint8(images)[: len(group)])

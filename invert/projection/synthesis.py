@@ -79,7 +79,12 @@ def synthesise_image(generator: Generator, ws: Tensor, noise: str, seed: int) ->
 
 @torch.inference_mode()
 def synthesise_images(
-    generator: Generator, ws: Tensor, noise: str, seeds: Sequence[int], kept: Sequence[KeptMaps]
+    generator: Generator,
+    ws: Tensor,
+    noise: str,
+    seeds: Sequence[int],
+    kept: Sequence[KeptMaps],
+    transform: Tensor | None = None,
 ) -> npt.NDArray[np.uint8]:
     """Synthesise images `[N, H, W, C]` of styles together.
 
@@ -89,14 +94,16 @@ def synthesise_images(
         noise: As for `synthesise_image`.
         seeds: Seed of the fresh noise of each.
         kept: Maps of each, in place of `noise` where there are any.
+        transform: The inverse of a motion of each image `[N, 3, 3]`, of a network that is movable; None: no motion.
     """
     synthesis, device = generator.synthesis, ws.device
+    moved = {} if transform is None else {"transform": transform}
     noise = noise_word(noise, *SEED_NOISE)
     if not any(kept) and noise != "stream":
         word = _NETWORK_WORDS[noise]
         rngs = [torch.Generator().manual_seed(seed) for seed in seeds]
         if len(seeds) == 1 or word != "random":
-            return to_uint8(synthesis(ws, word, rngs[0]))
+            return to_uint8(synthesis(ws, word, rngs[0], **moved))
     each = [_maps(generator, noise, seed) for seed in seeds]
     maps = {}
     for name, r in synthesis.noise_sizes.items():
@@ -108,7 +115,7 @@ def synthesise_images(
             shape = map_shape(synthesis.config, r)
             rows.append(torch.zeros([1, 1, *shape], device=device) if found is None else found)
         maps[name] = torch.cat(rows)  # [N, 1, H, W]
-    return to_uint8(synthesis(ws, maps))
+    return to_uint8(synthesis(ws, maps, **moved))
 
 
 def _maps(generator: Generator, noise: str, seed: int) -> Mapping[str, Tensor | None]:

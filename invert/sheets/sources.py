@@ -17,6 +17,7 @@ from torch import Tensor
 from generator.settings import map_shape
 from invert.errors import NoInputError, UsageError, display_path
 from invert.projection.latents import class_label, seed_latent
+from invert.projection.motion import Motion, inverse_matrices
 from invert.projection.synthesis import KeptMaps, synthesise_images
 from invert.sheets.latent_files import OtherLatent, read_other_latents
 from invert.sheets.references import ARRAY_FILES, ProjectedLatent, Reference, Seed
@@ -42,6 +43,7 @@ class Source:
         noise: Map `[r, r]` of each layer that a projection has kept.
         method: Noise of a projection's method: "optimise", "fixed" or "zero"; None for a seed, and for a file of
             another program that has no maps.
+        transform: Shift and rotation of a projection where they were optimised.
     """
 
     label: str
@@ -50,6 +52,7 @@ class Source:
     seed: int
     noise: KeptMaps = field(default_factory=dict)
     method: str | None = None
+    transform: Motion | None = None
 
 
 Synthesise = Callable[[Tensor, Source], NDArray[np.uint8]]
@@ -84,7 +87,9 @@ def image_maker(
     def synthesise(ws: Tensor, source: Source) -> NDArray[np.uint8]:
         own = own_maps(source, generator, warn) if noise == "kept" else {}
         truncated = generator.truncate(ws, truncation_psi, truncation_cutoff)
-        image: NDArray[np.uint8] = synthesise_images(generator, truncated, word, [source.seed], [own])[0]
+        motion = source.transform if generator.synthesis.is_movable else None
+        moved = inverse_matrices([motion], truncated.device)
+        image: NDArray[np.uint8] = synthesise_images(generator, truncated, word, [source.seed], [own], moved)[0]
         return image
 
     return synthesise
@@ -165,18 +170,20 @@ def open_sources(
                 return Source(reference.label, generator.mapping_ws(z, c), z, reference.number)
             found = projections.find(reference)
             w = torch.from_numpy(found.w).to(device)[None]  # [1, 1 or num_ws, w_dim]
-            return Source(reference.label, generator.broadcast(w), None, 0, found.noise, found.method)
+            ws = generator.broadcast(w)
+            return Source(reference.label, ws, None, 0, found.noise, found.method, found.transform)
 
         yield find
 
 
 @dataclass(frozen=True, eq=False)
 class _Found:
-    """What a file holds of a latent: its w `[1 or num_ws, w_dim]`, its noise maps, the noise of its method."""
+    """What a file holds of a latent: its w `[1 or num_ws, w_dim]`, noise maps, noise of its method, and motion."""
 
     w: NDArray[Any]
     noise: KeptMaps = field(default_factory=dict)
     method: str | None = None
+    transform: Motion | None = None
 
 
 class _Projections:
@@ -234,7 +241,7 @@ class _Projections:
                 self._compare(
                     path, stored.method.get("network_sha256"), (provenance.sha256, provenance.source_sha256), "sha256"
                 )
-                return [_Found(stored.w, stored.noise, str(stored.method.get("noise")))]
+                return [_Found(stored.w, stored.noise, str(stored.method.get("noise")), stored.transform)]
         others = read_other_latents(path, self._loaded.generator.num_ws)
         if others is None:
             raise damaged or NoInputError("holds no latents", path=path, code="latents-other")
@@ -262,7 +269,7 @@ class _Projections:
         if row >= len(latents):
             raise UsageError(f"row {row}: there are {len(latents)} rows, counted from 0", path=path)
         kept = latents[row]
-        return _Found(kept.w, kept.noise, str(latents.manifest.method.get("noise")))
+        return _Found(kept.w, kept.noise, str(latents.manifest.method.get("noise")), kept.transform)
 
     def _compare(self, path: Path, recorded: object, known: Sequence[str], what: str) -> None:
         if isinstance(recorded, str) and recorded not in known:

@@ -102,7 +102,7 @@ class FolderEntry:
         for one in FIELDS:
             if not one.is_listed:
                 continue
-            if one.kept == "exact" and one.name not in line:
+            if one.kept in ("exact", "transform") and one.name not in line:
                 continue
             facts[one.name] = line[one.name] if one.since == 1 else line.get(one.name, one.default)
             if one.kind == "texts" and not all(isinstance(text, str) for text in facts[one.name]):

@@ -113,8 +113,13 @@ class Manifest:
 
     def keeps(self, field: Field) -> bool:
         """Tell whether a field of each result is kept."""
-        is_exact = self.method.get("preset") == "exact"
-        return {"always": True, "noise": self.noise != "none", "images": self.images, "exact": is_exact}[field.kept]
+        return {
+            "always": True,
+            "noise": self.noise != "none",
+            "images": self.images,
+            "exact": self.method.get("preset") == "exact",
+            "transform": self.method.get("transform") == "optimise",
+        }[field.kept]
 
     def to_bytes(self) -> bytes:
         """Return the content of manifest.json."""

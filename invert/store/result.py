@@ -61,7 +61,8 @@ class Field:
         npz: Key in the .npz of a folder; None where that does not have it.
         column: Dataset in HDF5; None where that does not have it.
         since: First version that has it.
-        kept: "always", or only where the manifest says that noise or images are kept, or that the preset is exact.
+        kept: "always", or only where the manifest says that noise or images are kept, that the preset is exact, or that
+            shift and rotation are optimised.
         shown: Its name in the CSV and JSON of `invert show`, one for each number that it has; `{}` counts from 1.
         text: Format of its column in the table that `invert show` prints; empty leaves it out.
         finite: Numbers must be finite.
@@ -79,7 +80,7 @@ class Field:
     npz: str | None = None
     column: str | None = None
     since: int = 1
-    kept: Literal["always", "noise", "images", "exact"] = "always"
+    kept: Literal["always", "noise", "images", "exact", "transform"] = "always"
     shown: str | tuple[str, ...] = ()
     text: str = ""
     finite: bool = False
@@ -309,6 +310,10 @@ class Result:
         "The noise that explains the image: stored, random or zero.", "S8", choices=("stored", "random", "zero")))
     processing: str | None = dataclasses.field(default=None, metadata=_of_exact(
         "What happened to the image, as --processing has it.", "S80"))
+    transform: tuple[float, float, float] | None = dataclasses.field(default=None, metadata=_row(
+        "Shift to the right and down in shares of the image's side, and rotation counter-clockwise in degrees.",
+        "<f8", (3,), npz="transform", column="transform", since=4, kept="transform",
+        shown=("shift_x", "shift_y", "rotation"), finite=True))
     # fmt: on
 
     @property

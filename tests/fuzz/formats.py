@@ -65,7 +65,11 @@ def _golden(*names: str) -> Callable[[], list[bytes]]:
 def _pickles() -> list[bytes]:
     from tests.loaders import writers
 
-    return [writers.ada(), writers.tf(), *_golden("nvidia_ada.pkl", "nvidia_tf_stylegan1.pkl")()]
+    return [
+        writers.ada(),
+        writers.tf(),
+        *_golden("nvidia_ada.pkl", "nvidia_tf_stylegan1.pkl", "nvidia_stylegan3_t.pkl")(),
+    ]
 
 
 def _torch_files() -> list[bytes]:

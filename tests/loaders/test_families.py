@@ -289,13 +289,13 @@ def refused(tmp_path: Path, content: bytes) -> str:
     return str(caught.value)
 
 
-def test_stylegan3_is_named(tmp_path: Path) -> None:
+def test_a_stylegan3_input_on_other_layers_is_refused(tmp_path: Path) -> None:
     generator, _, _, config = golden("skip_resnet")
     generator["synthesis.input.weight"] = np.zeros([2, 2], np.float32)
     content = emitter.dumps(
         {"G_ema": writers.ada_module(generator, config, "Generator", lambda _, value: emitter.tensor(value), {})}, 3
     ).replace(emitter.text("FullyConnectedLayer"), emitter.text("SynthesisInput"))
-    assert "StyleGAN3 (alias-free) networks are not supported" in refused(tmp_path, content)
+    assert "unsupported: its layers are not L0, L1, L2" in refused(tmp_path, content)
 
 
 def test_discriminator_alone_is_named(tmp_path: Path) -> None:

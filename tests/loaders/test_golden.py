@@ -12,7 +12,17 @@ from tests.golden_data import GOLDEN
 TOLERANCE = 1e-4
 
 
-@pytest.mark.parametrize("name", ["nvidia_ada.pkl", "nvidia_tf.pkl", "nvidia_tf_stylegan1.pkl", "rosinality.pt"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "nvidia_ada.pkl",
+        "nvidia_tf.pkl",
+        "nvidia_tf_stylegan1.pkl",
+        "nvidia_stylegan3_t.pkl",
+        "nvidia_stylegan3_r.pkl",
+        "rosinality.pt",
+    ],
+)
 @torch.no_grad()
 def test_images(name: str) -> None:
     network = load(GOLDEN / name)

@@ -70,7 +70,7 @@ def test_corpus_in_a_process_that_knows_no_torch(hostile: list[Hostile], sentine
     """The promise to users on one page: refused for the right reason, in 2 s and 500 MB; nothing else happens."""
     for number, case in enumerate(hostile):
         (tmp_path / f"{number:04d}").write_bytes(case.content)
-    good = ["nvidia_ada.pkl", "nvidia_tf.pkl", "nvidia_tf_stylegan1.pkl", "rosinality.pt"]
+    good = ["nvidia_ada.pkl", "nvidia_tf.pkl", "nvidia_tf_stylegan1.pkl", "nvidia_stylegan3_t.pkl", "rosinality.pt"]
     for name in good:
         (tmp_path / name).write_bytes((GOLDEN / name).read_bytes())
     (tmp_path / "with source").write_bytes(writers.ada())
@@ -116,7 +116,13 @@ def test_the_probe_sees_what_it_looks_for(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("name", "count"),
-    [("nvidia_ada.pkl", 120), ("nvidia_tf.pkl", 190), ("nvidia_tf_stylegan1.pkl", 120), ("rosinality.pt", 190)],
+    [
+        ("nvidia_ada.pkl", 120),
+        ("nvidia_tf.pkl", 190),
+        ("nvidia_tf_stylegan1.pkl", 120),
+        ("nvidia_stylegan3_r.pkl", 120),
+        ("rosinality.pt", 190),
+    ],
 )
 def test_single_byte_flips(name: str, count: int) -> None:
     """A changed byte gives the same network, other weights under another hash, or a clean refusal; zip files refuse."""

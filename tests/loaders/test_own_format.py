@@ -56,7 +56,9 @@ def test_round_trip(index: int, tmp_path: Path) -> None:
     assert network.provenance.family == "invert"
 
 
-@pytest.mark.parametrize("name", ["nvidia_ada.pkl", "nvidia_tf.pkl", "nvidia_tf_stylegan1.pkl", "rosinality.pt"])
+@pytest.mark.parametrize(
+    "name", ["nvidia_ada.pkl", "nvidia_tf.pkl", "nvidia_tf_stylegan1.pkl", "nvidia_stylegan3_r.pkl", "rosinality.pt"]
+)
 def test_conversion_is_byte_identical(name: str, tmp_path: Path) -> None:
     first, second, third = (tmp_path / f"{i}.safetensors" for i in range(3))
     original = load(GOLDEN / name)

@@ -10,6 +10,7 @@ from generator.layers import freeze
 from generator.networks import Generator
 from generator.ops.dual import Dual
 from generator.stylegan2.config import SynthesisConfig
+from tests.networks import test_stylegan3
 from tests.networks.test_stylegan import made, small
 
 
@@ -33,6 +34,8 @@ NETWORKS = {
     "stylegan": lambda: made(small()),
     "stylegan, fading in": lambda: made(small(alpha=0.4, img_channels=1)),
     "traditional": lambda: made(small(input="latent", use_styles=False, normalisation="pixel")),
+    "stylegan3-t": lambda: test_stylegan3.made(test_stylegan3.small(conv_clamp=1.2)),
+    "stylegan3-r": lambda: test_stylegan3.made(test_stylegan3.small(**test_stylegan3.ROTATION)),
 }
 
 

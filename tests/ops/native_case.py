@@ -13,7 +13,7 @@ from generator.ops._library import portable, sum_dtype
 DTYPES = (torch.float64, torch.float32, torch.float16, torch.bfloat16)
 # What rounding may come to, as a share of the largest value. Half types are rounded once, at the end.
 COMPUTED = {torch.float64: 1e-12, torch.float32: 3e-6}
-STORED = {torch.float64: 0.0, torch.float32: 0.0, torch.float16: 5e-4, torch.bfloat16: 4e-3}
+STORED = {torch.float64: 0.0, torch.float32: 0.0, torch.float16: 5e-4, torch.bfloat16: 4e-3, torch.uint8: 0.0}
 SHAPES = (
     (2, 3, 5, 7),
     (1, 16, 9, 33),

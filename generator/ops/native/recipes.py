@@ -45,8 +45,9 @@ _AVX512 = (*_AVX2, "-mavx512f", "-mavx512bw", "-mavx512dq", "-mavx512vl", "-mpre
 _INSTRUCTION_SETS: dict[str, tuple[str, ...]] = {"baseline": (), "avx2": _AVX2, "avx512": _AVX512}
 
 _OPERATORS = ("bias_act", "conv_tail", "lpips_tail", "upfirdn2d")
-CPU_ONLY = ("seeded_normal",)
-"""Operators of the CPU whatever the device: numbers that the published programs draw there."""
+CPU_ONLY = ("filtered_lrelu", "seeded_normal")
+"""Operators without a CUDA kernel: the published programs draw numbers on the CPU, and the filtered activation is made
+of other operators there."""
 _ARCHITECTURES = ("80", "90")
 
 

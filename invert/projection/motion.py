@@ -14,10 +14,12 @@ from generator.motion import inverse_motion
 from generator.networks import Generator
 from invert.errors import UsageError
 
-__all__ = ["Motion", "Motions", "check_movable", "inverse_matrices"]
+__all__ = ["NO_MOTION", "Motion", "Motions", "check_movable", "inverse_matrices"]
 
 Motion = tuple[float, float, float]
 """Shift to the right and down in shares of the image's side, and rotation counter-clockwise in degrees."""
+
+NO_MOTION: Motion = (0.0, 0.0, 0.0)
 
 # What one unit of a parameter is, so that a step of Adam that suits w moves an image by little: at a rate of 0.1 a step
 # shifts by half a hundredth of the side, and turns by half a degree.
@@ -48,7 +50,7 @@ def inverse_matrices(motions: Sequence[Motion | None], device: torch.device | st
     """
     if not any(motions):
         return None
-    each = np.array([motion or (0.0, 0.0, 0.0) for motion in motions])
+    each = np.array([motion or NO_MOTION for motion in motions])
     return inverse_motion(torch.from_numpy(each)).to(device, torch.float32)
 
 

@@ -15,11 +15,22 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from generator.networks import Generator
+from invert.projection.motion import NO_MOTION, Motion
 from invert.projection.synthesis import KeptMaps
 from invert.sheets.layout import Grid, check_size
 from invert.sheets.sources import Source, all_maps, own_maps
 
-__all__ = ["Easing", "Frame", "PathSpace", "Strip", "blend_maps", "frames_between", "maps_of_keys", "slerp"]
+__all__ = [
+    "Easing",
+    "Frame",
+    "PathSpace",
+    "Strip",
+    "blend_maps",
+    "blend_motions",
+    "frames_between",
+    "maps_of_keys",
+    "slerp",
+]
 
 PathSpace = Literal["z", "w"]
 Easing = Literal["linear", "smooth"]
@@ -90,6 +101,21 @@ def blend_maps(first: KeptMaps, last: KeptMaps, t: float) -> KeptMaps:
     return {name: (math.cos(angle) * first[name] + math.sin(angle) * last[name]).astype(np.float32) for name in first}
 
 
+def blend_motions(first: Motion | None, last: Motion | None, t: float) -> Motion | None:
+    """Return the motion between those of two latents, changing evenly; None where neither has any.
+
+    Args:
+        first: That of the first latent.
+        last: That of the second.
+        t: Share of the way in [0, 1].
+    """
+    if first is None and last is None:
+        return None
+    one, other = first or NO_MOTION, last or NO_MOTION
+    x, y, degrees = ((1 - t) * a + t * b for a, b in zip(one, other, strict=True))
+    return x, y, degrees
+
+
 def maps_of_keys(
     keys: Sequence[Source], generator: Generator, on_warning: Callable[[str], None]
 ) -> list[KeptMaps] | None:
@@ -129,10 +155,11 @@ def frames_between(
     """
 
     def source(segment: int, t: float) -> Source:
+        motion = blend_motions(keys[segment].transform, keys[segment + 1].transform, t)
+        between = replace(keys[0], transform=motion)
         if maps is None:
-            return keys[0]
-        blended = blend_maps(maps[segment], maps[segment + 1], t)
-        return replace(keys[0], noise=blended, method="optimise")
+            return between
+        return replace(between, noise=blend_maps(maps[segment], maps[segment + 1], t), method="optimise")
 
     yield Frame(0, 0, 0.0, keys[0].ws, source(0, 0))
     for segment in range(len(keys) - 1):

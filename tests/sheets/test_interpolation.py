@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from invert.sheets.interpolation import Strip, blend_maps, frames_between, slerp
+from invert.sheets.interpolation import Strip, blend_maps, blend_motions, frames_between, slerp
 from invert.sheets.sources import Source
 
 
@@ -142,3 +142,9 @@ def test_a_strip_shows_both_ends_of_each_segment(steps: int, columns: int) -> No
     assert grid.cells[1][-1] is images[-1]
     assert (grid.columns[0], grid.columns[-1], len(grid.columns)) == ("0", "1", columns)
     assert grid.rows == ["a\nto b", "b\nto c"]
+
+
+def test_motions_change_evenly_between_two_latents() -> None:
+    assert blend_motions(None, None, 0.5) is None
+    assert blend_motions((0.2, 0.0, 10.0), None, 0.25) == pytest.approx((0.15, 0.0, 7.5))
+    assert blend_motions((0.2, 0.0, 10.0), (0.4, -0.1, 30.0), 1.0) == pytest.approx((0.4, -0.1, 30.0))

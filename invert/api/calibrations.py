@@ -15,6 +15,7 @@ from invert.attribution.settings import (
     SHARES_OF_SEVERAL,
     UNPROCESSED,
     CalibrationSettings,
+    check_evidence,
     with_verdict_defaults,
 )
 from invert.batch.given import find_given
@@ -233,6 +234,7 @@ def _begin(
     policy = settings.pop("policy", None)
     check_settings(settings)
     config = ProjectConfig(**with_verdict_defaults(settings))
+    check_evidence(config)
     populations = _populations(real, others, on_message, on_warning)
     _announce({name: len(images) for name, (_, images) in populations.items()}, count, chosen, processings, on_message)
     loaded = load(network, on_warning=on_warning) if isinstance(network, str | os.PathLike) else network

@@ -20,7 +20,7 @@ from invert.attribution.measurements import (
     measurement_of,
     read_settings,
 )
-from invert.attribution.settings import Judging, with_verdict_defaults
+from invert.attribution.settings import Judging, check_evidence, with_verdict_defaults
 from invert.attribution.splits import Population
 from invert.errors import UsageError, display_path
 from invert.images.decoding import ImagePolicy
@@ -320,6 +320,7 @@ def open_calibrated(
         config = dataclasses.replace(config_of(method), **named)
         if resumed is None and config.batch is None and batches_differ(calibration, network, config):
             config = dataclasses.replace(config, batch=int(calibration.run["batch"]))
+    check_evidence(config)
     session = open_session(network, config, policy, workers=workers, resumed=resumed, on_message=on_message)
     differing = (
         [] if calibration is None else differing_keys(dict(calibration.method), attribution_method(session.method))

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from invert.errors import UsageError
-from invert.projection.config import with_defaults
+from invert.projection.config import ProjectConfig, with_defaults
 
 __all__ = [
     "BETA",
@@ -18,6 +18,7 @@ __all__ = [
     "UNPROCESSED",
     "CalibrationSettings",
     "Judging",
+    "check_evidence",
     "with_verdict_defaults",
 ]
 
@@ -126,6 +127,26 @@ class Judging:
         if self.threshold is not None and (self.score == "evidence" or self.rate is not None):
             other = "--fpr" if self.rate is not None else "--score evidence"
             raise UsageError(f"--threshold is a distance and promises no rate: it does not go with {other}")
+
+
+_SPACES = {
+    "w+": "a w for each layer fits images of any origin",
+    "z": "its distances have not been measured against a population",
+}
+
+
+def check_evidence(config: ProjectConfig) -> None:
+    """Refuse settings whose projections are no evidence of where an image is from.
+
+    Args:
+        config: Settings of the projections that a verdict would rest on.
+
+    Raises:
+        UsageError: They are for images that are to be edited.
+    """
+    if config.space != "w":
+        reason = f"--space {config.space} is no evidence: {_SPACES[config.space]}"
+        raise UsageError(reason, advice="Verdicts rest on projections into W: leave it out.", code="no-evidence")
 
 
 def with_verdict_defaults(given: Mapping[str, Any]) -> dict[str, Any]:

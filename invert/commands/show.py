@@ -105,7 +105,8 @@ def _method(method: dict[str, Any]) -> str:
     if preset == "exact":
         processing = method.get("processing", "none")
         return f"exact, at most {steps} steps, noise {method.get('noise')}, processing {processing}"
-    return f"{preset}, {steps} steps, LPIPS {method.get('lpips')}"
+    space = f", space {method['space']}" if "space" in method else ""
+    return f"{preset}, {steps} steps, LPIPS {method.get('lpips')}{space}"
 
 
 def _heading(name: str, text: str) -> str:

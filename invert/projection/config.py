@@ -14,20 +14,16 @@ from typing import Any
 
 from generator.settings import setting, setting_of
 from invert.errors import UsageError
+from invert.projection.presets import PRESET_SETTINGS, PRESETS, Constants, ExactConstants
 
 __all__ = [
     "BANK_VERSION",
     "FINALISTS",
     "METHOD_SETTINGS",
     "NOISE_ALIASES",
-    "PRESETS",
-    "PRESET_SETTINGS",
     "SEED_NOISE",
     "SYNTHESIS_NOISE",
-    "Constants",
     "Entry",
-    "ExactConstants",
-    "Preset",
     "ProjectConfig",
     "arguments_of",
     "option_of",
@@ -44,67 +40,12 @@ SYNTHESIS_NOISE = ("fixed", "random", "zero")
 SEED_NOISE = (*SYNTHESIS_NOISE, "stream")
 """The same for images of seeds, whose random numbers go on after z: `invert.projection.synthesis.stream_maps`."""
 
+SPACE_WEIGHT = 0.01
+"""Of the pull of the styles of W+ towards the mean w, beside LPIPS."""
+
 BANK_VERSION = 1
 FINALISTS = 16
 """How many of a bank's samples, the nearest by pixels, are compared by LPIPS."""
-
-
-@dataclass(frozen=True)
-class Constants:
-    """The constants of a projection method, which no option changes; all of them are in the method record.
-
-    Reference: Karras et al. 2020, appendix D; the public code differs from it in `pyramid_scale` alone.
-    """
-
-    latent_samples: int = 10_000
-    latent_seed: int = 123
-    start: str = "centre"
-    peak_rate: float = 0.1
-    ramp_up: float = 0.05
-    ramp_down: float = 0.25
-    latent_noise: float = 0.05
-    latent_noise_length: float = 0.75
-    adam_beta1: float = 0.9
-    adam_beta2: float = 0.999
-    adam_epsilon: float = 1e-8
-    pyramid_scale: float = 2.0
-
-
-@dataclass(frozen=True)
-class ExactConstants:
-    """The constants of preset exact, likewise."""
-
-    solver: str = "gauss-newton"
-    version: int = 2
-    start: str = "bank"
-
-
-@dataclass(frozen=True)
-class Preset:
-    """A named projection method.
-
-    Args:
-        constants: What no option changes.
-        defaults: The settings of `ProjectConfig` that have another default with this preset.
-    """
-
-    constants: Constants | ExactConstants = Constants()
-    defaults: Mapping[str, Any] = dataclasses.field(default_factory=dict)
-
-
-PRESETS = {
-    "paper": Preset(),
-    "official": Preset(Constants(pyramid_scale=1.0)),
-    # Free noise maps help foreign images more than own ones: see bench/attribution.md.
-    "verdict": Preset(
-        Constants(start="bank", peak_rate=0.05, latent_noise=0.01),
-        {"steps": 50, "noise": "fixed"},
-    ),
-    "exact": Preset(ExactConstants(), {"steps": 14, "noise": "fixed", "restarts": 2}),
-}
-
-PRESET_SETTINGS = tuple(dict.fromkeys(name for preset in PRESETS.values() for name in preset.defaults))
-"""The settings whose default depends on the preset."""
 
 
 @dataclass(frozen=True)
@@ -124,6 +65,12 @@ class Entry:
 
 def _write_preset(config: "ProjectConfig") -> dict[str, Any]:
     return {"preset": config.preset, "constants": dataclasses.asdict(config.constants)}
+
+
+def _write_space(config: "ProjectConfig") -> dict[str, Any]:
+    if config.space == "w":
+        return {}
+    return {"space": config.space} | ({"space_weight": config.space_weight} if config.space == "w+" else {})
 
 
 def _write_bank(config: "ProjectConfig") -> dict[str, Any]:
@@ -244,6 +191,26 @@ class ProjectConfig:
         later=True,
         entry=Entry("processing"),
     )
+    space: str = setting(
+        "w",
+        choices=("w", "w+", "z"),
+        help="Space that is searched: one w for all layers, one for each (W+), or the z that is mapped to w.",
+        group=_METHOD,
+        later=True,
+        entry=Entry("space", write=_write_space, read=lambda record: record.get("space", "w")),
+    )
+    space_weight: float = setting(
+        SPACE_WEIGHT,
+        minimum=0,
+        below=math.inf,
+        help="Weight of the pull of each style towards the mean w, with --space w+.",
+        group=_METHOD,
+        metavar="X",
+        later=True,
+        entry=Entry(
+            "space_weight", write=lambda config: {}, read=lambda record: record.get("space_weight", SPACE_WEIGHT)
+        ),
+    )
     seed: int = setting(
         0,
         minimum=0,
@@ -297,6 +264,10 @@ class ProjectConfig:
             raise UsageError("--noise both goes with --preset exact", advice="Choose optimise, fixed or zero.")
         if self.processing != "none" and not self.is_exact:
             raise UsageError("--processing goes with --preset exact", advice="Add --preset exact.")
+        if self.space != "w" and self.is_exact:
+            raise UsageError(f"--space {self.space} does not go with --preset exact", advice="It searches w alone.")
+        if self.space_weight != SPACE_WEIGHT and self.space != "w+":
+            raise UsageError("--space-weight goes with --space w+", advice="Add --space w+.")
 
     @property
     def starts_from_bank(self) -> bool:

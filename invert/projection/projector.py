@@ -19,13 +19,14 @@ from generator.settings import SQUARE, map_shape
 from invert.errors import UsageError
 from invert.images.arrays import to_uint8
 from invert.images.target import Target
-from invert.projection.config import Constants, ProjectConfig
+from invert.projection.config import ProjectConfig
 from invert.projection.latents import LatentStatistics, Start, check_class, latent_statistics, start_at_centre
 from invert.projection.noise import NoiseMaps
 from invert.projection.objective import Comparison, PaperObjective
 from invert.projection.optimisers import Optimisation, Problem, optimiser_of
 from invert.projection.perceptual import MINIMUM_SIZE, Perceptual
-from invert.projection.space import W
+from invert.projection.presets import Constants
+from invert.projection.space import space_of
 
 __all__ = [
     "Explanation",
@@ -152,7 +153,7 @@ def check_fit(generator: networks.Generator, config: ProjectConfig) -> None:
     Raises:
         UsageError: The network has no such class, or its images are too small to compare, or not square.
     """
-    check_class(config.class_index, generator.config.mapping.c_dim)
+    check_class(config.class_index, generator.config.mapping.c_dim, required=config.space == "z")
     if config.is_exact or config.starts_from_bank:
         check_square(generator, f"preset {config.preset}")
     resolution = min(map_shape(generator.config.synthesis, generator.config.synthesis.img_resolution))
@@ -248,7 +249,7 @@ class Projector:
             seed=constants.latent_seed,
             class_index=config.class_index,
         )
-        self._space = W(self.generator, self.statistics)
+        self._space = space_of(config, self.generator, self.statistics)
         self._optimiser = optimiser_of(constants, config.steps)
 
     def run(self, targets: Iterable[Target]) -> Iterator[StepRecord | Projection]:

@@ -147,6 +147,12 @@ def check_evidence(config: ProjectConfig) -> None:
     if config.space != "w":
         reason = f"--space {config.space} is no evidence: {_SPACES[config.space]}"
         raise UsageError(reason, advice="Verdicts rest on projections into W: leave it out.", code="no-evidence")
+    for option, value, why in (
+        ("--start", config.start_file, "a start of one's own choice makes some images come nearer than others"),
+        ("--mask", config.mask, "what is left out of an image could tell that it is another's"),
+    ):
+        if value is not None:
+            raise UsageError(f"{option} {value} is no evidence: {why}", advice="Leave it out.", code="no-evidence")
 
 
 def with_verdict_defaults(given: Mapping[str, Any]) -> dict[str, Any]:

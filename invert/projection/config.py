@@ -22,6 +22,7 @@ __all__ = [
     "METHOD_SETTINGS",
     "NOISE_ALIASES",
     "SEED_NOISE",
+    "STARTS",
     "SYNTHESIS_NOISE",
     "Entry",
     "ProjectConfig",
@@ -42,6 +43,9 @@ SEED_NOISE = (*SYNTHESIS_NOISE, "stream")
 
 SPACE_WEIGHT = 0.01
 """Of the pull of the styles of W+ towards the mean w, beside LPIPS."""
+
+STARTS = ("centre", "bank")
+"""Words for where optimisations start; all others are names of files."""
 
 BANK_VERSION = 1
 FINALISTS = 16
@@ -71,6 +75,16 @@ def _write_space(config: "ProjectConfig") -> dict[str, Any]:
     if config.space == "w":
         return {}
     return {"space": config.space} | ({"space_weight": config.space_weight} if config.space == "w+" else {})
+
+
+def _write_start(config: "ProjectConfig") -> dict[str, Any]:
+    given = config.start
+    # A file is in the record with its digest: see `invert.projection.session.open_session`.
+    return {"start": given} if given in STARTS and given != config.constants.start else {}
+
+
+def _read_start(record: Mapping[str, Any]) -> Any:
+    return record["start"] if record.get("start") in STARTS else None
 
 
 def _write_bank(config: "ProjectConfig") -> dict[str, Any]:
@@ -211,6 +225,25 @@ class ProjectConfig:
             "space_weight", write=lambda config: {}, read=lambda record: record.get("space_weight", SPACE_WEIGHT)
         ),
     )
+    start: str | None = setting(
+        None,
+        help="Where optimisations start: centre (the mean w), bank (the nearest of the samples), or a FILE of an "
+        "earlier projection: NAME.npz, FILE.h5:ROW, or FILE.h5 for the images that it has.",
+        group=_METHOD,
+        metavar="WHERE",
+        unset="by the preset",
+        later=True,
+        entry=Entry("start", write=_write_start, read=_read_start),
+    )
+    mask: str | None = setting(
+        None,
+        help="Image of the network's size whose white pixels count; the others of an image may become anything.",
+        group=_METHOD,
+        metavar="MASK.png",
+        later=True,
+        # Its digest is in the record: see `invert.projection.session.open_session`.
+        entry=Entry("mask", write=lambda config: {}, read=lambda record: None),
+    )
     seed: int = setting(
         0,
         minimum=0,
@@ -264,15 +297,23 @@ class ProjectConfig:
             raise UsageError("--noise both goes with --preset exact", advice="Choose optimise, fixed or zero.")
         if self.processing != "none" and not self.is_exact:
             raise UsageError("--processing goes with --preset exact", advice="Add --preset exact.")
-        if self.space != "w" and self.is_exact:
-            raise UsageError(f"--space {self.space} does not go with --preset exact", advice="It searches w alone.")
+        for name in ("space", "start", "mask"):
+            value = getattr(self, name)
+            if self.is_exact and value not in (None, "w"):
+                advice = "It searches w alone, from samples on, and compares whole images."
+                raise UsageError(f"--{name} {value} does not go with --preset exact", advice=advice)
         if self.space_weight != SPACE_WEIGHT and self.space != "w+":
             raise UsageError("--space-weight goes with --space w+", advice="Add --space w+.")
 
     @property
     def starts_from_bank(self) -> bool:
-        """Whether the preset starts from a bank of samples."""
-        return self.constants.start == "bank"
+        """Whether optimisations start from a bank of samples."""
+        return (self.start or self.constants.start) == "bank"
+
+    @property
+    def start_file(self) -> str | None:
+        """The file of latents that optimisations start from, with its row where one is named; None for no file."""
+        return None if self.start in (None, *STARTS) else self.start
 
     @property
     def is_exact(self) -> bool:

@@ -20,7 +20,15 @@ from invert.errors import UsageError
 from invert.images.arrays import to_uint8
 from invert.images.target import Target
 from invert.projection.config import ProjectConfig
-from invert.projection.latents import LatentStatistics, Start, check_class, latent_statistics, start_at_centre
+from invert.projection.latents import (
+    LatentStatistics,
+    Start,
+    Targets,
+    check_class,
+    latent_statistics,
+    start_at_centre,
+)
+from invert.projection.mask import Mask
 from invert.projection.noise import NoiseMaps
 from invert.projection.objective import Comparison, PaperObjective
 from invert.projection.optimisers import Optimisation, Problem, optimiser_of
@@ -216,6 +224,7 @@ class Projector:
             images there are.
         device: Where to work; `generator` and `perceptual` are moved there.
         start: Gives the first w of each image.
+        mask: The pixels that count; None where all of them do.
         measure: Gives centre and spread of W, as `latent_statistics` does.
 
     Raises:
@@ -231,6 +240,7 @@ class Projector:
         batch: int,
         device: torch.device | str = "cpu",
         start: Start = start_at_centre,
+        mask: Mask | None = None,
         measure: Callable[..., LatentStatistics] = latent_statistics,
     ) -> None:
         check_fit(generator, config)
@@ -242,7 +252,7 @@ class Projector:
         if not isinstance(constants, Constants):
             raise ValueError(f"preset {config.preset} has a projector of its own")
         self._pyramid_scale = constants.pyramid_scale
-        self.start = start
+        self.start, self._mask = start, mask
         self.statistics: LatentStatistics = measure(
             self.generator,
             samples=constants.latent_samples,
@@ -269,9 +279,9 @@ class Projector:
         self, group: int, restart: int, members: Sequence[Target]
     ) -> Generator[StepRecord, None, list[Projection]]:
         padded = [*members, *[members[-1]] * (self.batch - len(members))]
-        pixels = torch.cat([target.pixels for target in padded]).to(self.device)
-        objective = self._objective(pixels)
-        problem = self._problem(objective, padded, pixels, restart)
+        targets = self._targets(padded)
+        objective = self._objective(targets)
+        problem = self._problem(objective, targets, restart)
         optimisation = self._optimiser(problem)
         curve = np.full([self.config.steps, len(padded)], np.nan, np.float32)
         for step in range(self.config.steps):
@@ -282,23 +292,30 @@ class Projector:
         measured = objective.measure(optimisation.styles, problem.noise)
         return _collect(members, optimisation, problem.noise, measured, curve, restart)
 
-    def _objective(self, pixels: torch.Tensor) -> PaperObjective:
+    def _targets(self, members: Sequence[Target]) -> Targets:
+        pixels = torch.cat([target.pixels for target in members]).to(self.device)
+        masks = None
+        if self._mask is not None:
+            mask = torch.from_numpy(self._mask.pixels.astype(np.float32)).to(self.device)
+            masks = mask[None, None].repeat(len(members), 1, 1, 1)
+        return Targets(pixels, tuple(target.pixel_sha256 for target in members), masks)
+
+    def _objective(self, targets: Targets) -> PaperObjective:
         return PaperObjective(
             self.generator,
             self.perceptual,
-            pixels,
+            targets.pixels,
             self.config.noise_weight if self.config.noise == "optimise" else 0.0,
             self._pyramid_scale,
             getattr(torch, self.config.precision),
+            targets.masks,
         )
 
-    def _problem(
-        self, objective: PaperObjective, targets: Sequence[Target], pixels: torch.Tensor, restart: int
-    ) -> Problem:
-        streams = [random_stream(self.config.seed, target.pixel_sha256, restart) for target in targets]
+    def _problem(self, objective: PaperObjective, targets: Targets, restart: int) -> Problem:
+        streams = [random_stream(self.config.seed, digest, restart) for digest in targets.digests]
         # The noise maps come out of each stream before anything else does.
         noise = start_noise(self.generator, self.config.noise, streams, self.device)
-        start = self.start(self.statistics, pixels, restart)
+        start = self.start(self.statistics, targets, restart)
         return Problem(objective, self._space, start, noise, streams, optimise_noise=self.config.noise == "optimise")
 
 

@@ -84,7 +84,8 @@ def read_start(
         raise NoInputError(reason, path=path, advice=advice, code="latents-other-network")
     if shape[0] > 1 and config.space != "w+":
         raise UsageError("has a w for each layer", path=path, advice="Add --space w+.", code="latents-space")
-    if found.network not in (provenance.sha256, provenance.source_sha256):
+    tuned_from = None if provenance.tuned is None else provenance.tuned.network_sha256
+    if found.network not in (provenance.sha256, provenance.source_sha256, tuned_from):
         on_warning(
             f"latents '{display_path(path)}': found in another network (sha256 {found.network[:12]}...), "
             "whose W this network does not share"

@@ -55,7 +55,7 @@ seed_search = options.option(
     help="Number of seeds that are tried: 0 to N - 1.",
 )
 @options.settings(
-    ProjectConfig, without=("batch", "space", "space_weight", "start", "mask"), defaults=dict(api.SEED_DEFAULTS)
+    ProjectConfig, without=("batch", "space", "space_weight", "start", "mask", "tune"), defaults=dict(api.SEED_DEFAULTS)
 )
 @options.max_pixels
 @options.follow

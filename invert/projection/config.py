@@ -244,6 +244,16 @@ class ProjectConfig:
         # Its digest is in the record: see `invert.projection.session.open_session`.
         entry=Entry("mask", write=lambda config: {}, read=lambda record: None),
     )
+    tune: int = setting(
+        0,
+        minimum=0,
+        maximum=10**6,
+        help="Steps in which the network itself is then fitted to each image (pivotal tuning), and written beside it.",
+        group=_METHOD,
+        metavar="N",
+        later=True,
+        entry=Entry("tune"),
+    )
     seed: int = setting(
         0,
         minimum=0,
@@ -297,9 +307,9 @@ class ProjectConfig:
             raise UsageError("--noise both goes with --preset exact", advice="Choose optimise, fixed or zero.")
         if self.processing != "none" and not self.is_exact:
             raise UsageError("--processing goes with --preset exact", advice="Add --preset exact.")
-        for name in ("space", "start", "mask"):
+        for name in ("space", "start", "mask", "tune"):
             value = getattr(self, name)
-            if self.is_exact and value not in (None, "w"):
+            if self.is_exact and value not in (None, "w", 0):
                 advice = "It searches w alone, from samples on, and compares whole images."
                 raise UsageError(f"--{name} {value} does not go with --preset exact", advice=advice)
         if self.space_weight != SPACE_WEIGHT and self.space != "w+":

@@ -3,6 +3,7 @@
 Reference: Karras et al. 2020, appendix D.
 """
 
+import dataclasses
 import hashlib
 import itertools
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
@@ -35,6 +36,7 @@ from invert.projection.optimisers import Optimisation, Problem, optimiser_of
 from invert.projection.perceptual import MINIMUM_SIZE, Perceptual
 from invert.projection.presets import Constants
 from invert.projection.space import space_of
+from invert.projection.tuning import TuningTask, tuned_copy, tuning_steps
 
 __all__ = [
     "Explanation",
@@ -117,6 +119,7 @@ class Projection:
         image: g(w, noise) as `[H, W, C]` uint8.
         status: "ok", or "diverged" if a step was not finite and this is the best state before it.
         restart: Which of the restarts this is.
+        tuned: The network after pivotal tuning, of which distance and image are; None without.
         explanation: What preset exact found; None with another preset.
         seen: What it expects in the image `[H, W, C]` uint8: g(w, noise) after the processing; likewise.
     """
@@ -130,6 +133,7 @@ class Projection:
     image: npt.NDArray[np.uint8]
     status: str
     restart: int
+    tuned: networks.Generator | None = None
     explanation: Explanation | None = None
     seen: npt.NDArray[np.uint8] | None = None
 
@@ -273,7 +277,8 @@ class Projector:
             for restart in range(self.config.restarts):
                 found = yield from self._optimise(group, restart, members)
                 best = [_better(old, new) for old, new in zip(best, found, strict=True)] if best else found
-            yield from best
+            for one in best:
+                yield (yield from self._tune(group, one)) if self.config.tune and one.status == "ok" else one
 
     def _optimise(
         self, group: int, restart: int, members: Sequence[Target]
@@ -292,12 +297,32 @@ class Projector:
         measured = objective.measure(optimisation.styles, problem.noise)
         return _collect(members, optimisation, problem.noise, measured, curve, restart)
 
+    def _tune(self, group: int, found: Projection) -> Generator[StepRecord, None, Projection]:
+        """Fit a copy of the network to one image."""
+        targets = self._targets([found.target])
+        styles = self.generator.broadcast(torch.from_numpy(found.w[None]).to(self.device))
+        noise = {name: torch.from_numpy(maps[None, None]).to(self.device) for name, maps in found.noise.items()}
+        stream = random_stream(self.config.seed, f"{found.target.pixel_sha256}/tune", found.restart)
+        task = TuningTask(targets.pixels, targets.masks, styles, noise, stream, self.config.class_index)
+        tuned, steps = tuned_copy(self.generator), self.config.tune
+        for step, distance in enumerate(tuning_steps(tuned, self.generator, self.perceptual, task, steps)):
+            yield StepRecord(group, found.restart, step, steps, (distance,))
+        (distance,), (shares,), image = task.measure(tuned, self.perceptual)
+        return dataclasses.replace(
+            found,
+            distance=float(distance),
+            layer_distances=shares.cpu().numpy(),
+            image=to_uint8(image)[0].copy(),
+            tuned=tuned,
+        )
+
     def _targets(self, members: Sequence[Target]) -> Targets:
         pixels = torch.cat([target.pixels for target in members]).to(self.device)
         masks = None
-        if self._mask is not None:
-            mask = torch.from_numpy(self._mask.pixels.astype(np.float32)).to(self.device)
-            masks = mask[None, None].repeat(len(members), 1, 1, 1)
+        if self._mask is not None or any(target.mask is not None for target in members):
+            everywhere = np.ones(pixels.shape[2:], bool) if self._mask is None else self._mask.pixels
+            of_each = [everywhere if target.mask is None else everywhere & target.mask for target in members]
+            masks = torch.from_numpy(np.stack(of_each)[:, None].astype(np.float32)).to(self.device)
         return Targets(pixels, tuple(target.pixel_sha256 for target in members), masks)
 
     def _objective(self, targets: Targets) -> PaperObjective:

@@ -224,6 +224,9 @@ def open_session(
         )
     prepare_process(config.device, config.threads, on_message)
     policy = policy or ImagePolicy()
+    if config.is_exact and policy.fit == "pad":
+        advice = "It explains every pixel, and black bars are none of the network's."
+        raise UsageError("--fit pad does not go with --preset exact", advice=advice)
     if config.start_file is not None and start is None:
         raise UsageError(f"--start {config.start_file} is a file, which only projections start from")
     synthesis = network.generator.config.synthesis

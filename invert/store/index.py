@@ -57,6 +57,7 @@ class FolderEntry:
         source: Name of the image's file.
         npz_sha256: Digest of the .npz, to notice damage.
         png_sha256: Digest of the .png, to know it as ours; None in an index of an earlier version.
+        network_sha256: Digest of the network that was tuned to the image, likewise; None where none was.
         run: Which of the index's runs made it.
         facts: Numbers and texts of its result; see `invert.store.result.Result.facts`.
     """
@@ -68,6 +69,13 @@ class FolderEntry:
     run: int
     facts: Mapping[str, Any]
     png_sha256: str | None = None
+    network_sha256: str | None = None
+
+    @property
+    def digests(self) -> dict[str, str | None]:
+        """Digest of each of its files, by suffix; None for that of a .png that an earlier version wrote."""
+        tuned = {".safetensors": self.network_sha256} if self.network_sha256 else {}
+        return {".npz": self.npz_sha256, ".png": self.png_sha256, **tuned}
 
     @property
     def key(self) -> Key:
@@ -87,7 +95,7 @@ class FolderEntry:
     def to_line(self) -> _Record:
         """Return its line in the index."""
         names = {"type": "image", "name": self.name, "image": self.image, "source": self.source}
-        digests = {"npz_sha256": self.npz_sha256, "png_sha256": self.png_sha256}
+        digests = {"npz_sha256": self.npz_sha256, "png_sha256": self.png_sha256, "network_sha256": self.network_sha256}
         known = {key: digest for key, digest in digests.items() if digest is not None}
         return {**names, **known, "run": self.run, **self.facts}
 
@@ -116,10 +124,10 @@ class FolderEntry:
             raise ValueError("its name is not plain")
         source, digest = line["source"], line["npz_sha256"]
         image = line.get("image", source)
-        png = line.get("png_sha256")
-        if not all(isinstance(text, str) for text in (source, digest, image, png or "")):
+        png, network = line.get("png_sha256"), line.get("network_sha256")
+        if not all(isinstance(text, str) for text in (source, digest, image, png or "", network or "")):
             raise TypeError("its names are no texts")
-        return cls(name, image, source, digest, run, facts, png)
+        return cls(name, image, source, digest, run, facts, png, network)
 
 
 @dataclass

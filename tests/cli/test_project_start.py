@@ -147,3 +147,25 @@ def test_masks_that_cannot_be_used(
     result = invert("attribute", one, "--network", network, "--mask", small, "--quiet")
     assert result.code == 2
     assert "is no evidence: what is left out of an image" in result.err
+
+
+def test_padding_does_not_count(project: Invert, tmp_path: Path) -> None:
+    """A wide image is compared where it is: as a square one whose other pixels a mask leaves out."""
+    wide, square, out = tmp_path / "wide.png", tmp_path / "square.png", tmp_path / "out"
+    pixels = np.random.RandomState(3).randint(0, 256, [24, 32, 3], np.uint8)
+    Image.fromarray(pixels).save(wide)
+    whole = np.random.RandomState(4).randint(0, 256, [32, 32, 3], np.uint8)
+    whole[4:28] = pixels
+    Image.fromarray(whole).save(square)
+    rows = np.zeros([32, 32], np.uint8)
+    rows[4:28] = 255
+    Image.fromarray(rows).save(tmp_path / "mask.png")
+    assert project(wide, "--fit", "pad", "--steps", 0).code == 0
+    padded = read_projection(out / "wide.npz")
+    assert padded.method["image_policy"]["fit"] == "pad"
+    assert padded.warnings == ()  # a folder's .npz has none; they were told
+    assert project(square, "--mask", tmp_path / "mask.png", "--steps", 0, "--overwrite").code == 0
+    assert read_projection(out / "square.npz").distance == padded.distance
+    result = project(wide, "--fit", "pad", "--preset", "exact")
+    assert (result.code, "--fit pad does not go with --preset exact" in result.err) == (2, True)
+    assert project(wide, "--fit", "stretch", "--overwrite").code == 0

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
         measure,
         open_latents,
         project,
+        train_encoder,
     )
     from invert.errors import (
         BusyError,
@@ -63,6 +64,7 @@ __all__ = [
     "measure",
     "open_latents",
     "project",
+    "train_encoder",
 ]
 
 # Where each name comes from, once it is asked for: the package itself must be imported in no time.
@@ -78,6 +80,7 @@ _HOMES = {
         "measure",
         "open_latents",
         "project",
+        "train_encoder",
     ),
     "invert.errors": (
         "BusyError",
@@ -93,7 +96,17 @@ _HOMES = {
     "invert.projection.config": ("ProjectConfig",),
     "invert.projection.projector": ("Projector",),
 }
-_NEEDS_TORCH = ("Projector", "attribute", "calibrate", "find_seeds", "generate", "load", "measure", "project")
+_NEEDS_TORCH = (
+    "Projector",
+    "attribute",
+    "calibrate",
+    "find_seeds",
+    "generate",
+    "load",
+    "measure",
+    "project",
+    "train_encoder",
+)
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
 

@@ -32,6 +32,7 @@ def test_a_preset_has_steps_and_noise_of_its_own() -> None:
         "paper": (1000, "optimise", 1),
         "official": (1000, "optimise", 1),
         "verdict": (50, "fixed", 1),
+        "fast": (80, "optimise", 1),
         "exact": (14, "fixed", 2),
     }
 

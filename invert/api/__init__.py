@@ -9,6 +9,7 @@ for result in invert.project("photo.png", network, steps=300):
 
 from invert.api.arguments import load
 from invert.api.calibrations import calibrate, measure_share
+from invert.api.encoders import train_encoder
 from invert.api.measurements import measure
 from invert.api.projections import Projected, project
 from invert.api.samples import generate
@@ -34,4 +35,5 @@ __all__ = [
     "open_latents",
     "project",
     "seeds_of",
+    "train_encoder",
 ]

@@ -157,7 +157,11 @@ def check_evidence(config: ProjectConfig, policy: ImagePolicy | None = None) -> 
         reason = f"images that were fitted by {policy.fit!r} are no evidence: thresholds are for whole, true images"
         raise UsageError(reason, advice="Leave it out.", code="no-evidence")
     for option, value, why in (
-        ("--start", config.start_file, "a start of one's own choice makes some images come nearer than others"),
+        (
+            "--start",
+            config.start_file or ("encoder" if config.starts_from_encoder else None),
+            "a start of one's own choice makes some images come nearer than others",
+        ),
         ("--tune", config.tune or None, "a network that is fitted to an image generates any"),
         ("--mask", config.mask, "what is left out of an image could tell that it is another's"),
     ):

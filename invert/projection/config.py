@@ -44,7 +44,7 @@ SEED_NOISE = (*SYNTHESIS_NOISE, "stream")
 SPACE_WEIGHT = 0.01
 """Of the pull of the styles of W+ towards the mean w, beside LPIPS."""
 
-STARTS = ("centre", "bank")
+STARTS = ("centre", "bank", "encoder")
 """Words for where optimisations start; all others are names of files."""
 
 BANK_VERSION = 1
@@ -227,8 +227,9 @@ class ProjectConfig:
     )
     start: str | None = setting(
         None,
-        help="Where optimisations start: centre (the mean w), bank (the nearest of the samples), or a FILE of an "
-        "earlier projection: NAME.npz, FILE.h5:ROW, or FILE.h5 for the images that it has.",
+        help="Where optimisations start: centre (the mean w), bank (the nearest of the samples), encoder (what the "
+        "network's encoder tells, see train-encoder), or a FILE: another encoder, or an earlier projection, NAME.npz, "
+        "FILE.h5:ROW, or FILE.h5 for the images that it has.",
         group=_METHOD,
         metavar="WHERE",
         unset="by the preset",
@@ -323,7 +324,13 @@ class ProjectConfig:
     @property
     def start_file(self) -> str | None:
         """The file of latents that optimisations start from, with its row where one is named; None for no file."""
-        return None if self.start in (None, *STARTS) else self.start
+        return None if self.start in (None, *STARTS) or self.starts_from_encoder else self.start
+
+    @property
+    def starts_from_encoder(self) -> bool:
+        """Whether optimisations start at what an encoder tells: the network's own, or one that `start` names."""
+        at = self.start or self.constants.start
+        return at == "encoder" or at.endswith(".safetensors")
 
     @property
     def is_exact(self) -> bool:

@@ -59,6 +59,7 @@ PRESETS = {
         Constants(start="bank", peak_rate=0.05, latent_noise=0.01),
         {"steps": 50, "noise": "fixed"},
     ),
+    "fast": Preset(Constants(start="encoder", ramp_up=0.02, latent_noise=0.0), {"steps": 80}),
     "exact": Preset(ExactConstants(), {"steps": 14, "noise": "fixed", "restarts": 2}),
 }
 

@@ -19,6 +19,7 @@ from generator.layers import freeze
 from generator.settings import SQUARE, map_shape
 from invert.errors import UsageError
 from invert.images.arrays import to_uint8
+from invert.images.fidelity import UNKNOWN, Fidelity, fidelity
 from invert.images.target import Target
 from invert.projection.config import ProjectConfig
 from invert.projection.latents import (
@@ -119,9 +120,10 @@ class Projection:
         image: g(w, noise) as `[H, W, C]` uint8.
         status: "ok", or "diverged" if a step was not finite and this is the best state before it.
         restart: Which of the restarts this is.
-        tuned: The network after pivotal tuning, of which distance and image are; None without.
         explanation: What preset exact found; None with another preset.
         seen: What it expects in the image `[H, W, C]` uint8: g(w, noise) after the processing; likewise.
+        fidelity: PSNR and SSIM between image and target, of the pixels that count.
+        tuned: The network after pivotal tuning, of which distance and image are; None without.
     """
 
     target: Target
@@ -133,9 +135,10 @@ class Projection:
     image: npt.NDArray[np.uint8]
     status: str
     restart: int
-    tuned: networks.Generator | None = None
     explanation: Explanation | None = None
     seen: npt.NDArray[np.uint8] | None = None
+    fidelity: Fidelity = UNKNOWN
+    tuned: networks.Generator | None = None
 
 
 class ImageProjector(Protocol):
@@ -295,7 +298,11 @@ class Projector:
             yield StepRecord(group, restart, step, self.config.steps, distances)
         optimisation.finish()
         measured = objective.measure(optimisation.styles, problem.noise)
-        return _collect(members, optimisation, problem.noise, measured, curve, restart)
+        found = _collect(members, optimisation, problem.noise, measured, curve, restart)
+        return [
+            dataclasses.replace(one, fidelity=fidelity(one.image, one.target.array, self._counts(one.target)))
+            for one in found
+        ]
 
     def _tune(self, group: int, found: Projection) -> Generator[StepRecord, None, Projection]:
         """Fit a copy of the network to one image."""
@@ -307,23 +314,31 @@ class Projector:
         tuned, steps = tuned_copy(self.generator), self.config.tune
         for step, distance in enumerate(tuning_steps(tuned, self.generator, self.perceptual, task, steps)):
             yield StepRecord(group, found.restart, step, steps, (distance,))
-        (distance,), (shares,), image = task.measure(tuned, self.perceptual)
+        (distance,), (shares,), images = task.measure(tuned, self.perceptual)
+        image = to_uint8(images)[0].copy()
         return dataclasses.replace(
             found,
             distance=float(distance),
             layer_distances=shares.cpu().numpy(),
-            image=to_uint8(image)[0].copy(),
+            image=image,
+            fidelity=fidelity(image, found.target.array, self._counts(found.target)),
             tuned=tuned,
         )
 
     def _targets(self, members: Sequence[Target]) -> Targets:
         pixels = torch.cat([target.pixels for target in members]).to(self.device)
-        masks = None
-        if self._mask is not None or any(target.mask is not None for target in members):
-            everywhere = np.ones(pixels.shape[2:], bool) if self._mask is None else self._mask.pixels
-            of_each = [everywhere if target.mask is None else everywhere & target.mask for target in members]
-            masks = torch.from_numpy(np.stack(of_each)[:, None].astype(np.float32)).to(self.device)
+        masks, of_each = None, [self._counts(target) for target in members]
+        if any(one is not None for one in of_each):
+            everywhere = np.ones(pixels.shape[2:], bool)
+            stacked = np.stack([everywhere if one is None else one for one in of_each])
+            masks = torch.from_numpy(stacked[:, None].astype(np.float32)).to(self.device)
         return Targets(pixels, tuple(target.pixel_sha256 for target in members), masks)
+
+    def _counts(self, target: Target) -> npt.NDArray[np.bool_] | None:
+        """Return the pixels of an image that count, bool `[H, W]`; None where all of them do."""
+        if self._mask is None or target.mask is None:
+            return target.mask if self._mask is None else self._mask.pixels
+        return self._mask.pixels & target.mask
 
     def _objective(self, targets: Targets) -> PaperObjective:
         return PaperObjective(

@@ -26,6 +26,7 @@ from generator.settings import map_shape, setting_of
 from invert.errors import UsageError, display_path, network_errors
 from invert.images.decoding import ImagePolicy
 from invert.projection.config import ProjectConfig
+from invert.projection.encoders import EncoderFile, EncoderStart, encoder_path, read_encoder
 from invert.projection.exact import ExactProjector
 from invert.projection.latents import LatentStatistics, Start, Targets, kept_statistics, start_at_centre
 from invert.projection.mask import Mask, read_mask
@@ -105,6 +106,7 @@ class Session:
         on_message: Called with a line while something takes long.
         start: Gives the first w of images where `--start` names a file; None elsewhere.
         mask: The pixels of images that count; None where all of them do.
+        encoder: What tells the first w of images; None where they start elsewhere.
     """
 
     network: "LoadedNetwork"
@@ -115,6 +117,7 @@ class Session:
     on_message: _OnMessage = field(default=_silent, repr=False)
     start: "GivenStart | None" = None
     mask: Mask | None = None
+    encoder: EncoderFile | None = None
 
     @property
     def path(self) -> Path:
@@ -158,7 +161,9 @@ class Session:
         if config.is_exact:
             return ExactProjector(generator, perceptual, config, bank=self._bank(generator), device=config.device)
         start: Start = self.start or start_at_centre
-        if config.starts_from_bank:
+        if self.encoder is not None:
+            start = EncoderStart(self.encoder.network.to(config.device))
+        elif config.starts_from_bank:
             # Before the network is frozen, as it is for the images that a user generates with it.
             start = BankStart(self._bank(generator), generator, perceptual)
         weights = self.network.provenance.weights_sha256
@@ -231,9 +236,30 @@ def open_session(
         raise UsageError(f"--start {config.start_file} is a file, which only projections start from")
     synthesis = network.generator.config.synthesis
     mask = None if config.mask is None else read_mask(Path(config.mask), map_shape(synthesis, synthesis.img_resolution))
-    files = {name: one.digest for name, one in (("start", start), ("mask", mask)) if one is not None}
+    encoder = _find_encoder(network, config) if config.starts_from_encoder else None
+    given = (("start", start), ("encoder", encoder), ("mask", mask))
+    files = {name: one.digest for name, one in given if one is not None}
     method = method_record(config, network.provenance.sha256, policy.record(), files)
-    return Session(network, config, policy, method, run_record(config), on_message, start, mask)
+    return Session(network, config, policy, method, run_record(config), on_message, start, mask, encoder)
+
+
+def _find_encoder(network: "LoadedNetwork", config: ProjectConfig) -> EncoderFile:
+    """Return the encoder that a projection starts with: the one that is named, or the one beside the network.
+
+    Raises:
+        NoInputError: It cannot be read, or is damaged.
+        UsageError: There is none, or it is of another network.
+    """
+    is_named = config.start is not None and config.start.endswith(".safetensors")
+    path = Path(str(config.start)) if is_named else encoder_path(network.provenance.path)
+    if not is_named and not path.exists():
+        advice = f"Make one: invert train-encoder {display_path(network.provenance.path)}"
+        raise UsageError("there is no encoder of this network", path=path, advice=advice, code="no-encoder")
+    found = read_encoder(path)
+    if found.weights_sha256 != network.provenance.weights_sha256:
+        reason = "is the encoder of another network"
+        raise UsageError(reason, path=path, advice="Make one with 'invert train-encoder'.", code="other-network")
+    return found
 
 
 def load_network(

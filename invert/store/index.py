@@ -110,7 +110,8 @@ class FolderEntry:
         for one in FIELDS:
             if not one.is_listed:
                 continue
-            if one.kept == "exact" and one.name not in line:
+            # What is not known is left out, as `Result.facts` does: JSON has no NaN.
+            if one.name not in line and (one.kept == "exact" or one.default != one.default):
                 continue
             facts[one.name] = line[one.name] if one.since == 1 else line.get(one.name, one.default)
             if one.kind == "texts" and not all(isinstance(text, str) for text in facts[one.name]):

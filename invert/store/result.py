@@ -309,6 +309,12 @@ class Result:
         "The noise that explains the image: stored, random or zero.", "S8", choices=("stored", "random", "zero")))
     processing: str | None = dataclasses.field(default=None, metadata=_of_exact(
         "What happened to the image, as --processing has it.", "S80"))
+    psnr: float = dataclasses.field(default=float("nan"), metadata=_row(
+        "Peak signal-to-noise ratio of g(w, noise) in dB; NaN where it is not known.", "<f8", since=4,
+        of="fidelity.psnr", npz="psnr", column="psnr", shown="psnr"))
+    ssim: float = dataclasses.field(default=float("nan"), metadata=_row(
+        "Structural similarity of g(w, noise), likewise.", "<f8", since=4,
+        of="fidelity.ssim", npz="ssim", column="ssim", shown="ssim"))
     # fmt: on
 
     @property

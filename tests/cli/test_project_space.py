@@ -1,5 +1,6 @@
 """`invert project --space` as a user runs it, and what the other commands make of its results."""
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -84,3 +85,21 @@ def test_finished_projections_into_w_plus_are_no_evidence(
     result = invert("attribute", out, "--network", network, "--threshold", 0.3, "--quiet")
     assert result.code == 2
     assert "--space w+ is no evidence: a w for each layer fits images of any origin" in result.err
+
+
+def test_fidelity_is_in_every_result(
+    project: Invert, invert: Invert, image: Callable[..., Path], tmp_path: Path
+) -> None:
+    one, out, file = image("one.png"), tmp_path / "out", tmp_path / "latents.h5"
+    assert project(one, "--noise", "fixed").code == 0
+    stored = read_projection(out / "one.npz")
+    sheet = decode_sheet((out / "one.png").read_bytes()).astype(float)
+    error = np.square(sheet[:, :32] - sheet[:, 32:]).mean()
+    assert stored.psnr == pytest.approx(10 * np.log10(255**2 / error))
+    assert -1 < stored.ssim < 1
+    assert project(one, "--noise", "fixed", "--out", file).code == 0
+    shown = invert("show", file).out
+    assert f"psnr      smallest {stored.psnr:.2f}" in shown
+    assert f"ssim      smallest {stored.ssim:.4f}" in shown
+    row = json.loads(invert("show", file, "--json").out.splitlines()[0])
+    assert (row["psnr"], row["ssim"]) == (stored.psnr, stored.ssim)

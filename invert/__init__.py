@@ -31,6 +31,7 @@ if TYPE_CHECKING:
         open_latents,
         project,
         read_latent,
+        train_encoder,
         write_projected_w,
     )
     from invert.errors import (
@@ -76,6 +77,7 @@ __all__ = [
     "open_latents",
     "project",
     "read_latent",
+    "train_encoder",
     "write_projected_w",
 ]
 
@@ -98,6 +100,7 @@ _HOMES = {
         "open_latents",
         "project",
         "read_latent",
+        "train_encoder",
         "write_projected_w",
     ),
     "invert.errors": (
@@ -128,6 +131,7 @@ _NEEDS_TORCH = (
     "mix",
     "project",
     "read_latent",
+    "train_encoder",
 )
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 

@@ -229,7 +229,7 @@ def test_settings_are_checked_before_anything_is_done(folder: Path, network: Pat
     for settings, message in (
         ({"stepz": 3}, "stepz"),
         ({"steps": -1}, "steps"),
-        ({"preset": "fast"}, "preset"),
+        ({"preset": "quick"}, "preset"),
         ({"save_images": True}, "save_images"),
         ({"on_failure": "shrug"}, "shrug"),
     ):

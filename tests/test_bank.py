@@ -9,7 +9,7 @@ import torch
 from generator.files.reading import load
 from generator.networks import Generator
 from invert.projection import start
-from invert.projection.latents import LatentStatistics, kept_statistics, latent_statistics
+from invert.projection.latents import LatentStatistics, Targets, kept_statistics, latent_statistics
 from invert.projection.perceptual import Perceptual
 from invert.projection.start import BankStart, bank_size, load_bank, thumbnail
 from tests.golden_data import load_networks
@@ -67,11 +67,11 @@ def test_a_sample_is_its_own_start() -> None:
     chosen = torch.from_numpy(samples.w[[3, 141, 59]])
     with torch.no_grad():
         targets = generator.synthesis(generator.broadcast(chosen), "const").clamp(-1, 1)
-    found = start(statistics, targets, 0)
+    found = start(statistics, Targets(targets, ()), 0)
     torch.testing.assert_close(found[:, 0], chosen)
-    second = start(statistics, targets, 1)
+    second = start(statistics, Targets(targets, ()), 1)
     assert (second != found).any(dim=1).all()
-    torch.testing.assert_close(start(statistics, targets[1:2], 0)[0], found[1])
+    torch.testing.assert_close(start(statistics, Targets(targets[1:2], ()), 0)[0], found[1])
 
 
 def test_thumbnails_are_means(monkeypatch: pytest.MonkeyPatch) -> None:

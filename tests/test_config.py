@@ -12,7 +12,8 @@ from generator.settings import setting, setting_of
 from invert.cli import options
 from invert.errors import UsageError
 from invert.images.decoding import ImagePolicy
-from invert.projection.config import METHOD_SETTINGS, PRESETS, ProjectConfig, arguments_of, with_defaults
+from invert.projection.config import METHOD_SETTINGS, ProjectConfig, arguments_of, with_defaults
+from invert.projection.presets import PRESETS
 from invert.projection.records import config_of, differing_keys, method_digest, method_record, run_settings
 
 CALIBRATIONS = sorted((Path(__file__).parent.parent / "data" / "networks").glob("*.calibration.json"))
@@ -31,6 +32,7 @@ def test_a_preset_has_steps_and_noise_of_its_own() -> None:
         "paper": (1000, "optimise", 1),
         "official": (1000, "optimise", 1),
         "verdict": (50, "fixed", 1),
+        "fast": (80, "optimise", 1),
         "exact": (14, "fixed", 2),
     }
 
@@ -136,7 +138,7 @@ def test_a_value_out_of_range_is_refused(settings: dict[str, Any], message: str)
 class More(ProjectConfig):
     """A projection with a setting more."""
 
-    space: str = setting("w", choices=("w", "w+"), help="Space of the latents.", group="Method")
+    pace: str = setting("slow", choices=("slow", "fast"), help="How fast it goes.", group="Method")
 
 
 def parse(kind: type, arguments: list[str], **changes: Any) -> dict[str, Any]:
@@ -152,15 +154,15 @@ def parse(kind: type, arguments: list[str], **changes: Any) -> dict[str, Any]:
 
 
 def test_a_new_field_is_a_new_option(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert parse(More, [])["space"] == "w"
-    assert parse(More, ["--space", "w+"])["space"] == "w+"
-    monkeypatch.setenv("INVERT_SPACE", "w+")
-    assert parse(More, [])["space"] == "w+"
-    assert parse(More, ["--space", "w"])["space"] == "w"
-    monkeypatch.setenv("INVERT_SPACE", "s")
+    assert parse(More, [])["pace"] == "slow"
+    assert parse(More, ["--pace", "fast"])["pace"] == "fast"
+    monkeypatch.setenv("INVERT_PACE", "fast")
+    assert parse(More, [])["pace"] == "fast"
+    assert parse(More, ["--pace", "slow"])["pace"] == "slow"
+    monkeypatch.setenv("INVERT_PACE", "s")
     with pytest.raises(click.UsageError) as caught:
         parse(More, [])
-    assert "'INVERT_SPACE': 's' is not one of" in caught.value.format_message()
+    assert "'INVERT_PACE': 's' is not one of" in caught.value.format_message()
 
 
 def test_commands_choose_settings_and_their_defaults(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,7 +14,7 @@ from generator.stylegan2.config import SynthesisConfig
 from generator.stylegan2.layers import ModulatedConv2d, ToRGB
 from invert.errors import UsageError
 from invert.images.target import Target
-from invert.projection import session
+from invert.projection import process
 from invert.projection.config import ProjectConfig
 from invert.projection.latents import LatentStatistics, latent_statistics
 from invert.projection.noise import NoiseMaps
@@ -406,10 +406,10 @@ def test_default_batch() -> None:
 def test_threads_are_no_more_than_the_processors(monkeypatch: pytest.MonkeyPatch, threads: None) -> None:
     torch.set_num_threads(4)
     for counted, expected in ((1, (1, 1, 1)), (3, (3, 1, 1)), (16, (4, 8, 4))):
-        monkeypatch.setattr(session, "processors", lambda counted=counted: counted)
-        assert tuple(session.default_threads(workers) for workers in (1, 2, 4)) == expected
-    monkeypatch.setattr(session, "processors", lambda: 2)
-    session.prepare_process("cpu", None, print)
+        monkeypatch.setattr(process, "processors", lambda counted=counted: counted)
+        assert tuple(process.default_threads(workers) for workers in (1, 2, 4)) == expected
+    monkeypatch.setattr(process, "processors", lambda: 2)
+    process.prepare_process("cpu", None, print)
     assert torch.get_num_threads() == 2
 
 
@@ -436,7 +436,7 @@ def test_run_record_names_what_changes_bits() -> None:
     "settings",
     [
         {"steps": -1},
-        {"preset": "fast"},
+        {"preset": "quick"},
         {"lpips": "squeeze"},
         {"noise": "loud"},
         {"noise_weight": float("nan")},

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from generator.config import DiscriminatorSettings, GeneratorConfig
-from generator.errors import NetworkFileError, shown
+from generator.errors import NetworkFileError, escaped, shown
 from generator.families import Family, family_of
 from generator.files.pickles.records import Array
 from generator.files.weights import Weight, check_shapes, resample_taps, shapes_of, state_digest, to_float32
@@ -27,11 +27,15 @@ __all__ = [
     "LoadedState",
     "Part",
     "Provenance",
+    "Tuned",
     "assemble",
     "discriminator_shapes",
     "generator_shapes",
     "readable",
 ]
+
+_TUNED: Final = "tuned"
+_MAX_TEXT: Final = 4096
 
 MEAN_LATENTS: Final = 10_000  # as StyleGAN2 estimates its centre (Karras et al. 2020, appendix D)
 
@@ -91,6 +95,44 @@ class Provenance:
     source_sha256: str
     settings: dict[str, Any]
     warnings: list[str]
+
+    @property
+    def tuned(self) -> "Tuned | None":
+        """Which network it was before it was fitted to one image, and to which; None for all others."""
+        return Tuned.of(self.settings)
+
+
+@dataclass(frozen=True)
+class Tuned:
+    """What a network that was fitted to one image says of itself.
+
+    Attributes:
+        network_sha256: Hash of the file that it was tuned from.
+        image: Name of the image.
+        pixel_sha256: Hash of its pixels, see `invert.images.target.pixel_sha256`.
+    """
+
+    network_sha256: str
+    image: str
+    pixel_sha256: str
+
+    def record(self) -> dict[str, Any]:
+        """Return what is written into the network's settings, as JSON types."""
+        return {_TUNED: {"from": self.network_sha256, "for": self.image, "pixel_sha256": self.pixel_sha256}}
+
+    @classmethod
+    def of(cls, settings: Mapping[str, Any]) -> "Tuned | None":
+        """Read it from a network's settings."""
+        found = settings.get(_TUNED)
+        if not isinstance(found, dict):
+            return None
+        texts = [found.get(key) for key in ("from", "for", "pixel_sha256")]
+        if not all(isinstance(text, str) and len(text) <= _MAX_TEXT for text in texts):
+            return None
+        return cls(*map(str, texts))
+
+    def __str__(self) -> str:
+        return f"tuned from {self.network_sha256[:12]}... for {escaped(self.image)}"
 
 
 @dataclass(frozen=True)

@@ -18,6 +18,7 @@ from invert.api.edits import (
     read_latent,
     write_projected_w,
 )
+from invert.api.encoders import train_encoder
 from invert.api.measurements import measure
 from invert.api.projections import Projected, project
 from invert.api.samples import generate
@@ -49,5 +50,6 @@ __all__ = [
     "project",
     "read_latent",
     "seeds_of",
+    "train_encoder",
     "write_projected_w",
 ]

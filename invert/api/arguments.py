@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from invert.batch.work import Failed
 from invert.errors import UsageError
-from invert.projection.config import PRESETS, ProjectConfig, with_defaults
+from invert.projection.config import ProjectConfig, with_defaults
+from invert.projection.presets import PRESETS
 
 if TYPE_CHECKING:
     from generator.files.reading import LoadedNetwork

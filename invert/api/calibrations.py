@@ -15,6 +15,8 @@ from invert.attribution.settings import (
     SHARES_OF_SEVERAL,
     UNPROCESSED,
     CalibrationSettings,
+    check_evidence,
+    check_untuned,
     with_verdict_defaults,
 )
 from invert.batch.given import find_given
@@ -233,9 +235,11 @@ def _begin(
     policy = settings.pop("policy", None)
     check_settings(settings)
     config = ProjectConfig(**with_verdict_defaults(settings))
+    check_evidence(config, policy)
     populations = _populations(real, others, on_message, on_warning)
     _announce({name: len(images) for name, (_, images) in populations.items()}, count, chosen, processings, on_message)
     loaded = load(network, on_warning=on_warning) if isinstance(network, str | os.PathLike) else network
+    check_untuned(loaded.provenance)
     # Only now: what is above must be quick, and this imports torch.
     from invert.attribution.calibration_file import read_calibration
     from invert.attribution.measurements import begin_settled, read_settings

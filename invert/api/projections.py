@@ -22,6 +22,7 @@ from invert.images.target import Target
 from invert.store.result import Result
 
 if TYPE_CHECKING:
+    from generator.networks import Generator
     from invert.projection.projector import StepRecord
 
 __all__ = ["Projected", "project"]
@@ -36,11 +37,13 @@ class Projected:
         target: The image as the network sees it; `target.array` is uint8 `[H, W, C]`. None where nothing was read,
             for an output that was complete before.
         is_new: Whether it was made now, and not by an earlier run.
+        tuned: With `tune`, the generator that was fitted to the image, where `is_new`; a folder has its file.
     """
 
     result: Result = field(repr=False)
     target: Target | None = field(repr=False)
     is_new: bool
+    tuned: "Generator | None" = field(default=None, repr=False)
 
     @property
     def name(self) -> str:
@@ -178,7 +181,7 @@ def _project(
 def _result(run: Run, event: Done) -> Projected:
     made = event.projection
     result = run.output.stored(event) if made is None else Result.of(event.name, made)
-    return Projected(result, event.target, event.is_new)
+    return Projected(result, event.target, event.is_new, None if made is None else made.tuned)
 
 
 def _results_before(run: Run) -> Iterator[Projected]:

@@ -13,7 +13,8 @@ from invert.batch.images import Found, Listed
 from invert.batch.work import Done, Failed, Stepped, work
 from invert.errors import UsageError
 from invert.images.target import Target
-from invert.projection.config import PRESETS, ExactConstants, ProjectConfig, with_defaults
+from invert.projection.config import ProjectConfig, with_defaults
+from invert.projection.presets import PRESETS, ExactConstants
 from invert.store.protocol import Nowhere
 
 if TYPE_CHECKING:

@@ -35,7 +35,8 @@ from invert.batch.work import Done, Event, Failed, Stepped, work
 from invert.batch.workers import Work, run_workers
 from invert.durable import ensure_folder, write_atomic
 from invert.errors import ImageError, NetworkError, UnreadableError
-from invert.images.decoding import ImagePolicy, Size, to_png_bytes
+from invert.images.decoding import ImagePolicy, to_png_bytes
+from invert.images.fitting import Size
 from invert.images.opening import read_regular
 from invert.images.target import Target
 from invert.projection.config import ProjectConfig

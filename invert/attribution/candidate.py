@@ -20,7 +20,7 @@ from invert.attribution.measurements import (
     measurement_of,
     read_settings,
 )
-from invert.attribution.settings import Judging, with_verdict_defaults
+from invert.attribution.settings import Judging, check_evidence, check_untuned, with_verdict_defaults
 from invert.attribution.splits import Population
 from invert.errors import UsageError, display_path
 from invert.images.decoding import ImagePolicy
@@ -182,6 +182,7 @@ def open_candidates(
     loaded = [load_network(one, on_warning) if isinstance(one, str | os.PathLike) else one for one in networks]
     found: list[LoadedCandidate] = []
     for name, network in zip(_names([one.provenance.path for one in loaded]), loaded, strict=True):
+        check_untuned(network.provenance)
         offered = _offered(network, calibrations, warn)
         sha256 = network.provenance.sha256
         folder = None if work is None else work / f"{safe_name(network.provenance.path)}-{sha256[:8]}"
@@ -320,6 +321,7 @@ def open_calibrated(
         config = dataclasses.replace(config_of(method), **named)
         if resumed is None and config.batch is None and batches_differ(calibration, network, config):
             config = dataclasses.replace(config, batch=int(calibration.run["batch"]))
+    check_evidence(config, policy)
     session = open_session(network, config, policy, workers=workers, resumed=resumed, on_message=on_message)
     differing = (
         [] if calibration is None else differing_keys(dict(calibration.method), attribution_method(session.method))

@@ -2,10 +2,14 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from invert.errors import UsageError
-from invert.projection.config import with_defaults
+from invert.images.decoding import ImagePolicy
+from invert.projection.config import ProjectConfig, with_defaults
+
+if TYPE_CHECKING:
+    from generator.files.state import Provenance
 
 __all__ = [
     "BETA",
@@ -18,6 +22,8 @@ __all__ = [
     "UNPROCESSED",
     "CalibrationSettings",
     "Judging",
+    "check_evidence",
+    "check_untuned",
     "with_verdict_defaults",
 ]
 
@@ -126,6 +132,56 @@ class Judging:
         if self.threshold is not None and (self.score == "evidence" or self.rate is not None):
             other = "--fpr" if self.rate is not None else "--score evidence"
             raise UsageError(f"--threshold is a distance and promises no rate: it does not go with {other}")
+
+
+_SPACES = {
+    "w+": "a w for each layer fits images of any origin",
+    "z": "its distances have not been measured against a population",
+}
+
+
+def check_evidence(config: ProjectConfig, policy: ImagePolicy | None = None) -> None:
+    """Refuse settings whose projections are no evidence of where an image is from.
+
+    Args:
+        config: Settings of the projections that a verdict would rest on.
+        policy: What images became pixels by.
+
+    Raises:
+        UsageError: They are for images that are to be edited.
+    """
+    if config.space != "w":
+        reason = f"--space {config.space} is no evidence: {_SPACES[config.space]}"
+        raise UsageError(reason, advice="Verdicts rest on projections into W: leave it out.", code="no-evidence")
+    if policy is not None and policy.fit != "crop":
+        reason = f"images that were fitted by {policy.fit!r} are no evidence: thresholds are for whole, true images"
+        raise UsageError(reason, advice="Leave it out.", code="no-evidence")
+    for option, value, why in (
+        (
+            "--start",
+            config.start_file or ("encoder" if config.starts_from_encoder else None),
+            "a start of one's own choice makes some images come nearer than others",
+        ),
+        ("--tune", config.tune or None, "a network that is fitted to an image generates any"),
+        ("--mask", config.mask, "what is left out of an image could tell that it is another's"),
+    ):
+        if value is not None:
+            raise UsageError(f"{option} {value} is no evidence: {why}", advice="Leave it out.", code="no-evidence")
+
+
+def check_untuned(origin: "Provenance") -> None:
+    """Refuse a network that was fitted to one image, as `invert project --tune` writes it.
+
+    Args:
+        origin: Where the network came from.
+
+    Raises:
+        UsageError: It was.
+    """
+    if origin.tuned is not None:
+        reason = f"was {origin.tuned}: that it generates the image says nothing of where the image is from"
+        advice = "Name the network that it was tuned from."
+        raise UsageError(reason, path=origin.path, advice=advice, code="no-evidence")
 
 
 def with_verdict_defaults(given: Mapping[str, Any]) -> dict[str, Any]:

@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import TypeVar
 
 from invert.errors import ImageError, NoInputError, UnreadableError
-from invert.images.decoding import ImagePolicy, Size
+from invert.images.decoding import ImagePolicy
+from invert.images.fitting import Size
 from invert.images.formats import LISTED
 from invert.images.image_zip import ImageZip
 from invert.images.opening import open_regular, unreadable

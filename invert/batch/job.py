@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from invert.errors import UsageError
 from invert.images.decoding import ImagePolicy
 from invert.projection.config import ProjectConfig
 from invert.store.locks import Shard
@@ -31,6 +32,9 @@ class Job:
         shard: Share I of N of the images, (I, N), of an HDF5 file.
         overwrite: Whether earlier results are discarded.
         follow: Whether links may lead out of the folders that are searched.
+
+    Raises:
+        UsageError: Networks are to be tuned, and the output is a file.
     """
 
     network: "Path | LoadedNetwork"
@@ -43,6 +47,11 @@ class Job:
     shard: Shard | None = None
     overwrite: bool = False
     follow: bool = False
+
+    def __post_init__(self) -> None:
+        if self.config.tune and self.out is not None and is_file(self.out):
+            reason = "--tune writes a network for each image, for which one HDF5 file is no place"
+            raise UsageError(reason, advice="Name a folder with --out.")
 
 
 def is_file(out: Path) -> bool:

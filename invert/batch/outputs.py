@@ -139,7 +139,12 @@ class FolderOutput(RunOutput):
 
     def begin(self, session: "Session", found: Found) -> ImageStore:
         store = open_folder(
-            self.folder, session.method, session.run, overwrite=self._job.overwrite, on_warning=self._on_warning
+            self.folder,
+            session.method,
+            session.run,
+            overwrite=self._job.overwrite,
+            origin=session.network.provenance,
+            on_warning=self._on_warning,
         )
         self._store = self._held.enter_context(store)
         self.identity = self._store.key
@@ -153,7 +158,7 @@ class FolderOutput(RunOutput):
         entry = done.kept
         if not isinstance(entry, FolderEntry):
             return {}
-        files = {suffix: str(self.folder / f"{entry.name}.{suffix}") for suffix in ("npz", "png")}
+        files = {suffix[1:]: str(self.folder / f"{entry.name}{suffix}") for suffix in entry.digests}
         return {**entry.facts, **files}
 
     def stored(self, done: Done) -> Result:

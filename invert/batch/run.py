@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 from invert.batch.images import Found, OnMessage
 from invert.batch.job import Job
 from invert.batch.outputs import RunOutput, open_output
+from invert.batch.start import read_start
 from invert.batch.work import Done, Duplicate, Event, Failed, Warnings, work
 from invert.batch.workers import Preparation, run_workers
 from invert.errors import ExitCode, UsageError, display_path
@@ -212,6 +213,7 @@ def _begin(
     """
     from invert.projection.session import open_session
 
+    start = read_start(job.config, job.network, on_warning) if not isinstance(job.network, Path) else None
     while True:
         resumed = output.resumed()
         session = open_session(
@@ -223,6 +225,7 @@ def _begin(
             on_message=on_note,
             on_warning=on_warning,
             any_shape=True,
+            start=start,
         )
         try:
             return session, output.begin(session, found)

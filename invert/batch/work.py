@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any, Self
 from generator.settings import map_shape
 from invert.batch.images import Listed, ahead, read_image
 from invert.errors import ImageError, InvertError, NumericError, display_path
-from invert.images.decoding import ImagePolicy, Size
+from invert.images.decoding import ImagePolicy
+from invert.images.fitting import Size
 from invert.images.target import Target
 from invert.store.protocol import Finished, ImageStore
 

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING
 
 from generator.openmp import patient_children
 from invert.batch.images import Listed
+from invert.batch.start import read_start
 from invert.batch.work import Done, Event, Failed, work
 from invert.errors import InvertError, NetworkError, is_out_of_memory
 from invert.images.decoding import ImagePolicy
@@ -64,9 +65,11 @@ class Preparation:
         Raises:
             NetworkError: The file cannot be read any more, or has changed.
         """
-        from invert.projection.session import open_session
+        from invert.projection.session import load_network, open_session
 
-        session = open_session(self.network_path, self.config, self.policy, any_shape=True)
+        network = load_network(self.network_path, any_shape=True)
+        start = read_start(self.config, network)
+        session = open_session(network, self.config, self.policy, any_shape=True, start=start)
         if session.network.provenance.sha256 != self.network_sha256:
             raise NetworkError("changed while it was in use", path=self.network_path, advice="Run again.")
         store = self.open_store(session.network)

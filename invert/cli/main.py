@@ -42,6 +42,7 @@ from invert.commands.render import render
 from invert.commands.seed import seed
 from invert.commands.show import show
 from invert.commands.train import train
+from invert.commands.train_encoder import train_encoder
 from invert.commands.train_report import train_report
 from invert.commands.truncate import truncate
 from invert.commands.verify import verify
@@ -65,7 +66,7 @@ _SECTIONS = {
     "Projection": (project, show, render, verify, pack),
     "Source attribution": (attribute, seed, calibrate, evaluate, histograms),
     "Images and figures": (generate, directions, edit, mix, truncate, noise, interpolate),
-    "Training": (dataset, train, train_report, metrics),
+    "Training": (dataset, train, train_encoder, train_report, metrics),
     "Networks and installation": (info, convert, doctor, demo, completion),
 }
 

@@ -17,13 +17,12 @@ from invert.errors import UsageError, display_path
 from invert.images.formats import EXTENSIONS
 from invert.projection.config import (
     NOISE_ALIASES,
-    PRESET_SETTINGS,
-    PRESETS,
     SYNTHESIS_NOISE,
     ProjectConfig,
     option_of,
     value_type,
 )
+from invert.projection.presets import PRESET_SETTINGS, PRESETS
 from invert.store.locks import MAX_SHARDS
 
 if TYPE_CHECKING:

@@ -17,6 +17,7 @@ from invert.cli.progress import (
     ImageProgress,
     MeasureProgress,
     ProjectionProgress,
+    StepProgress,
     SweepProgress,
     TrainingProgress,
 )
@@ -79,6 +80,11 @@ class Output:
     def image_progress(self, images: int, *, silence: float | None = 10.0) -> ImageProgress:
         """Start the one bar of single images; see `invert.cli.progress.Bar` for `silence`."""
         self._progress = progress = ImageProgress(images, self._quiet, silence)
+        return progress
+
+    def step_progress(self, steps: int) -> StepProgress:
+        """Start the one bar of the steps of a training."""
+        self._progress = progress = StepProgress(steps, self._quiet)
         return progress
 
     def sweep_progress(self, total: int) -> SweepProgress:

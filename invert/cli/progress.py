@@ -14,6 +14,7 @@ __all__ = [
     "ImageProgress",
     "MeasureProgress",
     "ProjectionProgress",
+    "StepProgress",
     "SweepProgress",
     "TrainingProgress",
 ]
@@ -146,6 +147,26 @@ class ProjectionProgress(Bar):
         beside = f"distance {sum(distances) / max(1, len(distances)):.4f}"
         line = [f"{title}, step {done} of {self._total}", beside, self.time_left(done, done)]
         self.move(done, title=title, beside=beside, line=", ".join(filter(None, line)))
+
+
+class StepProgress(Bar):
+    """Progress of the steps of a training.
+
+    Args:
+        steps: How many there are.
+        quiet: Show nothing.
+    """
+
+    def __init__(self, steps: int, quiet: bool) -> None:
+        super().__init__("step", steps, quiet=quiet)
+        self._first: int | None = None
+
+    def step(self, number: int, beside: str) -> None:
+        """Say that a step was made, counted from 1, and what is to be shown of it."""
+        if self._first is None:
+            self._first = number - 1  # those before were made by an earlier command
+        line = [f"step {number} of {self._total}", beside, self.time_left(number, number - self._first)]
+        self.move(number, beside=beside, line=", ".join(filter(None, line)))
 
 
 class ImageProgress(Bar):

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from generator.config import to_dict
+from generator.files.state import Tuned
 from generator.settings import map_shape
 from invert.cli import options
 from invert.cli.inputs import NETWORK_FILE
@@ -61,6 +62,7 @@ def _record(found: "Inspection", tables: Mapping[str, Sequence[Row]]) -> dict[st
         "sha256": found.sha256,
         "weights_sha256": found.weights_sha256,
         "source_sha256": state.source_sha256,
+        **{name: value for name, value in state.settings.items() if name == "tuned"},
         "config": {name: None if config is None else to_dict(config) for name, config in configs.items()},
         "parameters": {name: _total(rows) for name, rows in tables.items()},
         "layers": {
@@ -90,6 +92,9 @@ def _lines(found: "Inspection", tables: Mapping[str, Sequence[Row]]) -> Iterator
         "source code": "embedded; it was not run" if state.embeds_source else "none embedded",
         "asks for": ", ".join(sorted(state.globals_asked)) or "nothing",
     }
+    tuned = Tuned.of(state.settings)
+    if tuned is not None:
+        facts["for"] = str(tuned)
     if synthesis.alpha < 1:
         facts["images"] += f", saved while it grew: layers at {width} px faded in to {synthesis.alpha:.4g}"
     if state.discriminator_config is not None:

@@ -21,6 +21,7 @@ from invert.commands.pack import pack_line
 from invert.commands.project_slurm import project_slurm
 from invert.errors import UsageError, display_path
 from invert.images.decoding import ImagePolicy
+from invert.images.fitting import FITS
 from invert.projection.config import ProjectConfig, with_defaults
 from invert.store.manifest import NOISE_TYPES
 
@@ -47,6 +48,15 @@ _HDF5 = "HDF5 output (--out FILE.h5)"
     help="Folder of the results, or one HDF5 file for all of them.",
 )
 @options.settings(ProjectConfig)
+@options.option(
+    "--fit",
+    default="crop",
+    show_default=True,
+    type=click.Choice(FITS),
+    help="Images of other proportions: the centre is cut out, or they are put whole on black, which does not count, or "
+    "distorted.",
+    group="Images",
+)
 @options.max_pixels
 @options.follow
 @options.workers(1, help="Processes that share the images.", group=_HDF5)
@@ -68,6 +78,7 @@ def project(
     images: Sequence[Path],
     network_path: Path | None,
     out: Path,
+    fit: str,
     max_pixels: int | None,
     follow: bool,
     as_json: bool,
@@ -92,7 +103,7 @@ def project(
     With --out FILE.h5 all results go into one HDF5 file, by way of FILE.h5.work beside it, where each finished
     image is safe at once: if the command is killed at any moment, the same command resumes it.
     """
-    policy = ImagePolicy() if max_pixels is None else ImagePolicy(max_pixels=max_pixels)
+    policy = ImagePolicy(fit=fit) if max_pixels is None else ImagePolicy(fit=fit, max_pixels=max_pixels)
     config = ProjectConfig(**with_defaults(settings))
     given: dict[str, Any] = {"noise": save_noise, "images": save_images, "workers": workers, "shard": shard}
     if not is_file(out):
@@ -151,7 +162,9 @@ class _Shown:
         self._bar: ProjectionProgress | BatchProgress
         if self._has_files:
             config = run.session.config
-            self._bar = output.progress(self._awaited, run.session.batch, config.steps * config.restarts)
+            batch = run.session.batch
+            steps = config.steps * config.restarts + config.tune * min(batch, max(1, self._awaited))
+            self._bar = output.progress(self._awaited, batch, steps)
         else:
             self._bar = output.batch_progress(self._awaited)
 

@@ -54,7 +54,9 @@ seed_search = options.option(
     metavar="N",
     help="Number of seeds that are tried: 0 to N - 1.",
 )
-@options.settings(ProjectConfig, without=("batch",), defaults=dict(api.SEED_DEFAULTS))
+@options.settings(
+    ProjectConfig, without=("batch", "space", "space_weight", "start", "mask", "tune"), defaults=dict(api.SEED_DEFAULTS)
+)
 @options.max_pixels
 @options.follow
 @options.as_json

@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 
 __all__ = ["show"]
 
+_FIDELITY = {"psnr": ".2f", "ssim": ".4f"}
+"""Numbers of which the summary has the spread, where a file has them, with their formats."""
+
 
 @options.command(
     short_help="Show what is in a file of latents.",
@@ -55,7 +58,9 @@ def show(path: Path, rows: int, worst: bool, as_csv: bool, as_json: bool, quiet:
                 output.row(cells)
         elif as_json:
             for row in _rows(latents):
-                output.result({"type": "image", **row})
+                # JSON has no NaN: what is not known is null.
+                known = {name: None if value != value else value for name, value in row.items()}
+                output.result({"type": "image", **known})
             for index, failure in latents.failures:
                 record = {"name": printable(failure.name), "code": failure.code, "reason": failure.reason}
                 output.result({"type": "failure", "index": index, **record})
@@ -80,6 +85,7 @@ def _summary(latents: "Latents") -> dict[str, Any]:
         "diverged": sum(status != b"ok" for status in latents.column("status").tolist()),
         "same_content": sum(count - 1 for count in twins.values()),
         "distance": _spread(distances),
+        **{name: _spread([value for value in latents.table().get(name, []) if value == value]) for name in _FIDELITY},
         "noise": manifest.noise,
         "stored_images": manifest.images,
         "method_digest": manifest.digest,
@@ -105,7 +111,8 @@ def _method(method: dict[str, Any]) -> str:
     if preset == "exact":
         processing = method.get("processing", "none")
         return f"exact, at most {steps} steps, noise {method.get('noise')}, processing {processing}"
-    return f"{preset}, {steps} steps, LPIPS {method.get('lpips')}"
+    space = f", space {method['space']}" if "space" in method else ""
+    return f"{preset}, {steps} steps, LPIPS {method.get('lpips')}{space}"
 
 
 def _heading(name: str, text: str) -> str:
@@ -144,6 +151,9 @@ def _lines(latents: "Latents", rows: int, worst: bool) -> list[str]:
         facts["images"] += f"; {summary['same_content']} have the same content as another"
     if summary["distance"]:
         facts["distance"] = ", ".join(f"{name} {value:.4f}" for name, value in summary["distance"].items())
+    for name, form in _FIDELITY.items():
+        if summary[name]:
+            facts[name] = ", ".join(f"{which} {value:{form}}" for which, value in summary[name].items())
     lines += [f"{name:<9} {value}" for name, value in facts.items()]
     if len(found) > 1:
         lines += ["", *histogram(latents.distances.tolist())]

@@ -19,7 +19,8 @@ from invert.datasets.uniformity import Uniformity
 from invert.datasets.zip_writer import ZipWriter
 from invert.durable import atomic_file
 from invert.errors import ImageError, InvertError, NoInputError
-from invert.images.decoding import fit, to_png_bytes
+from invert.images.decoding import to_png_bytes
+from invert.images.fitting import fit
 
 __all__ = ["DatasetSettings", "DatasetSummary", "write_dataset"]
 

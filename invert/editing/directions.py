@@ -231,7 +231,10 @@ def check_network(
         reason = f"its directions have size {size}, w of network '{network}' {own['w_dim']}"
         advice = "Name the network that they were found in."
         raise NoInputError(reason, path=path, advice=advice, code="directions-other-network")
-    known = {own["weights_sha256"], own["sha256"], own["source_sha256"]}
+    tuned = loaded.provenance.tuned
+    known = {own["weights_sha256"], own["sha256"], own["source_sha256"], tuned.network_sha256 if tuned else None} - {
+        None
+    }
     if not known & {found.get("weights_sha256"), found.get("sha256"), found.get("source_sha256")}:
         recorded = visible(str(found.get("weights_sha256")))[:12]
         what = f"directions '{display_path(path)}'" if path else "directions"

@@ -9,8 +9,9 @@ images' names. Two texts of any length, name_bytes and warnings (a JSON list), a
 the bytes offsets[n] to offsets[n + 1]. The group "failures" has the images without a result.
 All numbers are little-endian. Nothing has a variable length, and nothing says when or where it was written.
 
-Version 3 is written, all before it are read. In version 1 a row of the column w is `[w_dim]`, since then it is
-`[styles or 1, w_dim]`; readers give it today's shape. Version 3 has the columns of preset exact, in its files alone.
+Version 4 is written, all before it are read. In version 1 a row of the column w is `[w_dim]`, since then it is
+`[styles or 1, w_dim]`; readers give it today's shape. Version 3 has the columns of preset exact, in its files alone,
+version 4 psnr and ssim.
 """
 
 import hashlib

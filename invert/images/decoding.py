@@ -10,6 +10,7 @@ from PIL import Image
 
 from invert.errors import ImageError
 from invert.images.containers import SHEET_MARK, Container, orientation
+from invert.images.fitting import FITS
 from invert.images.formats import FORMATS, ImageFormat, parse
 from invert.images.profiles import Colour, colour_of_png, to_srgb
 
@@ -17,11 +18,7 @@ __all__ = [
     "CHANNELS",
     "Decoded",
     "ImagePolicy",
-    "Size",
-    "centre_of",
     "decode_image",
-    "fit",
-    "height_and_width",
     "in_channels",
     "to_png_bytes",
 ]
@@ -60,6 +57,7 @@ class ImagePolicy:
         max_bytes: Largest file that is read.
         min_size: Smallest side in pixels.
         formats: Which of `FORMATS` are read; a file's content decides what it is, not its name.
+        fit: What is done with images of other proportions than the network's, one of `FITS`.
     """
 
     alpha: str = "black"
@@ -67,6 +65,7 @@ class ImagePolicy:
     max_bytes: int = 256 << 20
     min_size: int = 8
     formats: tuple[str, ...] = FORMATS
+    fit: str = "crop"
 
     def __post_init__(self) -> None:
         if self.alpha not in _BACKGROUNDS:
@@ -75,6 +74,8 @@ class ImagePolicy:
             raise ValueError("max_pixels, max_bytes and min_size must be at least 1")
         if not self.formats or not set(self.formats) <= set(FORMATS):
             raise ValueError(f"formats is {self.formats!r}, not among {', '.join(FORMATS)}")
+        if self.fit not in FITS:
+            raise ValueError(f"fit is {self.fit!r}, not one of {', '.join(FITS)}")
 
     def record(self) -> dict[str, Any]:
         """Return what decides the pixels, as plain JSON types, for the method digest.
@@ -86,8 +87,9 @@ class ImagePolicy:
             "alpha": self.alpha,
             "orientation": "exif",
             "profile": "srgb",
-            "crop": "centre",
+            "crop": "centre" if self.fit == "crop" else "none",
             "resample": "lanczos",
+            **({} if self.fit == "crop" else {"fit": self.fit}),
         }
 
 
@@ -314,51 +316,6 @@ def _lay_on_background(image: Image.Image, policy: ImagePolicy, remarks: _Remark
 def _has_colour(image: Image.Image) -> bool:
     red, green, blue = (band.tobytes() for band in image.split())
     return not red == green == blue
-
-
-Size = int | tuple[int, int]
-"""Side of square images in pixels, or height and width."""
-
-
-def height_and_width(size: Size) -> tuple[int, int]:
-    """Return height and width of images, which are square where one side is given."""
-    return (size, size) if isinstance(size, int) else size
-
-
-def centre_of(image: tuple[int, int], size: Size) -> tuple[int, int]:
-    """Return width and height of the largest part of an image that has the proportions of `size`.
-
-    Args:
-        image: Width and height of the image.
-        size: What it is brought to.
-    """
-    (width, height), (rows, columns) = image, height_and_width(size)
-    if width * rows <= height * columns:
-        return width, max(round(width * rows / columns), 1)
-    return max(round(height * columns / rows), 1), height
-
-
-def fit(image: Image.Image, size: Size) -> NDArray[np.uint8]:
-    """Crop the centre and resize it, as the official projector does: crop, then Lanczos.
-
-    Args:
-        image: Mode L, RGB or RGBA.
-        size: Side of the result in pixels, or height and width.
-
-    Returns:
-        [height, width, channels], read-only.
-    """
-    width, height = image.size
-    inner, outer = centre_of(image.size, size), height_and_width(size)
-    left, top = (width - inner[0]) // 2, (height - inner[1]) // 2
-    if inner != image.size:
-        # Not Image.crop: it asks Pillow's own, lower limit on pixels again.
-        image = Image.fromarray(np.asarray(image)[top : top + inner[1], left : left + inner[0]])
-    if inner != outer[::-1]:
-        image = image.resize(outer[::-1], Image.Resampling.LANCZOS)
-    array = np.array(image).reshape(*outer, -1)
-    array.flags.writeable = False
-    return array
 
 
 def to_png_bytes(array: NDArray[np.uint8], *, is_sheet: bool = False) -> bytes:

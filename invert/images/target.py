@@ -14,16 +14,8 @@ from numpy.typing import NDArray
 
 from invert.errors import ImageError, UnreadableError
 from invert.images.arrays import ImageLike, to_pil
-from invert.images.decoding import (
-    Decoded,
-    ImagePolicy,
-    Size,
-    centre_of,
-    decode_image,
-    fit,
-    height_and_width,
-    in_channels,
-)
+from invert.images.decoding import Decoded, ImagePolicy, decode_image, in_channels
+from invert.images.fitting import Size, centre_of, fit, fit_whole, height_and_width, inside_of, stretch
 from invert.images.formats import format_named
 from invert.images.jpeg_traces import jpeg_quality
 from invert.images.opening import read_regular
@@ -53,6 +45,7 @@ class Target:
         format: Name of the file's format, see `invert.images.formats`; empty for an image from memory.
         jpeg_quality: Quality of an earlier JPEG compression, see `invert.images.jpeg_traces`; None without traces.
         tables: Quantisation tables of a JPEG file whose pixels these are, neither scaled nor cropped; else None.
+        mask: Where the image is, bool [H, W], if it was put on black; None where it is everywhere.
     """
 
     array: NDArray[np.uint8]
@@ -67,6 +60,7 @@ class Target:
     format: str = ""
     jpeg_quality: int | None = None
     tables: tuple[tuple[int, ...], ...] | None = None
+    mask: NDArray[np.bool_] | None = None
 
     @property
     def remarks(self) -> tuple[str, ...]:
@@ -128,7 +122,8 @@ def target_of_bytes(
     suffix = path.suffix.lower()
     is_misnamed = format_named(suffix) not in (None, decoded.format)
     note = f"it is called {suffix} but is {decoded.format}" if is_misnamed else ""
-    return _target(decoded, resolution, path, hashlib.sha256(data).hexdigest(), note)
+    how = "crop" if policy is None else policy.fit
+    return _target(decoded, resolution, path, hashlib.sha256(data).hexdigest(), how, note)
 
 
 def target_of(
@@ -152,21 +147,34 @@ def target_of(
     try:
         opened = to_pil(image)
         decoded = in_channels(opened, channels, policy)
-        return _target(decoded, resolution, path, pixel_sha256(np.asarray(opened)))
+        return _target(decoded, resolution, path, pixel_sha256(np.asarray(opened)), policy.fit)
     except ImageError as error:
         error.path = path
         raise
 
 
-def _target(decoded: Decoded, resolution: Size, path: Path, file_sha256: str, note: str = "") -> Target:
-    array = fit(decoded.image, resolution)
+def _target(
+    decoded: Decoded, resolution: Size, path: Path, file_sha256: str, how: str = "crop", note: str = ""
+) -> Target:
     warnings = list(decoded.warnings)
     (width, height), rectangle = decoded.size, height_and_width(resolution)
-    inner = centre_of(decoded.size, resolution)
-    if inner != decoded.size:
-        what = "square" if rectangle[0] == rectangle[1] else f"of the network's {rectangle[1]} : {rectangle[0]}"
-        warnings.append(f"{width} x {height} is not {what}: the {inner[0]} x {inner[1]} in the centre are kept")
-    is_smaller = inner[0] < rectangle[1]
+    inner, mask = centre_of(decoded.size, resolution), None
+    is_other = inner != decoded.size
+    what = "square" if rectangle[0] == rectangle[1] else f"of the network's {rectangle[1]} : {rectangle[0]}"
+    became = rectangle[::-1]
+    if is_other and how == "pad":
+        inner, became = decoded.size, inside_of(decoded.size, resolution)
+        array, mask = fit_whole(decoded.image, resolution)
+        kept = f"it is put on black, as {became[0]} x {became[1]}"
+    elif is_other and how == "stretch":
+        inner, array = decoded.size, stretch(decoded.image, resolution)
+        kept = "it is distorted"
+    else:
+        array = fit(decoded.image, resolution)
+        kept = f"the {inner[0]} x {inner[1]} in the centre are kept"
+    if is_other:
+        warnings.append(f"{width} x {height} is not {what}: {kept}")
+    is_smaller = inner[0] < became[0] or (how == "stretch" and inner[1] < became[1])
     if is_smaller:
         warnings.append(f"{inner[0]} x {inner[1]} is enlarged to the network's {rectangle[1]} x {rectangle[0]}")
     return Target(
@@ -182,6 +190,7 @@ def _target(decoded: Decoded, resolution: Size, path: Path, file_sha256: str, no
         format=decoded.format,
         jpeg_quality=jpeg_quality(_luma(decoded)),
         tables=decoded.tables if decoded.size == rectangle[::-1] else None,
+        mask=mask,
     )
 
 

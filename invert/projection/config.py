@@ -14,20 +14,17 @@ from typing import Any
 
 from generator.settings import setting, setting_of
 from invert.errors import UsageError
+from invert.projection.presets import PRESET_SETTINGS, PRESETS, Constants, ExactConstants
 
 __all__ = [
     "BANK_VERSION",
     "FINALISTS",
     "METHOD_SETTINGS",
     "NOISE_ALIASES",
-    "PRESETS",
-    "PRESET_SETTINGS",
     "SEED_NOISE",
+    "STARTS",
     "SYNTHESIS_NOISE",
-    "Constants",
     "Entry",
-    "ExactConstants",
-    "Preset",
     "ProjectConfig",
     "arguments_of",
     "option_of",
@@ -44,67 +41,15 @@ SYNTHESIS_NOISE = ("fixed", "random", "zero")
 SEED_NOISE = (*SYNTHESIS_NOISE, "stream")
 """The same for images of seeds, whose random numbers go on after z: `invert.projection.synthesis.stream_maps`."""
 
+SPACE_WEIGHT = 0.01
+"""Of the pull of the styles of W+ towards the mean w, beside LPIPS."""
+
+STARTS = ("centre", "bank", "encoder")
+"""Words for where optimisations start; all others are names of files."""
+
 BANK_VERSION = 1
 FINALISTS = 16
 """How many of a bank's samples, the nearest by pixels, are compared by LPIPS."""
-
-
-@dataclass(frozen=True)
-class Constants:
-    """The constants of a projection method, which no option changes; all of them are in the method record.
-
-    Reference: Karras et al. 2020, appendix D; the public code differs from it in `pyramid_scale` alone.
-    """
-
-    latent_samples: int = 10_000
-    latent_seed: int = 123
-    start: str = "centre"
-    peak_rate: float = 0.1
-    ramp_up: float = 0.05
-    ramp_down: float = 0.25
-    latent_noise: float = 0.05
-    latent_noise_length: float = 0.75
-    adam_beta1: float = 0.9
-    adam_beta2: float = 0.999
-    adam_epsilon: float = 1e-8
-    pyramid_scale: float = 2.0
-
-
-@dataclass(frozen=True)
-class ExactConstants:
-    """The constants of preset exact, likewise."""
-
-    solver: str = "gauss-newton"
-    version: int = 3
-    start: str = "bank"
-
-
-@dataclass(frozen=True)
-class Preset:
-    """A named projection method.
-
-    Args:
-        constants: What no option changes.
-        defaults: The settings of `ProjectConfig` that have another default with this preset.
-    """
-
-    constants: Constants | ExactConstants = Constants()
-    defaults: Mapping[str, Any] = dataclasses.field(default_factory=dict)
-
-
-PRESETS = {
-    "paper": Preset(),
-    "official": Preset(Constants(pyramid_scale=1.0)),
-    # Free noise maps help foreign images more than own ones: see bench/attribution.md.
-    "verdict": Preset(
-        Constants(start="bank", peak_rate=0.05, latent_noise=0.01),
-        {"steps": 50, "noise": "fixed"},
-    ),
-    "exact": Preset(ExactConstants(), {"steps": 14, "noise": "fixed", "restarts": 2}),
-}
-
-PRESET_SETTINGS = tuple(dict.fromkeys(name for preset in PRESETS.values() for name in preset.defaults))
-"""The settings whose default depends on the preset."""
 
 
 @dataclass(frozen=True)
@@ -124,6 +69,22 @@ class Entry:
 
 def _write_preset(config: "ProjectConfig") -> dict[str, Any]:
     return {"preset": config.preset, "constants": dataclasses.asdict(config.constants)}
+
+
+def _write_space(config: "ProjectConfig") -> dict[str, Any]:
+    if config.space == "w":
+        return {}
+    return {"space": config.space} | ({"space_weight": config.space_weight} if config.space == "w+" else {})
+
+
+def _write_start(config: "ProjectConfig") -> dict[str, Any]:
+    given = config.start
+    # A file is in the record with its digest: see `invert.projection.session.open_session`.
+    return {"start": given} if given in STARTS and given != config.constants.start else {}
+
+
+def _read_start(record: Mapping[str, Any]) -> Any:
+    return record["start"] if record.get("start") in STARTS else None
 
 
 def _write_bank(config: "ProjectConfig") -> dict[str, Any]:
@@ -252,6 +213,56 @@ class ProjectConfig:
         later=True,
         entry=Entry("transform"),
     )
+    space: str = setting(
+        "w",
+        choices=("w", "w+", "z"),
+        help="Space that is searched: one w for all layers, one for each (W+), or the z that is mapped to w.",
+        group=_METHOD,
+        later=True,
+        entry=Entry("space", write=_write_space, read=lambda record: record.get("space", "w")),
+    )
+    space_weight: float = setting(
+        SPACE_WEIGHT,
+        minimum=0,
+        below=math.inf,
+        help="Weight of the pull of each style towards the mean w, with --space w+.",
+        group=_METHOD,
+        metavar="X",
+        later=True,
+        entry=Entry(
+            "space_weight", write=lambda config: {}, read=lambda record: record.get("space_weight", SPACE_WEIGHT)
+        ),
+    )
+    start: str | None = setting(
+        None,
+        help="Where optimisations start: centre (the mean w), bank (the nearest of the samples), encoder (what the "
+        "network's encoder tells, see train-encoder), or a FILE: another encoder, or an earlier projection, NAME.npz, "
+        "FILE.h5:ROW, or FILE.h5 for the images that it has.",
+        group=_METHOD,
+        metavar="WHERE",
+        unset="by the preset",
+        later=True,
+        entry=Entry("start", write=_write_start, read=_read_start),
+    )
+    mask: str | None = setting(
+        None,
+        help="Image of the network's size whose white pixels count; the others of an image may become anything.",
+        group=_METHOD,
+        metavar="MASK.png",
+        later=True,
+        # Its digest is in the record: see `invert.projection.session.open_session`.
+        entry=Entry("mask", write=lambda config: {}, read=lambda record: None),
+    )
+    tune: int = setting(
+        0,
+        minimum=0,
+        maximum=10**6,
+        help="Steps in which the network itself is then fitted to each image (pivotal tuning), and written beside it.",
+        group=_METHOD,
+        metavar="N",
+        later=True,
+        entry=Entry("tune"),
+    )
     seed: int = setting(
         0,
         minimum=0,
@@ -308,11 +319,29 @@ class ProjectConfig:
         if self.transform == "optimise" and self.is_exact:
             reason = "--transform optimise goes with presets paper, official and verdict"
             raise UsageError(f"{reason}: preset exact has no derivatives in it yet", advice="Choose one of them.")
+        for name in ("space", "start", "mask", "tune"):
+            value = getattr(self, name)
+            if self.is_exact and value not in (None, "w", 0):
+                advice = "It searches w alone, from samples on, and compares whole images."
+                raise UsageError(f"--{name} {value} does not go with --preset exact", advice=advice)
+        if self.space_weight != SPACE_WEIGHT and self.space != "w+":
+            raise UsageError("--space-weight goes with --space w+", advice="Add --space w+.")
 
     @property
     def starts_from_bank(self) -> bool:
-        """Whether the preset starts from a bank of samples."""
-        return self.constants.start == "bank"
+        """Whether optimisations start from a bank of samples."""
+        return (self.start or self.constants.start) == "bank"
+
+    @property
+    def start_file(self) -> str | None:
+        """The file of latents that optimisations start from, with its row where one is named; None for no file."""
+        return None if self.start in (None, *STARTS) or self.starts_from_encoder else self.start
+
+    @property
+    def starts_from_encoder(self) -> bool:
+        """Whether optimisations start at what an encoder tells: the network's own, or one that `start` names."""
+        at = self.start or self.constants.start
+        return at == "encoder" or at.endswith(".safetensors")
 
     @property
     def is_exact(self) -> bool:

@@ -15,6 +15,7 @@ from generator import networks
 from generator.layers import freeze
 from generator.ops.dual import Dual
 from invert.images.arrays import to_uint8
+from invert.images.fidelity import fidelity
 from invert.images.target import Target
 from invert.projection.config import ProjectConfig
 from invert.projection.detection import AUTO, candidates
@@ -163,6 +164,7 @@ class ExactProjector:
             noise_kind=model.noise_kind,
             processing=model.processing_at(point).text,
         )
+        pixels = to_uint8(image)[0].copy()
         return Projection(
             target,
             w=self._whitening.w(model.latents(point)).cpu().numpy(),
@@ -170,7 +172,8 @@ class ExactProjector:
             distance=float(distances[0]),
             layer_distances=shares[0].cpu().numpy(),
             curve=curve,
-            image=to_uint8(image)[0].copy(),
+            image=pixels,
+            fidelity=fidelity(pixels, target.array),
             status="diverged" if state.reason == "not-finite" or not bool(distances.isfinite()) else "ok",
             restart=found.restart,
             explanation=explanation,

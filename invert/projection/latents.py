@@ -18,6 +18,7 @@ from invert.projection.cache import cached_file, keep_arrays, read_arrays
 __all__ = [
     "LatentStatistics",
     "Start",
+    "Targets",
     "check_class",
     "check_cutoff",
     "class_label",
@@ -44,13 +45,29 @@ class LatentStatistics:
     deviation: float
 
 
-Start = Callable[[LatentStatistics, Tensor, int], Tensor]
-"""Takes what is known of W, the targets `[N, C, H, W]` and the number of the restart; returns w `[N, 1, w_dim]`."""
+@dataclass(frozen=True, eq=False)
+class Targets:
+    """Images that latents are searched for.
+
+    Attributes:
+        pixels: `[N, C, H, W]` in [-1, 1].
+        digests: `pixel_sha256` of each.
+        masks: 1 where a pixel counts and else 0, float32 `[N, 1, H, W]`; None where all of them count.
+    """
+
+    pixels: Tensor
+    digests: tuple[str, ...]
+    masks: Tensor | None = None
 
 
-def start_at_centre(statistics: LatentStatistics, targets: Tensor, restart: int) -> Tensor:
+Start = Callable[[LatentStatistics, Targets, int], Tensor]
+"""Takes what is known of W, the targets and the number of the restart; returns w `[N, 1, w_dim]`, or
+`[N, styles, w_dim]` where W+ is searched."""
+
+
+def start_at_centre(statistics: LatentStatistics, targets: Targets, restart: int) -> Tensor:
     """Return the centre of W for each of the targets, `[N, 1, w_dim]`."""
-    return statistics.centre.repeat(len(targets), 1, 1)
+    return statistics.centre.repeat(len(targets.pixels), 1, 1)
 
 
 def latent_statistics(

@@ -46,6 +46,8 @@ class PaperObjective:
         pyramid_scale: See `invert.projection.noise.autocorrelation`.
         dtype: Type of the feature maps while optimising; distances are measured in float32 whatever it is.
         motions: Shift and rotation of the images; None: they are not moved.
+        masks: 1 where a pixel counts and else 0, `[N, 1, H, W]`: image and target are made grey where it does not.
+            None where all pixels count.
 
     Reference: Karras et al. 2020, appendix D.
     """
@@ -59,8 +61,10 @@ class PaperObjective:
         pyramid_scale: float,
         dtype: torch.dtype = torch.float32,
         motions: Motions | None = None,
+        masks: Tensor | None = None,
     ) -> None:
-        self._motions = motions
+        self._motions, self._masks = motions, masks
+        targets = self._seen(targets)
         self._generator, self._perceptual, self._dtype = generator, perceptual, dtype
         self._exact_targets = perceptual.prepare(targets)
         self._targets = self._exact_targets
@@ -75,7 +79,8 @@ class PaperObjective:
             styles: `[N, styles, w_dim]`.
             noise: Maps of N images.
         """
-        distances, _ = self._perceptual.distance(self._synthesise(styles, noise, self._dtype), self._targets)
+        images = self._seen(self._synthesise(styles, noise, self._dtype))
+        distances, _ = self._perceptual.distance(images, self._targets)
         if not self._noise_weight or not noise.stacks:
             return distances, torch.zeros_like(distances)
         return distances, self._noise_weight * noise.autocorrelation(self._pyramid_scale)
@@ -84,8 +89,12 @@ class PaperObjective:
     def measure(self, styles: Tensor, noise: NoiseMaps) -> Comparison:
         """Return how near the images of styles `[N, styles, w_dim]` and noise maps are to their targets."""
         images = self._synthesise(styles, noise, torch.float32)
-        distances, shares = self._perceptual.distance(images, self._exact_targets)
+        distances, shares = self._perceptual.distance(self._seen(images), self._exact_targets)
         return Comparison(distances, shares, images)
+
+    def _seen(self, images: Tensor) -> Tensor:
+        """Return images as they are compared."""
+        return images if self._masks is None else images * self._masks
 
     def _synthesise(self, styles: Tensor, noise: NoiseMaps, dtype: torch.dtype) -> Tensor:
         moved = {} if self._motions is None else {"transform": self._motions.matrices()}

@@ -12,10 +12,10 @@ import torch
 from torch import Tensor
 from torch.optim.adam import adam
 
-from invert.projection.config import Constants
 from invert.projection.motion import Motions
 from invert.projection.noise import NoiseMaps
 from invert.projection.objective import Objective
+from invert.projection.presets import Constants
 from invert.projection.space import Space
 
 __all__ = ["Adam", "Optimisation", "Optimiser", "Problem", "Schedule", "optimiser_of"]
@@ -129,6 +129,9 @@ class Optimisation(ABC):
         """Set the gradients at w, note who has diverged and who has never been better; return the distances `[N]`."""
         distances, penalties = self._problem.objective(self._problem.space.styles(w), self._problem.noise)
         losses = distances + penalties
+        pull = self._problem.space.pull(w)
+        if pull is not None:
+            losses = losses + pull
         gradients = torch.autograd.grad(losses.sum(), self._parameters)
         losses = losses.detach()
         finite = losses.isfinite()

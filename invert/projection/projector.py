@@ -3,6 +3,7 @@
 Reference: Karras et al. 2020, appendix D.
 """
 
+import dataclasses
 import hashlib
 import itertools
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
@@ -18,15 +19,26 @@ from generator.layers import freeze
 from generator.settings import SQUARE, map_shape
 from invert.errors import UsageError
 from invert.images.arrays import to_uint8
+from invert.images.fidelity import UNKNOWN, Fidelity, fidelity
 from invert.images.target import Target
-from invert.projection.config import Constants, ProjectConfig
-from invert.projection.latents import LatentStatistics, Start, check_class, latent_statistics, start_at_centre
+from invert.projection.config import ProjectConfig
+from invert.projection.latents import (
+    LatentStatistics,
+    Start,
+    Targets,
+    check_class,
+    latent_statistics,
+    start_at_centre,
+)
+from invert.projection.mask import Mask
 from invert.projection.motion import Motion, Motions, check_movable
 from invert.projection.noise import NoiseMaps
 from invert.projection.objective import Comparison, PaperObjective
 from invert.projection.optimisers import Optimisation, Problem, optimiser_of
 from invert.projection.perceptual import MINIMUM_SIZE, Perceptual
-from invert.projection.space import W
+from invert.projection.presets import Constants
+from invert.projection.space import space_of
+from invert.projection.tuning import TuningTask, tuned_copy, tuning_steps
 
 __all__ = [
     "Explanation",
@@ -113,6 +125,8 @@ class Projection:
         transform: Shift to the right and down in shares of the image's side, and rotation counter-clockwise in degrees,
             where they were optimised.
         seen: What it expects in the image `[H, W, C]` uint8: g(w, noise) after the processing; likewise.
+        fidelity: PSNR and SSIM between image and target, of the pixels that count.
+        tuned: The network after pivotal tuning, of which distance and image are; None without.
     """
 
     target: Target
@@ -127,6 +141,8 @@ class Projection:
     explanation: Explanation | None = None
     transform: Motion | None = None
     seen: npt.NDArray[np.uint8] | None = None
+    fidelity: Fidelity = UNKNOWN
+    tuned: networks.Generator | None = None
 
 
 class ImageProjector(Protocol):
@@ -156,7 +172,7 @@ def check_fit(generator: networks.Generator, config: ProjectConfig) -> None:
     Raises:
         UsageError: The network has no such class, or its images are too small to compare, not square, or not movable.
     """
-    check_class(config.class_index, generator.config.mapping.c_dim)
+    check_class(config.class_index, generator.config.mapping.c_dim, required=config.space == "z")
     if config.transform == "optimise":
         check_movable(generator, "--transform optimise")
     if config.is_exact or config.starts_from_bank:
@@ -221,6 +237,7 @@ class Projector:
             images there are.
         device: Where to work; `generator` and `perceptual` are moved there.
         start: Gives the first w of each image.
+        mask: The pixels that count; None where all of them do.
         measure: Gives centre and spread of W, as `latent_statistics` does.
 
     Raises:
@@ -236,6 +253,7 @@ class Projector:
         batch: int,
         device: torch.device | str = "cpu",
         start: Start = start_at_centre,
+        mask: Mask | None = None,
         measure: Callable[..., LatentStatistics] = latent_statistics,
     ) -> None:
         check_fit(generator, config)
@@ -247,14 +265,14 @@ class Projector:
         if not isinstance(constants, Constants):
             raise ValueError(f"preset {config.preset} has a projector of its own")
         self._pyramid_scale = constants.pyramid_scale
-        self.start = start
+        self.start, self._mask = start, mask
         self.statistics: LatentStatistics = measure(
             self.generator,
             samples=constants.latent_samples,
             seed=constants.latent_seed,
             class_index=config.class_index,
         )
-        self._space = W(self.generator, self.statistics)
+        self._space = space_of(config, self.generator, self.statistics)
         self._optimiser = optimiser_of(constants, config.steps)
 
     def run(self, targets: Iterable[Target]) -> Iterator[StepRecord | Projection]:
@@ -268,16 +286,17 @@ class Projector:
             for restart in range(self.config.restarts):
                 found = yield from self._optimise(group, restart, members)
                 best = [_better(old, new) for old, new in zip(best, found, strict=True)] if best else found
-            yield from best
+            for one in best:
+                yield (yield from self._tune(group, one)) if self.config.tune and one.status == "ok" else one
 
     def _optimise(
         self, group: int, restart: int, members: Sequence[Target]
     ) -> Generator[StepRecord, None, list[Projection]]:
         padded = [*members, *[members[-1]] * (self.batch - len(members))]
-        pixels = torch.cat([target.pixels for target in padded]).to(self.device)
+        targets = self._targets(padded)
         motions = Motions(len(padded), self.device) if self.config.transform == "optimise" else None
-        objective = self._objective(pixels, motions)
-        problem = self._problem(objective, padded, pixels, restart, motions)
+        objective = self._objective(targets, motions)
+        problem = self._problem(objective, targets, restart, motions)
         optimisation = self._optimiser(problem)
         curve = np.full([self.config.steps, len(padded)], np.nan, np.float32)
         for step in range(self.config.steps):
@@ -286,31 +305,65 @@ class Projector:
             yield StepRecord(group, restart, step, self.config.steps, distances)
         optimisation.finish()
         measured = objective.measure(optimisation.styles, problem.noise)
-        return _collect(members, optimisation, problem, measured, curve, restart)
+        found = _collect(members, optimisation, problem, measured, curve, restart)
+        return [
+            dataclasses.replace(one, fidelity=fidelity(one.image, one.target.array, self._counts(one.target)))
+            for one in found
+        ]
 
-    def _objective(self, pixels: torch.Tensor, motions: Motions | None) -> PaperObjective:
+    def _tune(self, group: int, found: Projection) -> Generator[StepRecord, None, Projection]:
+        """Fit a copy of the network to one image."""
+        targets = self._targets([found.target])
+        styles = self.generator.broadcast(torch.from_numpy(found.w[None]).to(self.device))
+        noise = {name: torch.from_numpy(maps[None, None]).to(self.device) for name, maps in found.noise.items()}
+        stream = random_stream(self.config.seed, f"{found.target.pixel_sha256}/tune", found.restart)
+        task = TuningTask(targets.pixels, targets.masks, styles, noise, stream, self.config.class_index)
+        tuned, steps = tuned_copy(self.generator), self.config.tune
+        for step, distance in enumerate(tuning_steps(tuned, self.generator, self.perceptual, task, steps)):
+            yield StepRecord(group, found.restart, step, steps, (distance,))
+        (distance,), (shares,), images = task.measure(tuned, self.perceptual)
+        image = to_uint8(images)[0].copy()
+        return dataclasses.replace(
+            found,
+            distance=float(distance),
+            layer_distances=shares.cpu().numpy(),
+            image=image,
+            fidelity=fidelity(image, found.target.array, self._counts(found.target)),
+            tuned=tuned,
+        )
+
+    def _targets(self, members: Sequence[Target]) -> Targets:
+        pixels = torch.cat([target.pixels for target in members]).to(self.device)
+        masks, of_each = None, [self._counts(target) for target in members]
+        if any(one is not None for one in of_each):
+            everywhere = np.ones(pixels.shape[2:], bool)
+            stacked = np.stack([everywhere if one is None else one for one in of_each])
+            masks = torch.from_numpy(stacked[:, None].astype(np.float32)).to(self.device)
+        return Targets(pixels, tuple(target.pixel_sha256 for target in members), masks)
+
+    def _counts(self, target: Target) -> npt.NDArray[np.bool_] | None:
+        """Return the pixels of an image that count, bool `[H, W]`; None where all of them do."""
+        if self._mask is None or target.mask is None:
+            return target.mask if self._mask is None else self._mask.pixels
+        return self._mask.pixels & target.mask
+
+    def _objective(self, targets: Targets, motions: Motions | None) -> PaperObjective:
         return PaperObjective(
             self.generator,
             self.perceptual,
-            pixels,
+            targets.pixels,
             self.config.noise_weight if self.config.noise == "optimise" else 0.0,
             self._pyramid_scale,
             getattr(torch, self.config.precision),
             motions,
+            targets.masks,
         )
 
-    def _problem(
-        self,
-        objective: PaperObjective,
-        targets: Sequence[Target],
-        pixels: torch.Tensor,
-        restart: int,
-        motions: Motions | None,
-    ) -> Problem:
-        streams = [random_stream(self.config.seed, target.pixel_sha256, restart) for target in targets]
+    def _problem(self, objective: PaperObjective, targets: Targets, restart: int, motions: Motions | None) -> Problem:
+        streams = [random_stream(self.config.seed, digest, restart) for digest in targets.digests]
         # The noise maps come out of each stream before anything else does.
         noise = start_noise(self.generator, self.config.noise, streams, self.device)
-        start = self.start(self.statistics, pixels, restart)
+        start = self.start(self.statistics, targets, restart)
         optimise_noise = self.config.noise == "optimise"
         return Problem(objective, self._space, start, noise, streams, optimise_noise=optimise_noise, motions=motions)
 

@@ -18,14 +18,24 @@ __all__ = ["config_of", "differing_keys", "method_digest", "method_record", "run
 _METHOD_VERSION = 1  # raised when the same settings would give other distances
 
 
-def method_record(config: ProjectConfig, network_sha256: str, image_policy: dict[str, Any]) -> dict[str, Any]:
-    """Return what makes distances comparable, as JSON types; `config.bank` is settled where it counts."""
+def method_record(
+    config: ProjectConfig, network_sha256: str, image_policy: dict[str, Any], files: Mapping[str, str] | None = None
+) -> dict[str, Any]:
+    """Return what makes distances comparable, as JSON types.
+
+    Args:
+        config: Settings; `bank` is settled where it counts.
+        network_sha256: Hash of the network's file.
+        image_policy: What images became pixels by.
+        files: Digest of what was read from each file that a setting names, by the setting's name.
+    """
     return {
         "method_version": _METHOD_VERSION,
         "network_sha256": network_sha256,
         **_method_entries(config, later=False),
         "image_policy": image_policy,
         **_method_entries(config, later=True),
+        **{name: {"sha256": digest} for name, digest in (files or {}).items()},
     }
 
 

@@ -8,29 +8,30 @@
 Every command and the functions of `invert.api` go this way, so that the same settings mean the same everywhere.
 """
 
-import ctypes
 import dataclasses
 import json
 import os
 import platform
-import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property, partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
+from torch import Tensor
 
-from generator.ops.native.build import ensure, kernels_hash
-from generator.processors import processors
-from generator.settings import setting_of
+from generator.ops.native.build import kernels_hash
+from generator.settings import map_shape, setting_of
 from invert.errors import UsageError, display_path, network_errors
 from invert.images.decoding import ImagePolicy
 from invert.projection.config import ProjectConfig
+from invert.projection.encoders import EncoderFile, EncoderStart, encoder_path, read_encoder
 from invert.projection.exact import ExactProjector
-from invert.projection.latents import Start, kept_statistics, start_at_centre
+from invert.projection.latents import LatentStatistics, Start, Targets, kept_statistics, start_at_centre
+from invert.projection.mask import Mask, read_mask
 from invert.projection.perceptual import Perceptual
+from invert.projection.process import default_threads, keep_freed_memory, prepare_process, settle_device
 from invert.projection.projector import ImageProjector, Projector, check_fit, check_square
 from invert.projection.records import method_record, run_settings
 from invert.projection.start import BankStart, SampleBank, bank_size, load_bank
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
     from generator.networks import Generator
 
 __all__ = [
+    "GivenStart",
     "Records",
     "Session",
     "default_batch",
@@ -60,12 +62,20 @@ _OnMessage = Callable[[str], None]
 _SMALL = 64  # px
 _BATCH = 8
 
-_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
-_LARGEST = 2**30
-
 
 def _silent(_: str) -> None:
     return
+
+
+class GivenStart(Protocol):
+    """Latents of files to start from."""
+
+    @property
+    def digest(self) -> str:
+        """Digest of all that a start depends on."""
+
+    def __call__(self, statistics: LatentStatistics, targets: Targets, restart: int) -> Tensor:
+        """Return w, as an `invert.projection.latents.Start` does."""
 
 
 @dataclass(frozen=True)
@@ -94,6 +104,9 @@ class Session:
         method: What makes distances comparable, see `invert.projection.records.method_record`.
         run: What makes bits comparable, see `run_record`.
         on_message: Called with a line while something takes long.
+        start: Gives the first w of images where `--start` names a file; None elsewhere.
+        mask: The pixels of images that count; None where all of them do.
+        encoder: What tells the first w of images; None where they start elsewhere.
     """
 
     network: "LoadedNetwork"
@@ -102,6 +115,9 @@ class Session:
     method: _Record
     run: _Record
     on_message: _OnMessage = field(default=_silent, repr=False)
+    start: "GivenStart | None" = None
+    mask: Mask | None = None
+    encoder: EncoderFile | None = None
 
     @property
     def path(self) -> Path:
@@ -144,8 +160,10 @@ class Session:
         perceptual = Perceptual(config.lpips).to(config.device)
         if config.is_exact:
             return ExactProjector(generator, perceptual, config, bank=self._bank(generator), device=config.device)
-        start: Start = start_at_centre
-        if config.starts_from_bank:
+        start: Start = self.start or start_at_centre
+        if self.encoder is not None:
+            start = EncoderStart(self.encoder.network.to(config.device))
+        elif config.starts_from_bank:
             # Before the network is frozen, as it is for the images that a user generates with it.
             start = BankStart(self._bank(generator), generator, perceptual)
         weights = self.network.provenance.weights_sha256
@@ -158,6 +176,7 @@ class Session:
             batch=self.batch,
             device=config.device,
             start=start,
+            mask=self.mask,
             measure=partial(kept_statistics, weights_sha256=weights, arithmetic=arithmetic),
         )
 
@@ -177,6 +196,7 @@ def open_session(
     on_message: _OnMessage | None = None,
     on_warning: _OnMessage | None = None,
     any_shape: bool = False,
+    start: "GivenStart | None" = None,
 ) -> Session:
     """Settle everything and prepare this process.
 
@@ -189,6 +209,7 @@ def open_session(
         on_message: Called with a line while something takes long: kernels are built, samples are generated.
         on_warning: Called with a line for each thing that a user of the network should know.
         any_shape: Whether the network's images need not be square.
+        start: What `config.start_file` holds, where that names a file.
 
     Raises:
         NetworkError: The file cannot be read, or is not a network.
@@ -208,8 +229,37 @@ def open_session(
         )
     prepare_process(config.device, config.threads, on_message)
     policy = policy or ImagePolicy()
-    method = method_record(config, network.provenance.sha256, policy.record())
-    return Session(network, config, policy, method, run_record(config), on_message)
+    if config.is_exact and policy.fit == "pad":
+        advice = "It explains every pixel, and black bars are none of the network's."
+        raise UsageError("--fit pad does not go with --preset exact", advice=advice)
+    if config.start_file is not None and start is None:
+        raise UsageError(f"--start {config.start_file} is a file, which only projections start from")
+    synthesis = network.generator.config.synthesis
+    mask = None if config.mask is None else read_mask(Path(config.mask), map_shape(synthesis, synthesis.img_resolution))
+    encoder = _find_encoder(network, config) if config.starts_from_encoder else None
+    given = (("start", start), ("encoder", encoder), ("mask", mask))
+    files = {name: one.digest for name, one in given if one is not None}
+    method = method_record(config, network.provenance.sha256, policy.record(), files)
+    return Session(network, config, policy, method, run_record(config), on_message, start, mask, encoder)
+
+
+def _find_encoder(network: "LoadedNetwork", config: ProjectConfig) -> EncoderFile:
+    """Return the encoder that a projection starts with: the one that is named, or the one beside the network.
+
+    Raises:
+        NoInputError: It cannot be read, or is damaged.
+        UsageError: There is none, or it is of another network.
+    """
+    is_named = config.start is not None and config.start.endswith(".safetensors")
+    path = Path(str(config.start)) if is_named else encoder_path(network.provenance.path)
+    if not is_named and not path.exists():
+        advice = f"Make one: invert train-encoder {display_path(network.provenance.path)}"
+        raise UsageError("there is no encoder of this network", path=path, advice=advice, code="no-encoder")
+    found = read_encoder(path)
+    if found.weights_sha256 != network.provenance.weights_sha256:
+        reason = "is the encoder of another network"
+        raise UsageError(reason, path=path, advice="Make one with 'invert train-encoder'.", code="other-network")
+    return found
 
 
 def load_network(
@@ -317,44 +367,6 @@ def default_batch(resolution: int, device: str) -> int:
     return 1 if device == "cpu" and resolution > _SMALL else _BATCH
 
 
-def default_threads(workers: int = 1) -> int:
-    """Return the CPU threads of each of several processes unless the user says: an equal share of the processors.
-
-    One process has as many as torch takes (which is where OMP_NUM_THREADS counts), if there are processors for them.
-    """
-    return min(torch.get_num_threads(), processors()) if workers == 1 else max(1, processors() // workers)
-
-
-def settle_device(choice: str) -> str:
-    """Return the device that computes, as torch writes it: "cpu", "cuda", "cuda:1", "mps".
-
-    Args:
-        choice: "auto", which is CUDA where it can be used and else the processors, or a device of torch.
-
-    Raises:
-        UsageError: It cannot be used here.
-    """
-    if choice == "auto":
-        return "cuda" if torch.cuda.is_available() else "cpu"
-    advice = "Use cpu."
-    try:
-        device = torch.device(choice)
-        if device.type == "cpu":
-            return "cpu"
-        module = torch.get_device_module(device)
-    except (RuntimeError, AttributeError):
-        reason = f"--device {choice} is none that PyTorch {torch.__version__} knows"
-        raise UsageError(reason, advice=advice) from None
-    if not module.is_available():
-        raise UsageError(
-            f"--device {choice}: there is no {device.type} device here that PyTorch can use", advice=advice
-        )
-    count = module.device_count()
-    if device.index is not None and device.index >= count:
-        raise UsageError(f"--device {choice}: there are {count}, counted from 0", advice=advice)
-    return str(device)
-
-
 def run_record(config: ProjectConfig) -> _Record:
     """Return what makes bits comparable, as JSON types.
 
@@ -369,31 +381,3 @@ def run_record(config: ProjectConfig) -> _Record:
         "cpu_capability": torch.backends.cpu.get_cpu_capability(),
         "kernels": kernels_hash(),
     }
-
-
-def prepare_process(device: str, threads: int | None, on_message: _OnMessage) -> None:
-    """Set this process up for projections: memory, native kernels and threads.
-
-    Args:
-        device: From `settle_device`.
-        threads: CPU threads; None takes `default_threads`.
-        on_message: Called with a line when kernels have to be built.
-    """
-    keep_freed_memory()
-    ensure(cuda=device.startswith("cuda"), on_message=on_message)
-    torch.set_num_threads(threads or default_threads())
-
-
-def keep_freed_memory() -> bool:
-    """Tell glibc to reuse freed memory, and return whether it understood.
-
-    A projection step frees and asks for the same gigabytes again; by default each is returned to the system
-    and cleared page by page before its next use, which takes half of a 1024 px step (see
-    `bench/projection_step.py`). It holds for the whole process.
-    """
-    if sys.platform != "linux":
-        return False
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
-    if mallopt is None:  # another C library
-        return False
-    return bool(mallopt(_M_MMAP_THRESHOLD, _LARGEST)) and bool(mallopt(_M_TRIM_THRESHOLD, _LARGEST))

@@ -4,19 +4,22 @@
     parameters = space.start(w)                                  # leaves for an optimiser
     styles = space.styles(space.noised(parameters, 0.05, streams))
 
-Another space (one style per layer, or z) is another subclass: what its parameters are, and the w that they stand for.
+Another space is another subclass: what its parameters are, and the w that they stand for.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from generator.networks import Generator
-from invert.projection.latents import LatentStatistics
+from invert.projection.config import ProjectConfig
+from invert.projection.latents import LatentStatistics, class_label, sample_w
+from invert.projection.presets import Constants
 
-__all__ = ["Space", "W"]
+__all__ = ["SPACES", "Space", "W", "WPlus", "Z", "space_of"]
 
 
 class Space(ABC):
@@ -35,7 +38,7 @@ class Space(ABC):
         """Return new parameters, each `[N, ...]`, at the latents where a search begins.
 
         Args:
-            w: `[N, 1, w_dim]`, float32.
+            w: `[N, 1, w_dim]`, float32; `[N, styles, w_dim]` where the space has a w per layer.
         """
 
     @abstractmethod
@@ -61,6 +64,14 @@ class Space(ABC):
         """Return the styles `[N, styles, w_dim]` of w."""
         return self._generator.broadcast(w)
 
+    def pull(self, w: Tensor) -> Tensor | None:
+        """Return what is added to each image's loss `[N]` so that w stays where images are; None where nothing is.
+
+        Args:
+            w: From `w` or `noised`.
+        """
+        return None
+
 
 class W(Space):
     """One w for all layers of an image, as in Karras et al. 2020, appendix D: the parameter is w itself."""
@@ -72,3 +83,106 @@ class W(Space):
     def w(self, parameters: Sequence[Tensor]) -> Tensor:
         """Return the parameter `[N, 1, w_dim]`."""
         return parameters[0]
+
+
+class WPlus(Space):
+    """A w for each layer; without a pull towards the mean w such styles fit anything, and are bad to edit.
+
+    Args:
+        generator: Gives the styles.
+        statistics: Centre and spread of W.
+        weight: Factor on the pull.
+
+    Reference: Abdal, Qin and Wonka 2019.
+    """
+
+    def __init__(self, generator: Generator, statistics: LatentStatistics, weight: float) -> None:
+        super().__init__(generator, statistics)
+        self._weight = weight
+
+    def start(self, w: Tensor) -> list[Tensor]:
+        """Return w `[N, styles, w_dim]`, repeated where it is the same for all layers, as the one parameter."""
+        return [self._generator.broadcast(w.detach()).contiguous().clone()]
+
+    def w(self, parameters: Sequence[Tensor]) -> Tensor:
+        """Return the parameter `[N, styles, w_dim]`."""
+        return parameters[0]
+
+    def pull(self, w: Tensor) -> Tensor | None:
+        """Return the squared distance of the styles from the mean w, in deviations of W and weighted: `[N]`.
+
+        It is about the weight itself where the styles are as far from the mean as those of the network's own images.
+        """
+        if not self._weight:
+            return None
+        squares = (w - self._statistics.centre).square().sum(dim=2)  # [N, styles]
+        return self._weight / self._statistics.deviation**2 * squares.mean(dim=1)
+
+
+class Z(Space):
+    """The z that the mapping network takes: w stays among those that the network itself can have.
+
+    Args:
+        generator: Maps z, and gives the styles.
+        statistics: Centre and spread of W.
+        samples: How many z are compared with a start.
+        seed: Seed of those z.
+        class_index: Class of a conditional network.
+    """
+
+    def __init__(
+        self,
+        generator: Generator,
+        statistics: LatentStatistics,
+        *,
+        samples: int = 10_000,
+        seed: int = 123,
+        class_index: int | None = None,
+    ) -> None:
+        super().__init__(generator, statistics)
+        self._label = class_label(class_index, generator.config.mapping.c_dim)
+        self._samples, self._seed, self._class_index = samples, seed, class_index
+
+    def start(self, w: Tensor) -> list[Tensor]:
+        """Return z `[N, z_dim]`: of the samples of W the one whose w is nearest to the mean of each given w."""
+        known = sample_w(self._generator, self._samples, seed=self._seed, class_index=self._class_index)
+        rows = torch.cdist(w.detach().mean(dim=1), known).argmin(dim=1)
+        z_dim = self._generator.config.mapping.z_dim
+        z = np.random.RandomState(self._seed).randn(self._samples, z_dim)[rows.cpu().numpy()]  # as `sample_w` draws
+        return [torch.from_numpy(z.astype(np.float32)).to(w.device)]
+
+    def w(self, parameters: Sequence[Tensor]) -> Tensor:
+        """Return w `[N, 1, w_dim]`, mapped from z."""
+        z = parameters[0]
+        label = None if self._label is None else self._label.to(z.device).expand(len(z), -1)
+        w: Tensor = self._generator.mapping(z, label)
+        return w.to(torch.float32)[:, None]
+
+
+def _w(generator: Generator, statistics: LatentStatistics, config: ProjectConfig) -> Space:
+    return W(generator, statistics)
+
+
+def _w_plus(generator: Generator, statistics: LatentStatistics, config: ProjectConfig) -> Space:
+    return WPlus(generator, statistics, config.space_weight)
+
+
+def _z(generator: Generator, statistics: LatentStatistics, config: ProjectConfig) -> Space:
+    constants = config.constants if isinstance(config.constants, Constants) else Constants()
+    sampled = {"samples": constants.latent_samples, "seed": constants.latent_seed}
+    return Z(generator, statistics, **sampled, class_index=config.class_index)
+
+
+SPACES: dict[str, Callable[[Generator, LatentStatistics, ProjectConfig], Space]] = {"w": _w, "w+": _w_plus, "z": _z}
+"""What makes each space of `--space`."""
+
+
+def space_of(config: ProjectConfig, generator: Generator, statistics: LatentStatistics) -> Space:
+    """Return the space in which latents are searched.
+
+    Args:
+        config: Settings.
+        generator: The network.
+        statistics: Centre and spread of W.
+    """
+    return SPACES[config.space](generator, statistics, config)

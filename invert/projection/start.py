@@ -18,7 +18,7 @@ from generator.networks import Generator
 from invert.images.arrays import to_uint8
 from invert.projection.cache import cached_file, keep_arrays, read_arrays
 from invert.projection.config import BANK_VERSION, FINALISTS
-from invert.projection.latents import LatentStatistics, sample_w
+from invert.projection.latents import LatentStatistics, Targets, sample_w
 from invert.projection.perceptual import Perceptual
 
 __all__ = ["BankStart", "SampleBank", "bank_size", "load_bank", "thumbnail"]
@@ -42,12 +42,22 @@ class SampleBank:
     w: npt.NDArray[np.float32]
     thumbnails: npt.NDArray[np.uint8]
 
-    def nearest(self, thumbnail: npt.NDArray[np.float32], count: int) -> npt.NDArray[np.intp]:
-        """Return the rows whose thumbnails are nearest to one `[C, t, t]` by pixel distance, the nearest first."""
+    def nearest(
+        self, thumbnail: npt.NDArray[np.float32], count: int, mask: npt.NDArray[np.float32] | None = None
+    ) -> npt.NDArray[np.intp]:
+        """Return the rows whose thumbnails are nearest to one `[C, t, t]` by pixel distance, the nearest first.
+
+        Args:
+            thumbnail: Of the image.
+            count: How many rows.
+            mask: How much each of its pixels counts, `[1, t, t]` in 0..1; None where all of them do.
+        """
         distances = np.empty(len(self.w), np.float64)
         for first in range(0, len(self.w), _PIECE):
             rows = slice(first, first + _PIECE)
             difference = self.thumbnails[rows].astype(np.float32) - thumbnail
+            if mask is not None:
+                difference *= mask
             distances[rows] = np.square(difference).sum(axis=(1, 2, 3), dtype=np.float64)
         return np.argsort(distances, kind="stable")[:count]
 
@@ -139,11 +149,14 @@ def _synthesise(generator: Generator, w: Tensor) -> Iterator[Tensor]:
         yield generator.synthesis(generator.broadcast(piece), "const")
 
 
+def _small(images: Tensor) -> Tensor:
+    size = min(_THUMBNAIL, images.shape[-1])
+    return functional.interpolate(images, size=(size, size), mode="area") if size < images.shape[-1] else images
+
+
 def thumbnail(images: Tensor) -> npt.NDArray[np.uint8]:
     """Return uint8 `[N, C, t, t]` of images `[N, C, H, W]` in [-1, 1]: larger ones averaged down to 64 px."""
-    size = min(_THUMBNAIL, images.shape[-1])
-    if size < images.shape[-1]:
-        images = functional.interpolate(images, size=(size, size), mode="area")
+    images = _small(images)
     return np.ascontiguousarray(to_uint8(images).transpose(0, 3, 1, 2))
 
 
@@ -161,18 +174,22 @@ class BankStart:
     def __init__(self, bank: SampleBank, generator: Generator, perceptual: Perceptual) -> None:
         self._bank, self._generator, self._perceptual = bank, generator, perceptual
 
-    def __call__(self, statistics: LatentStatistics, targets: Tensor, restart: int) -> Tensor:
-        """Return w `[N, 1, w_dim]` for targets `[N, C, H, W]`; no image's depends on another's."""
+    def __call__(self, statistics: LatentStatistics, targets: Targets, restart: int) -> Tensor:
+        """Return w `[N, 1, w_dim]` for N targets; no image's depends on another's."""
         # one by one: sums over a larger batch round otherwise, and could choose another start
-        found = [self._nearest(target[None], restart) for target in targets]
+        masks = [None] * len(targets.pixels) if targets.masks is None else list(targets.masks[:, None])
+        found = [self._nearest(one[None], mask, restart) for one, mask in zip(targets.pixels, masks, strict=True)]
         return torch.stack(found)[:, None].to(statistics.centre)
 
     @torch.no_grad()
-    def _nearest(self, target: Tensor, restart: int) -> Tensor:
+    def _nearest(self, target: Tensor, mask: Tensor | None, restart: int) -> Tensor:
         # LPIPS of thousands of samples would take longer than the projection; by pixels they are compared in no time.
-        rows = self._bank.nearest(thumbnail(target)[0].astype(np.float32), FINALISTS)
+        counts = None if mask is None else _small(mask)[0].cpu().numpy()
+        rows = self._bank.nearest(thumbnail(target)[0].astype(np.float32), FINALISTS, counts)
         w = torch.from_numpy(self._bank.w[rows]).to(target.device)  # [16, w_dim]
         images = self._generator.synthesis(self._generator.broadcast(w), "const")
+        if mask is not None:
+            target, images = target * mask, images * mask
         features = [feature.expand(len(w), -1, -1, -1) for feature in self._perceptual.prepare(target)]
         distances, _ = self._perceptual.distance(images, features)
         # stable: among equals the earlier sample, wherever this runs

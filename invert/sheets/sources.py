@@ -237,10 +237,11 @@ class _Projections:
                 damaged = error
             else:
                 provenance = self._loaded.provenance
-                # The record has the file's hash only; a converted network knows that of its source.
-                self._compare(
-                    path, stored.method.get("network_sha256"), (provenance.sha256, provenance.source_sha256), "sha256"
-                )
+                # The record has the file's hash only; a converted or tuned network knows that of its source.
+                known = [provenance.sha256, provenance.source_sha256]
+                if provenance.tuned is not None:
+                    known.append(provenance.tuned.network_sha256)
+                self._compare(path, stored.method.get("network_sha256"), known, "sha256")
                 return [_Found(stored.w, stored.noise, str(stored.method.get("noise")), stored.transform)]
         others = read_other_latents(path, self._loaded.generator.num_ws)
         if others is None:

@@ -8,7 +8,7 @@ import contextlib
 import hashlib
 import os
 import unicodedata
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -35,12 +35,14 @@ from invert.store.npz import MAX_BYTES, decode_sheet, encode_arrays, encode_imag
 from invert.store.result import Result
 
 if TYPE_CHECKING:  # the store itself works without torch
+    from generator.files.state import Provenance
     from invert.projection.projector import Projection
 
 __all__ = ["FolderStore", "known_images", "open_folder"]
 
 _LOCK = ".lock"
 _SUFFIXES = (".npz", ".png")
+_NETWORK = ".safetensors"
 
 _Record = dict[str, Any]
 
@@ -52,8 +54,8 @@ class FolderStore:
         folder: Where it is.
     """
 
-    def __init__(self, folder: Path, index: Index, run: _Record) -> None:
-        self.folder = folder
+    def __init__(self, folder: Path, index: Index, run: _Record, origin: "Provenance | None" = None) -> None:
+        self.folder, self._origin = folder, origin
         self._index, self._run = index, run
         self._taken = {_folded(entry.name) for entry in index.entries.values()}
         self._images = {entry.image for entry in index.entries.values()}
@@ -66,7 +68,7 @@ class FolderStore:
     def finished(self, name: bytes, file_sha256: str) -> FolderEntry | None:
         """Return the entry of an image that is done, both files in place and intact; None when it is to be done."""
         entry = self._index.entries.get(self.key(name, file_sha256))
-        if entry is None or not (self.folder / f"{entry.name}.png").is_file():
+        if entry is None or not all((self.folder / f"{entry.name}{suffix}").is_file() for suffix in entry.digests):
             return None
         try:
             data = read_regular(self.folder / f"{entry.name}.npz", MAX_BYTES, follow=False)
@@ -79,26 +81,41 @@ class FolderStore:
         return printable(name) in self._images
 
     def keep(self, name: bytes, projection: "Projection") -> FolderEntry:
-        """Write an image's two files and list it in the index.
+        """Write an image's files and list it in the index.
 
         Raises:
             OutputError: Something cannot be written.
         """
         result = Result.of(os.path.basename(name), projection)
         key = self.key(name, result.file_sha256)
-        stem = self._name(key, projection.target.name)
+        network = self._network_bytes(name, projection)
+        stem = self._name(key, projection.target.name, _SUFFIXES if network is None else (*_SUFFIXES, _NETWORK))
         data = encode_arrays(result, self._index.method, self._run)
         images = encode_images(result, projection.seen)
         write_atomic(self.folder / f"{stem}.npz", data)
         write_atomic(self.folder / f"{stem}.png", images)
         self._begin()
+        if network is not None:
+            write_atomic(self.folder / f"{stem}{_NETWORK}", network)
         npz, png = (hashlib.sha256(content).hexdigest() for content in (data, images))
+        tuned = None if network is None else hashlib.sha256(network).hexdigest()
         run = len(self._index.runs) - 1
-        entry = FolderEntry(stem, printable(name), key[0], npz, run, result.facts(), png)
+        entry = FolderEntry(stem, printable(name), key[0], npz, run, result.facts(), png, tuned)
         self._write(entry.to_line())
         self._taken.add(_folded(stem))
         self._images.add(entry.image)
         return entry
+
+    def _network_bytes(self, name: bytes, projection: "Projection") -> bytes | None:
+        """Return the file of the network that was tuned to an image, which says so; None where none was."""
+        if projection.tuned is None or self._origin is None:
+            return None
+        from generator.files.invert_format import network_bytes
+        from generator.files.state import Tuned
+
+        tuned = Tuned(self._origin.sha256, printable(os.path.basename(name)), projection.target.pixel_sha256)
+        settings = {**self._origin.settings, **tuned.record()}
+        return network_bytes(projection.tuned, family=self._origin.family, settings=settings)
 
     def fail(self, name: bytes, code: str, reason: str) -> None:
         """List an image that could not be used.
@@ -145,8 +162,8 @@ class FolderStore:
         for line in lines:
             index.hear(line)
 
-    def _name(self, key: Key, stem: str) -> str:
-        """Return the name of an image's two files: that of before, or one that is free."""
+    def _name(self, key: Key, stem: str, suffixes: Sequence[str]) -> str:
+        """Return the name of an image's files: that of before, or one that is free."""
         known = self._index.entries.get(key)
         if known is not None:
             return known.name
@@ -154,7 +171,7 @@ class FolderStore:
         # The image's own hash, so that the name says which image it is whatever the order was.
         names = (stem, f"{stem}-{file_sha256[:8]}", f"{stem}-{file_sha256}")
         for name in names:
-            if _folded(name) not in self._taken and self._is_free(name, key):
+            if _folded(name) not in self._taken and self._is_free(name, key, suffixes):
                 return name
         raise OutputError(
             "is in the way and was not written by this program",
@@ -162,9 +179,9 @@ class FolderStore:
             advice="Choose another --out.",
         )
 
-    def _is_free(self, name: str, key: Key) -> bool:
+    def _is_free(self, name: str, key: Key, suffixes: Sequence[str]) -> bool:
         """Tell whether a name may be written to: nothing there, or what a killed run left of the same image."""
-        if not any(os.path.lexists(self.folder / f"{name}{suffix}") for suffix in _SUFFIXES):
+        if not any(os.path.lexists(self.folder / f"{name}{suffix}") for suffix in suffixes):
             return True
         try:
             left = read_projection(self.folder / f"{name}.npz")
@@ -180,6 +197,7 @@ def open_folder(
     run: _Record,
     *,
     overwrite: bool = False,
+    origin: "Provenance | None" = None,
     on_warning: Callable[[str], None] = lambda _: None,
 ) -> Iterator[FolderStore]:
     """Take a folder for this process, to put projections of one method into it.
@@ -190,6 +208,7 @@ def open_folder(
         run: `invert.projection.projector.run_record`.
         overwrite: Remove what the index lists first, where it is still what this program wrote; nothing else is
             ever removed.
+        origin: Where the network came from: networks that were tuned are written with it.
         on_warning: Called with a line for each file that the index lists and that is kept, for it is another.
 
     Raises:
@@ -202,7 +221,7 @@ def open_folder(
         for leftover in folder.glob(f"{TEMPORARY_PREFIX}*.tmp"):
             with contextlib.suppress(OSError):
                 leftover.unlink()
-        store = FolderStore(folder, _index(folder, method, run, overwrite, on_warning), run)
+        store = FolderStore(folder, _index(folder, method, run, overwrite, on_warning), run, origin)
         yield store
         store.finish()
 
@@ -260,7 +279,7 @@ def _folded(name: str) -> str:
 def _remove(folder: Path, index: Index, on_warning: Callable[[str], None]) -> None:
     """Remove what an index lists, each file only where its content is what this program wrote."""
     for entry in index.entries.values():
-        for suffix in _SUFFIXES:
+        for suffix in entry.digests:
             path = folder / f"{entry.name}{suffix}"
             try:
                 data = read_regular(path, MAX_BYTES, follow=False)
@@ -276,7 +295,7 @@ def _remove(folder: Path, index: Index, on_warning: Callable[[str], None]) -> No
 
 def _is_of(entry: FolderEntry, suffix: str, data: bytes) -> bool:
     """Tell whether a file is the one that an entry lists."""
-    digest = entry.npz_sha256 if suffix == ".npz" else entry.png_sha256
+    digest = entry.digests[suffix]
     if digest is not None:
         return hashlib.sha256(data).hexdigest() == digest
     # An index of an earlier version has no digest of the .png: its left half is the target, whose pixels have one.

@@ -57,6 +57,7 @@ class FolderEntry:
         source: Name of the image's file.
         npz_sha256: Digest of the .npz, to notice damage.
         png_sha256: Digest of the .png, to know it as ours; None in an index of an earlier version.
+        network_sha256: Digest of the network that was tuned to the image, likewise; None where none was.
         run: Which of the index's runs made it.
         facts: Numbers and texts of its result; see `invert.store.result.Result.facts`.
     """
@@ -68,6 +69,13 @@ class FolderEntry:
     run: int
     facts: Mapping[str, Any]
     png_sha256: str | None = None
+    network_sha256: str | None = None
+
+    @property
+    def digests(self) -> dict[str, str | None]:
+        """Digest of each of its files, by suffix; None for that of a .png that an earlier version wrote."""
+        tuned = {".safetensors": self.network_sha256} if self.network_sha256 else {}
+        return {".npz": self.npz_sha256, ".png": self.png_sha256, **tuned}
 
     @property
     def key(self) -> Key:
@@ -87,7 +95,7 @@ class FolderEntry:
     def to_line(self) -> _Record:
         """Return its line in the index."""
         names = {"type": "image", "name": self.name, "image": self.image, "source": self.source}
-        digests = {"npz_sha256": self.npz_sha256, "png_sha256": self.png_sha256}
+        digests = {"npz_sha256": self.npz_sha256, "png_sha256": self.png_sha256, "network_sha256": self.network_sha256}
         known = {key: digest for key, digest in digests.items() if digest is not None}
         return {**names, **known, "run": self.run, **self.facts}
 
@@ -102,7 +110,8 @@ class FolderEntry:
         for one in FIELDS:
             if not one.is_listed:
                 continue
-            if one.kept in ("exact", "transform") and one.name not in line:
+            # What is not known is left out, as `Result.facts` does: JSON has no NaN.
+            if one.name not in line and (one.kept in ("exact", "transform") or one.default != one.default):
                 continue
             facts[one.name] = line[one.name] if one.since == 1 else line.get(one.name, one.default)
             if one.kind == "texts" and not all(isinstance(text, str) for text in facts[one.name]):
@@ -116,10 +125,10 @@ class FolderEntry:
             raise ValueError("its name is not plain")
         source, digest = line["source"], line["npz_sha256"]
         image = line.get("image", source)
-        png = line.get("png_sha256")
-        if not all(isinstance(text, str) for text in (source, digest, image, png or "")):
+        png, network = line.get("png_sha256"), line.get("network_sha256")
+        if not all(isinstance(text, str) for text in (source, digest, image, png or "", network or "")):
             raise TypeError("its names are no texts")
-        return cls(name, image, source, digest, run, facts, png)
+        return cls(name, image, source, digest, run, facts, png, network)
 
 
 @dataclass

@@ -96,8 +96,8 @@ class Manifest:
 
     @property
     def styles(self) -> int:
-        """How many styles a w has: 1, for what is optimised in W gives all layers the same."""
-        return 1
+        """How many styles a w has: 1 where all layers have the same, one for each in W+."""
+        return int(self.network["num_ws"]) if self.method.get("space") == "w+" else 1
 
     @cached_property
     def sizes(self) -> Sizes:

@@ -314,6 +314,12 @@ class Result:
         "Shift to the right and down in shares of the image's side, and rotation counter-clockwise in degrees.",
         "<f8", (3,), npz="transform", column="transform", since=4, kept="transform",
         shown=("shift_x", "shift_y", "rotation"), finite=True))
+    psnr: float = dataclasses.field(default=float("nan"), metadata=_row(
+        "Peak signal-to-noise ratio of g(w, noise) in dB; NaN where it is not known.", "<f8", since=4,
+        of="fidelity.psnr", npz="psnr", column="psnr", shown="psnr"))
+    ssim: float = dataclasses.field(default=float("nan"), metadata=_row(
+        "Structural similarity of g(w, noise), likewise.", "<f8", since=4,
+        of="fidelity.ssim", npz="ssim", column="ssim", shown="ssim"))
     # fmt: on
 
     @property

@@ -39,7 +39,7 @@ def test_help_names_every_command_and_exit_code(invert: Invert) -> None:
         "attribute calibrate completion convert dataset demo directions doctor edit evaluate generate histograms info"
     )
     expected += " interpolate metrics mix noise"
-    expected += " pack project render seed show train train-report truncate verify"
+    expected += " pack project render seed show train train-encoder train-report truncate verify"
     assert expected.split() == COMMANDS
     assert all(f"  {command} " in text for command in COMMANDS)
     assert all(f" {code} " in text for code in (0, 1, 2, 3, 4, 5, 6, 7, 8, 130, 143))

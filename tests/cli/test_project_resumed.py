@@ -18,7 +18,7 @@ from invert.batch.outputs import RunOutput
 from invert.batch.run import open_run
 from invert.errors import UsageError
 from invert.hdf5.reading import open_latents
-from invert.projection import session
+from invert.projection import process
 from invert.projection.config import ProjectConfig
 from invert.projection.session import Records, Session
 from invert.store.protocol import Nowhere
@@ -39,7 +39,7 @@ def machine(monkeypatch: pytest.MonkeyPatch, threads: None) -> Callable[[int], N
     """Go to a machine of so many processors."""
 
     def change(count: int) -> None:
-        monkeypatch.setattr(session, "processors", lambda: count)
+        monkeypatch.setattr(process, "processors", lambda: count)
         torch.set_num_threads(count)
 
     return change

@@ -32,9 +32,26 @@ CONFIG_stylegan := stylegan-small
 # Cartoon faces and emoji, 64 px, in colour.
 FACES_SEEDS      := --first 0 --count 50000
 FACES_TEST_SEEDS := --first 1000000 --count 5000
+SEED_faces   := 1
+SEED_faces-b := 2
+KIMG_faces   := 210
+KIMG_faces-b = $(KIMG_faces)
+DATA_faces   := faces64
+DATA_faces-b := faces64
+TRAIN_faces  := --augment none --set channel_base=1024
+TRAIN_faces-b = $(TRAIN_faces)
+# Few images, with and without adaptive augmentation; in so short a run p has to move faster than in the paper.
+SEED_emoji      := 1
+SEED_emoji-ada  := 1
+KIMG_emoji      := 300
+KIMG_emoji-ada   = $(KIMG_emoji)
+DATA_emoji      := emoji64
+DATA_emoji-ada  := emoji64
+TRAIN_emoji     := --augment none
+TRAIN_emoji-ada := --augment ada --set augment_kimg=100
 
 .DELETE_ON_ERROR:
-.PHONY: demo networks faces emoji families calibration calibration-verdict benchmark-attribution test check lint sanitize fuzz test-long bench clean
+.PHONY: demo networks faces emoji emoji-curves families calibration calibration-verdict benchmark-attribution test check lint sanitize fuzz test-long bench clean
 
 demo: $(VENV)/.ready
 	@$(PY) -m invert demo --network "$(NETWORK)" --images $(DEMO_IMAGES) --report "$(DEMO_REPORT)" \
@@ -54,6 +71,10 @@ $(RUNS)/%/.done: $(RUNS)/$$(or $$(DATA_$$*),fashion32).zip
 # Images of two more domains, made of npm packages (node 18 or newer): faces to train on and others, held out; emoji.
 faces: $(RUNS)/faces64.zip $(RUNS)/faces64-test.zip
 emoji: $(RUNS)/emoji64.zip
+
+# What augmentation does with few images: `make -j2 emoji-curves` trains both, and measures the snapshots.
+emoji-curves: $(RUNS)/emoji/.done $(RUNS)/emoji-ada/.done
+	$(PY) -m bench.domains.curves $(RUNS)/emoji $(RUNS)/emoji-ada --against $(RUNS)/emoji64.zip --out docs/emoji-ada.png
 
 NODE := bench/domains/node_modules/.package-lock.json
 $(NODE): bench/domains/package-lock.json

@@ -33,6 +33,7 @@ def test_emoji_lie_on_white_with_their_category_and_tone(tmp_path: Path) -> None
     ]
     (package / "emoji.json").write_text(json.dumps(records))
     assert write_emoji(tmp_path / "out" / "emoji.zip", package).images == 4
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["emoji.zip"]
     found = open_images(tmp_path / "out" / "emoji.zip")
     assert (found.channels, found.class_names) == (3, ("Faces", "People"))
     assert found.labels is not None

@@ -9,14 +9,13 @@ attribute `skin-tone` is known of those that have one.
 import argparse
 import contextlib
 import json
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from PIL import Image
 
-from bench.domains.packages import MODULES, require
+from bench.domains.packages import MODULES, require, working_folder
 from invert.datasets.image_sources import open_source
 from invert.datasets.writer import DatasetSettings, DatasetSummary, write_dataset
 
@@ -50,9 +49,7 @@ def write_emoji(path: Path, package: Path) -> DatasetSummary:
     """
     found = sorted(described(json.loads((package / "emoji.json").read_bytes())))
     categories, tones = sorted({category for _, category, _ in found}), list(TONES.values())
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=path.parent) as name:
-        folder = Path(name)
+    with working_folder(path) as folder:
         for file, _, _ in found:
             with Image.open(package / "img" / "google" / "64" / file) as image:
                 on_white(image).save(folder / file)

@@ -10,10 +10,9 @@ zip's dataset.json has ten attributes with names for their values; the colour of
 import argparse
 import contextlib
 import subprocess
-import tempfile
 from pathlib import Path
 
-from bench.domains.packages import FOLDER, require
+from bench.domains.packages import FOLDER, require, working_folder
 from invert.datasets.image_sources import open_source
 from invert.datasets.writer import DatasetSettings, DatasetSummary, write_dataset
 
@@ -23,10 +22,9 @@ PACKAGES = ("@dicebear/core", "@dicebear/collection", "@resvg/resvg-js")
 def write_faces(path: Path, first: int, count: int) -> DatasetSummary:
     """Render the faces of the seeds from `first` on into a zip of training images."""
     require(*PACKAGES)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=path.parent) as folder:
-        subprocess.run(["node", str(FOLDER / "faces.mjs"), folder, str(first), str(count)], check=True)
-        with contextlib.closing(open_source(Path(folder))) as source:
+    with working_folder(path) as folder:
+        subprocess.run(["node", str(FOLDER / "faces.mjs"), str(folder), str(first), str(count)], check=True)
+        with contextlib.closing(open_source(folder)) as source:
             return write_dataset(source, path, DatasetSettings(channels=3))
 
 

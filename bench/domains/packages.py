@@ -1,6 +1,8 @@
 """The npm packages that the images are made of, installed beside this file by `npm ci`."""
 
+import contextlib
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 FOLDER = Path(__file__).parent
@@ -25,3 +27,19 @@ def require(*names: str, node: bool = True) -> None:
     reason = missing(*names, node=node)
     if reason is not None:
         raise SystemExit(f"bench.domains: {reason}")
+
+
+@contextlib.contextmanager
+def working_folder(path: Path) -> Iterator[Path]:
+    """Make a folder beside a file that is to be written, for a while; what a program that was killed left is removed.
+
+    Args:
+        path: The file.
+    """
+    folder = path.with_suffix(".images")
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)

@@ -1,4 +1,5 @@
-# make demo | make check | make test | make sanitize | make fuzz | make test-long | make bench | make networks | make calibration |
+# make demo | make check | make test | make sanitize | make fuzz | make test-long | make bench | make networks | make faces |
+# make emoji | make calibration |
 # make calibration-verdict | make families | make benchmark-attribution | make clean
 
 PYTHON ?= python3
@@ -11,9 +12,11 @@ DEMO_KINDS    ?= real A B
 DEMO_IMAGES   ?= 12
 DEMO_REPORT   ?= projections/attribution.html
 
-# What `make networks` does: NAME_OF_NETWORK: seed, and thousands of images that training sees.
+# What `make networks` does, for each of NETWORKS: seed, thousands of images that training sees, data (fashion32 where
+# nothing is said), preset (small) and further options.
 FASHION_MNIST ?= /usr/share/datasets/fashion-mnist
 RUNS          ?= runs
+NETWORKS      ?= A B C
 SEED_A := 1
 SEED_B := 2
 SEED_C := 3
@@ -26,9 +29,29 @@ SEED_stylegan2 := 1
 KIMG_stylegan  := 60
 KIMG_stylegan2 := 60
 CONFIG_stylegan := stylegan-small
+# Cartoon faces and emoji, 64 px, in colour.
+FACES_SEEDS      := --first 0 --count 50000
+FACES_TEST_SEEDS := --first 1000000 --count 5000
+SEED_faces   := 1
+SEED_faces-b := 2
+KIMG_faces   := 210
+KIMG_faces-b = $(KIMG_faces)
+DATA_faces   := faces64
+DATA_faces-b := faces64
+TRAIN_faces  := --augment none --set channel_base=1024
+TRAIN_faces-b = $(TRAIN_faces)
+# Few images, with and without adaptive augmentation; in so short a run p has to move faster than in the paper.
+SEED_emoji      := 1
+SEED_emoji-ada  := 1
+KIMG_emoji      := 300
+KIMG_emoji-ada   = $(KIMG_emoji)
+DATA_emoji      := emoji64
+DATA_emoji-ada  := emoji64
+TRAIN_emoji     := --augment none
+TRAIN_emoji-ada := --augment ada --set augment_kimg=100
 
 .DELETE_ON_ERROR:
-.PHONY: demo networks families calibration calibration-verdict benchmark-attribution test check lint sanitize fuzz test-long bench clean
+.PHONY: demo networks faces emoji emoji-curves families calibration calibration-verdict benchmark-attribution test check lint sanitize fuzz test-long bench clean
 
 demo: $(VENV)/.ready
 	@$(PY) -m invert demo --network "$(NETWORK)" --images $(DEMO_IMAGES) --report "$(DEMO_REPORT)" \
@@ -36,15 +59,36 @@ demo: $(VENV)/.ready
 
 # The project's own networks, from Fashion-MNIST (Debian package dataset-fashion-mnist): `make -j2 networks` trains two
 # side by side, one thread each, in an hour and a half to two. A run that was stopped is resumed.
-networks: $(RUNS)/A/.done $(RUNS)/B/.done $(RUNS)/C/.done
-	cp $(RUNS)/A/network.safetensors data/networks/A.safetensors
-	cp $(RUNS)/B/network.safetensors data/networks/B.safetensors
-	cp $(RUNS)/C/network.safetensors data/networks/C.safetensors
+networks: $(NETWORKS:%=$(RUNS)/%/.done)
+	for name in $(NETWORKS); do cp $(RUNS)/$$name/network.safetensors data/networks/$$name.safetensors || exit 1; done
 
-$(RUNS)/%/.done: $(RUNS)/fashion32.zip
+.SECONDEXPANSION:
+$(RUNS)/%/.done: $(RUNS)/$$(or $$(DATA_$$*),fashion32).zip
 	OMP_NUM_THREADS=1 $(PY) -m invert train --data $< --out $(RUNS)/$* --config $(or $(CONFIG_$*),small) --seed $(SEED_$*) \
-	  --kimg $(KIMG_$*) --threads 1
+	  --kimg $(KIMG_$*) --threads 1 $(TRAIN_$*)
 	@touch $@
+
+# Images of two more domains, made of npm packages (node 18 or newer): faces to train on and others, held out; emoji.
+faces: $(RUNS)/faces64.zip $(RUNS)/faces64-test.zip
+emoji: $(RUNS)/emoji64.zip
+
+# What augmentation does with few images: `make -j2 emoji-curves` trains both, and measures the snapshots.
+emoji-curves: $(RUNS)/emoji/.done $(RUNS)/emoji-ada/.done
+	$(PY) -m bench.domains.curves $(RUNS)/emoji $(RUNS)/emoji-ada --against $(RUNS)/emoji64.zip --out docs/emoji-ada.png
+
+NODE := bench/domains/node_modules/.package-lock.json
+$(NODE): bench/domains/package-lock.json
+	npm ci --prefix bench/domains --no-audit --no-fund
+	@touch $@
+
+$(RUNS)/faces64.zip: $(VENV)/.ready $(NODE)
+	$(PY) -m bench.domains.faces $@ $(FACES_SEEDS)
+
+$(RUNS)/faces64-test.zip: $(VENV)/.ready $(NODE)
+	$(PY) -m bench.domains.faces $@ $(FACES_TEST_SEEDS)
+
+$(RUNS)/emoji64.zip: $(VENV)/.ready $(NODE)
+	$(PY) -m bench.domains.emoji $@
 
 # The first StyleGAN beside StyleGAN2: `make -j2 families` trains both for some ten minutes, one thread each,
 # and calibrates them.

@@ -55,6 +55,7 @@ def find_directions(
     seed: int = 0,
     labels: str | os.PathLike[str] | None = None,
     classifier_kimg: float = 100.0,
+    attributes: str | None = None,
     threads: int | None = None,
     device: str = "auto",
     on_progress: Callable[[str, int, int], None] | None = None,
@@ -72,6 +73,7 @@ def find_directions(
         seed: Seed of what is drawn.
         labels: For "labels": a data set with labels or attributes, or a .npz of z and probabilities of samples.
         classifier_kimg: Thousands of images that the classifier of each attribute is trained on.
+        attributes: Names of the attributes that are wanted, such as "skin,hair"; by default all.
         threads: CPU threads; by default as torch has them.
         device: "auto", "cpu", "cuda", "cuda:1" ...
         on_progress: Called with what is done, how much of it, and how much there is.
@@ -94,7 +96,7 @@ def find_directions(
     given = None
     if labels is not None:
         progress = on_progress or (lambda *_: None)
-        given = discovery.Labels(Path(labels), classifier_kimg, prepared.device, progress)
+        given = discovery.Labels(Path(labels), classifier_kimg, prepared.device, progress, attributes)
     return discovery.find_directions(
         prepared.loaded,
         method,

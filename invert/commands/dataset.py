@@ -45,7 +45,8 @@ __all__ = ["dataset"]
     default="file",
     show_default=True,
     type=click.Choice(["file", "folders", "none"]),
-    help="Source of the classes: dataset.json or an IDX file of labels, the names of the direct subfolders, or none.",
+    help="Source of the classes: dataset.json, whose attributes come along, or an IDX file of labels, the names of the "
+    "direct subfolders, or none.",
 )
 @options.follow
 @options.as_json
@@ -103,10 +104,16 @@ def dataset(
             {"type": "summary", "code": "done", "path": str(out), **vars(summary)},
             f"{summary.images} images, {summary.resolution} x {summary.resolution}, "
             f"{summary.channels} {'channel' if summary.channels == 1 else 'channels'}, "
-            f"{'no' if summary.classes is None else summary.classes} classes; {summary.skipped} skipped",
+            f"{'no' if summary.classes is None else summary.classes} classes{_attributes(summary.attributes)}; "
+            f"{summary.skipped} skipped",
             f"wrote {display_path(out)}, {summary.bytes:,} bytes, sha256 {summary.sha256}",
         )
     return ExitCode.PARTIAL if summary.skipped else ExitCode.OK
+
+
+def _attributes(count: int) -> str:
+    """Return the end of a list of what a data set has."""
+    return f", {count} {'attribute' if count == 1 else 'attributes'}" if count else ""
 
 
 def _images_are(count: int) -> str:

@@ -12,7 +12,7 @@ from invert.errors import UsageError, display_path, visible
 from invert.sheets.references import Reference, Seed
 
 if TYPE_CHECKING:
-    from invert.editing.discovery import Labels, Method
+    from invert.editing.discovery import Method
 
 __all__ = ["directions"]
 
@@ -77,6 +77,7 @@ _AMOUNTS = (-3.0, -2.0, -1.0, 0.0, 1.0, 2.0, 3.0)
     metavar="K",
     help="Thousands of images that the classifier of each attribute is trained on.",
 )
+@options.option("--attributes", metavar="LIST", help="Attributes of --labels, such as skin,hair.  [default: all]")
 @options.option("--seed", default=0, show_default=True, type=click.IntRange(0, 2**32 - 1), help="Seed of the latents.")
 @options.option(
     "--latent", default="0", show_default=True, type=sheets.LATENT, metavar="LATENT", help="The latent on the sheet."
@@ -98,6 +99,7 @@ def directions(
     labels: Path | None,
     samples: int,
     classifier_kimg: float,
+    attributes: str | None,
     seed: int,
     latent: Reference,
     class_index: int | None,
@@ -118,6 +120,8 @@ def directions(
     if (method == "labels") != (labels is not None):
         word = "needs --labels" if labels is None else "takes no --labels"
         raise UsageError(f"--method {method} {word}")
+    if attributes is not None and labels is None:
+        raise UsageError("--attributes are those of --labels", advice="Leave --attributes out.")
     sheet = out.with_suffix(".png") if sheet is None else sheet
     sheets.check_outputs([out], ".safetensors", overwrite)
     sheets.check_outputs([sheet], ".png", overwrite)
@@ -128,13 +132,16 @@ def directions(
             class_index = 0
         (source,) = sheets.find([latent], loaded, class_index, output)
 
-        from invert.editing.discovery import find_directions
+        from invert.editing.discovery import Labels, find_directions
         from invert.editing.moves import edit_grid, edit_latent, moves_along, with_notes
         from invert.sheets.layout import check_size, lay_out_sheet
 
         scale = sheets.scale_for(generator, scale)
         check_size(count, len(_AMOUNTS), generator.config.synthesis.img_resolution, scale)
-        given = None if labels is None else _labels(labels, classifier_kimg, str(source.ws.device), output)
+        given = None
+        if labels is not None:
+            step = output.measure_progress().step
+            given = Labels(labels, classifier_kimg, str(source.ws.device), step, attributes)
         found = find_directions(
             loaded,
             method,
@@ -169,9 +176,3 @@ def directions(
         counted = "1 direction" if len(found) == 1 else f"{len(found)} directions"
         written = f"found {counted}: {display_path(out)}, shown in {display_path(sheet)}"
         output.result(record, *lines, written)
-
-
-def _labels(path: Path, kimg: float, device: str, output: Output) -> "Labels":
-    from invert.editing.discovery import Labels
-
-    return Labels(path, kimg, device, output.measure_progress().step)

@@ -123,6 +123,12 @@ class _TrainCommand(Command):
 )
 @options.option("--no-mirror", "unmirrored", is_flag=True, help="Show no image mirrored.", group="Images")
 @options.option("--cond", is_flag=True, help="Train a conditional network on the data's labels.", group="Images")
+@options.option(
+    "--attribute",
+    metavar="NAME",
+    help="Train a conditional network on an attribute of the data's dataset.json in place of the labels.",
+    group="Images",
+)
 # Not from the environment: a variable that is set for projections would give a run other settings than it has.
 @options.settings(TrainConfig, only=_WITH_OPTION, defaults=dict.fromkeys(_WITH_OPTION), environment=False)
 @options.option(
@@ -172,6 +178,7 @@ def train(
     mirrored: str | None,
     unmirrored: bool,
     cond: bool,
+    attribute: str | None,
     names: str | None,
     metrics_images: int,
     micro_batch: int | None,
@@ -197,6 +204,8 @@ def train(
     )
     if mirrored and unmirrored:
         raise UsageError("--mirror and --no-mirror exclude each other", advice="Leave one of them out.")
+    if cond and attribute is not None:
+        raise UsageError("--cond and --attribute exclude each other", advice="Leave one of them out.")
     if mirrored or unmirrored:
         chosen |= {"mirror": "x" in (mirrored or ""), "mirror_y": "y" in (mirrored or "")}
     chosen |= dict(others)
@@ -226,13 +235,13 @@ def train(
         if start_path is not None:
             start = load_network(start_path, on_warning)
             chosen = adopted_from(start, start_path) | chosen
-        images = open_images(data, on_message=on_warning)
+        images = open_images(data, attribute=attribute, on_message=on_warning)
         notes: list[str] = []
         config = config_for(
             images,
             preset,
             chosen,
-            conditional=cond,
+            conditional=cond or attribute is not None,
             lengths=lengths,
             recorded=world.agree(recorded_settings(folder) if is_first and not overwrite else None),
             on_warning=on_warning,
@@ -243,7 +252,14 @@ def train(
         for note in notes:  # settings that follow from others are of interest once all of them fit
             output.note(note)
         begun = begin_session(
-            trainer, data, folder, lengths, overwrite=overwrite, resume=resume, on_warning=output.warning
+            trainer,
+            data,
+            folder,
+            lengths,
+            attribute=attribute,
+            overwrite=overwrite,
+            resume=resume,
+            on_warning=output.warning,
         )
         session = stack.enter_context(begun)
         if start_path is not None and not trainer.images:

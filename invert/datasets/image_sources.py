@@ -15,12 +15,11 @@ from invert.datasets.labels import (
     MAX_JSON_BYTES,
     Labels,
     fitted,
-    fitted_names,
     label_places,
     parse_attributes,
     parse_dataset_json,
 )
-from invert.errors import ImageError, NoInputError, UnreadableError, display_path
+from invert.errors import ImageError, NoInputError, UnreadableError, UsageError, display_path
 from invert.images.containers import Appearance
 from invert.images.decoding import ImagePolicy, decode_image
 from invert.images.formats import HEAD_BYTES, appearance
@@ -29,7 +28,7 @@ from invert.images.opening import read_head, read_regular
 from invert.images.scan import scan
 from invert.store.own_sheets import OwnSheets
 
-__all__ = ["ImageSource", "Loaded", "check_labels", "open_source", "unlabelled"]
+__all__ = ["ImageSource", "Loaded", "check_labels", "label_by", "open_source", "unlabelled"]
 
 _POLICY = ImagePolicy(min_size=1)
 """Everything that can be brought to size is taken; padding is for images below the usual least size."""
@@ -57,14 +56,14 @@ class ImageSource(Protocol):
         names: Names of the images, relative to the root, in a fixed order.
         skipped: What looked like an image and cannot be taken.
         labels: What dataset.json or a file of labels says; None without labels.
-        attributes: What else dataset.json says: 0 or 1 by name of the image, by name of the attribute.
+        attributes: What else dataset.json says of some of the images, by name of the attribute.
     """
 
     path: Path
     names: list[str]
     skipped: list[ImageError]
     labels: Labels | None
-    attributes: Mapping[str, Mapping[str, int]]
+    attributes: Mapping[str, Labels]
 
     def where(self, index: int) -> Path:
         """Return what messages call an image."""
@@ -156,12 +155,11 @@ class _FolderSource:
             reason = f"{left_out} sheets that invert made of images are left out"
             self.skipped.append(ImageError(reason, path=path, code="image-own-sheet"))
         self.labels: Labels | None = None
-        self.attributes: Mapping[str, Mapping[str, int]] = {}
+        self.attributes: Mapping[str, Labels] = {}
         where = next((place for place in label_places(self.names) if os.path.lexists(path / place)), None)
         if with_labels and where is not None:
             data = read_regular(path / where, MAX_JSON_BYTES)
-            self.labels = fitted(parse_dataset_json(data, path / where), self.names, where)
-            self.attributes = _attributes(data, path / where, self.names, where)
+            self.labels, self.attributes = _described(data, path, where, self.names)
 
     def where(self, index: int) -> Path:
         return self.path / self.names[index]
@@ -206,7 +204,7 @@ class _ZipSource:
         self.names = [member.name for member in self._zip.images]
         self.skipped: list[ImageError] = list(self._zip.skipped)
         self.labels: Labels | None = None
-        self.attributes: Mapping[str, Mapping[str, int]] = {}
+        self.attributes: Mapping[str, Labels] = {}
         found = {member.name: member for member in self._zip.others}
         where = next((place for place in label_places(self.names) if place in found), None) if with_labels else None
         if where is not None:
@@ -214,8 +212,7 @@ class _ZipSource:
                 data = self._zip.read(found[where])
             except ImageError as error:
                 raise NoInputError(error.reason, path=error.path, advice=error.advice, code="labels-damaged") from error
-            self.labels = fitted(parse_dataset_json(data, path / where), self.names, where)
-            self.attributes = _attributes(data, path / where, self.names, where)
+            self.labels, self.attributes = _described(data, path, where, self.names)
 
     def where(self, index: int) -> Path:
         return self.path / self.names[index]
@@ -249,7 +246,7 @@ class _IdxSource:
         self.names = [str(number) for number in range(len(self._images))]
         self.skipped: list[ImageError] = []
         self.labels: Labels | None = None
-        self.attributes: Mapping[str, Mapping[str, int]] = {}
+        self.attributes: Mapping[str, Labels] = {}
         labels_path = labels_beside(path) if with_labels else None
         if labels_path is not None:
             labels = read_labels(labels_path, len(self._images))
@@ -278,9 +275,13 @@ class _IdxSource:
         """Nothing is open."""
 
 
-def _attributes(data: bytes, path: Path, names: Sequence[str], where: str) -> dict[str, dict[str, int]]:
-    found = parse_attributes(data, path)
-    return {attribute: fitted_names(values, names, where) for attribute, values in found.items()}
+def _described(data: bytes, path: Path, where: str, names: Sequence[str]) -> tuple[Labels | None, Mapping[str, Labels]]:
+    """Return the labels and the attributes that a dataset.json gives to images of these names."""
+    labels, attributes = parse_dataset_json(data, path / where), parse_attributes(data, path / where)
+    return (
+        None if labels is None else fitted(labels, names, where),
+        {attribute: fitted(of, names, where) for attribute, of in attributes.items()},
+    )
 
 
 def _decode(data: bytes, channels: int | None) -> Loaded:
@@ -315,6 +316,20 @@ def check_labels(source: ImageSource) -> None:
         reason = f"none of its {len(source.names)} images has one of its {len(source.labels.of)} labels"
         advice = "Names in dataset.json are relative to the folder or zip that it is in."
         raise NoInputError(reason, path=source.path, advice=advice, code="labels-foreign")
+
+
+def label_by(source: ImageSource, attribute: str) -> None:
+    """Make an attribute of a source's images their labels.
+
+    Raises:
+        UsageError: It has no such attribute.
+    """
+    if attribute not in source.attributes:
+        known = ", ".join(f"'{display_path(name)}'" for name in source.attributes) or "none"
+        reason = f"its dataset.json has no attribute '{display_path(attribute)}'"
+        raise UsageError(reason, path=source.path, advice=f"There are: {known}.", code="attribute-missing")
+    of, classes = source.attributes[attribute]
+    source.labels = Labels(dict(of), classes or (f"not {attribute}", attribute))
 
 
 def unlabelled(source: ImageSource, index: int) -> NoInputError | None:

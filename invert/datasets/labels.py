@@ -1,7 +1,8 @@
 """The class of each training image: from a dataset.json, or from the folders that images lie in.
 
 A dataset.json is what the published StyleGAN2-ADA code writes, `{"labels": [["00000/img00000000.png", 3], ...]}`, or
-`{"labels": null}`. Other keys are allowed; one of them, `"classes"`, a list of names, is read too.
+`{"labels": null}`. Other keys are allowed, and three of them are read: `"classes"`, a list of names; `"attributes"`,
+which are further labels, each of those images that it is known of; and `"attribute_values"`, names of what they may be.
 """
 
 import json
@@ -19,9 +20,9 @@ __all__ = [
     "MAX_JSON_BYTES",
     "Labels",
     "class_folders",
+    "encode_attributes",
     "encode_dataset_json",
     "fitted",
-    "fitted_names",
     "folder_labels",
     "label_places",
     "parse_attributes",
@@ -83,44 +84,60 @@ def parse_dataset_json(data: bytes, path: Path) -> Labels | None:
     return Labels(of, _classes(content.get("classes"), of, path))
 
 
-def parse_attributes(data: bytes, path: Path) -> dict[str, dict[str, int]]:
-    """Read the attributes from a dataset.json: what is 1 of some images, 0 of others, and unknown of the rest.
+def parse_attributes(data: bytes, path: Path) -> dict[str, Labels]:
+    """Read the attributes from a dataset.json: each says something of some images, and nothing of the rest.
 
     Args:
         data: The whole file, which has been read for its labels.
         path: Where it came from, for messages.
 
     Returns:
-        0 or 1 by name of the image, by name of the attribute; empty where it has none.
+        The labels that an attribute gives, by its name. They are indices of its `classes`, or, where these are None,
+        1 of images that have it and 0 of those that have it not.
 
     Raises:
         NoInputError: They are not of this form.
     """
     content: Any = read_json(data, MAX_JSON_BYTES)
-    given = content.get("attributes") or {}
+    given, names = content.get("attributes") or {}, content.get("attribute_values") or {}
     advice = 'They should be {"attributes": {"smiling": [["name.png", 1], ...]}}.'
     if not isinstance(given, dict) or len(given) > MAX_ATTRIBUTES:
         raise NoInputError("its attributes are no lists by name", path=path, advice=advice, code="labels-damaged")
-    found: dict[str, dict[str, int]] = {}
+    if not isinstance(names, dict) or not names.keys() <= given.keys():
+        reason = "its attribute_values are no lists of names by name of an attribute"
+        advice = 'They should be {"attribute_values": {"hair": ["bald", "long", ...]}}.'
+        raise NoInputError(reason, path=path, advice=advice, code="labels-damaged")
+    found: dict[str, Labels] = {}
     for attribute, pairs in given.items():
-        values = found[attribute] = {}
+        classes = _names(names.get(attribute), f"attribute_values of '{display_path(attribute)}'", path)
+        count = 2 if classes is None else len(classes)
+        of: dict[str, int] = {}
         for entry in pairs if isinstance(pairs, list) else [None]:
             name, value = entry if isinstance(entry, list) and len(entry) == 2 else (None, None)
-            if not isinstance(name, str) or type(value) is not int or value not in (0, 1):
-                reason = f"attribute '{display_path(attribute)}' is not a list of [name, 0 or 1]"
+            if not isinstance(name, str) or type(value) is not int or not 0 <= value < count:
+                values = "0 or 1" if count == 2 else f"0 to {count - 1}"
+                reason = f"attribute '{display_path(attribute)}' is not a list of [name, {values}]"
                 raise NoInputError(reason, path=path, advice=advice, code="labels-damaged")
-            values[name] = value
+            of[name] = value
+        found[attribute] = Labels(of, classes)
     return found
 
 
 def _classes(names: Any, of: dict[str, int], path: Path) -> tuple[str, ...] | None:
+    classes = _names(names, "classes", path)
+    if classes is not None and len(classes) <= max(of.values(), default=-1):
+        reason = f"it names {len(classes)} classes, and its labels go up to {max(of.values(), default=-1)}"
+        raise NoInputError(reason, path=path, code="labels-damaged")
+    return classes
+
+
+def _names(names: Any, key: str, path: Path) -> tuple[str, ...] | None:
     if names is None:
         return None
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
-        raise NoInputError('its "classes" is not a list of names', path=path, code="labels-damaged")
-    if len(names) > MAX_CLASSES or len(names) <= max(of.values(), default=-1):
-        reason = f"it names {len(names)} classes, and its labels go up to {max(of.values(), default=-1)}"
-        raise NoInputError(reason, path=path, code="labels-damaged")
+        raise NoInputError(f'its "{key}" is not a list of names', path=path, code="labels-damaged")
+    if len(names) > MAX_CLASSES:
+        raise NoInputError(f"it names {len(names)} {key}", path=path, code="labels-damaged")
     return tuple(names)
 
 
@@ -136,6 +153,21 @@ def encode_dataset_json(names: Sequence[str], labels: Sequence[int] | None, othe
     return (json.dumps({"labels": pairs, **others}, allow_nan=False, separators=(",", ":")) + "\n").encode()
 
 
+def encode_attributes(attributes: Mapping[str, Labels], written: Mapping[str, str]) -> dict[str, Any]:
+    """Return the keys of a dataset.json that say what attributes say of images.
+
+    Args:
+        attributes: As read.
+        written: What the dataset.json calls each image that it is of, by the name that the attributes have for it.
+    """
+    pairs = {
+        attribute: [[name, labels.of[image]] for image, name in written.items() if image in labels.of]
+        for attribute, labels in attributes.items()
+    }
+    values = {attribute: list(labels.classes) for attribute, labels in attributes.items() if labels.classes is not None}
+    return {"attributes": pairs} | ({"attribute_values": values} if values else {})
+
+
 def label_places(names: Sequence[str]) -> list[str]:
     """Return where a dataset.json may lie: in the root, or in the folder that holds all images, however deep.
 
@@ -147,7 +179,7 @@ def label_places(names: Sequence[str]) -> list[str]:
     return ["/".join([*parts[:depth], DATASET_JSON]) for depth in range(len(parts) + 1)]
 
 
-def fitted(labels: Labels | None, names: Sequence[str], where: str) -> Labels | None:
+def fitted(labels: Labels, names: Sequence[str], where: str) -> Labels:
     """Return labels by the names of the images, whose dataset.json may lie in a folder or have names of Windows.
 
     Args:
@@ -155,19 +187,14 @@ def fitted(labels: Labels | None, names: Sequence[str], where: str) -> Labels | 
         names: Names of the images, relative to the root.
         where: The dataset.json, relative to the root; the names in it are relative to its folder.
     """
-    return None if labels is None else Labels(fitted_names(labels.of, names, where), labels.classes)
-
-
-def fitted_names(of: Mapping[str, int], names: Sequence[str], where: str) -> dict[str, int]:
-    """Return values by the names of the images, as `fitted` does with labels."""
     folder, known = where.removesuffix(DATASET_JSON), set(names)
     fitting = {}
-    for name, value in of.items():
+    for name, value in labels.of.items():
         inside = folder + name
         if inside not in known and "\\" in name:
             inside = folder + name.replace("\\", "/")
         fitting[inside] = value
-    return fitting
+    return Labels(fitting, labels.classes)
 
 
 def class_folders(names: Sequence[str]) -> list[str]:

@@ -9,9 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from invert.datasets.image_sources import ImageSource, check_labels, open_source, unlabelled
+from invert.datasets.image_sources import ImageSource, check_labels, label_by, open_source, unlabelled
 from invert.datasets.uniformity import Uniformity
-from invert.errors import ImageError, NoInputError, UsageError
+from invert.errors import ImageError, NoInputError, UsageError, display_path
 
 __all__ = ["TrainingImages", "open_images"]
 
@@ -30,7 +30,8 @@ class TrainingImages:
         labels: int64 [N], the class of each image, or None.
         classes: How many classes there are; 0 without labels.
         class_names: Names of the classes, where they are known.
-        attributes: int8 [N] by name, 0 or 1; -1 where it is not known of an image.
+        attributes: int64 [N] by name, what each says of the images; -1 where it is not known of an image.
+        value_names: Names of the values of an attribute; those without are 0 or 1.
         fingerprint: sha256 of the names, sizes and, where the source has them, checksums of the images, and of
             their labels.
         left_out: How many images could not be used.
@@ -57,10 +58,11 @@ class TrainingImages:
             self.class_names = source.labels.classes
             self.classes = len(self.class_names) if self.class_names else int(self.labels.max()) + 1
         names = [source.names[index] for index in used]
-        self.attributes: dict[str, NDArray[np.int8]] = {
-            attribute: np.array([values.get(name, -1) for name in names], np.int8)
+        self.attributes: dict[str, NDArray[np.int64]] = {
+            attribute: np.array([values.of.get(name, -1) for name in names], np.int64)
             for attribute, values in source.attributes.items()
         }
+        self.value_names = {name: one.classes for name, one in source.attributes.items() if one.classes is not None}
         self.fingerprint = _fingerprint(source, used, self)
         self._source = source
         self._used = used
@@ -101,6 +103,7 @@ def open_images(
     path: str | Path,
     *,
     resolution: int | None = None,
+    attribute: str | None = None,
     on_message: Callable[[str], None] | None = None,
     on_progress: Callable[[int, int], None] | None = None,
     cache_bytes: int = 2 << 30,
@@ -110,6 +113,7 @@ def open_images(
     Args:
         path: The folder or file. Labels come from its dataset.json, or from the file of labels beside an IDX file.
         resolution: What the side of the images has to be; by default any power of two from 4 to 4096.
+        attribute: Which of its attributes is to be the label; images that it says nothing of are left out.
         on_message: Called with one line for each image that is left out.
         on_progress: Called with the number of images looked at, and of all.
         cache_bytes: When all images together take at most so much memory, they are decoded now, once; otherwise
@@ -117,11 +121,14 @@ def open_images(
 
     Raises:
         NoInputError: It cannot be read, or holds no image that can be used.
-        UsageError: The images are not all of one square power-of-two size and one number of channels.
+        UsageError: The images are not all of one square power-of-two size and one number of channels, or they have no
+            such attribute.
     """
     source = open_source(Path(path))
     try:
-        return _Opening(source, on_message, on_progress).run(resolution, cache_bytes)
+        if attribute is not None:
+            label_by(source, attribute)
+        return _Opening(source, attribute, on_message, on_progress).run(resolution, cache_bytes)
     except BaseException:
         source.close()
         raise
@@ -133,10 +140,12 @@ class _Opening:
     def __init__(
         self,
         source: ImageSource,
+        attribute: str | None,
         on_message: Callable[[str], None] | None,
         on_progress: Callable[[int, int], None] | None,
     ) -> None:
         self._source = source
+        self._attribute = attribute
         self._on_message = on_message
         self._on_progress = on_progress
         self._left_out = 0
@@ -169,15 +178,20 @@ class _Opening:
 
     def _candidates(self) -> Iterator[int]:
         """Yield the images that have a label, if any have, and count."""
-        count = len(self._source.names)
+        count, unknown = len(self._source.names), 0
         for index in range(count):
             error = unlabelled(self._source, index)
             if error is None:
                 yield index
+            elif self._attribute is not None:
+                unknown += 1
             else:
                 self._leave_out(error)
             if self._on_progress is not None:
                 self._on_progress(index + 1, count)
+        if unknown and self._on_message is not None:
+            reason = f"{unknown} of {count} images are left out: attribute '{display_path(self._attribute or '')}' says"
+            self._on_message(f"{reason} nothing of them")
 
     def _take(self, index: int, uniformity: Uniformity, cache: _Cache | None, cache_bytes: int) -> _Cache | None:
         """Look at one image, and decode it where all fit into memory."""

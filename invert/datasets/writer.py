@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from invert.datasets.image_sources import ImageSource, Loaded, check_labels, unlabelled
-from invert.datasets.labels import DATASET_JSON, Labels, encode_dataset_json
+from invert.datasets.labels import DATASET_JSON, Labels, encode_attributes, encode_dataset_json
 from invert.datasets.uniformity import Uniformity
 from invert.datasets.zip_writer import ZipWriter
 from invert.durable import atomic_file
@@ -53,6 +53,7 @@ class DatasetSummary:
         resolution: Their side in pixels.
         channels: Their channels, 1 or 3.
         classes: Number of classes; None without labels.
+        attributes: Number of attributes.
         skipped: Number of images that could not be used.
         enlarged: Number of images that were smaller and are not padded.
         cut: Number of images that were not square and lost what lies outside their centre square.
@@ -64,6 +65,7 @@ class DatasetSummary:
     resolution: int
     channels: int
     classes: int | None
+    attributes: int
     skipped: int
     enlarged: int
     cut: int
@@ -193,6 +195,7 @@ class _Packing:
             raise NoInputError("it holds no image that can be used", path=self._source.path, code="dataset-empty")
         names, labels = self._source.names, self._source.labels
         values = None if labels is None else [labels.of[names[index]] for index in self._used]
+        attributes = self._source.attributes
         sources = [_as_text(names[index]) for index in self._used]
         others = {
             "classes": None if labels is None or labels.classes is None else list(labels.classes),
@@ -200,6 +203,9 @@ class _Packing:
             "channels": channels,
             "sources": sources,
         }
+        if attributes:
+            written = {names[index]: name for index, name in zip(self._used, self._names, strict=True)}
+            others |= encode_attributes(attributes, written)
         self._zip.add(DATASET_JSON, encode_dataset_json(self._names, values, others))
         self._zip.finish()
         return DatasetSummary(
@@ -207,6 +213,7 @@ class _Packing:
             resolution=side,
             channels=channels,
             classes=_class_count(labels, values),
+            attributes=len(attributes),
             skipped=self._skipped,
             enlarged=self._enlarged,
             cut=self._cut,

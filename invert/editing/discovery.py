@@ -49,12 +49,14 @@ class Labels:
         classifier_kimg: Thousands of images that each classifier is trained on.
         device: Device that computes.
         on_progress: Called with what is done, how much of it, and how much there is.
+        attributes: Names of the attributes that are wanted, with commas between them; None: all.
     """
 
     path: Path
     classifier_kimg: float = 100.0
     device: str = "cpu"
     on_progress: OnProgress = lambda *_: None
+    attributes: str | None = None
 
 
 def find_directions(
@@ -190,7 +192,8 @@ def _stacked(generator: Generator, styles: Sequence[int] | None) -> Tensor:
 def _labelled(
     loaded: "LoadedNetwork", labels: Labels, samples: int, seed: int, on_warning: Callable[[str], None]
 ) -> _Named:
-    settings = MeasureSettings(samples=samples, seed=seed, noise="fixed", classifier_kimg=labels.classifier_kimg)
+    kimg, chosen = labels.classifier_kimg, labels.attributes
+    settings = MeasureSettings(samples=samples, seed=seed, noise="fixed", classifier_kimg=kimg, attributes=chosen)
     subject = Subject(loaded.provenance.path, network=loaded)
     request = Request(Chosen("separability"), subject, settings, device=labels.device, on_progress=labels.on_progress)
     found: Labelled = labelled_samples(request, labels.path)

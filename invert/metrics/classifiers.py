@@ -4,7 +4,7 @@ Reference: Karras et al. 2019, section 4.2 and appendix C (auxiliary classifiers
 """
 
 import hashlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,7 +17,7 @@ from generator.stylegan2.config import DiscriminatorConfig
 from generator.stylegan2.discriminator import Discriminator
 from generator.training.images import image_order, stream_seed
 from invert.datasets.training_images import TrainingImages
-from invert.errors import NoInputError
+from invert.errors import NoInputError, UsageError, display_path
 from invert.metrics.parts import Parts
 
 __all__ = ["Attribute", "Classifier", "attributes_of", "classifier_input", "pixels_digest", "train_classifier"]
@@ -57,19 +57,45 @@ class Classifier:
     accuracy: float
 
 
-def attributes_of(images: TrainingImages) -> list[Attribute]:
+def attributes_of(images: TrainingImages, only: Sequence[str] = ()) -> list[Attribute]:
     """Return the attributes of a data set; without any, each of its classes against the rest.
+
+    An attribute with named values is one attribute for each of them, or for the second alone where there are two.
+
+    Args:
+        images: The data set.
+        only: Names of the attributes, as its dataset.json has them, that are wanted; empty: all.
 
     Raises:
         NoInputError: It has neither.
+        UsageError: It lacks one that is wanted.
     """
+    for name in only:
+        if name not in images.attributes:
+            known = ", ".join(f"'{display_path(one)}'" for one in images.attributes) or "none"
+            reason = f"its dataset.json has no attribute '{display_path(name)}'"
+            raise UsageError(reason, path=images.path, advice=f"There are: {known}.", code="attribute-missing")
     if images.attributes:
-        return [Attribute(name, values) for name, values in images.attributes.items()]
+        return [one for name in images.attributes if not only or name in only for one in _binary(images, name)]
     if images.labels is None:
         advice = "They are in its dataset.json, as docs/metrics.md says."
         raise NoInputError("has neither labels nor attributes", path=images.path, advice=advice, code="labels-missing")
     names = images.class_names or [f"class {number}" for number in range(images.classes)]
     return [Attribute(name, (images.labels == number).astype(np.int8)) for number, name in enumerate(names)]
+
+
+def _binary(images: TrainingImages, name: str) -> list[Attribute]:
+    """Return what an attribute says as attributes that images have or have not."""
+    values, names = images.attributes[name], images.value_names.get(name)
+    if names is None:
+        return [Attribute(name, values.astype(np.int8))]
+    numbers = [1] if len(names) == 2 else range(len(names))
+    known = values >= 0
+    return [
+        Attribute(f"{name} {names[number]}", np.where(known, values == number, -1).astype(np.int8))
+        for number in numbers
+        if (values == number).any()
+    ]
 
 
 def pixels_digest(images: TrainingImages) -> str:

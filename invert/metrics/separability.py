@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from generator.training.images import stream_seed
 from invert.datasets.training_images import open_images
-from invert.errors import NoInputError, UsageError
+from invert.errors import NoInputError, UsageError, display_path
 from invert.images.opening import read_regular
 from invert.metrics.classifiers import Classifier, attributes_of, classifier_input, pixels_digest, train_classifier
 from invert.metrics.drawing import Drawing
@@ -195,7 +195,7 @@ def _classifiers(request: Request, data: Path) -> dict[str, Classifier]:
         images, settings = open_images(data, on_message=request.on_warning), request.settings
         total, digest = round(settings.classifier_kimg * 1000), pixels_digest(images)
         trained = {}
-        for attribute in attributes_of(images):
+        for attribute in attributes_of(images, settings.chosen_attributes):
             trained[attribute.name] = train_classifier(
                 images,
                 attribute,
@@ -256,6 +256,12 @@ def _predictions(request: Request, path: Path) -> Labelled:
     names = [str(name) for name in arrays.get("names", np.arange(probabilities.shape[1]))]
     if len(set(names)) != probabilities.shape[1]:
         raise NoInputError("has not one name for each attribute", path=path, advice=advice, code="predictions")
+    if chosen := request.settings.chosen_attributes:
+        missing = [name for name in chosen if name not in names]
+        if missing:
+            reason = f"has no attribute '{display_path(missing[0])}'"
+            raise UsageError(reason, path=path, advice=f"Its names are: {', '.join(names)}.", code="attribute-missing")
+        probabilities, names = probabilities[:, [names.index(name) for name in chosen]], list(chosen)
     w = _mapped(request, z, arrays.get("classes"), path, advice)
     return Labelled(np.asarray(z, np.float32), w, names, probabilities - 0.5, {"labels": str(path)})
 

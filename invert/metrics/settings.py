@@ -106,6 +106,13 @@ class MeasureSettings:
         group=_OTHERS,
         metavar="K",
     )
+    attributes: str | None = setting(
+        None,
+        help="Which attributes of --labels separability is measured of, such as skin,hair.",
+        group=_OTHERS,
+        metavar="LIST",
+        unset="all",
+    )
 
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):
@@ -113,6 +120,11 @@ class MeasureSettings:
             wanted = setting_of(field).wanted(value)
             if wanted is not None:
                 raise UsageError(f"{field.name.replace('_', '-')} is {value!r}, not {wanted}")
+
+    @property
+    def chosen_attributes(self) -> tuple[str, ...]:
+        """Names of the attributes that are wanted; empty: all."""
+        return tuple(name.strip() for name in (self.attributes or "").split(",") if name.strip())
 
     def batch_at(self, resolution: int) -> int:
         """Return how many images are computed together: it does not depend on how many there are."""

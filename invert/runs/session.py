@@ -265,6 +265,7 @@ def begin_session(
     folder: Path,
     lengths: Lengths,
     *,
+    attribute: str | None = None,
     overwrite: bool = False,
     resume: bool = False,
     on_warning: Callable[[str], None] = lambda _: None,
@@ -276,6 +277,7 @@ def begin_session(
         data: Where its images come from, for the run's record.
         folder: The run; locked by the first process, see `invert.runs.folder.lock_run`.
         lengths: How long to train, how often to report and to save.
+        attribute: What the labels say, for the run's record, where they are an attribute of the images.
         overwrite: Begin again, whatever is there of an earlier run.
         resume: There has to be a run to resume.
         on_warning: Called with a line for each training state that is damaged.
@@ -293,7 +295,7 @@ def begin_session(
         "resolution": images.resolution,
         "channels": images.channels,
         "classes": images.classes,
-    }
+    } | ({} if attribute is None else {"attribute": attribute})
     settings = to_dict(trainer.config)
     run = state = None
     if trainer.world.rank == 0:
@@ -305,7 +307,10 @@ def begin_session(
     state = trainer.world.agree(state)
     if state is not None:
         trainer.load_state(state)
-    origin = {"training": settings, "data": {key: about[key] for key in ("fingerprint", "images")}}
+    origin = {
+        "training": settings,
+        "data": {key: about[key] for key in ("fingerprint", "images", "attribute") if key in about},
+    }
     with contextlib.ExitStack() as stack:
         log = None
         if run is not None:

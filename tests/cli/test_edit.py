@@ -61,6 +61,10 @@ def test_directions_from_labels(invert: Invert, network: Path, tmp_path: Path) -
     assert result.code == 0, result.err
     assert result.out.splitlines()[0].startswith("  0  first  accuracy ")
     assert "--method labels needs --labels" in invert(*common, "--method", "labels").err
+    labels = ("--method", "labels", "--labels", tmp_path / "labels.npz", "--overwrite")
+    assert invert(*common, *labels, "--attributes", "first").code == 0
+    assert "has no attribute 'second'" in invert(*common, *labels, "--attributes", "first,second").err
+    assert "--attributes are those of --labels" in invert(*common, "--attributes", "first").err
     assert "--method sefa takes no --labels" in invert(*common, "--labels", tmp_path / "labels.npz").err
 
 

@@ -126,6 +126,12 @@ def test_directions_from_given_labels(loaded: LoadedNetwork, tmp_path: Path) -> 
     assert found.strengths[0] > 0.9
     assert found.settings["labels"] == "labels.npz"
     assert "'always': nearly all samples are alike in it" in warnings[0]
+    warnings.clear()
+    chosen = Labels(tmp_path / "labels.npz", attributes="large fifth")
+    assert (
+        find_directions(loaded, "labels", samples=500, labels=chosen, on_warning=warnings.append).names == found.names
+    )
+    assert not warnings
     above, below = ((w @ found.vectors[0])[logits > 0].mean(), (w @ found.vectors[0])[logits < 0].mean())
     assert above > below
     with pytest.raises(UsageError, match="need labels"):

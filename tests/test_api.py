@@ -383,7 +383,8 @@ def test_what_verdicts_refuse(calibrated: Path, folder: Path, network: Path) -> 
         ({"rate": 2}, "between 0 and 1"),
         ({"threshold": -1}, "no distance"),
         ({"on_failure": "shrug"}, "shrug"),
-        ({"preset": "fast"}, "fast"),
+        ({"preset": "fast"}, "no evidence"),
+        ({"preset": "quick"}, "quick"),
     ):
         with pytest.raises(invert.UsageError, match=message):
             invert.attribute(folder, calibrated, **settings)  # type: ignore[arg-type]

@@ -16,12 +16,12 @@ from invert.errors import UsageError
 from invert.images.target import Target
 from invert.projection import process
 from invert.projection.config import ProjectConfig
-from invert.projection.latents import LatentStatistics, latent_statistics
+from invert.projection.latents import LatentStatistics, latent_statistics, random_stream
 from invert.projection.noise import NoiseMaps
 from invert.projection.objective import PaperObjective
 from invert.projection.optimisers import Adam, Optimisation, Problem, Schedule
 from invert.projection.perceptual import Perceptual
-from invert.projection.projector import Projection, Projector, StepRecord, random_stream
+from invert.projection.projector import Projection, Projector, StepRecord
 from invert.projection.records import differing_keys, method_digest, method_record
 from invert.projection.session import default_batch, run_record
 from invert.projection.space import W

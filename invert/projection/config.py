@@ -72,19 +72,14 @@ def _write_preset(config: "ProjectConfig") -> dict[str, Any]:
 
 
 def _write_space(config: "ProjectConfig") -> dict[str, Any]:
-    if config.space == "w":
-        return {}
-    return {"space": config.space} | ({"space_weight": config.space_weight} if config.space == "w+" else {})
+    pull = {"space_weight": config.space_weight} if config.space == "w+" else {}
+    return {} if config.space == "w" else {"space": config.space, **pull}
 
 
 def _write_start(config: "ProjectConfig") -> dict[str, Any]:
     given = config.start
     # A file is in the record with its digest: see `invert.projection.session.open_session`.
     return {"start": given} if given in STARTS and given != config.constants.start else {}
-
-
-def _read_start(record: Mapping[str, Any]) -> Any:
-    return record["start"] if record.get("start") in STARTS else None
 
 
 def _write_bank(config: "ProjectConfig") -> dict[str, Any]:
@@ -242,7 +237,9 @@ class ProjectConfig:
         metavar="WHERE",
         unset="by the preset",
         later=True,
-        entry=Entry("start", write=_write_start, read=_read_start),
+        entry=Entry(
+            "start", write=_write_start, read=lambda record: record["start"] if record.get("start") in STARTS else None
+        ),
     )
     mask: str | None = setting(
         None,
@@ -250,7 +247,7 @@ class ProjectConfig:
         group=_METHOD,
         metavar="MASK.png",
         later=True,
-        # Its digest is in the record: see `invert.projection.session.open_session`.
+        # Its digest is in the record: see `invert.projection.session`.
         entry=Entry("mask", write=lambda config: {}, read=lambda record: None),
     )
     tune: int = setting(
@@ -316,13 +313,10 @@ class ProjectConfig:
             raise UsageError("--noise both goes with --preset exact", advice="Choose optimise, fixed or zero.")
         if self.processing != "none" and not self.is_exact:
             raise UsageError("--processing goes with --preset exact", advice="Add --preset exact.")
-        if self.transform == "optimise" and self.is_exact:
-            reason = "--transform optimise goes with presets paper, official and verdict"
-            raise UsageError(f"{reason}: preset exact has no derivatives in it yet", advice="Choose one of them.")
-        for name in ("space", "start", "mask", "tune"):
+        for name in ("space", "start", "mask", "tune", "transform"):
             value = getattr(self, name)
-            if self.is_exact and value not in (None, "w", 0):
-                advice = "It searches w alone, from samples on, and compares whole images."
+            if self.is_exact and value not in (None, "w", 0, "fixed"):
+                advice = "It searches w alone, from samples on, and compares whole images where they are."
                 raise UsageError(f"--{name} {value} does not go with --preset exact", advice=advice)
         if self.space_weight != SPACE_WEIGHT and self.space != "w+":
             raise UsageError("--space-weight goes with --space w+", advice="Add --space w+.")

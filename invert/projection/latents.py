@@ -24,6 +24,7 @@ __all__ = [
     "class_label",
     "kept_statistics",
     "latent_statistics",
+    "random_stream",
     "sample_w",
     "seed_latent",
     "start_at_centre",
@@ -137,6 +138,12 @@ def seed_latent(seed: int, z_dim: int) -> Tensor:
         z_dim: Size of the network's z.
     """
     return torch.from_numpy(np.random.RandomState(seed).randn(1, z_dim)).float()
+
+
+def random_stream(seed: int, pixel_sha256: str, restart: int) -> torch.Generator:
+    """Return the random stream of one optimisation of one image, on the CPU whatever the device."""
+    digest = hashlib.sha256(f"{seed}/{pixel_sha256}/{restart}".encode()).digest()
+    return torch.Generator("cpu").manual_seed(int.from_bytes(digest[:8], "little"))
 
 
 def check_class(class_index: int | None, c_dim: int, *, required: bool = False) -> None:

@@ -4,7 +4,6 @@ Reference: Karras et al. 2020, appendix D.
 """
 
 import dataclasses
-import hashlib
 import itertools
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -28,6 +27,7 @@ from invert.projection.latents import (
     Targets,
     check_class,
     latent_statistics,
+    random_stream,
     start_at_centre,
 )
 from invert.projection.mask import Mask
@@ -48,7 +48,6 @@ __all__ = [
     "StepRecord",
     "check_fit",
     "check_square",
-    "random_stream",
     "start_noise",
 ]
 
@@ -158,12 +157,6 @@ class ImageProjector(Protocol):
 
     def run(self, targets: Iterable[Target]) -> Iterator[StepRecord | Projection]:
         """Project the targets, in their order: step records of a group, then its projections."""
-
-
-def random_stream(seed: int, pixel_sha256: str, restart: int) -> torch.Generator:
-    """Return the random stream of one optimisation of one image, on the CPU whatever the device."""
-    digest = hashlib.sha256(f"{seed}/{pixel_sha256}/{restart}".encode()).digest()
-    return torch.Generator("cpu").manual_seed(int.from_bytes(digest[:8], "little"))
 
 
 def check_fit(generator: networks.Generator, config: ProjectConfig) -> None:

@@ -39,3 +39,11 @@ def test_what_does_not_count_is_left_out() -> None:
     left[:, :8] = True
     assert fidelity(first, second, left).psnr == 100
     assert fidelity(first, second).psnr < 20
+
+
+def test_ssim_near_the_edges_is_that_of_mirrored_images() -> None:
+    first, second = image(9, 12, 3, seed=1), image(9, 12, 3, seed=2)
+    wide = [np.pad(one, [(5, 5), (5, 5), (0, 0)], "symmetric") for one in (first, second)]
+    middle = np.zeros(wide[0].shape[:2], bool)
+    middle[5:-5, 5:-5] = True
+    assert fidelity(first, second).ssim == pytest.approx(fidelity(*wide, middle).ssim)

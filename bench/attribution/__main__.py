@@ -9,7 +9,7 @@ names them.
 """
 
 import argparse
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -117,10 +117,10 @@ def parser() -> argparse.ArgumentParser:
     return found
 
 
-def methods(given: argparse.Namespace) -> dict[str, Method]:
-    """Return the methods that are compared."""
+def methods(given: argparse.Namespace, names: Sequence[str]) -> dict[str, Method]:
+    """Return the methods that are compared, of these names."""
     found = {}
-    for name in ("verdict", "exact"):
+    for name in names:
         path = getattr(given, name) or shipped_calibration(name)
         if path is None:
             raise SystemExit(f"there is no calibration of network A by preset {name}: name one with --{name}")
@@ -134,14 +134,17 @@ def main() -> None:
     """Make the sections and write the file after each."""
     given = parser().parse_args()
     torch.set_num_threads(1)
-    laboratory = Laboratory(given.work, given.fashion_mnist, methods(given), given.workers)
+    chosen = given.only or [name for name, section in SECTIONS.items() if section.is_usual]
+    # what is about preset verdict by itself needs no other calibration
+    names = ("verdict", "exact") if any(SECTIONS[name].is_usual for name in chosen) else ("verdict",)
+    laboratory = Laboratory(given.work, given.fashion_mnist, methods(given, names), given.workers)
     title = (
         "# Attribution to network A, measured\n\n"
         "32 x 32 networks of garments; nothing here implies the same rates for photographs or larger networks. Made\n"
         f"by `make benchmark-attribution`; network {load(NETWORK).provenance.sha256[:16]}.\n{machine()}\n"
     )
     order = [section.heading for section in SECTIONS.values()]
-    for name in given.only or [name for name, section in SECTIONS.items() if section.is_usual]:
+    for name in chosen:
         text = Text()
         SECTIONS[name].add(text, laboratory, given)
         write_document(given.out, title, order, {SECTIONS[name].heading: text})

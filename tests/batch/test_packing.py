@@ -125,6 +125,8 @@ def test_plain_h5py_finds_the_documented_columns(out: Path) -> None:
             "sha256": ("|S64", ()),
             "pixel_sha256": ("|S64", ()),
             "original_size": ("<i8", (2,)),
+            "psnr": ("<f8", ()),
+            "ssim": ("<f8", ()),
             "noise/b4.conv1": ("<f4", (4, 4)),
             "noise/b8.conv0": ("<f4", (8, 8)),
             "reconstruction": ("|u1", (8, 8, 3)),
@@ -160,7 +162,7 @@ def test_attributes_say_what_it_is(out: Path) -> None:
     manifest = make_manifest()
     with h5py.File(packed(out, manifest, []), "r") as file:
         found = {key: value.decode() if isinstance(value, bytes) else value for key, value in file.attrs.items()}
-    assert (found["schema"], found["schema_version"], found["noise"]) == ("invert latents", 3, "float32")
+    assert (found["schema"], found["schema_version"], found["noise"]) == ("invert latents", 4, "float32")
     assert json.loads(found["method"]) == manifest.method
     assert json.loads(found["run"]) == manifest.run
     assert json.loads(found["network"]) == manifest.network
@@ -180,7 +182,7 @@ def test_row_checksum_as_documented(out: Path) -> None:
             digest.update(f"{path} |u1 {last - first}\n".encode() + file[path][first:last].tobytes())
         plain = ["w", "distance", "layer_distances", "curve", "status", "restart"]
         plain += ["sha256", "pixel_sha256", "original_size", *(f"noise/{layer}" for layer in sorted(LAYERS))]
-        for path in [*plain, "reconstruction", "target"]:
+        for path in [*plain, "reconstruction", "target", "psnr", "ssim"]:
             column = file[path]
             digest.update(f"{path} {column.dtype.str} {'x'.join(map(str, column.shape[1:]))}\n".encode())
             digest.update(column[row].tobytes().ljust(column.dtype.itemsize, b"\0"))

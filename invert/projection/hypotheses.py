@@ -242,7 +242,9 @@ def _noise_reach(model: ImageModel, before: Hypothesis) -> float:
     point = before.state.point
     rng = torch.Generator().manual_seed(0)
     noise = torch.randn([_DRAWS, model.noise_numbers], generator=rng, dtype=torch.float64).to(point.u.device)
-    others = model.expected(Point(point.u.expand(_DRAWS, -1), noise))
+    # of a large network each by itself: all together would take as much memory as so many images
+    pieces = torch.split(noise, _DRAWS if affords_jacobians(model) else 1)
+    others = torch.cat([model.expected(Point(point.u.expand(len(piece), -1), piece)) for piece in pieces])
     return float((others - before.model.expected(point)).square().mean().sqrt())
 
 

@@ -33,8 +33,10 @@ __all__ = [
     "find",
     "load_for_sheet",
     "out",
+    "rate",
     "scale",
     "scale_for",
+    "synthesis",
     "synthesiser",
     "write_image",
 ]
@@ -45,6 +47,35 @@ scale = options.option(
     metavar="K",
     help="Enlarge each pixel of the network to K x K.  [default: images of 128 px, or more]",
 )
+
+rate = options.option(
+    "--rate",
+    default=30,
+    show_default=True,
+    type=click.IntRange(1, 240),
+    metavar="N",
+    help="Frames per second of a film.",
+)
+
+_SYNTHESIS = (
+    options.psi,
+    options.cutoff,
+    options.class_index,
+    options.noise_inputs,
+    scale,
+    options.threads,
+    options.device,
+    options.as_json,
+    options.quiet,
+    options.overwrite,
+)
+
+
+def synthesis(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add the options of all commands that synthesise latents onto a sheet, in the order in which they are shown."""
+    for add in reversed(_SYNTHESIS):
+        command = add(command)
+    return command
 
 
 def out(*, required: bool) -> Callable[[Any], Any]:

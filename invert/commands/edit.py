@@ -97,24 +97,8 @@ class _Amounts(click.ParamType[tuple[list[float], bool]]):
     type=click.Path(dir_okay=False, path_type=Path),
     help="File for the latents, as projected_w.npz of stylegan2-ada-pytorch: w [N, styles, w_dim].",
 )
-@options.option(
-    "--rate",
-    default=30,
-    show_default=True,
-    type=click.IntRange(1, 240),
-    metavar="N",
-    help="Frames per second of a film.",
-)
-@options.psi
-@options.cutoff
-@options.class_index
-@options.noise_inputs
-@sheets.scale
-@options.threads
-@options.device
-@options.as_json
-@options.quiet
-@options.overwrite
+@sheets.rate
+@sheets.synthesis
 def edit(
     latent: Reference,
     network_path: Path,

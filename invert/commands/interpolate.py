@@ -71,24 +71,8 @@ _MAX_FRAMES = 100_000
     type=click.Path(dir_okay=False, path_type=Path),
     help="Video of all frames, H.264; needs pip install 'invert[video]'.",
 )
-@options.option(
-    "--rate",
-    default=30,
-    show_default=True,
-    type=click.IntRange(1, 240),
-    metavar="N",
-    help="Frames per second of the video.",
-)
-@options.psi
-@options.cutoff
-@options.class_index
-@options.noise_inputs
-@sheets.scale
-@options.threads
-@options.device
-@options.as_json
-@options.quiet
-@options.overwrite
+@sheets.rate
+@sheets.synthesis
 def interpolate(
     network_path: Path,
     first: Reference | None,

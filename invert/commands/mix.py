@@ -28,16 +28,7 @@ __all__ = ["mix"]
     " coarse, the middle and the fine ones]",
 )
 @sheets.out(required=True)
-@options.psi
-@options.cutoff
-@options.class_index
-@options.noise_inputs
-@sheets.scale
-@options.threads
-@options.device
-@options.as_json
-@options.quiet
-@options.overwrite
+@sheets.synthesis
 def mix(
     network_path: Path,
     rows: tuple[Reference, ...],

@@ -17,6 +17,8 @@ namespace invert {
   void run(const Upfirdn2dArguments&);            \
   void run(const FilteredLreluArguments&);        \
   void run(const SeededNormalArguments&);         \
+  void run(const NoisePenaltyArguments&);         \
+  void run(const NoiseNormaliseArguments&);       \
   void run_forward(const ConvTailArguments&);     \
   void run_backward(const ConvTailArguments&);    \
   void run_forward(const LpipsTailArguments&);    \

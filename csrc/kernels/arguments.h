@@ -114,6 +114,26 @@ struct SeededNormalArguments {
   void* result;          // [n, count]
 };
 
+// Noise maps [n, k, H, W]; on the CPU alone.
+struct NoisePenaltyArguments {
+  Number type;  // FLOAT32 or FLOAT64
+  int64_t n, k, h, w;
+  double pyramid_scale;
+  const void* maps;
+  void* penalty;   // [n]
+  void* gradient;  // [n, k, H, W], of an image's penalty by its maps
+  double* partial; // room for [n, k]
+  void* room;      // [n, k, room_size], for the smaller levels and their gradients
+  int64_t room_size;
+};
+
+// Noise maps [maps_count, H, W], changed in place; on the CPU alone.
+struct NoiseNormaliseArguments {
+  Number type;  // FLOAT32 or FLOAT64
+  int64_t maps_count, h, w;
+  void* maps;
+};
+
 // How a backend cuts [channels, pixels] of one picture into blocks of work. The blocks follow from the shape alone,
 // so that sums come out the same for any number of threads.
 struct ReductionPlan {

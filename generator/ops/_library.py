@@ -43,11 +43,16 @@ _SCHEMAS = (
     "filtered_lrelu(Tensor x, Tensor? mask, Tensor f1, Tensor f2, Tensor? b, int up, int down, int pad_x0, int pad_x1,"
     " int pad_y0, int pad_y1, int more_x0, int more_x1, int more_y0, int more_y1, bool flip, float scale, float gain,"
     " float slope, float clamp, bool need_mask) -> (Tensor y, Tensor mask)",
+    "noise_penalty(Tensor maps, float pyramid_scale) -> (Tensor penalty, Tensor gradient)",
+    "noise_normalise_(Tensor(a!) maps) -> ()",
     "seeded_normal(Tensor seeds, int count, bool is_double) -> Tensor",
 )
 OPERATORS = tuple(schema.partition("(")[0] for schema in _SCHEMAS)
 """Operators that have native kernels beside the portable ones."""
-_PORTABLE_ONLY = ("affine_sample(Tensor x, Tensor matrix, int height, int width, bool transposed) -> Tensor",)
+_PORTABLE_ONLY = (
+    "affine_sample(Tensor x, Tensor matrix, int height, int width, bool transposed) -> Tensor",
+    "noise_penalty_backward(Tensor dy, Tensor gradient, Tensor maps) -> Tensor",
+)
 for _schema in (*_SCHEMAS, *_PORTABLE_ONLY):
     LIBRARY.define(_schema)
 

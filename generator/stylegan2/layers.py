@@ -13,12 +13,12 @@ from generator.layers import EqualizedLinear, Foldable
 from generator.ops.bias_act import bias_act, default_gain
 from generator.ops.conv_tail import conv_tail
 from generator.ops.dual import Dual, dual_bias_act, dual_conv_tail, dual_modulate
+from generator.ops.frozen_style import FrozenStyle
 from generator.ops.modulate import modulate
 from generator.ops.modulated_conv import (
     DEFAULT_FORM,
     EPSILON,
     FrozenFilteredConv2d,
-    demodulation_factors,
     modulated_conv2d,
 )
 from generator.ops.upfirdn2d import setup_filter
@@ -85,7 +85,10 @@ class ModulatedConv2d(Foldable):
 
     def fold(self) -> None:
         super().fold()
-        self._convolve = FrozenFilteredConv2d(self.folded()[0], self.resample_filter, self.up)
+        weight, *energy = self.folded()
+        self._convolve = FrozenFilteredConv2d(weight, self.resample_filter, self.up)
+        style_weight, style_bias = self.affine.folded()
+        self._style = FrozenStyle(style_weight, style_bias, energy[0] if energy else None, EPSILON)
 
     def forward(self, x: Tensor, w: Tensor, noise: Tensor | None = None, gain: float = 1.0) -> Tensor:
         """Map feature maps and styles to feature maps.
@@ -122,10 +125,8 @@ class ModulatedConv2d(Foldable):
 
     def _frozen_forward(self, x: Tensor, w: Tensor, noise: Tensor | None, gain: float, clamp: float | None) -> Tensor:
         """Do the same with everything after the convolution in one pass; differentiable once."""
-        _, *weight_energy = self.folded()
-        styles = self.affine(w)
+        styles, scale = self._style(w)
         x = self._convolve(modulate(x, styles))
-        scale = demodulation_factors(weight_energy[0], styles) if weight_energy else None
         strength = None if noise is None else self.noise_strength
         return conv_tail(x, scale, noise, strength, self.bias, act=self.activation, gain=gain, clamp=clamp)
 
@@ -166,12 +167,17 @@ class ToRGB(Foldable):
     def _fold(self) -> tuple[Tensor, ...]:
         return (self.weight * self.weight_gain,)
 
+    def fold(self) -> None:
+        super().fold()
+        weight, bias = self.affine.folded()
+        self._style = FrozenStyle(weight, bias)
+
     def forward(self, x: Tensor, w: Tensor) -> Tensor:
         """Map x `[N, I, H, W]` and w `[N, w_dim]` to `[N, out_channels, H, W]`."""
         (weight,) = self.folded()
         if self.is_frozen and self.form == "shared":
             # So few outputs that scaling the weights is far cheaper than scaling the activations.
-            weights = weight[:, :, 0, 0] * self.affine(w)[:, None]  # [N, out_channels, I]
+            weights = weight[:, :, 0, 0] * self._style(w)[0][:, None]  # [N, out_channels, I]
             n, c, height, width = x.shape
             pixels = x.permute(0, 2, 3, 1).reshape(n, height * width, c) @ weights.to(x.dtype).transpose(1, 2)
             x = pixels.reshape(n, height, width, -1).permute(0, 3, 1, 2)

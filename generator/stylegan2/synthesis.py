@@ -5,7 +5,7 @@ section 2 (progressive growing).
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import cast
 
 import torch
@@ -61,19 +61,21 @@ class SynthesisBlock(nn.Module):
         if self.architecture == "skip" or config.growing or resolution == config.img_resolution:
             self.torgb = ToRGB(out, config.img_channels, config.w_dim, config.conv_clamp)
 
-    def _features(self, x: Tensor | None, ws: Tensor, noise: dict[str, Tensor | None], dtype: torch.dtype) -> Tensor:
+    def _features(
+        self, x: Tensor | None, ws: Sequence[Tensor], noise: dict[str, Tensor | None], dtype: torch.dtype
+    ) -> Tensor:
         if x is None:
-            start = self.const[None].to(dtype).expand(len(ws), -1, -1, -1)
-            out: Tensor = self.conv1(start, ws[:, 0], noise["conv1"])
+            start = self.const[None].to(dtype).expand(len(ws[0]), -1, -1, -1)
+            out: Tensor = self.conv1(start, ws[0], noise["conv1"])
             return out
         if self.architecture != "resnet":
-            x = self.conv0(x, ws[:, 0], noise["conv0"])
-            out = self.conv1(x, ws[:, 1], noise["conv1"])
+            x = self.conv0(x, ws[0], noise["conv0"])
+            out = self.conv1(x, ws[1], noise["conv1"])
             return out
         # Both branches scaled to keep the sum's variance (section 4, residual networks).
         y = self.skip(x, gain=math.sqrt(0.5))
-        x = self.conv0(x, ws[:, 0], noise["conv0"])
-        x = self.conv1(x, ws[:, 1], noise["conv1"], gain=math.sqrt(0.5))
+        x = self.conv0(x, ws[0], noise["conv0"])
+        x = self.conv1(x, ws[1], noise["conv1"], gain=math.sqrt(0.5))
         total: Tensor = y + x
         return total
 
@@ -81,7 +83,7 @@ class SynthesisBlock(nn.Module):
         self,
         x: Tensor | None,
         image: Tensor | None,
-        ws: Tensor,
+        ws: Sequence[Tensor],
         noise: dict[str, Tensor | None],
         dtype: torch.dtype,
         gives_image: bool,
@@ -90,7 +92,7 @@ class SynthesisBlock(nn.Module):
         if image is not None:
             image = self._upsample(image)
         if gives_image:
-            y = self.torgb(x, ws[:, -1])
+            y = self.torgb(x, ws[-1])
             y = y.to(sum_dtype(y))
             image = y if image is None else image + y
         return x, image
@@ -164,6 +166,7 @@ class SynthesisNetwork(SynthesisBase):
         top = config.img_resolution if resolution is None else resolution
         alpha = check_stage(config, top, alpha)
         maps = self.noise_maps(noise, len(ws), rng, top)
+        styles = ws.unbind(1)
         x: Tensor | None = None
         image: Tensor | None = None
         older: Tensor | None = None
@@ -172,11 +175,11 @@ class SynthesisNetwork(SynthesisBase):
             # conv layers take a style each; torgb shares the next block's first (figure 2 of the skip generator)
             count = 2 if r == 4 else 3
             block_noise = {layer: maps.get(f"b{r}.{layer}") for layer in ("conv0", "conv1")}
-            styles = ws[:, start : start + count]
             gives_image = config.architecture == "skip" or r == top or (alpha < 1 and r == top // 2)
             # a network that grows fades from one image to the next, where the skip generator sums them
             older, below = image, image if config.architecture == "skip" else None
-            x, image = self.get_submodule(f"b{r}")(x, below, styles, block_noise, dtype, gives_image)
+            own = styles[start : start + count]
+            x, image = self.get_submodule(f"b{r}")(x, below, own, block_noise, dtype, gives_image)
             start += count - 1
         if image is None:  # unreachable: the last block always has a tRGB layer
             raise RuntimeError("the synthesis network gave no image")

@@ -13,9 +13,9 @@ import numpy.typing as npt
 import torch
 
 from generator.networks import Generator
+from generator.ops import noise_penalty
 from invert.attribution.complexity import complexity
 from invert.projection.latents import sample_w
-from invert.projection.noise import autocorrelation
 from invert.projection.perceptual import MINIMUM_SIZE, Perceptual
 from invert.projection.projector import Explanation, Projection
 from invert.statistics.checks import FloatArray
@@ -130,7 +130,7 @@ def _noise_correlation(projection: Projection, _: EvidenceMeter) -> float:
     if not projection.noise:
         return math.nan
     tensors = [torch.from_numpy(values)[None, None] for values in projection.noise.values()]  # [1, 1, r, r]
-    return float(np.mean([float(autocorrelation(tensor, 2.0)) for tensor in tensors]))
+    return float(np.mean([float(noise_penalty(tensor, 2.0)) for tensor in tensors]))
 
 
 def _explained(measure: Callable[[Projection, Explanation], float]) -> Feature:

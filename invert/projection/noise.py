@@ -7,12 +7,10 @@ from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
-__all__ = ["NoiseMaps", "autocorrelation"]
+from generator.ops import noise_penalty, normalise_noise_
 
-_PYRAMID_FLOOR = 8  # px; a map is halved until it is this large
-_EPSILON = 1e-8
+__all__ = ["NoiseMaps"]
 
 
 class NoiseMaps:
@@ -49,7 +47,8 @@ class NoiseMaps:
 
     def by_layer(self) -> dict[str, Tensor]:
         """Return the maps `[N, 1, r, r]` by layer name, as views."""
-        return {name: self.stacks[r][:, place : place + 1] for name, (r, place) in self._place.items()}
+        layers = {r: torch.split(stack, 1, dim=1) for r, stack in self.stacks.items()}
+        return {name: layers[r][place] for name, (r, place) in self._place.items()}
 
     def parameters(self) -> list[Tensor]:
         """Return the stacks, for an optimiser."""
@@ -59,37 +58,13 @@ class NoiseMaps:
     def normalise(self) -> None:
         """Bring every map of every image to mean 0 and variance 1, in place."""
         for stack in self.stacks.values():
-            stack -= stack.mean(dim=[2, 3], keepdim=True)
-            # The reference divides without the epsilon: a constant map becomes NaN.
-            stack *= (stack.square().mean(dim=[2, 3], keepdim=True) + _EPSILON**2).rsqrt()
+            normalise_noise_(stack)
 
     def autocorrelation(self, pyramid_scale: float) -> Tensor:
-        """Return the regulariser of each image, `[N]`: see the function of this name."""
-        terms = [autocorrelation(stack, pyramid_scale) for stack in self.stacks.values()]
+        """Return the regulariser of each image, `[N]`: see `generator.ops.noise_penalty`."""
+        terms = [noise_penalty(stack, pyramid_scale) for stack in self.stacks.values()]
         return torch.stack(terms, dim=1).sum(dim=1)
 
 
 def _shape(size: int | tuple[int, int]) -> tuple[int, int]:
     return (size, size) if isinstance(size, int) else size
-
-
-def autocorrelation(maps: Tensor, pyramid_scale: float) -> Tensor:
-    """Return the squared shift-by-one autocorrelations of noise maps, summed over a pyramid of sizes.
-
-    Args:
-        maps: `[N, K, H, W]`.
-        pyramid_scale: Factor on the 2x2 mean between levels: 2 keeps the variance of white noise at one and
-            is what the paper says; the public code has 1.
-
-    Returns:
-        `[N]`.
-
-    Reference: Karras et al. 2020, appendix D, the sum L over maps i and levels j.
-    """
-    total = maps.new_zeros([len(maps)])
-    while True:
-        for dimension in (3, 2):
-            total = total + (maps * maps.roll(1, dimension)).mean(dim=[2, 3]).square().sum(dim=1)
-        if min(maps.shape[2:]) <= _PYRAMID_FLOOR:
-            return total
-        maps = functional.avg_pool2d(maps, 2) * pyramid_scale

@@ -43,7 +43,7 @@ class PaperObjective:
         perceptual: The distance.
         targets: Images `[N, C, H, W]` in [-1, 1] to be generated again.
         noise_weight: Factor on the regulariser; 0 leaves it out.
-        pyramid_scale: See `invert.projection.noise.autocorrelation`.
+        pyramid_scale: See `generator.ops.noise_penalty`.
         dtype: Type of the feature maps while optimising; distances are measured in float32 whatever it is.
         motions: Shift and rotation of the images; None: they are not moved.
         masks: 1 where a pixel counts and else 0, `[N, 1, H, W]`: image and target are made grey where it does not.

@@ -134,11 +134,11 @@ class Optimisation(ABC):
             losses = losses + pull
         gradients = torch.autograd.grad(losses.sum(), self._parameters)
         losses = losses.detach()
-        finite = losses.isfinite()
         for parameter, gradient in zip(self._parameters, gradients, strict=True):
-            finite &= gradient.flatten(1).sum(dim=1).isfinite()
             parameter.grad = gradient
-        self.diverged |= ~finite
+        # A sum is finite only where every number is.
+        sums = torch.stack([losses, *(gradient.flatten(1).sum(dim=1) for gradient in gradients)])
+        self.diverged |= ~sums.isfinite().all(dim=0)
         self._keep_best(losses)
         return distances.detach()
 
@@ -153,9 +153,16 @@ class Optimisation(ABC):
     @torch.no_grad()
     def _keep_best(self, losses: Tensor) -> None:
         better = (losses < self._best_losses) & ~self.diverged
+        if better.device.type == "cpu":  # elsewhere asking would wait for the device
+            if not better.any():
+                return
+            if better.all():
+                self._best_losses = losses
+                torch._foreach_copy_(self._best, self._parameters)
+                return
         self._best_losses = torch.where(better, losses, self._best_losses)
         for kept, parameter in zip(self._best, self._parameters, strict=True):
-            kept.copy_(torch.where(_like(better, kept), parameter, kept))
+            torch.where(_like(better, kept), parameter, kept, out=kept)
 
     @torch.no_grad()
     def _restore(self, images: Tensor) -> None:

@@ -11,6 +11,7 @@ from generator.ops.bias_act import bias_act
 from generator.ops.conv_tail import conv_tail
 from generator.ops.lpips_tail import lpips_tail, normalise_features
 from generator.ops.modulate import modulate
+from generator.ops.noise_maps import noise_penalty
 from generator.ops.upfirdn2d import setup_filter, upfirdn2d
 from generator.settings import ACTIVATIONS
 from tests.golden_data import Arrays
@@ -88,6 +89,16 @@ def test_lpips_tail_is_differentiable_once(channels_last: bool) -> None:
         gradgradcheck(call, (x,))
 
 
+def test_noise_penalty_is_differentiable_once() -> None:
+    def call(maps: Tensor) -> Tensor:
+        return noise_penalty(maps, 1.5)
+
+    maps = leaf(2, 2, 19, 17)
+    assert gradcheck(call, (maps,))
+    with pytest.raises(RuntimeError, match="noise_penalty has a first derivative only"):
+        gradgradcheck(call, (maps,))
+
+
 def _examples() -> dict[str, tuple[Any, ...]]:
     x, f = torch.randn(2, 3, 6, 6, requires_grad=True), FILTER
     y = torch.randn(2, 3, 6, 6).contiguous(memory_format=torch.channels_last)
@@ -102,6 +113,9 @@ def _examples() -> dict[str, tuple[Any, ...]]:
         "modulate_backward": (y.clone().requires_grad_(), x, styles),
         "conv_tail": (x, *tail),
         "conv_tail_backward": (y, x.detach(), tail[0].detach(), *tail[1:], True, True),
+        "noise_penalty": (x, 2.0),
+        "noise_normalise_": (x.detach().clone(),),
+        "noise_penalty_backward": (torch.rand(2), y.contiguous(), x.detach()),
         "lpips_tail": (x, y[:1], torch.rand(3)),
         "lpips_tail_backward": (torch.rand(2), x.detach(), y[:1], torch.rand(3)),
     }

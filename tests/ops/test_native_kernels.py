@@ -100,6 +100,18 @@ def test_lpips_tail(seed: int, dtype: torch.dtype) -> None:
     compare("lpips_tail_backward", case.side(n), features, target, lin, tolerance=30)
 
 
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32], ids=["float64", "float32"])
+@pytest.mark.parametrize("size", [(8, 8), (1, 5), (9, 2), (9, 33), (21, 34), (64, 64)], ids=str)
+def test_noise_maps(size: tuple[int, int], dtype: torch.dtype) -> None:
+    case = Case(size[1], dtype)
+    maps = case.normal(2, 3, *size) + 0.5
+    compare("noise_penalty", maps, 2.0, tolerance=10)
+    actual, expected = maps.contiguous().clone(), maps.double().contiguous().clone()
+    torch.ops.invert.noise_normalise_(actual)
+    portable("noise_normalise_")(expected)
+    torch.testing.assert_close(actual.double(), expected, rtol=0, atol=1e-12 if dtype == torch.float64 else 2e-6)
+
+
 def test_zero_feature_vectors_have_a_finite_gradient() -> None:
     for layout in (torch.contiguous_format, torch.channels_last):
         features = torch.randn(2, 8, 5, 5).contiguous(memory_format=layout)

@@ -10,6 +10,7 @@ from generator.ops._library import layout_of
 from generator.ops.conv_tail import conv_tail
 from generator.ops.lpips_tail import lpips_tail
 from generator.ops.modulate import modulate
+from generator.ops.noise_maps import noise_penalty, normalise_noise_
 from generator.ops.upfirdn2d import setup_filter, upfirdn2d
 from tests.ops.native_case import Case
 
@@ -49,12 +50,20 @@ def blurred(x: Tensor) -> list[Tensor]:
     return [upfirdn2d(x, FILTER, padding=[2, 1, 2, 1]), upfirdn2d(x, FILTER, up=2, padding=[2, 1, 2, 1])]
 
 
+def penalised(x: Tensor) -> list[Tensor]:
+    x = x.detach().requires_grad_()
+    penalty = noise_penalty(x, 2.0)
+    normal = x.detach().contiguous().clone()
+    normalise_noise_(normal)
+    return [penalty, *torch.autograd.grad(penalty.sum(), [x]), normal]
+
+
 def activated(x: Tensor) -> list[Tensor]:
     b = Case(10, x.dtype).side(x.shape[1])
     return [torch.ops.invert.bias_act(x, b, 1, act, 0.2, 1.0, -1.0) for act in (2, 3, 8)]
 
 
-OPERATORS = {f.__name__: f for f in (tail, modulated, distance, blurred, activated)}
+OPERATORS = {f.__name__: f for f in (tail, modulated, distance, blurred, activated, penalised)}
 operators = pytest.mark.parametrize("operator", OPERATORS.values(), ids=OPERATORS)
 layouts = pytest.mark.parametrize("layout", LAYOUTS.values(), ids=LAYOUTS)
 Operator = Callable[[Tensor], list[Tensor]]

@@ -50,7 +50,7 @@ def run_kernel_tests(library: Path, environment: dict[str, str], only: str = "")
 
 def test_every_operator_has_a_cuda_kernel(native_cuda: NativeStatus) -> None:
     assert native_cuda.cuda.loaded
-    for name in set(OPERATORS) - set(CPU_ONLY):
+    for name in set(OPERATORS).difference(*CPU_ONLY.values()):
         assert torch._C._dispatch_has_kernel_for_dispatch_key(f"{NAMESPACE}::{name}", "CUDA"), name
 
 

@@ -45,9 +45,13 @@ _AVX512 = (*_AVX2, "-mavx512f", "-mavx512bw", "-mavx512dq", "-mavx512vl", "-mpre
 _INSTRUCTION_SETS: dict[str, tuple[str, ...]] = {"baseline": (), "avx2": _AVX2, "avx512": _AVX512}
 
 _OPERATORS = ("bias_act", "conv_tail", "lpips_tail", "upfirdn2d")
-CPU_ONLY = ("filtered_lrelu", "seeded_normal")
-"""Operators without a CUDA kernel: the published programs draw numbers on the CPU, and the filtered activation is made
-of other operators there."""
+CPU_ONLY = {
+    "filtered_lrelu": ("filtered_lrelu",),
+    "noise_maps": ("noise_penalty", "noise_normalise_"),
+    "seeded_normal": ("seeded_normal",),
+}
+"""Sources without a CUDA kernel, and their operators: the published programs draw numbers on the CPU, and the others
+are made of other operators on a GPU."""
 _ARCHITECTURES = ("80", "90")
 
 

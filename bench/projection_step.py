@@ -8,7 +8,8 @@ import argparse
 import functools
 import json
 import resource
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -41,6 +42,11 @@ CASES: dict[str, tuple[SynthesisSettings, tuple[int, ...]]] = {  # with the batc
     "1024 px StyleGAN": (StyleGANSynthesisConfig(img_resolution=1024), (1,)),
 }
 
+_GPU_BATCHES = (1, 16)
+_GPU_WAYS = ("plain", "plain, TF32", "ours", "ours, TF32", "ours, bfloat16")
+Run = Callable[[str, int, str], dict[str, float]]
+"""Measures a case, a batch and a way in a process of its own; on a GPU all "own" or all "plain" ways."""
+
 
 def network(synthesis: SynthesisSettings) -> Generator:
     """Return an untrained network; what it generates does not change what it costs."""
@@ -56,9 +62,9 @@ def ours(
     freeze(generator)
     objective = PaperObjective(generator, perceptual, targets, 1e5, 2.0, getattr(torch, precision))
     streams = [torch.Generator().manual_seed(i) for i in range(len(targets))]
-    noise = NoiseMaps(generator.synthesis.noise_sizes, len(targets), torch.device("cpu"))
+    noise = NoiseMaps(generator.synthesis.noise_sizes, len(targets), targets.device)
     noise.draw(streams)
-    w = torch.zeros([len(targets), 1, 512])
+    w = torch.zeros([len(targets), 1, 512], device=targets.device)
     space = W(generator, LatentStatistics(w[0, 0], 1.0))
     return Adam(Problem(objective, space, w, noise, streams), Schedule(1000)).step
 
@@ -70,8 +76,10 @@ def plain(generator: Generator, perceptual: Perceptual, targets: Tensor) -> Call
             module.form = "per_sample"
     perceptual.model.to(memory_format=torch.contiguous_format)
     n = len(targets)
-    w = torch.zeros([n, generator.config.mapping.w_dim], requires_grad=True)
-    noise = {name: torch.randn([n, 1, r, r]).requires_grad_() for name, r in generator.synthesis.noise_sizes.items()}
+    device = targets.device
+    w = torch.zeros([n, generator.config.mapping.w_dim], device=device, requires_grad=True)
+    sizes = generator.synthesis.noise_sizes
+    noise = {name: torch.randn([n, 1, r, r], device=device).requires_grad_() for name, r in sizes.items()}
     adam = torch.optim.Adam([w, *noise.values()], lr=0.1)
 
     def features(x: Tensor) -> list[Tensor]:
@@ -81,8 +89,8 @@ def plain(generator: Generator, perceptual: Perceptual, targets: Tensor) -> Call
         return [y / (y.square().sum(dim=1, keepdim=True).sqrt() + 1e-10) for y in outs]
 
     def step(index: int) -> None:
-        images = generator.synthesis(generator.broadcast(w + 0.05 * torch.randn(w.shape)), noise)
-        loss = torch.zeros([])
+        images = generator.synthesis(generator.broadcast(w + 0.05 * torch.randn_like(w)), noise)
+        loss = torch.zeros([], device=device)
         for x, y, head in zip(features(images), features(targets), perceptual.model.lins, strict=True):
             loss = loss + head((x - y).square()).mean(dim=[2, 3]).sum()
         for value in noise.values():
@@ -103,33 +111,68 @@ def plain(generator: Generator, perceptual: Perceptual, targets: Tensor) -> Call
     return step
 
 
-# How each way's process is set up: the step, native kernels and kept memory or neither, the feature maps' type.
-WAYS: dict[str, tuple[bool, bool, str]] = {
-    "plain": (False, False, "float32"),
-    "plain, memory kept": (False, True, "float32"),
-    "ours": (True, True, "float32"),
-    "ours, bfloat16": (True, True, "bfloat16"),
+@dataclass(frozen=True)
+class Way:
+    """How a step is made, and the process that makes it.
+
+    Attributes:
+        own: The project's own step with native kernels, or the plain one without.
+        keeps_memory: Whether freed memory is kept.
+        precision: Type of the feature maps.
+        tf32: Whether float32 products are made in TF32, which only a GPU has.
+    """
+
+    own: bool
+    keeps_memory: bool = True
+    precision: str = "float32"
+    tf32: bool = False
+
+
+WAYS = {
+    "plain": Way(own=False, keeps_memory=False),
+    "plain, memory kept": Way(own=False),
+    "plain, TF32": Way(own=False, tf32=True),
+    "ours": Way(own=True),
+    "ours, TF32": Way(own=True, tf32=True),
+    "ours, bfloat16": Way(own=True, precision="bfloat16"),
 }
 
 
-def step_of(way: str, case: str, batch: int) -> Callable[[int], object]:
+def step_of(way: str, case: str, batch: int, device: str = "cpu") -> Callable[[int], object]:
     """Return the step to be timed."""
-    is_ours, _, precision = WAYS[way]
     synthesis = CASES[case][0]
     torch.manual_seed(1)
-    targets = torch.rand([batch, 3, synthesis.img_resolution, synthesis.img_resolution]) * 2 - 1
-    make = functools.partial(ours, precision=precision) if is_ours else plain
-    return make(network(synthesis), Perceptual(), targets)
+    targets = torch.rand([batch, 3, synthesis.img_resolution, synthesis.img_resolution], device=device) * 2 - 1
+    make = functools.partial(ours, precision=WAYS[way].precision) if WAYS[way].own else plain
+    step = make(network(synthesis).to(device), Perceptual().to(device), targets)
+    if device == "cpu":
+        return step
+
+    def finished(index: int) -> None:
+        step(index)
+        torch.cuda.synchronize()
+
+    return finished
 
 
 def measure(case: str, batch: int, way: str, budget: float) -> dict[str, float]:
     """Return the median seconds of a step and the peak memory in GiB of this process."""
-    is_ours, keep, _ = WAYS[way]
-    if keep:
+    if WAYS[way].keeps_memory:
         keep_freed_memory()
-    prepare_kernels(is_ours)
+    prepare_kernels(WAYS[way].own)
     seconds = median_seconds(step_of(way, case, batch), budget)
     return {"seconds": seconds, "gib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024**2}
+
+
+def measure_on_gpu(case: str, batch: int, own: bool, budget: float) -> dict[str, float]:
+    """Return the median seconds of a step by each own or plain way, and under "gib" the peak memory of the first."""
+    prepare_kernels(own, cuda=own)
+    found: dict[str, float] = {}
+    for way in (way for way in _GPU_WAYS if WAYS[way].own == own):
+        torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = WAYS[way].tf32
+        found[way] = median_seconds(step_of(way, case, batch, "cuda"), budget)
+        found.setdefault("gib", torch.cuda.max_memory_allocated() / 1024**3)
+    return found
 
 
 def count(case: str, batch: int) -> dict[str, float]:
@@ -142,31 +185,11 @@ def count(case: str, batch: int) -> dict[str, float]:
     return {"flop": float(counter.get_total_flops())}
 
 
-def main() -> None:
-    """Print the table."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--case", action="append", choices=tuple(CASES), help="default: all")
-    parser.add_argument("--budget", type=float, default=8.0, help="seconds of timed steps per row and way")
-    parser.add_argument("--measure", nargs=3, metavar=("CASE", "BATCH", "WAY"), help=argparse.SUPPRESS)
-    arguments = parser.parse_args()
-    if arguments.measure:
-        case, batch, way = arguments.measure
-        found = count(case, int(batch)) if way == "count" else measure(case, int(batch), way, arguments.budget)
-        print(json.dumps(found))
-        return
-    limit = product_speed()
-    print(f"{machine(limit)}\n\nOne projection step, milliseconds.")
-    print("Shares: our time per image against the plain way at batch 1 / against that with freed memory kept too.")
-    print("Last columns: what our float32 step reaches of a large product's speed.\n")
-    print(
-        "| case | batch | plain | plain, memory kept | ours | share | ours, bfloat16 | share | peak GiB | GFLOP/s | |"
-    )
-    print("|---|---|---|---|---|---|---|---|---|---|---|")
-
-    def run(case: str, batch: int, way: str) -> dict[str, float]:
-        return measure_apart("bench.projection_step", [case, str(batch), way, "--budget", str(arguments.budget)])
-
-    for case in arguments.case or CASES:
+def _on_cpu(run: Run, cases: list[str], limit: float) -> Iterator[list[str]]:
+    """Yield the rows of the table of a processor, the head first."""
+    ways = ("plain", "plain, memory kept", "ours", "share", "ours, bfloat16", "share")
+    yield ["case", "batch", *ways, "peak GiB", "GFLOP/s", ""]
+    for case in cases:
         one = [run(case, 1, way)["seconds"] for way in ("plain", "plain, memory kept")]
         for batch in CASES[case][1]:
             found = run(case, batch, "ours")
@@ -174,8 +197,59 @@ def main() -> None:
             for seconds in (found["seconds"], run(case, batch, "ours, bfloat16")["seconds"]):
                 cells += [f"{seconds * 1e3:.1f}", " / ".join(f"{seconds / batch / value:.2f}" for value in one)]
             speed = run(case, batch, "count")["flop"] / found["seconds"]
-            cells += [f"{found['gib']:.1f}", f"{speed / 1e9:.0f}", f"{speed / limit:.0%}"]
-            print(f"| {' | '.join(cells)} |", flush=True)
+            yield [*cells, f"{found['gib']:.1f}", f"{speed / 1e9:.0f}", f"{speed / limit:.0%}"]
+
+
+def _on_gpu(run: Run, cases: list[str]) -> Iterator[list[str]]:
+    """Yield the rows of the table of a GPU, the head first: each way at each batch, and its share of the plain one."""
+    yield ["case", "batch", *(title for way in _GPU_WAYS for title in (way, "share")), "peak GiB"]
+    for case in cases:
+        for batch in _GPU_BATCHES:
+            plain_ways, own_ways = (run(case, batch, kind) for kind in ("plain", "own"))
+            found = plain_ways | own_ways
+            cells = [case, str(batch)]
+            for way in _GPU_WAYS:
+                cells += [f"{found[way] * 1e3:.2f}", f"{found[way] / found['plain']:.2f}"]
+            yield [*cells, f"{found['gib']:.2f}"]
+
+
+def main() -> None:
+    """Print the table."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--case", action="append", choices=tuple(CASES), help="default: all")
+    parser.add_argument("--budget", type=float, default=8.0, help="seconds of timed steps per row and way")
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
+    parser.add_argument("--measure", nargs=3, metavar=("CASE", "BATCH", "WAY"), help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    budget, device = arguments.budget, arguments.device
+    if arguments.measure:
+        case, batch, way = arguments.measure
+        if device == "cuda":
+            found = measure_on_gpu(case, int(batch), way == "own", budget)
+        else:
+            found = count(case, int(batch)) if way == "count" else measure(case, int(batch), way, budget)
+        print(json.dumps(found))
+        return
+
+    def run(case: str, batch: int, way: str) -> dict[str, float]:
+        more = ["--budget", str(budget), "--device", device]
+        return measure_apart("bench.projection_step", [case, str(batch), way, *more])
+
+    cases = arguments.case or list(CASES)
+    if device == "cpu":
+        limit = product_speed()
+        print(f"{machine(limit)}\n\nOne projection step, milliseconds.")
+        print("Shares: our time per image against the plain way at batch 1 / against that with freed memory kept too.")
+        print("Last columns: what our float32 step reaches of a large product's speed.\n")
+        rows = _on_cpu(run, cases, limit)
+    else:
+        print(f"{machine()} GPU: {torch.cuda.get_device_name()}\n\nOne projection step of a batch, milliseconds.")
+        print("Shares: against the plain way in float32 at the same batch.\n")
+        rows = _on_gpu(run, cases)
+    for number, row in enumerate(rows):
+        print(f"| {' | '.join(row)} |", flush=True)
+        if not number:
+            print(f"|{'---|' * len(row)}", flush=True)
 
 
 if __name__ == "__main__":

@@ -21,12 +21,12 @@ def measure_apart(module: str, arguments: list[str], environment: Mapping[str, s
     return result
 
 
-def prepare_kernels(native: bool) -> None:
-    """Load the native kernels, or see that they stay away."""
+def prepare_kernels(native: bool, cuda: bool = False) -> None:
+    """Load the native kernels, those for a GPU too, or see that they stay away."""
     if native:
         from generator.ops.native.build import ensure
 
-        ensure(on_message=lambda text: print(text, file=sys.stderr))
+        ensure(cuda=cuda, on_message=lambda text: print(text, file=sys.stderr))
     else:
         os.environ["INVERT_NATIVE"] = "0"
 

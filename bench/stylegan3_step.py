@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from bench.machine import machine
 from bench.side_by_side import prepare_kernels
 from generator.config import GeneratorConfig, MappingConfig
 from generator.layers import freeze
@@ -42,6 +43,7 @@ def main() -> None:
     arguments = parser.parse_args()
     prepare_kernels(native=True)
     torch.set_num_threads(1)
+    print(machine())
     for name, kind in KINDS.items():
         torch.manual_seed(0)
         config = StyleGAN3SynthesisConfig(W_DIM, arguments.resolution, channel_base=2048, channel_max=64, **kind)

@@ -7,7 +7,7 @@ namespace invert {
 
 void launch(const BiasActArguments&, void* stream);
 void launch(const Upfirdn2dArguments&, void* stream);
-void launch(const FilteredLreluArguments&, void* stream);  // on the CPU alone
+void launch(const FilteredLreluArguments&, void* stream);
 void launch(const SeededNormalArguments&, void* stream);  // on the CPU alone
 void launch(const NoisePenaltyArguments&, void* stream);  // on the CPU alone
 void launch(const NoiseNormaliseArguments&, void* stream);  // on the CPU alone

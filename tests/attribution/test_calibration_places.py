@@ -1,6 +1,7 @@
 """Which calibration decides: found in a known order, named, and never one that somebody else could have put there."""
 
 import dataclasses
+import json
 from pathlib import Path
 
 import pytest
@@ -39,6 +40,16 @@ def in_cache() -> Path:
     path = cached_path(SHA)
     assert path is not None
     return path
+
+
+def test_one_of_another_preset_is_no_rival(tmp_path: Path, contents: list[bytes]) -> None:
+    (tmp_path / "net.calibration.json").write_bytes(contents[0])
+    record = json.loads(contents[0])
+    other = calibration(count=60, settings=CalibrationSettings(score="lpips", rate=0.2))
+    other = dataclasses.replace(other, method={**record["method"], "preset": "paper"})
+    in_cache().write_bytes(encode_calibration(other))
+    found, said = find(tmp_path)
+    assert ([one.calibration.method["preset"] for one in found], said) == (["verdict", "paper"], [])
 
 
 def test_two_that_differ_are_both_named(tmp_path: Path, contents: list[bytes]) -> None:

@@ -143,7 +143,9 @@ def training(case: str, folder: Path, kimg: float) -> list[object]:
 def attribution(case: str) -> list[object]:
     """Return the command of the verdicts on sample images."""
     network, images = ATTRIBUTIONS[case]
-    more = ("--calibration", WRITTEN / "calibration.json") if case == "calibration" else ()
+    more: tuple[object, ...] = ("--calibration", WRITTEN / "calibration.json") if case == "calibration" else ()
+    if case == "A":
+        more = ("--preset", "verdict")
     command = ("attribute", "--network", network_file(network), *samples(images), *more)
     return [*command, "--batch", 4, "--seed", 0, *ALONE, "-q"]
 

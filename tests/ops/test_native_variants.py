@@ -16,7 +16,7 @@ from generator.ops.native.recipes import CPU_ONLY, Recipe, Unit, cpu_recipe
 
 TESTS = Path(__file__).parent
 EMULATION = TESTS / "emulated_cuda"
-KERNEL_TESTS = [str(TESTS / "test_native_kernels.py"), str(TESTS / "test_native_promises.py")]
+KERNEL_TESTS = [str(TESTS / f"test_{name}.py") for name in ("native_kernels", "native_promises", "filtered_lrelu")]
 
 
 def emulated_recipe() -> Recipe:
@@ -64,7 +64,7 @@ def test_cuda_kernels_give_the_same_on_a_gpu(native_cuda: NativeStatus) -> None:
     if not torch.cuda.is_available():
         pytest.skip("no CUDA device")
     assert native_cuda.cuda.path is not None
-    compared = "upfirdn2d or filters or bias_act or conv_tail or modulate or lpips"
+    compared = "upfirdn2d or filters or bias_act or conv_tail or modulate or lpips or portable_one"
     assert " passed" in run_kernel_tests(native_cuda.cuda.path, {"INVERT_TEST_DEVICE": "cuda"}, compared)
 
 

@@ -44,14 +44,13 @@ _AVX2 = ("-mavx2", "-mfma", "-mf16c")
 _AVX512 = (*_AVX2, "-mavx512f", "-mavx512bw", "-mavx512dq", "-mavx512vl", "-mprefer-vector-width=512")
 _INSTRUCTION_SETS: dict[str, tuple[str, ...]] = {"baseline": (), "avx2": _AVX2, "avx512": _AVX512}
 
-_OPERATORS = ("bias_act", "conv_tail", "lpips_tail", "upfirdn2d")
+_OPERATORS = ("bias_act", "conv_tail", "filtered_lrelu", "lpips_tail", "upfirdn2d")
 CPU_ONLY = {
-    "filtered_lrelu": ("filtered_lrelu",),
     "noise_maps": ("noise_penalty", "noise_normalise_"),
     "seeded_normal": ("seeded_normal",),
 }
-"""Sources without a CUDA kernel, and their operators: the published programs draw numbers on the CPU, and the others
-are made of other operators on a GPU."""
+"""Sources without a CUDA kernel, and their operators: noise maps are kept noise by plain operators on a GPU, and the
+published programs draw numbers on the CPU."""
 _ARCHITECTURES = ("80", "90")
 
 

@@ -44,13 +44,16 @@ def find_calibrations(
 def warn_of_several(network: str, found: Sequence[CalibrationFile], on_warning: OnMessage) -> None:
     """Say which of several calibrations of one network is used, the first, and which are not.
 
+    One of another preset is no rival: it is there to be asked for.
+
     Args:
         network: Name of the network.
         found: Calibrations that differ.
         on_warning: Called with a line, where there are several.
     """
-    if len(found) > 1:
-        used, *others = (f"{_shown(one.path)} (sha256 {one.sha256[:16]})" for one in found)
+    rivals = [one for one in found if one.calibration.method["preset"] == found[0].calibration.method["preset"]]
+    if len(rivals) > 1:
+        used, *others = (f"{_shown(one.path)} (sha256 {one.sha256[:16]})" for one in rivals)
         on_warning(f"there are different calibrations of {network}: {used} is used, not {', '.join(others)}")
 
 

@@ -3,9 +3,9 @@
 Everything is derived from the raw measurements of named populations, so that another rate, or another rule, needs no
 new projections. Scores are lower for what is more like the network's own images.
 
-A population is of one origin, after one processing. Where the method finds out what happened to an image, the score is
-standardised within the group of images that it puts it into; see `invert.attribution.groups`. One threshold of it, the
-strictest of all populations, serves all of them, and therefore holds for all of them together: whichever population
+A population is of one origin, after one processing. Where the method finds out what happened to an image, the score
+knows it, and images of some groups are not judged; see `invert.attribution.groups`. One threshold, the strictest of all
+populations, serves all of them, and therefore holds for all of them together: whichever population
 exceeds the rate at it, so does the one of all populations whose true quantile is the lowest, and with the stated
 confidence the threshold that was set on that one does not. It takes no more images to promise the rate for many
 processings than for one.
@@ -139,7 +139,7 @@ class Calibration:
         return lpips_score(measurement.evidence) if name == "lpips" else self.evidence(measurement.evidence)
 
     def groups(self, name: str) -> Groups:
-        """Return what a score is standardised by."""
+        """Return the groups that are judged by a score."""
         if name not in self._groups:
             own, others = ([self._scored(name, one) for one in part] for part in (self.owns, self.others))
             self._groups[name] = Groups.fit(own, others, self.settings.rate)
@@ -154,20 +154,16 @@ class Calibration:
         known = [(group, score) for group, score in found if math.isfinite(score)]
         return Scored(np.array([group for group, _ in known], np.str_), np.array([score for _, score in known]))
 
-    def standard(self, name: str, measurement: Measurement) -> float:
-        """Return the score of an image as it is compared: standardised, where the method finds groups."""
+    def compared(self, name: str, measurement: Measurement) -> float:
+        """Return the score of an image as it is compared: that of an image which cannot be attributed is `CEILING`."""
         score = self.score(name, measurement)
-        return self.groups(name).standard(measurement.group, score) if self.has_groups else score
-
-    def in_units(self, name: str, group: str, threshold: float) -> float:
-        """Return a threshold of `standard` in units of the score, for images of a group that is offered."""
-        return self.groups(name).scales[group].score(threshold) if self.has_groups else threshold
+        return self.groups(name).compared(measurement.group, score) if self.has_groups else score
 
     def scores(self, name: str, population: Population, split: str) -> FloatArray:
-        """Return the scores of a part of a population as they are compared, see `standard`, `[n]`."""
+        """Return the scores of a part of a population as they are compared, see `compared`, `[n]`."""
         key = (name, population.label, split)
         if key not in self._scores:
-            self._scores[key] = np.array([self.standard(name, one) for one in population.part(split)], np.float64)
+            self._scores[key] = np.array([self.compared(name, one) for one in population.part(split)], np.float64)
         return self._scores[key]
 
     def own_scores(self, name: str, split: str) -> FloatArray:
@@ -356,7 +352,8 @@ def make_calibration(
         if len(part.part("threshold")) < 1 or len(part.part("fit")) < fewest:
             what = f"{len(part.measurements)} usable images of {part.label} are too few"
             advice = "Give a larger --count." if part.name == OWN else "Give more images."
-            raise UsageError(f"{what}: the score takes {math.ceil(fewest / settings.fit_share)}", advice=advice)
+            share = settings.shares(part.name)["fit"]
+            raise UsageError(f"{what}: the score takes {math.ceil(fewest / share)}", advice=advice)
     made = Calibration(settings, method, run, network, tool, owns, others, fit_evidence(owns, others))
     for population in others:
         for one in population.part("threshold"):
@@ -380,12 +377,12 @@ def fit_evidence(
         others: Populations of other images after each processing.
         features: Names of the features that all of them have.
     """
+    fitted = [one for part in (*owns, *others) for one in part.part("fit")]
     exact = [name for name in features if FEATURES[name].of_exact]
-    told = (one.evidence[name] for part in (*owns, *others) for one in part.part("fit") for name in exact)
-    if exact and all(map(math.isfinite, told)):
-        features = exact
+    is_exact = "q" in features and all(math.isfinite(one.evidence[name]) for one in fitted for name in exact)
     return EvidenceScore.fit(
         [one.evidence for own in owns for one in own.part("fit")],
         {population.label: [one.evidence for one in population.part("fit")] for population in others},
-        features,
+        exact if is_exact else features,
+        at_the_rim=is_exact,
     )

@@ -119,15 +119,11 @@ def _thresholds(calibration: Calibration) -> _Record:
 
 
 def _groups(calibration: Calibration) -> _Record:
-    """Return what each score is standardised by, and the thresholds in its own units, for people to read."""
-    found: _Record = {}
-    for score in SCORES:
-        found[score] = {}
-        limits = [calibration.bin_threshold(score, index)[1].value for index in range(calibration.bins.count)]
-        for group, scale in calibration.groups(score).scales.items():
-            thresholds = [scale.score(limit) for limit in limits] if scale.is_offered else []
-            found[score][group] = {**dataclasses.asdict(scale), "thresholds": thresholds}
-    return found
+    """Return which groups each score judges, for people to read."""
+    return {
+        score: {name: dataclasses.asdict(group) for name, group in calibration.groups(score).found.items()}
+        for score in SCORES
+    }
 
 
 def held_out(calibration: Calibration) -> _Record:

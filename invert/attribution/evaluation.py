@@ -151,8 +151,8 @@ class Evaluation:
 
 
 def scores_of(calibration: Calibration, score: str, found: Sequence[Measurement]) -> FloatArray:
-    """Return a score of each image as it is compared, see `Calibration.standard`, `[n]`."""
-    return np.array([calibration.standard(score, one) for one in found], np.float64)
+    """Return a score of each image as it is compared, see `Calibration.compared`, `[n]`."""
+    return np.array([calibration.compared(score, one) for one in found], np.float64)
 
 
 def usable(calibration: Calibration, found: Sequence[Measurement]) -> list[Measurement]:

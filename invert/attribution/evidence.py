@@ -4,7 +4,7 @@ All but the complexity are logarithms: they are ratios, and skewed otherwise.
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Self
 
@@ -15,6 +15,7 @@ import torch
 from generator.networks import Generator
 from generator.ops import noise_penalty
 from invert.attribution.complexity import complexity
+from invert.attribution.explained import Explained
 from invert.projection.latents import sample_w
 from invert.projection.perceptual import MINIMUM_SIZE, Perceptual
 from invert.projection.projector import Explanation, Projection
@@ -43,13 +44,28 @@ class Feature:
         measure: Reads it off a projection, with the meter of the network; NaN where it cannot be measured.
         since: First version of this program whose calibrations have it.
         is_log: Keep its logarithm.
-        of_exact: Whether preset exact alone has it, whose score is fitted on nothing else.
+        of_exact: Whether the score of preset exact is fitted on it.
+        derive: In place of `measure`, where it follows from what preset exact found and from other numbers.
     """
 
-    measure: Callable[[Projection, "EvidenceMeter"], float]
+    measure: Callable[[Projection, "EvidenceMeter"], float] = lambda *_: math.nan
     since: str = "0.1.0"
     is_log: bool = True
     of_exact: bool = False
+    derive: Callable[[Explained, Mapping[str, float]], float] | None = None
+
+
+def with_derived(evidence: Mapping[str, float], found: Explained | None) -> dict[str, float]:
+    """Return evidence with what follows from the rest of it; NaN where nothing does.
+
+    Args:
+        evidence: Numbers that were measured, by name.
+        found: What preset exact found; None with another preset.
+    """
+    derived = {name: feature.derive for name, feature in FEATURES.items() if feature.derive is not None}
+    if found is None or found.why_untold:
+        return {**evidence, **dict.fromkeys(derived, math.nan)}
+    return {**evidence, **{name: round(derive(found, evidence), _DIGITS) for name, derive in derived.items()}}
 
 
 class EvidenceMeter:
@@ -143,6 +159,15 @@ def _explained(measure: Callable[[Projection, Explanation], float]) -> Feature:
     return Feature(of, since="0.2.0", of_exact=True)
 
 
+def _derived(derive: Callable[[Explained, Mapping[str, float]], float]) -> Feature:
+    return Feature(since="0.2.0", is_log=False, of_exact=True, derive=derive)
+
+
+def _was(*kinds: str) -> Feature:
+    """Return a feature that is 1 where one of some kinds of processing was found, and else 0."""
+    return _derived(lambda found, _: float(not found.kinds.isdisjoint(kinds)))
+
+
 FEATURES = {
     "lpips": Feature(lambda projection, _: projection.distance),  # of the projection's own backbone
     "lpips_layer1": _layer(0),
@@ -159,11 +184,23 @@ FEATURES = {
     "latent_distance": Feature(lambda projection, meter: float(meter.space.distance(projection.w)[0])),
     "latent_mahalanobis": Feature(lambda projection, meter: float(meter.space.mahalanobis(projection.w)[0])),
     "noise_autocorrelation": Feature(_noise_correlation),
-    "complexity": Feature(lambda projection, _: complexity(projection.target.array), is_log=False),
+    "complexity": Feature(lambda projection, _: complexity(projection.target.array), is_log=False, of_exact=True),
     "q": _explained(lambda projection, found: found.q / projection.target.array.size),
     "misfit": _explained(lambda projection, found: found.misfit / projection.target.array.size),
     "latent_norm": _explained(lambda projection, found: found.latent_norm / projection.w.shape[-1]),
     "rms_ratio": _explained(lambda _, found: found.rms / found.expected_rms),
+    # How much a number tells depends on how much was lost on the way, and on what happened.
+    "expected_rms": _derived(lambda found, _: math.log(found.expected_rms)),
+    "q_by_loss": _derived(lambda found, its: its["q"] * math.log(found.expected_rms)),
+    "norm_by_loss": _derived(lambda found, its: its["latent_norm"] * math.log(found.expected_rms)),
+    "stored_noise": _derived(lambda found, _: float(found.noise == "stored")),
+    "was_compressed": _was("jpeg"),
+    "was_cropped": _was("crop"),
+    "was_scaled": _was("resize"),
+    "was_blurred": _was("blur"),
+    "was_noised": _was("noise"),
+    "was_shifted": _was("shift"),
+    "was_toned": _was("gamma", "gain"),
 }
 """All features by name, in their order; a new one is one row at the end, with the version to come as `since`.
 

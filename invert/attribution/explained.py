@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 __all__ = ["Explained", "check_group", "group_of", "group_text", "is_small"]
 
 _SMALL = "/small"
+_NOTHING = "none"
 _GROUP = re.compile(rf"[a-z]+(\+[a-z]+)*({_SMALL})?", re.ASCII)
 
 _UNTOLD = {
@@ -31,8 +32,14 @@ def group_of(processing: str, left_small: bool) -> str:
     Returns:
         Such as "none", "crop+jpeg" or "resize/small".
     """
-    kinds = "+".join(re.split("[:-]", step)[0] for step in processing.split("+"))
+    kinds = "+".join(_kinds(processing)) or _NOTHING
     return f"{kinds}{_SMALL}" if left_small else kinds
+
+
+def _kinds(processing: str) -> list[str]:
+    """Return what happened, step by step, without what changes nothing: a crop that cuts off nothing."""
+    steps = (re.match("([a-z]+)[^:]*:?(.*)", step) for step in processing.split("+"))
+    return [found[1] for found in steps if found is not None and found[1] != _NOTHING and found[2] != "0"]
 
 
 def group_text(group: str) -> str:
@@ -91,6 +98,11 @@ class Explained:
         if self.stopped in _UNTOLD:
             return _UNTOLD[self.stopped]
         return "" if math.isfinite(self.q) and math.isfinite(self.rms) else _UNTOLD["not-finite"]
+
+    @property
+    def kinds(self) -> frozenset[str]:
+        """What happened to the image, without numbers, order and names of filters."""
+        return frozenset(_kinds(self.processing))
 
     @property
     def text(self) -> str:

@@ -1,18 +1,12 @@
-"""Groups of images by what was found to have happened to them, and one measure for the scores of all.
+"""Groups of images by what was found to have happened to them: which of them are judged.
 
-A network's own images and others measure otherwise after a blur than after none. Within a group a score s becomes
+One score, which knows what happened (see `invert.attribution.evidence`), and one threshold of it serve all groups. An
+image of a group that is not judged counts as one that cannot be attributed, whatever it measures.
 
-    s' = (s - a) / (b - a)      a: median of the own images of the group;  b: a low quantile of the others of it
-
-so that 0 is like the network's own and 1 like the most own-like of the others. One threshold of s' serves all groups;
-in each of them it is a threshold of its own, a + s' (b - a), in units of the score.
-
-a and b come from the images that fit the score, and so does which groups are offered at all: those that own images are
-found in. To the images that set the threshold s' is a number like any other, and no promise depends on how well groups
-are found or measured.
+Which groups are judged comes from the images that fit the score: those that own images are found in. To the images that
+set the threshold that is a rule like any other, and no promise depends on how well groups are found.
 """
 
-import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Self
@@ -23,39 +17,27 @@ import numpy.typing as npt
 from invert.attribution.explained import group_text
 from invert.statistics.checks import FloatArray
 
-__all__ = ["CEILING", "Groups", "Scale"]
+__all__ = ["CEILING", "Group", "Groups", "Scored"]
 
-CEILING = 10.0
-"""Standardised score of an image that cannot be attributed, and the largest of those that can."""
+CEILING = 20.0
+"""Score of an image that cannot be attributed, and the largest of those that can: log odds beyond tell nothing more."""
 
-_LEAST = 3  # images that it takes to say where own ones, or others, of a group measure
+_LEAST = 3  # own images that it takes to judge a group
 
 
 @dataclass(frozen=True)
-class Scale:
-    """Where own images of a group, and others, measure.
+class Group:
+    """What is known of a group.
 
     Attributes:
-        own: Median score of the own images.
-        others: Low quantile of the others; where they are too few, what it would be at the usual distance.
-        own_images: How many own images say so.
+        own_images: How many own images were found in it.
         other_images: How many others.
-        is_offered: Whether images of the group are judged.
+        is_judged: Whether its images are judged.
     """
 
-    own: float
-    others: float
     own_images: int
     other_images: int
-    is_offered: bool = True
-
-    def standard(self, score: FloatArray) -> FloatArray:
-        """Return standardised scores."""
-        return np.asarray(np.minimum((score - self.own) / (self.others - self.own), CEILING))
-
-    def score(self, standard: float) -> float:
-        """Return the score that a standardised one stands for."""
-        return self.own + standard * (self.others - self.own)
+    is_judged: bool
 
 
 @dataclass(frozen=True)
@@ -81,103 +63,81 @@ class Groups:
     """The groups of a calibration under one score. Made by `fit`.
 
     Attributes:
-        scales: What is known of each group that was found often enough.
+        found: What is known of each group that enough own images were found in.
     """
 
-    scales: Mapping[str, Scale] = field(default_factory=dict)
+    found: Mapping[str, Group] = field(default_factory=dict)
 
     @classmethod
     def fit(cls, own: Sequence[Scored], others: Sequence[Scored], rate: float) -> Self:
-        """Find out what each group's images measure, and which groups to offer.
+        """Find out which groups to judge.
 
         Args:
             own: Own images after each processing.
             others: Other populations after each processing.
-            rate: Rate of false attributions that is to be promised, in (0, 1): which quantile is a low one.
+            rate: Rate of false attributions that is to be promised, in (0, 1).
         """
-        seen = {str(name) for one in own for name in one.groups}
-        pooled = {name: [np.concatenate([one.of(name) for one in part]) for part in (own, others)] for name in seen}
-        pooled = {name: found for name, found in sorted(pooled.items()) if len(found[0]) >= _LEAST}
-        centres = {name: float(np.median(ours)) for name, (ours, _) in pooled.items()}
-        low = {name: float(np.quantile(theirs, rate)) for name, (_, theirs) in pooled.items() if len(theirs) >= _LEAST}
-        gaps = [limit - centres[name] for name, limit in low.items() if limit > centres[name]]
-        # Where others are hardly ever found, nothing more is known than how far they are in the other groups.
-        usual = float(np.median(gaps)) if gaps else _gap(own, others, rate)
-        scales = {}
-        for name, (ours, theirs) in pooled.items():
-            limit = low.get(name, centres[name] + usual)
-            scales[name] = Scale(centres[name], limit, len(ours), len(theirs), is_offered=centres[name] < limit)
-        offered = _worth_offering({name: one for name, one in scales.items() if one.is_offered}, own, others, rate)
-        return cls({name: dataclasses.replace(one, is_offered=name in offered) for name, one in scales.items()})
+        names = sorted({str(name) for one in own for name in one.groups})
+        counts = {name: [sum(len(one.of(name)) for one in part) for part in (own, others)] for name in names}
+        counts = {name: found for name, found in counts.items() if found[0] >= _LEAST}
+        judged = _worth_judging(list(counts), own, others, rate)
+        return cls({name: Group(ours, theirs, name in judged) for name, (ours, theirs) in counts.items()})
 
-    def standard(self, group: str, score: float) -> float:
-        """Return the standardised score of an image: `CEILING` where its group is not offered."""
-        scale = self.scales.get(group)
-        if scale is None or not scale.is_offered:
+    def compared(self, group: str, score: float) -> float:
+        """Return the score of an image as it is compared: `CEILING` where its group is not judged."""
+        known = self.found.get(group)
+        if known is None or not known.is_judged:
             return CEILING if np.isfinite(score) else float("nan")
-        return float(scale.standard(np.array(score)))
+        return min(score, CEILING)
 
     def refusal(self, group: str) -> str:
         """Say why images of a group are not judged; nothing where they are."""
-        scale, text = self.scales.get(group), group_text(group)
-        if scale is None:
+        known, text = self.found.get(group), group_text(group)
+        if known is None:
             return f"nothing in the calibration was processed like this (found: {text})"
-        if not scale.is_offered:
+        if not known.is_judged:
             return f"after such processing (found: {text}) its own images and others measure too much alike"
         return ""
 
 
-def _gap(own: Sequence[Scored], others: Sequence[Scored], rate: float) -> float:
-    """Return by how much others measure higher than own images, all groups together."""
-    ours, theirs = (np.concatenate([one.scores for one in part]) for part in (own, others))
-    return float(np.quantile(theirs, rate) - np.median(ours)) if len(ours) and len(theirs) else 0.0
-
-
-def _worth_offering(
-    scales: Mapping[str, Scale], own: Sequence[Scored], others: Sequence[Scored], rate: float
-) -> set[str]:
+def _worth_judging(names: Sequence[str], own: Sequence[Scored], others: Sequence[Scored], rate: float) -> set[str]:
     """Leave out groups one by one as long as more own images are found without them.
 
     The threshold is one for all groups, and a group in which own images and others are hardly told apart lowers it for
     all of them.
     """
-    numbers = {name: place for place, name in enumerate(scales)}
-    ours, theirs = ([_standardised(one, scales, numbers) for one in part if len(one.scores)] for part in (own, others))
-    offered = np.ones(len(scales), np.bool_)
-    found = _found(ours, theirs, offered, rate)
-    while offered.sum() > 1:
+    numbers = {name: place for place, name in enumerate(names)}
+    ours, theirs = ([_numbered(one, numbers) for one in part if len(one.scores)] for part in (own, others))
+    judged = np.ones(len(numbers), np.bool_)
+    found = _found(ours, theirs, judged, rate)
+    while judged.sum() > 1:
         without = []
-        for place in range(len(offered)):
-            if offered[place]:
-                fewer = offered.copy()
+        for place in range(len(judged)):
+            if judged[place]:
+                fewer = judged.copy()
                 fewer[place] = False
                 without.append((_found(ours, theirs, fewer, rate), -place))
         best, place = max(without)
         if best <= found:
             break
-        found, offered[-place] = best, False
-    return {name for name, place in numbers.items() if offered[place]}
+        found, judged[-place] = best, False
+    return {name for name, place in numbers.items() if judged[place]}
 
 
-def _standardised(
-    one: Scored, scales: Mapping[str, Scale], numbers: Mapping[str, int]
-) -> tuple[npt.NDArray[np.intp], FloatArray]:
-    """Return the number of each image's group, -1 for none that can be offered, and its standardised score."""
-    places, values = np.full(len(one.scores), -1), np.full(len(one.scores), CEILING)
-    for name, place in numbers.items():
-        chosen = one.groups == name
-        places[chosen], values[chosen] = place, scales[name].standard(one.scores[chosen])
-    return places, values
+def _numbered(one: Scored, numbers: Mapping[str, int]) -> tuple[npt.NDArray[np.intp], FloatArray]:
+    """Return the number of each image's group, -1 for none that can be judged, and its score."""
+    places = np.array([numbers.get(str(name), -1) for name in one.groups], np.intp)
+    return places, np.minimum(one.scores, CEILING)
 
 
 def _found(
     own: Sequence[tuple[npt.NDArray[np.intp], FloatArray]],
     others: Sequence[tuple[npt.NDArray[np.intp], FloatArray]],
-    offered: npt.NDArray[np.bool_],
+    judged: npt.NDArray[np.bool_],
     rate: float,
 ) -> float:
     """Return the share of own images that a threshold finds which keeps the rate on these very others."""
-    known = np.append(offered, False)  # -1 is the last
+    known = np.append(judged, False)  # -1 is the last
     limit = CEILING
     for places, values in others:
         rank = max(1, int(rate * len(values)))

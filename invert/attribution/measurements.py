@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from generator.jsontext import read_json
-from invert.attribution.evidence import EVIDENCE_VERSION, FEATURES
+from invert.attribution.evidence import EVIDENCE_VERSION, FEATURES, with_derived
 from invert.attribution.explained import Explained, check_group, group_of
 from invert.attribution.kind import ImageKind
 from invert.durable import TEMPORARY_PREFIX, ensure_folder, write_atomic
@@ -136,16 +136,21 @@ class Measurement:
         evidence = {name: _number(record["evidence"].get(name)) for name in FEATURES}
         if not math.isfinite(evidence["lpips"]) or record["status"] not in ("ok", "diverged"):
             raise ValueError("no measurement")
+        explained, group = None, check_group(record["group"]) if "group" in record else ""
+        upsampled = bool(record["upsampled"])
+        if "explained" in record:
+            explained = Explained.from_record(record["explained"])
+            evidence, group = with_derived(evidence, explained), _group(explained, upsampled)
         return cls(
             check_name(bytes.fromhex(record["name"])),
             str(record["file_sha256"]),
             str(record["pixel_sha256"]),
             record["status"],
-            bool(record["upsampled"]),
+            upsampled,
             evidence,
             None if record.get("kind") is None else ImageKind.from_record(record["kind"]),
-            Explained.from_record(record["explained"]) if "explained" in record else None,
-            check_group(record["group"]) if "group" in record else "",
+            explained,
+            group,
         )
 
 
@@ -157,6 +162,10 @@ def _number(value: Any) -> float:
     return float(value)
 
 
+def _group(explained: Explained | None, left_small: bool) -> str:
+    return "" if explained is None or explained.why_untold else group_of(explained.processing, left_small)
+
+
 def attribution_method(method: Mapping[str, Any]) -> _Record:
     """Return the method record of measurements: that of the projection, and how the evidence is read off it."""
     return {**method, "evidence_version": EVIDENCE_VERSION}
@@ -165,10 +174,10 @@ def attribution_method(method: Mapping[str, Any]) -> _Record:
 def measurement_of(name: bytes, projection: "Projection", meter: "EvidenceMeter") -> Measurement:
     """Return what a projection measures."""
     target = projection.target
-    evidence = meter.measure(projection)
     identity = name, target.file_sha256, target.pixel_sha256
     explained = Explained.of(projection)
-    group = "" if explained is None or explained.why_untold else group_of(explained.processing, target.upsampled)
+    evidence = with_derived(meter.measure(projection), explained)
+    group = _group(explained, target.upsampled)
     return Measurement(*identity, projection.status, target.upsampled, evidence, ImageKind.of(target), explained, group)
 
 

@@ -8,6 +8,7 @@ from typing import Any, Self
 import numpy as np
 
 from invert.attribution.evidence import FEATURES
+from invert.statistics.checks import FloatArray
 
 __all__ = ["SCORE_NAMES", "EvidenceScore", "axis_label", "lpips_score", "shown_value"]
 
@@ -17,6 +18,10 @@ SCORE_NAMES = {"lpips": "LPIPS distance", "evidence": "evidence score"}
 Evidence = Mapping[str, float]
 
 _INVERSE_PENALTY = 1.0  # on the weights of features of variance one
+_AT_THE_RIM = 3.0  # the same where the score is fitted there
+_RIM = 0.02  # share of the others that lies beyond it
+_RIM_WIDTH = 2.0  # log odds over which others count less by a factor of e
+_ROUNDS = 3
 _LARGEST = 8.0  # deviations; what is further off counts as this far
 
 
@@ -33,6 +38,21 @@ def shown_value(score: str, value: float) -> float:
 def axis_label(score: str) -> str:
     """Return the label of an axis of `shown_value`."""
     return SCORE_NAMES[score] if score == "lpips" else f"{SCORE_NAMES[score]}, lower is more like the network"
+
+
+def _nearness(scores: FloatArray, labels: FloatArray, weights: FloatArray) -> FloatArray:
+    """Return by how much each image counts more: others by how near they are to the rim, all of them as much as before.
+
+    Args:
+        scores: `[n]`, lower is more like the network's own.
+        labels: `[n]`, 1 for own images and 0 for others.
+        weights: `[n]`, by how much each counted.
+    """
+    others = labels == 0
+    beyond = np.maximum(scores - np.quantile(scores[others], _RIM), 0)
+    near = np.where(others, np.exp(-beyond / _RIM_WIDTH), 1.0)
+    near[others] *= weights[others].sum() / (weights[others] * near[others]).sum()
+    return near
 
 
 @dataclass(frozen=True)
@@ -59,6 +79,8 @@ class EvidenceScore:
         positives: Sequence[Evidence],
         negatives: Mapping[str, Sequence[Evidence]],
         features: Sequence[str] = tuple(FEATURES),
+        *,
+        at_the_rim: bool = False,
     ) -> Self:
         """Fit on the network's own images and on populations of others, which count the same, each as a whole.
 
@@ -66,6 +88,8 @@ class EvidenceScore:
             positives: Evidence of each of the network's own images.
             negatives: Evidence of each image of the other populations, by name.
             features: Names of the features to use; one that is not finite somewhere, or constant, is left out.
+            at_the_rim: Let those of the others count most that measure most like the network's own: a threshold lies
+                there, and how the others are ordered that are far off changes no verdict.
         """
         from sklearn.linear_model import LogisticRegression
 
@@ -82,8 +106,13 @@ class EvidenceScore:
         weights = np.concatenate(
             [[share / len(group)] * len(group) for share, group in zip(shares, groups, strict=True)]
         )
-        model = LogisticRegression(C=_INVERSE_PENALTY, max_iter=10_000)
-        model.fit((table - means) / deviations, labels, sample_weight=weights * len(rows) / 2)
+        table, weights = (table - means) / deviations, weights * len(rows) / 2
+        model = LogisticRegression(C=_AT_THE_RIM if at_the_rim else _INVERSE_PENALTY, max_iter=10_000)
+        model.fit(table, labels, sample_weight=weights)
+        for _ in range(_ROUNDS - 1 if at_the_rim else 0):
+            model.fit(
+                table, labels, sample_weight=weights * _nearness(-model.decision_function(table), labels, weights)
+            )
         names = tuple(np.array(features)[usable].tolist())
         return cls(
             names,

@@ -36,8 +36,9 @@ SPLITS = {"fit": 0.25, "threshold": 0.5, "held-out": 0.25}
 BETA = 0.01
 """An image counts as a network's own only while more than this share of its own images measure as high or higher."""
 
-SHARES_OF_SEVERAL = {"fit_share": 0.06, "threshold_share": 0.88}
-"""Shares where populations are measured after several processings: all of them together fit the score."""
+SHARES_OF_SEVERAL = {"fit_share": 0.11, "threshold_share": 0.87, "own_fit_share": 0.33, "own_threshold_share": 0.6}
+"""Shares where populations are measured after several processings: all of them together fit the score, and of the
+network's own images, of which no threshold needs a number, more can."""
 
 UNPROCESSED = "none"
 """Stands for images that nothing happened to."""
@@ -64,8 +65,10 @@ class CalibrationSettings:
         candidates: Number of networks that an image may be compared with at a time, 1 to 1000; the rate is shared
             among them by Holm's rule.
         bins: Number of bins of complexity, 1 to 1000, each with thresholds of its own.
-        fit_share: Share of each population that fits the score, in (0, 1).
+        fit_share: Share of each other population that fits the score, in (0, 1).
         threshold_share: Share that sets thresholds and gives p-values, likewise; what is left is held out.
+        own_fit_share: Share of the network's own images that fits the score, likewise.
+        own_threshold_share: Share of them that gives p-values, likewise.
 
     Raises:
         UsageError: A value is out of range.
@@ -79,6 +82,8 @@ class CalibrationSettings:
     bins: int = 1
     fit_share: float = SPLITS["fit"]
     threshold_share: float = SPLITS["threshold"]
+    own_fit_share: float = SPLITS["fit"]
+    own_threshold_share: float = SPLITS["threshold"]
 
     def __post_init__(self) -> None:
         for name, choices in (("score", SCORES), ("rule", RULES)):
@@ -90,15 +95,16 @@ class CalibrationSettings:
         for name in ("candidates", "bins"):
             if type(getattr(self, name)) is not int or not 1 <= getattr(self, name) <= 1000:
                 raise UsageError(f"--{name} {getattr(self, name)} is not in 1..1000")
-        shares = self.fit_share, self.threshold_share
-        if any(type(share) is not float or not 0 < share < 1 for share in shares) or sum(shares) >= 1:
-            raise UsageError(f"shares {shares[0]} and {shares[1]} are not above 0 and together below 1")
+        for shares in ((self.fit_share, self.threshold_share), (self.own_fit_share, self.own_threshold_share)):
+            if any(type(share) is not float or not 0 < share < 1 for share in shares) or sum(shares) >= 1:
+                raise UsageError(f"shares {shares[0]} and {shares[1]} are not above 0 and together below 1")
 
-    @property
-    def shares(self) -> dict[str, float]:
-        """Share of each of `SPLITS`."""
-        its = {"fit": self.fit_share, "threshold": self.threshold_share}
-        return {**its, "held-out": 1 - sum(its.values())}
+    def shares(self, name: str) -> dict[str, float]:
+        """Return the share of each of `SPLITS` in a population."""
+        fit, threshold = self.fit_share, self.threshold_share
+        if name == OWN:
+            fit, threshold = self.own_fit_share, self.own_threshold_share
+        return {"fit": fit, "threshold": threshold, "held-out": 1 - fit - threshold}
 
 
 @dataclass(frozen=True)

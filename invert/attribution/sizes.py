@@ -27,7 +27,7 @@ def required_images(settings: CalibrationSettings) -> int:
 
 def own_to_rule_out(settings: CalibrationSettings) -> int:
     """Return how many own samples a calibration needs for p1 to reach `BETA` at all: 99 in the part of p-values."""
-    return math.floor((1 / BETA - 2) / settings.threshold_share) + 1
+    return math.floor((1 / BETA - 2) / settings.own_threshold_share) + 1
 
 
 def check_sizes(settings: CalibrationSettings, sizes: Mapping[str, int]) -> None:

@@ -7,7 +7,7 @@ groups are fitted on then has nothing to do with what sets the thresholds.
 import dataclasses
 import hashlib
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -79,12 +79,12 @@ class Population:
         return {split: tuple(one for one in self.measurements if its[one.source] == split) for split in SPLITS}
 
 
-def divide(populations: Sequence[Population], shares: Mapping[str, float]) -> tuple[Population, ...]:
+def divide(populations: Sequence[Population], shares: Callable[[str], Mapping[str, float]]) -> tuple[Population, ...]:
     """Return the populations with their parts: those of one origin are divided alike, whatever happened to them.
 
     Args:
         populations: The populations.
-        shares: Share of each of `SPLITS`.
+        shares: Gives the share of each of `SPLITS` in the population of a name.
     """
     sources: dict[str, set[str]] = {}
     for one in populations:
@@ -92,7 +92,7 @@ def divide(populations: Sequence[Population], shares: Mapping[str, float]) -> tu
     splits = {}
     for name, its in sources.items():
         ordered = sorted(its)
-        splits[name] = dict(zip(ordered, split_of(ordered, shares), strict=True))
+        splits[name] = dict(zip(ordered, split_of(ordered, shares(name)), strict=True))
     return tuple(dataclasses.replace(one, splits=splits[one.name]) for one in populations)
 
 

@@ -137,7 +137,7 @@ def read_score(
     Raises:
         TooFewNegativesError: The rate cannot be promised.
     """
-    score, standard, group = calibration.score(name, measurement), calibration.standard(name, measurement), ""
+    score, compared, group = calibration.score(name, measurement), calibration.compared(name, measurement), ""
     if not math.isfinite(score):
         return None
     if calibration.has_groups:
@@ -147,17 +147,17 @@ def read_score(
     population, threshold = "", None
     if rate is not None:
         population, limit = calibration.threshold(name, measurement.complexity, rate)
-        threshold = calibration.in_units(name, group, limit.value)
+        threshold = limit.value
     negatives = calibration.negatives(name, measurement.complexity)
     # Among many processings there is mostly one after which own images are not recognised, in some group or other.
-    own = [(1 + int((scores >= standard).sum())) / (count + 1) for scores, count in calibration.own_like(name, group)]
+    own = [(1 + int((scores >= compared).sum())) / (count + 1) for scores, count in calibration.own_like(name, group)]
     return Reading(
         score,
         threshold,
         population,
-        max(float(p0(standard, scores)) for scores in negatives.values()),
+        max(float(p0(compared, scores)) for scores in negatives.values()),
         max(own),
-        float(calibration.ratio(name, standard)),
+        float(calibration.ratio(name, compared)),
         calibration.smallest_ratio(name),
         calibration.largest_ratio(name),
         group,

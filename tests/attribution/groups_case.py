@@ -8,7 +8,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from invert.attribution.calibration import Calibration, make_calibration
-from invert.attribution.evidence import FEATURES
+from invert.attribution.evidence import FEATURES, with_derived
 from invert.attribution.explained import Explained, group_of
 from invert.attribution.measurements import Measurement
 from invert.attribution.settings import OWN, CalibrationSettings
@@ -38,6 +38,7 @@ def found_image(
     group = "" if explained.why_untold else group_of(processing, small)
     if not group:
         evidence |= dict.fromkeys(("q", "misfit", "rms_ratio"), float("nan"))
+    evidence = with_derived(evidence, explained)
     return Measurement(b"x", digest, digest, "ok", small, evidence, None, explained, group)
 
 

@@ -158,17 +158,17 @@ def test_a_calibration_has_every_population_after_each_processing(case: Path) ->
     assert populations[:3] == [("own", key, 17) for key in PROCESSINGS.split()]
     assert populations[3:] == [(name, key, 17) for key in PROCESSINGS.split() for name in ("real", "sibling")]
     assert set(record["groups"]["evidence"]) == {"none", "resize/small"}
-    assert all(one["is_offered"] and one["thresholds"] for one in record["groups"]["evidence"].values())
+    assert all(one["is_judged"] and one["own_images"] for one in record["groups"]["evidence"].values())
     assert record["held_out"]["evidence"]["own after jpeg:75"]["of"] > 0
     assert not (case / "net.calibration.json.work").exists()
 
 
-def test_each_image_is_judged_by_the_threshold_of_what_happened_to_it(invert: Invert, case: Path, images: Path) -> None:
+def test_each_image_is_judged_by_what_happened_to_it(invert: Invert, case: Path, images: Path) -> None:
     found = judged(invert, case, images)
     for name in ("own-none.png", "own-reduce.png"):
         assert found[name]["verdict"] == "attributed", name
     for name in ("foreign-none.png", "foreign-reduce.png"):
-        too_few = "none of its own images measures like this, but 7 are too few to rule it out"
+        too_few = "none of its own images measures like this, but 11 are too few to rule it out"
         assert found[name]["reason"] == too_few, name
     for name in ("own-rotate.png", "foreign-rotate.png"):
         assert found[name]["verdict"] == "cannot tell"
@@ -261,7 +261,7 @@ def test_processings_that_cannot_be_calibrated_are_refused(invert: Invert, case:
         (("--processing", "jpeg:75"), "Add --preset exact"),
         (("--preset", "exact", "--processing", "melt:3"), "'melt:3' is none of none, jpeg:VALUE"),
         (("--preset", "exact", "--processing", ""), "names nothing"),
-        (("--preset", "exact"), "needs 339 images"),
+        (("--preset", "exact"), "needs 343 images"),
     ):
         result = invert(*base, *more)
         assert result.code == 2

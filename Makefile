@@ -114,7 +114,7 @@ $(RUNS)/fashion32.zip: $(VENV)/.ready
 # The calibration of network A by preset exact: EXACT_COUNT of its own samples and 345 images of each other origin, after
 # each of 16 processings. It takes hours, and resumes where it was stopped. `invert attribute` takes the first of A's
 # calibrations in this folder: that of the method of LPIPS is the other one.
-EXACT_COUNT ?= 120
+EXACT_COUNT ?= 180
 calibration: $(RUNS)/populations/.done
 	$(PY) -m invert calibrate --network data/networks/A.safetensors --real $(RUNS)/populations/exact/real \
 	  --other $(RUNS)/populations/exact/B --preset exact --count $(EXACT_COUNT) -o data/networks/A.calibration.json \

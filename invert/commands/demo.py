@@ -11,7 +11,9 @@ from invert.errors import UsageError, display_path
 
 __all__ = ["demo"]
 
-_KINDS = ("real", "A", "B")  # photographs of garments, samples of network A, and samples of another network
+_KINDS = ("real", "A", "B", "processed")
+"""Photographs of garments, samples of network A, samples of another network, and images of all three that were
+blurred, compressed, cropped and scaled."""
 
 
 @options.command(
@@ -63,7 +65,7 @@ def demo(
     if network is None:
         raise UsageError("this installation has no sample images", advice="Install invert again.")
     samples = _short(network.parent.parent / "samples")
-    paths = [path for kind in kinds or _KINDS for path in sorted((samples / kind).glob("*.png"))[:images]]
+    paths = [path for kind in kinds or _KINDS for path in sorted((samples / kind).glob("*.*g"))[:images]]
     if not paths:
         raise UsageError(f"there are no sample images in '{display_path(samples)}'", advice="Install invert again.")
     ensure_folder(report.parent)

@@ -15,6 +15,7 @@ METHOD = {"preset": "verdict", "steps": 100, "network_sha256": "ab" * 32, "evide
 NETWORK = {"sha256": "ab" * 32, "weights_sha256": "cd" * 32, "family": "invert", "resolution": 32}
 
 
+_MEASURED = [name for name, feature in FEATURES.items() if feature.derive is None]
 _UNKNOWN = {name: math.nan for name, feature in FEATURES.items() if feature.of_exact}
 """What only preset exact measures."""
 
@@ -39,7 +40,7 @@ def measurements(name: str, count: int, mean: float, spread: float = 1.0) -> lis
     rng = np.random.RandomState(int.from_bytes(hashlib.sha256(name.encode()).digest()[:4], "little"))
     found = []
     for index in range(count):
-        evidence = dict(zip(FEATURES, rng.randn(len(FEATURES)).tolist(), strict=True))
+        evidence = dict(zip(_MEASURED, rng.randn(len(_MEASURED)).tolist(), strict=True))
         evidence |= _UNKNOWN | {"lpips": mean + spread * rng.randn(), "complexity": rng.rand()}
         digest = hashlib.sha256(f"{name}/{index}".encode()).hexdigest()
         found.append(Measurement(f"{name}{index}".encode(), digest, digest, "ok", False, evidence))

@@ -62,7 +62,7 @@ def test_too_few_are_refused_with_the_number() -> None:
 
 
 def test_the_strictest_population_sets_the_threshold() -> None:
-    made = calibration(others={"real": 0.0, "sibling": -2.0})
+    made = calibration()
     expected = neyman_pearson(made.scores("lpips", made.others[1], "threshold"), 0.01)
     name, threshold = made.threshold("lpips", 0.5)
     assert (name, threshold) == ("sibling", expected)

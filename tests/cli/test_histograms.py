@@ -9,6 +9,7 @@ from PIL import Image
 
 from invert.attribution.calibration_file import encode_calibration
 from invert.attribution.report.charts import population_values
+from tests.attribution import groups_case
 from tests.attribution.calibration_case import calibration
 from tests.cli.conftest import Invert
 
@@ -75,6 +76,30 @@ def test_another_method_is_drawn_with_a_warning(invert: Invert, paths: list[Path
     result = invert("histograms", paths[0], other, "-o", tmp_path / "x.png")
     assert result.code == 0
     assert "is of another method (steps: 100, now 7)" in result.err
+
+
+def test_levels_that_preset_exact_leaves_after_each_processing(invert: Invert, tmp_path: Path) -> None:
+    exact = tmp_path / "exact.calibration.json"
+    exact.write_bytes(encode_calibration(groups_case.calibration()))
+    asked = ("histograms", exact, "--score", "rms", "--processing", "none jpeg:75")
+    result = invert(*asked, "-o", tmp_path / "x.png")
+    assert result.code == 0, result.err
+    assert [line.partition(":")[0] for line in result.out.splitlines()[:2]] == ["exact", "exact after jpeg"]
+    values = population_values(groups_case.calibration(), "rms", "none")
+    assert {name: len(one) for name, one in values.items()} == {"own": 220, "real": 60, "sibling": 60}
+    assert np.median(values["own"]) == pytest.approx(0.3, rel=0.1)
+    assert np.median(values["real"]) > 0.5
+    refused = invert("histograms", exact, "--score", "rms", "--processing", "blur:1", "-o", tmp_path / "y.png")
+    assert (refused.code, "'blur:1' is none of the calibration's: none, jpeg:75, reduce:0.5" in refused.err) == (
+        2,
+        True,
+    )
+
+
+def test_levels_are_of_preset_exact_alone(invert: Invert, paths: list[Path], tmp_path: Path) -> None:
+    refused = invert("histograms", paths[0], "--score", "rms", "-o", tmp_path / "y.png")
+    assert (refused.code, "Plot --score lpips" in refused.err) == (2, True)
+    assert not (tmp_path / "y.png").exists()
 
 
 def test_bad_input(invert: Invert, paths: list[Path], tmp_path: Path) -> None:

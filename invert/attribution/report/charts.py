@@ -6,6 +6,7 @@ Reference: Karras et al. 2020, section 5.1, figure 10.
 """
 
 import io
+import math
 from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
@@ -13,19 +14,22 @@ from matplotlib.axes import Axes
 
 from invert.attribution.calibration import Calibration
 from invert.attribution.evaluation import Evaluation
-from invert.attribution.score import SCORE_NAMES, axis_label, shown_value
+from invert.attribution.groups import CEILING
+from invert.attribution.measurements import Measurement
+from invert.attribution.score import axis_label, shown_value
 from invert.attribution.settings import OWN, SCORES, SPLITS
 from invert.report.histograms import Populations, add_legend, plot_panels, plot_populations
 from invert.report.theme import DARK, LIGHT, Plot, Theme, new_axes, styled
 from invert.statistics.checks import FloatArray
 from invert.statistics.intervals import roc
 
-__all__ = ["plot_distances", "plot_roc", "plot_side_by_side", "population_values", "standalone"]
+__all__ = ["RMS", "plot_distances", "plot_roc", "plot_side_by_side", "population_values", "standalone"]
+
+RMS = "rms"
 
 _SIZE, _DPI = (5.6, 3.2), 160  # inches, dots per inch
 _LEAST = 1e-3  # where the axis of rates begins
 _DASHED = (0, (3, 2))
-_FARTHEST = 3.0  # standardised scores from here on are plotted here
 
 _Plotting = Callable[[Axes, Theme], None]
 
@@ -48,18 +52,31 @@ def standalone(calibration: Calibration, evaluation: Evaluation) -> tuple[bytes,
     return _png(distances, LIGHT, "white"), _png(_roc(evaluation), LIGHT, "white")
 
 
-def population_values(calibration: Calibration, score: str) -> dict[str, FloatArray]:
+def population_values(calibration: Calibration, score: str, processing: str | None = None) -> dict[str, FloatArray]:
     """Return the scores of each origin as people know them, the network's own first; none that is not finite.
 
-    For LPIPS all images count: nothing is fitted to it. For the evidence, the images that it was not fitted on.
+    For LPIPS and rms all images count: nothing is fitted to them. For the evidence, the images that it was not fitted
+    on.
+
+    Args:
+        calibration: The calibration.
+        score: One of `invert.attribution.settings.SCORES`, or `RMS`: the levels by which preset exact misses.
+        processing: After which of its processings the images count; all of them by default.
     """
-    splits = [split for split in SPLITS if score == "lpips" or split != "fit"]
+    splits = [split for split in SPLITS if score != "evidence" or split != "fit"]
     found: dict[str, list[float]] = {}
     for population in calibration.populations:
-        images = [one for split in splits for one in population.part(split)]
-        found.setdefault(population.name, []).extend(calibration.score(score, one) for one in images)
+        if processing in (None, population.processing):
+            images = [one for split in splits for one in population.part(split)]
+            found.setdefault(population.name, []).extend(_value(calibration, score, one) for one in images)
     values = {name: np.array(scores) for name, scores in found.items()}
-    return {name: _shown(score, scores[np.isfinite(scores)]) for name, scores in values.items()}
+    return {name: scores[np.isfinite(scores)] for name, scores in values.items()}
+
+
+def _value(calibration: Calibration, score: str, image: Measurement) -> float:
+    if score == RMS:
+        return math.exp(image.evidence["rms_ratio"] + image.evidence["expected_rms"])
+    return shown_value(score, calibration.score(score, image))
 
 
 def plot_side_by_side(calibrations: Sequence[tuple[str, Mapping[str, FloatArray]]], score: str) -> bytes:
@@ -67,10 +84,11 @@ def plot_side_by_side(calibrations: Sequence[tuple[str, Mapping[str, FloatArray]
 
     Args:
         calibrations: What each is called, and its `population_values`.
-        score: One of `invert.attribution.settings.SCORES`.
+        score: What is plotted, as there.
     """
     panels = [(name, _named(populations)) for name, populations in calibrations]
-    return plot_panels(panels, x_label=axis_label(score), log=score == "lpips")
+    label = "rms difference that is left, in levels" if score == RMS else axis_label(score)
+    return plot_panels(panels, x_label=label, log=score != "evidence")
 
 
 def _shown(score: str, values: FloatArray) -> FloatArray:
@@ -84,18 +102,12 @@ def _named(populations: Mapping[str, FloatArray]) -> Populations:
 def _distances(calibration: Calibration, evaluation: Evaluation, score: str) -> _Plotting:
     chosen = [one for one in (*evaluation.own, *evaluation.others) if one.score == score]
     values = {calibration.bin_threshold(score, index)[1].value for index in range(calibration.bins.count)}
-    log, label = score == "lpips" and not calibration.has_groups, axis_label(score)
-    if calibration.has_groups:
-        # Groups have scores of their own; what they share is where own images and others lie.
-        label = f"{SCORE_NAMES[score]} in its group: 0 like its own images, 1 like the nearest others"
-        populations = _named({one.name: np.minimum(one.scores, _FARTHEST) for one in chosen})
-        thresholds = sorted(values)
-    else:
-        populations = _named({one.name: _shown(score, one.scores) for one in chosen})
-        thresholds = [shown_value(score, value) for value in sorted(values)]
+    # What is not judged has no place among scores.
+    populations = _named({one.name: _shown(score, one.scores[one.scores < CEILING]) for one in chosen})
+    thresholds = [shown_value(score, value) for value in sorted(values)]
 
     def plot(axes: Axes, theme: Theme) -> None:
-        plot_populations(axes, theme, populations, x_label=label, log=log, marked=thresholds)
+        plot_populations(axes, theme, populations, x_label=axis_label(score), log=score == "lpips", marked=thresholds)
         for number, threshold in enumerate(thresholds):
             name = "" if number else "threshold"
             axes.axvline(threshold, color=theme.soft, linewidth=1.2, linestyle="--", label=name)

@@ -56,10 +56,11 @@ def demo(
     as_json: bool,
     quiet: bool,
 ) -> int:
-    """Attribute garments of three kinds with the demonstration network, and write a report.
+    """Attribute garments with the demonstration network, and write a report.
 
-    The images are photographs, samples of that network, and samples of another network that was trained in the same
-    way: only those of the second kind should be attributed to it. It takes about a minute on two processors.
+    The images are photographs, samples of that network, samples of another network that was trained in the same way,
+    and some of all three that were blurred, compressed, cropped or scaled: only the network's own should be attributed
+    to it. It takes about a minute on two processors.
     """
     network = options.default_network()
     if network is None:

@@ -24,6 +24,8 @@ def test_it_attributes_the_sample_images_of_each_kind(
         "A/seed0001.png",
         "B/seed0000.png",
         "B/seed0001.png",
+        "processed/blurred-A.png",
+        "processed/blurred-B.png",
     ]
     assert all(path.is_file() for path in [*given["paths"], *given["network_paths"]])
     assert (given["report"], given["overwrite"]) == (Path("projections/attribution.html"), True)

@@ -8,7 +8,7 @@ PY     := $(VENV)/bin/python
 
 # What `make demo` does: the first DEMO_IMAGES images of each kind of DEMO_KINDS.
 NETWORK       ?= data/networks/A.safetensors
-DEMO_KINDS    ?= real A B
+DEMO_KINDS    ?= real A B processed
 DEMO_IMAGES   ?= 12
 DEMO_REPORT   ?= projections/attribution.html
 

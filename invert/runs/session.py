@@ -150,6 +150,8 @@ class TrainingSession:
             record["augment_p"] = trainer.augment_probability
         if "real_sign" in losses:
             record["real_sign"] = losses["real_sign"]
+        if trainer.config.blur_warmup_sigma:
+            record["blur_sigma"] = round(trainer.blur, 4)
         # Gamma / 2 belongs to the penalty as it is reported; the steps' intervals do not.
         for name in ("r1", "r2"):
             if record["losses"].get(name) is not None:

@@ -39,7 +39,7 @@ class TrainConfig:
         group=_IMAGES,
         metavar="R",
     )
-    channels: int = setting(3, choices=(1, 3), help="Channels of the images, 1 (grey) or 3 (RGB).")
+    channels: int = setting(3, choices=(1, 3, 4), help="Channels of the images, 1 (grey), 3 (RGB) or 4 (RGBA).")
     classes: int = setting(
         0,
         minimum=0,

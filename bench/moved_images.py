@@ -41,7 +41,10 @@ def write_network(path: Path) -> None:
     generator = Generator(GeneratorConfig(MappingConfig(W_DIM, 0, W_DIM, 2), synthesis))
     with torch.no_grad():
         generator.mapping.w_avg.copy_(generator.mapping(torch.randn(500, W_DIM)).mean(0))
-        generator.synthesis(generator.mapping_ws(torch.randn(16, W_DIM)))  # in training: magnitudes follow
+        ws = generator.mapping_ws(torch.randn(16, W_DIM))
+        for _ in synthesis.layers:  # the magnitudes of the layers' inputs, each known once those before it are
+            generator.synthesis(ws)
+            generator.synthesis.follow(generator.synthesis.magnitudes())
     save_network(path, generator)
 
 

@@ -112,6 +112,18 @@ class SynthesisBase(nn.Module):
         """
         raise NotImplementedError
 
+    def magnitudes(self) -> Tensor | None:
+        """Return what the running magnitudes of the layers' inputs are to follow.
+
+        Returns:
+            Mean squares over the images of the last pass in training mode, `[L]`; None where layers keep no running
+            magnitudes, or there was no such pass.
+        """
+        return None
+
+    def follow(self, magnitudes: Tensor) -> None:
+        """Move the running magnitudes towards those of one minibatch, `[L]`, which `magnitudes` returned."""
+
     def check_styles(self, ws: Tensor) -> None:
         """Check the shape of styles.
 

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "ARCHITECTURES",
+    "DISCRIMINATORS",
     "FAMILIES",
     "Family",
     "discriminator_from_dict",
@@ -41,7 +42,12 @@ class Family(Protocol):
 
     @property
     def ARCHITECTURES(self) -> tuple[str, ...]:  # noqa: N802
-        """Names of its architectures in the settings of a training run."""
+        """Names of its generators' architectures in the settings of a training run."""
+        ...
+
+    @property
+    def DISCRIMINATORS(self) -> tuple[str, ...]:  # noqa: N802
+        """Names of its discriminators' architectures there; none where another family's are taken."""
         ...
 
     @property
@@ -70,6 +76,17 @@ class Family(Protocol):
 
     def discriminator_settings(self, training: Any) -> DiscriminatorSettings:
         """Return the discriminator that a training run asks for."""
+        ...
+
+    def training_settings(self, config: Any) -> dict[str, Any]:
+        """Return the settings of a training run that only this family's generators have, as such a network needs them.
+
+        Args:
+            config: Settings of the synthesis network.
+
+        Raises:
+            ConfigError: No run has such a network.
+        """
         ...
 
     def generator_config(self, shapes: Shapes, hints: Hints) -> GeneratorConfig:
@@ -111,7 +128,10 @@ class Family(Protocol):
 FAMILIES: tuple[Family, ...] = (stylegan2, stylegan, stylegan3)
 
 ARCHITECTURES = tuple(name for family in FAMILIES for name in family.ARCHITECTURES)
-"""Names of all architectures in the settings of a training run."""
+"""Names of all architectures of generators in the settings of a training run."""
+
+DISCRIMINATORS = tuple(name for family in FAMILIES for name in family.DISCRIMINATORS)
+"""Names of all architectures of discriminators there."""
 
 
 def family_of(config: SynthesisSettings | DiscriminatorSettings) -> Family:

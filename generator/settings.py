@@ -25,6 +25,7 @@ __all__ = [
     "Flag",
     "NetworkSettings",
     "Setting",
+    "check_fields",
     "check_growth",
     "check_image",
     "check_start",
@@ -35,6 +36,7 @@ __all__ = [
     "require",
     "require_finite",
     "require_size",
+    "rule_of",
     "setting",
     "setting_of",
     "widths_of",
@@ -199,6 +201,12 @@ def widths_of(resolution: int, base: int, limit: int, channels: tuple[int, ...] 
     return {r: channels[i] if channels is not None else min(base // r, limit) for i, r in enumerate(levels)}
 
 
+def rule_of(widths: Mapping[int, int]) -> tuple[int, int]:
+    """Return the base and the limit of the rule that gives such channels, so far as there are any that do."""
+    # where the limit does not count the product is the base, and elsewhere it is at most that
+    return max(resolution * width for resolution, width in widths.items()), max(widths.values())
+
+
 def check_start(start: tuple[int, ...], resolution: int) -> None:
     """Check the size of a network's constant.
 
@@ -359,6 +367,25 @@ def setting_of(field: "dataclasses.Field[Any]") -> Setting:
     """Return what a field declares; an empty declaration where it was made without `setting`."""
     declared: Setting = field.metadata.get(_KEY, _UNDECLARED)
     return declared
+
+
+def check_fields(config: Any) -> None:
+    """Check the type of every field of a flat dataclass, and what the field declares to be allowed.
+
+    Args:
+        config: Settings of the types bool, int, float and str; any finite number stands for a float.
+
+    Raises:
+        ConfigError: A field has another type or value.
+    """
+    for field in dataclasses.fields(config):
+        name, value, kind = field.name, getattr(config, field.name), typing.cast(Any, field.type)
+        number = isinstance(value, int | float) and not isinstance(value, bool)
+        if not (number and math.isfinite(value) if kind is float else type(value) is kind):
+            raise ConfigError(f"{name} is {value!r}, not {'a finite number' if kind is float else kind.__name__}")
+        wanted = setting_of(field).wanted(value)
+        if wanted is not None:
+            raise ConfigError(f"{name} is {value!r}, not {wanted}")
 
 
 _UNDECLARED = Setting()

@@ -9,6 +9,7 @@ from generator.stylegan.config import (
     StyleGANSynthesisConfig,
     discriminator_settings,
     synthesis_settings,
+    training_settings,
 )
 from generator.stylegan.tensors import (
     discriminator_config,
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "ARCHITECTURES",
+    "DISCRIMINATORS",
     "LABEL_MODE",
     "NAME",
     "OWN_SETTINGS",
@@ -38,10 +40,12 @@ __all__ = [
     "make_synthesis",
     "synthesis_settings",
     "synthesis_shapes",
+    "training_settings",
 ]
 
 NAME: Final[str | None] = FAMILY
 ARCHITECTURES: Final[tuple[str, ...]] = (FAMILY,)
+DISCRIMINATORS: Final = ARCHITECTURES
 LABEL_MODE: Final = "concat"
 OWN_SETTINGS: Final[dict[str, object]] = {
     "synthesis_input": "constant",

@@ -12,6 +12,7 @@ from generator.settings import (
     check_types,
     require,
     require_size,
+    rule_of,
     setting,
     widths_of,
 )
@@ -219,3 +220,16 @@ def discriminator_settings(training: Any) -> StyleGANDiscriminatorConfig:
         mbstd_channels=training.mbstd_channels,
         growing=training.growing,
     )
+
+
+def training_settings(config: StyleGANSynthesisConfig) -> dict[str, Any]:
+    """Return the settings of a training run that such a network needs, see `generator.families.Family`."""
+    base, limit = rule_of(config.widths)
+    return {
+        "channel_base": base,
+        "channel_max": limit,
+        "synthesis_input": config.input,
+        "use_styles": config.use_styles,
+        "normalisation": config.normalisation,
+        "blur": len(config.blur_filter) > 1,
+    }

@@ -9,6 +9,7 @@ from generator.stylegan2.config import (
     SynthesisConfig,
     discriminator_settings,
     synthesis_settings,
+    training_settings,
 )
 from generator.stylegan2.tensors import (
     discriminator_config,
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "ARCHITECTURES",
+    "DISCRIMINATORS",
     "LABEL_MODE",
     "NAME",
     "OWN_SETTINGS",
@@ -38,11 +40,13 @@ __all__ = [
     "make_synthesis",
     "synthesis_settings",
     "synthesis_shapes",
+    "training_settings",
 ]
 
 # The settings of this family name none in a file: they are older than the other families.
 NAME: Final[str | None] = None
 LABEL_MODE: Final = "embed"
+DISCRIMINATORS: Final = ARCHITECTURES
 OWN_SETTINGS: Final[dict[str, object]] = {"demodulate": True, "conv_clamp": 0.0}
 
 

@@ -18,11 +18,19 @@ from generator.settings import (
     require,
     require_finite,
     require_size,
+    rule_of,
     setting,
     widths_of,
 )
 
-__all__ = ["ARCHITECTURES", "DiscriminatorConfig", "SynthesisConfig", "discriminator_settings", "synthesis_settings"]
+__all__ = [
+    "ARCHITECTURES",
+    "DiscriminatorConfig",
+    "SynthesisConfig",
+    "discriminator_settings",
+    "synthesis_settings",
+    "training_settings",
+]
 
 ARCHITECTURES = ("skip", "resnet", "orig")
 
@@ -221,7 +229,13 @@ def discriminator_settings(training: Any) -> DiscriminatorConfig:
         conv_clamp=training.conv_clamp or None,
         mbstd_group_size=training.mbstd_group_size,
         mbstd_channels=training.mbstd_channels,
-        mapping_layers=training.mapping_layers,
+        mapping_layers=training.discriminator_mapping_layers or training.mapping_layers,
         mapping_lr_multiplier=training.mapping_lr_multiplier,
         growing=training.growing,
     )
+
+
+def training_settings(config: SynthesisConfig) -> dict[str, Any]:
+    """Return the settings of a training run that such a network needs, see `generator.families.Family`."""
+    base, limit = rule_of(config.widths)
+    return {"channel_base": base, "channel_max": limit, "demodulate": config.demodulate}

@@ -3,11 +3,10 @@
 Its discriminator is StyleGAN2's.
 """
 
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import generator.stylegan2 as stylegan2
 from generator.config import MappingConfig
-from generator.errors import ConfigError
 from generator.stylegan2 import (
     DiscriminatorConfig,
     discriminator_config,
@@ -15,7 +14,13 @@ from generator.stylegan2 import (
     discriminator_shapes,
     make_discriminator,
 )
-from generator.stylegan3.config import FAMILY, StyleGAN3SynthesisConfig
+from generator.stylegan3.config import (
+    ARCHITECTURES,
+    FAMILY,
+    StyleGAN3SynthesisConfig,
+    synthesis_settings,
+    training_settings,
+)
 from generator.stylegan3.tensors import generator_config, synthesis_shapes
 
 if TYPE_CHECKING:
@@ -24,6 +29,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "ARCHITECTURES",
+    "DISCRIMINATORS",
     "LABEL_MODE",
     "NAME",
     "OWN_SETTINGS",
@@ -38,23 +44,15 @@ __all__ = [
     "make_synthesis",
     "synthesis_settings",
     "synthesis_shapes",
+    "training_settings",
 ]
 
 NAME: Final[str | None] = FAMILY
-ARCHITECTURES: Final[tuple[str, ...]] = ()
+DISCRIMINATORS: Final[tuple[str, ...]] = ()
 LABEL_MODE: Final = "embed"
-OWN_SETTINGS: Final[dict[str, object]] = {}
+OWN_SETTINGS: Final[dict[str, object]] = {"conv_clamp": 0.0, "layer_schedule": "", "magnitude_half_life_kimg": 20.0}
 
 SynthesisConfig = StyleGAN3SynthesisConfig
-
-
-def synthesis_settings(training: Any) -> StyleGAN3SynthesisConfig:
-    """Refuse to be trained.
-
-    Raises:
-        ConfigError: Always: networks of this family are read and used, and not yet trained.
-    """
-    raise ConfigError("networks of StyleGAN3 are not trained here yet")
 
 
 def make_mapping(config: MappingConfig) -> "MappingNetwork":

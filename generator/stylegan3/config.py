@@ -1,8 +1,11 @@
 """Settings of the StyleGAN3 synthesis network (Karras et al. 2021), and the schedule of its layers."""
 
+import dataclasses
 import math
 from dataclasses import dataclass
+from typing import Any, Final
 
+from generator.errors import ConfigError
 from generator.settings import (
     MAX_CHANNELS,
     MAX_DIM,
@@ -14,9 +17,19 @@ from generator.settings import (
     require_size,
 )
 
-__all__ = ["FAMILY", "LayerPlan", "StyleGAN3SynthesisConfig"]
+__all__ = [
+    "ARCHITECTURES",
+    "FAMILY",
+    "LayerPlan",
+    "StyleGAN3SynthesisConfig",
+    "synthesis_settings",
+    "training_settings",
+]
 
 FAMILY = "stylegan3"
+_KERNELS: Final = {"stylegan3-t": (3, False), "stylegan3-r": (1, True)}
+"""Of each configuration the side of the convolutions' kernels, and whether downsampling filters are radial."""
+ARCHITECTURES = tuple(_KERNELS)
 _MAX_TAPS = 96
 _ALIASES = "a layer's activation has a sampling rate that is not above twice its cutoff: lrelu_upsampling is too low"
 
@@ -240,8 +253,8 @@ class StyleGAN3SynthesisConfig:
     @property
     def architecture(self) -> str:
         """The configuration that the paper calls so: translation (T) or rotation (R) equivariant."""
-        name = {(3, False): "-t", (1, True): "-r"}.get((self.conv_kernel, self.use_radial_filters), "")
-        return FAMILY + name
+        kernel = (self.conv_kernel, self.use_radial_filters)
+        return next((name for name, one in _KERNELS.items() if one == kernel), FAMILY)
 
     @property
     def activation(self) -> str:
@@ -272,3 +285,74 @@ class StyleGAN3SynthesisConfig:
     def num_ws(self) -> int:
         """Number of w inputs: the input's, one for each layer and the last one's."""
         return self.num_layers + 2
+
+
+_SCHEDULE: Final[dict[str, type[int] | type[float]]] = {
+    "num_layers": int,
+    "num_critical": int,
+    "first_cutoff": float,
+    "first_stopband": float,
+    "last_stopband_rel": float,
+    "margin_size": int,
+    "output_scale": float,
+    "filter_size": int,
+    "lrelu_upsampling": int,
+}
+"""Settings of the layers' schedule; a training run's `layer_schedule` lists those that are not the published ones."""
+
+
+def _parse_schedule(text: str) -> dict[str, Any]:
+    values: dict[str, Any] = {}
+    for entry in text.split(",") if text.strip() else []:
+        name, _, value = (part.strip() for part in entry.partition(":"))
+        kind = _SCHEDULE.get(name)
+        if kind is None:
+            raise ConfigError(f"layer_schedule: {name!r} is not one of {', '.join(_SCHEDULE)}")
+        require(name not in values, f"layer_schedule names {name} twice")
+        try:
+            values[name] = kind(value)
+        except ValueError:
+            raise ConfigError(f"layer_schedule: {value!r} is no value of {name}") from None
+    return values
+
+
+def synthesis_settings(training: Any) -> StyleGAN3SynthesisConfig:
+    """Return the synthesis network that a training run asks for.
+
+    Args:
+        training: Settings of the run, a `generator.training.config.TrainConfig`.
+
+    Raises:
+        ConfigError: They do not make a network.
+    """
+    name, norm = training.generator_architecture, training.spectral_norm
+    require("g" not in norm, f"spectral_norm is {norm!r}, which a {name!r} generator does not have")
+    require(not training.growing, f"{name!r} networks do not grow")
+    require(not training.use_noise, f"use_noise is True, but a {name!r} generator has no noise inputs: --no-noise")
+    kernel, radial = _KERNELS[name]
+    return StyleGAN3SynthesisConfig(
+        w_dim=training.w_dim,
+        img_resolution=training.resolution,
+        img_channels=training.channels,
+        channel_base=training.channel_base,
+        channel_max=training.channel_max,
+        conv_kernel=kernel,
+        use_radial_filters=radial,
+        conv_clamp=training.conv_clamp or None,
+        magnitude_ema_beta=0.5 ** (training.batch / (training.magnitude_half_life_kimg * 1000)),
+        **_parse_schedule(training.layer_schedule),
+    )
+
+
+def training_settings(config: StyleGAN3SynthesisConfig) -> dict[str, Any]:
+    """Return the settings of a training run that such a network needs, see `generator.families.Family`."""
+    ruled = dataclasses.replace(config, channels=None)
+    require(config.signals == ruled.signals, "a network whose layers' channels follow no rule cannot be trained")
+    plain = StyleGAN3SynthesisConfig
+    own = {name: getattr(config, name) for name in _SCHEDULE}
+    return {
+        "channel_base": config.channel_base,
+        "channel_max": config.channel_max,
+        "layer_schedule": ",".join(f"{name}:{value}" for name, value in own.items() if value != getattr(plain, name)),
+        "blur_warmup_sigma": 0.0,  # what the network shows is no longer noise
+    }

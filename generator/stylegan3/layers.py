@@ -135,6 +135,8 @@ class FilteredLayer(Foldable):
     magnitude_ema: Tensor
     up_filter: Tensor | None
     down_filter: Tensor | None
+    magnitude: Tensor | None = None
+    """Mean square of the input of the last pass in training mode, a scalar."""
 
     def __init__(self, config: StyleGAN3SynthesisConfig, layer: LayerPlan) -> None:
         super().__init__()
@@ -169,7 +171,7 @@ class FilteredLayer(Foldable):
     def forward(self, x: Tensor, w: Tensor) -> Tensor:
         """Map feature maps `[N, I, H, W]` and styles `[N, w_dim]` to feature maps `[N, O, H', W']`."""
         if self.training:
-            self._follow(x)
+            self.magnitude = x.detach().to(self.magnitude_ema.dtype).square().mean()
         styles = self.affine(w)
         if not self.plan.to_rgb:
             # Each image by itself, where the published code takes the whole batch's: demodulation cancels either.
@@ -192,9 +194,8 @@ class FilteredLayer(Foldable):
         )
 
     @torch.no_grad()
-    def _follow(self, x: Tensor) -> None:
-        """Move the running magnitude of the layer's input towards that of this batch."""
-        magnitude = x.detach().to(self.magnitude_ema.dtype).square().mean()
+    def follow(self, magnitude: Tensor) -> None:
+        """Move the running magnitude of the layer's input towards that of a minibatch, a scalar."""
         self.magnitude_ema.copy_(magnitude.lerp(self.magnitude_ema, self._beta))
 
     def carry(self, x: Dual, w: Dual) -> Dual:

@@ -68,6 +68,16 @@ class StyleGAN3SynthesisNetwork(SynthesisBase):
         image: Tensor = x.to(sum_dtype(x)) * self.config.output_scale
         return image
 
+    def magnitudes(self) -> Tensor | None:
+        """Return the mean square of each layer's input, `[L]`, as `SynthesisBase.magnitudes` says."""
+        found = [self._layer(name).magnitude for name in self._names]
+        return torch.stack([one for one in found if one is not None]) if None not in found else None
+
+    def follow(self, magnitudes: Tensor) -> None:
+        """Move the running magnitudes, as `SynthesisBase.follow` says."""
+        for name, magnitude in zip(self._names, magnitudes, strict=True):
+            self._layer(name).follow(magnitude)
+
     def carry(self, ws: Dual, noise: Mapping[str, Dual | None]) -> Dual:
         """Generate images with tangents, as `SynthesisBase.carry` says."""
         styles = [ws.linear(lambda values, i=i: values[:, i]) for i in range(self.num_ws)]  # type: ignore[misc]

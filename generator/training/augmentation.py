@@ -21,7 +21,7 @@ from generator.training.config import TrainConfig
 from generator.training.images import stream_seed
 from generator.training.transforms import BAND_POWER, BANDS
 
-__all__ = ["AdaptiveProbability", "Augmentation", "Augmenter"]
+__all__ = ["AdaptiveProbability", "Augmentation", "Augmenter", "Blur", "blur_after"]
 
 _TRANSFORMS = {
     "blit": ("mirror", "quarter turns", "whole pixels"),
@@ -46,6 +46,33 @@ class Augmentation(Protocol):
     def __call__(self, images: Tensor) -> Tensor:
         """Return images `[N, C, S, S]` augmented; differentiable twice, and the very images where nothing happens."""
         ...
+
+
+@dataclass(frozen=True)
+class Blur:
+    """Blur all images alike before they are augmented.
+
+    Attributes:
+        sigma: See `transforms.blur`.
+        then: What happens afterwards, or None.
+    """
+
+    sigma: float
+    then: Augmentation | None
+
+    def __call__(self, images: Tensor) -> Tensor:
+        """Blur images, see `Augmentation`."""
+        images = transforms.blur(images, self.sigma)
+        return images if self.then is None else self.then(images)
+
+
+def blur_after(config: TrainConfig, images: int) -> float:
+    """Return by how many pixels what the discriminator sees is blurred when a number of images were seen.
+
+    Reference: Karras et al. 2021, appendix G: the discriminator of configuration R would else see at once that what is
+    generated has no high frequencies yet, and the training collapse.
+    """
+    return config.blur_warmup_sigma * max(1 - images / (config.blur_warmup_kimg * 1000), 0.0)
 
 
 class Augmenter:

@@ -3,15 +3,12 @@
 Nothing here imports torch.
 """
 
-import dataclasses
-import math
 from dataclasses import dataclass
-from typing import Any
 
 from generator.config import DiscriminatorSettings, GeneratorConfig, MappingConfig
 from generator.errors import ConfigError
-from generator.families import ARCHITECTURES, family_trained_as, refuse_foreign_settings
-from generator.settings import Flag, setting, setting_of
+from generator.families import ARCHITECTURES, DISCRIMINATORS, family_trained_as, refuse_foreign_settings
+from generator.settings import Flag, check_fields, setting
 from generator.training.schedule import GrowthSchedule, parse_by_resolution
 
 __all__ = ["TrainConfig"]
@@ -42,7 +39,7 @@ class TrainConfig:
         group=_IMAGES,
         metavar="R",
     )
-    channels: int = setting(3, choices=(1, 3), help="Channels of the images, 1 (grey) or 3 (RGB).")
+    channels: int = setting(3, choices=(1, 3, 4), help="Channels of the images, 1 (grey), 3 (RGB) or 4 (RGBA).")
     classes: int = setting(
         0,
         minimum=0,
@@ -67,7 +64,7 @@ class TrainConfig:
     )
     discriminator_architecture: str = setting(
         "resnet",
-        choices=ARCHITECTURES,
+        choices=DISCRIMINATORS,
         help="Architecture of the discriminator.",
         option="--discriminator",
         group=_NETWORKS,
@@ -96,7 +93,7 @@ class TrainConfig:
     mbstd_group_size: int = setting(4, minimum=1, help="Images in a group of the minibatch deviation.")
     mbstd_channels: int = setting(1, help="Feature maps that the minibatch deviation appends; 0 leaves it out.")
     conv_clamp: float = setting(
-        0.0, minimum=0.0, help="Limit on the absolute values of StyleGAN2's feature maps; 0 for no limit."
+        0.0, minimum=0.0, help="Limit on the absolute values of feature maps, not StyleGAN's; 0 for no limit."
     )
     batch: int = setting(
         32,
@@ -235,9 +232,9 @@ class TrainConfig:
     )
     w_avg_passes: str = setting(
         "generator",
-        choices=("generator", "all"),
-        help="Passes whose w move the running mean w: those of the generator's loss, or also of the path length and of "
-        "the discriminator's loss.",
+        choices=("generator", "discriminator", "all"),
+        help="Passes that move the running mean w and StyleGAN3's running magnitudes: those of the generator's loss, "
+        "of the discriminator's, or both and those of the path length.",
         later=True,
     )
 
@@ -315,13 +312,30 @@ class TrainConfig:
         later=True,
     )
 
+    layer_schedule: str = setting(
+        "",
+        help="Schedule of StyleGAN3's layers where it is not the published one: num_layers:10,margin_size:5.",
+        later=True,
+    )
+    magnitude_half_life_kimg: float = setting(
+        20.0, above=0.0, help="Thousands of images after which StyleGAN3's running magnitudes forgot half.", later=True
+    )
+    discriminator_mapping_layers: int = setting(
+        0, minimum=0, help="Layers that map the discriminator's labels; 0 takes mapping_layers.", later=True
+    )
+    blur_warmup_sigma: float = setting(
+        0.0,
+        minimum=0.0,
+        maximum=100.0,
+        help="Pixels by which all that the discriminator sees is blurred at the start.",
+        later=True,
+    )
+    blur_warmup_kimg: float = setting(
+        200.0, above=0.0, help="Thousands of images over which that blur fades.", later=True
+    )
+
     def __post_init__(self) -> None:
-        for field in dataclasses.fields(self):
-            value = getattr(self, field.name)
-            self._check_type(field.name, value, field.type)
-            wanted = setting_of(field).wanted(value)
-            if wanted is not None:
-                raise ConfigError(f"{field.name} is {value!r}, not {wanted}")
+        check_fields(self)
         if self.loss == "wgan-gp" and self.r1_gamma:
             raise ConfigError(f"r1_gamma is {self.r1_gamma!r}, but WGAN-GP has a penalty of its own: it has to be 0")
         if self.loss == "wgan-gp" and self.augment == "ada":
@@ -333,26 +347,11 @@ class TrainConfig:
         width = self.discriminator_config().widths[4]
         if self.mbstd_channels and width % self.mbstd_channels:
             raise ConfigError(f"mbstd_channels is {self.mbstd_channels}, not a divisor of the {width} channels at 4 px")
-        self._check_schedule()
-
-    def _check_schedule(self) -> None:
         start = self.growing_start
         if self.growing and not (4 <= start <= self.resolution and start & (start - 1) == 0):
             raise ConfigError(f"growing_start is {start}, not a power of two in 4..{self.resolution}")
-        schedule = self.growth_schedule()
-        for resolution in schedule.resolutions:
-            batch = schedule.batch_at(resolution)
-            group = min(self.mbstd_group_size, batch)
-            if self.mbstd_channels and batch % group:
-                reason = f"is not a whole number of minibatch-deviation groups of {group} (mbstd_group_size)"
-                raise ConfigError(f"a batch of {batch} {reason}")
-
-    @staticmethod
-    def _check_type(name: str, value: object, kind: Any) -> None:
-        number = isinstance(value, int | float) and not isinstance(value, bool)
-        good = number and math.isfinite(value) if kind is float else type(value) is kind  # type: ignore[arg-type]
-        if not good:
-            raise ConfigError(f"{name} is {value!r}, not {'a finite number' if kind is float else kind.__name__}")
+        if self.mbstd_channels:
+            self.growth_schedule().check_groups(self.mbstd_group_size)
 
     def generator_config(self) -> GeneratorConfig:
         """Return the settings of the generator.

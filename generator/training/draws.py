@@ -113,7 +113,7 @@ class RandomSource:
     def _crossovers(self, uniform: Tensor, resolution: int) -> Tensor:
         """With probability `style_mixing` one of 1 .. styles - 1, each as likely; else num_ws."""
         num_ws = self._config.synthesis.num_ws
-        styles = styles_at(num_ws, resolution)
+        styles = styles_at(self._config.synthesis, resolution)
         if styles < 2:
             return torch.full([len(uniform)], num_ws, device=self._device)
         place = (1 + (uniform[:, 1] * (styles - 1)).long()).clamp(max=styles - 1)

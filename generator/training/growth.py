@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from generator.config import SynthesisSettings
 from generator.networks import Generator
 
 __all__ = [
@@ -60,9 +61,9 @@ def require_used_gradients(
         parameter.requires_grad_(used and not name.startswith(frozen))
 
 
-def styles_at(num_ws: int, resolution: int) -> int:
-    """Return how many of a network's `num_ws` style inputs have a part in images of a resolution."""
-    return min(num_ws, 2 * (resolution.bit_length() - 1) - 2)
+def styles_at(config: SynthesisSettings, resolution: int) -> int:
+    """Return how many of a network's style inputs have a part in images of a resolution."""
+    return min(config.num_ws, 2 * (resolution.bit_length() - 1) - 2) if config.growing else config.num_ws
 
 
 def blend_reals(images: Tensor, resolution: int, alpha: float) -> Tensor:

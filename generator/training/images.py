@@ -23,7 +23,7 @@ class Images(Protocol):
 
     Attributes:
         resolution: Side in pixels.
-        channels: 1 or 3.
+        channels: 1, 3 or 4.
         labels: Class of each image, `[N]`, or None.
         classes: How many classes there are; 0 without labels.
         fingerprint: Changes when the images do; a training run is tied to it.

@@ -84,10 +84,16 @@ def generate_images(
         ws.requires_grad_()  # a mapping network that is frozen still has path lengths behind it
     used = ws
     if resolution is not None:
-        count = styles_at(generator.num_ws, resolution)
+        count = styles_at(generator.config.synthesis, resolution)
         used = ws[:, :count]
         ws = torch.cat([used, ws[:, count:]], dim=1)
     return generator.synthesis(ws, draws.noise, resolution=resolution, alpha=alpha), used, w
+
+
+def _to_follow(generator: Generator, w: Tensor) -> Statistics:
+    """Return what the generator's running averages are to follow, of a batch that was just generated, detached."""
+    magnitudes = generator.synthesis.magnitudes()
+    return {"w_mean": w.detach().mean(dim=0)} | ({} if magnitudes is None else {"magnitudes": magnitudes})
 
 
 def _seen(images: Tensor, augment: Augmentation | None) -> Tensor:
@@ -161,7 +167,7 @@ class GeneratorObjective(nn.Module):
         """
         images, ws, w = generate_images(self.generator, draws, resolution, alpha)
         loss = images.new_zeros([])
-        found: Statistics = {"w_mean": w.detach().mean(dim=0)}
+        found = _to_follow(self.generator, w)
         if adversarial:
             logits = self._discriminator[0](_seen(images, augment), draws.labels, alpha=alpha)
             if self._loss.is_relativistic:
@@ -241,7 +247,7 @@ class DiscriminatorObjective(nn.Module):
             fake_seen = _seen(fake, augments[1])
             fake_logits = self.discriminator(fake_seen, draws.labels, alpha=alpha)
             if adversarial:
-                found["w_mean"] = w.mean(dim=0)
+                found |= _to_follow(self._generator[0], w)
                 losses = self._losses(real_logits, fake_logits)
                 if self._loss.is_wgan:
                     penalty = self._gradient_penalty(real_seen, fake_seen, draws, labels, alpha)

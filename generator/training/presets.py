@@ -71,6 +71,7 @@ class TrainingPreset:
         growth_kimg: Thousands of images of a stage, and of a fade, where the networks are told to grow; None: what
             the settings say.
         augment_below: Data sets of fewer images are trained on with adaptive augmentation, where nothing else is said.
+        gamma: What r1_gamma is, where nothing else is said: so many times side^2 / batch; None: what the settings say.
         former: What some of the settings were in earlier versions. A run that was begun so is resumed so.
     """
 
@@ -78,6 +79,7 @@ class TrainingPreset:
     lengths: Lengths = Lengths()
     growth_kimg: float | None = None
     augment_below: int = 0
+    gamma: float | None = None
     former: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -119,6 +121,33 @@ _STYLEGAN_C = {**_STYLEGAN_D, "synthesis_input": "latent"}
 _STYLEGAN_B = {**_STYLEGAN_C, "use_styles": False, "normalisation": "pixel", "mapping_layers": 0}
 _STYLEGAN_A = {**_STYLEGAN_B, "blur": False, "growing_start": 4, "loss": "wgan-gp", "r1_gamma": 0.0}
 
+# Karras et al. 2021, appendix G, and the public settings of its configuration T, then R.
+_ALIAS_FREE = {
+    **_PAPERS,
+    "generator_architecture": "stylegan3-t",
+    "use_noise": False,
+    "mapping_layers": 2,
+    "discriminator_mapping_layers": 8,
+    "conv_clamp": 256.0,
+    "learning_rate": 0.0025,
+    "path_length_weight": 0.0,
+    "style_mixing": 0.0,
+    "ema_warmup": 0.05,
+    "w_avg_beta": 0.998,
+    "w_avg_passes": "discriminator",
+}
+_ROTATING = {
+    **_ALIAS_FREE,
+    "generator_architecture": "stylegan3-r",
+    "channel_base": 65536,
+    "channel_max": 1024,
+    "discriminator_channel_base": 32768,
+    "discriminator_channel_max": 512,
+    "blur_warmup_sigma": 10.0,
+}
+_ALIAS_FREE_GAMMA = 1 / 1024
+"""The published table is 0.5 at 128 px, 2 at 256, 8 at 512 and 32 at 1024, with batches of 32."""
+
 _FORMER = {"mirror": False, "w_avg_passes": "generator"}
 _FORMER_GROWN = {**_FORMER, "adam_reset": "resolution", "batch_by_resolution": "8:256,16:128,32:64,64:32"}
 _FORMER_REVISED = {**_FORMER_GROWN, "ema_warmup": 0.05, "path_length_layers": "grown"}
@@ -154,6 +183,8 @@ TRAINING_PRESETS = {
     "stylegan-c": TrainingPreset(_STYLEGAN_C),
     "stylegan-b": TrainingPreset(_STYLEGAN_B),
     "stylegan-a": TrainingPreset(_STYLEGAN_A, Lengths(12_000.0)),
+    "stylegan3-t": TrainingPreset(_ALIAS_FREE, gamma=_ALIAS_FREE_GAMMA),
+    "stylegan3-r": TrainingPreset(_ROTATING, gamma=_ALIAS_FREE_GAMMA),
     # What a laptop trains in an hour or two at 32 px; the networks that come with the project.
     "small": TrainingPreset(_SMALL, Lengths(400.0, 2.0, 20.0), growth_kimg=50.0, augment_below=_FEW),
     # The same widths, batch and R1, to set beside it; `growing` is off. R1 comes in every step, as above.
@@ -236,9 +267,9 @@ def parse_setting(name: str, text: str) -> Any:
         raise ConfigError(f"{text!r} is not {names.get(kind, 'a word')}") from None
 
 
-def automatic_gamma(resolution: int, batch: int) -> float:
-    """Return a weight of R1 that suits images of a side and a batch: 0.0002 side^2 / batch.
+def automatic_gamma(resolution: int, batch: int, factor: float = 0.0002) -> float:
+    """Return a weight of R1 that suits images of a side and a batch: factor side^2 / batch.
 
     Reference: Karras et al. 2020, Training Generative Adversarial Networks with Limited Data, the public code's `auto`.
     """
-    return 0.0002 * resolution**2 / batch
+    return factor * resolution**2 / batch

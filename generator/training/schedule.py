@@ -86,6 +86,19 @@ class GrowthSchedule:
         """After how many images the network has its whole resolution, faded in."""
         return (len(self.resolutions) - 1) * (self.stage_images + self.fade_images)
 
+    def check_groups(self, size: int) -> None:
+        """Check that the batch of every resolution is a whole number of minibatch-deviation groups of `size` images.
+
+        Raises:
+            ConfigError: It is not.
+        """
+        for resolution in self.resolutions:
+            batch = self.batch_at(resolution)
+            group = min(size, batch)
+            if batch % group:
+                reason = f"is not a whole number of minibatch-deviation groups of {group} (mbstd_group_size)"
+                raise ConfigError(f"a batch of {batch} {reason}")
+
     def at(self, images: int) -> Stage:
         """Return the stage of the step that begins when so many images were seen."""
         period = self.stage_images + self.fade_images

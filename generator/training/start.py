@@ -6,7 +6,6 @@ learning); Mo et al. 2020 (FreezeD: the discriminator's highest resolutions keep
 
 import copy
 import re
-from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, cast
 
 import torch
@@ -17,6 +16,7 @@ from generator.errors import ConfigError
 from generator.families import ARCHITECTURES, family_of
 from generator.layers import EqualizedLinear
 from generator.networks import Generator, make_discriminator
+from generator.settings import rule_of
 from generator.training.config import TrainConfig
 from generator.training.images import stream_seed
 from generator.training.optimiser import update_ema
@@ -76,12 +76,12 @@ def adopted_settings(start: "LoadedNetwork") -> dict[str, Any]:
         start: The network.
 
     Raises:
-        ConfigError: It is of a family that is not trained.
+        ConfigError: Such a network is not trained.
     """
     mapping, synthesis = start.generator.config.mapping, cast(Any, start.generator.config.synthesis)
-    architecture = getattr(synthesis, "architecture", None)
+    architecture = synthesis.architecture
     if architecture not in ARCHITECTURES:
-        raise ConfigError("a network of its family cannot be trained")
+        raise ConfigError(f"a {architecture!r} network that is none of {', '.join(ARCHITECTURES)} cannot be trained")
     settings: dict[str, Any] = {
         "start": start.provenance.sha256,
         "z_dim": mapping.z_dim,
@@ -91,24 +91,16 @@ def adopted_settings(start: "LoadedNetwork") -> dict[str, Any]:
         "generator_architecture": architecture,
         "use_noise": synthesis.use_noise,
         "growing": False,
+        **family_of(synthesis).training_settings(synthesis),
     }
-    settings["channel_base"], settings["channel_max"] = _rule(synthesis.widths)
-    for name, own in (
-        ("demodulate", "demodulate"),
-        ("synthesis_input", "input"),
-        ("use_styles", "use_styles"),
-        ("normalisation", "normalisation"),
-    ):
-        if hasattr(synthesis, own):
-            settings[name] = getattr(synthesis, own)
-    if hasattr(synthesis, "blur_filter"):
-        settings["blur"] = len(synthesis.blur_filter) > 1
     clamps = [getattr(synthesis, "conv_clamp", None)]
     if start.discriminator is not None:
         discriminator = cast(Any, start.discriminator.config)
-        base, limit = _rule(discriminator.widths)
+        base, limit = rule_of(discriminator.widths)
         settings["discriminator_architecture"] = discriminator.architecture
         settings["discriminator_channel_base"], settings["discriminator_channel_max"] = base, limit
+        if discriminator.c_dim and getattr(discriminator, "mapping_layers", mapping.num_layers) != mapping.num_layers:
+            settings["discriminator_mapping_layers"] = discriminator.mapping_layers
         settings["mbstd_channels"] = discriminator.mbstd_channels
         if discriminator.mbstd_group_size is not None:
             settings["mbstd_group_size"] = discriminator.mbstd_group_size
@@ -117,13 +109,6 @@ def adopted_settings(start: "LoadedNetwork") -> dict[str, Any]:
         settings["discriminator_architecture"] = architecture
     settings["conv_clamp"] = float(max((clamp for clamp in clamps if clamp), default=0.0))
     return settings
-
-
-def _rule(widths: Mapping[int, int]) -> tuple[int, int]:
-    """Return channel_base and channel_max that give such widths, so far as there are any that do."""
-    limit = max(widths.values())
-    # where the limit does not count the product is the base, and elsewhere it is at most that
-    return max(resolution * width for resolution, width in widths.items()), limit
 
 
 def take_over(generator: Generator, discriminator: DiscriminatorBase, start: "LoadedNetwork") -> list[str]:

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from generator.networks import Generator
-from generator.training.augmentation import AdaptiveProbability, Augmentation, Augmenter
+from generator.training.augmentation import AdaptiveProbability, Augmentation, Augmenter, Blur, blur_after
 from generator.training.config import TrainConfig
 from generator.training.draws import Draws, RandomSource
 from generator.training.growth import grown_part, require_used_gradients
@@ -44,8 +44,8 @@ __all__ = ["RECORDED", "Trainer"]
 RECORDED = ("generator", "discriminator", "real", "fake", "r1", "path_length")
 """What is averaged over the steps of a tick: losses, mean logits, and the two penalties without their weights."""
 
-_W_MEAN = "w_mean of "
-"""Before the name of the phase whose images had this mean w."""
+_FOLLOWED = ("w_mean", "magnitudes")
+"""What the generator's running averages follow: the objectives find it, of the images of one phase each."""
 
 _Objective = Callable[[int], tuple[Tensor, dict[str, Tensor]]]
 
@@ -161,6 +161,11 @@ class Trainer:
     def augment_probability(self) -> float | None:
         """The p of augmentation in the next step, in [0, 1]; None where it has none."""
         return None if self.config.augment in ("none", "diff") else self._probability.value
+
+    @property
+    def blur(self) -> float:
+        """By how many pixels all that the discriminator sees is blurred in the next step, see `transforms.blur`."""
+        return blur_after(self.config, self.images)
 
     def sampler(self) -> Generator:
         """Return a network that gives the average's images: the average itself, or the part of it that has grown."""
@@ -302,9 +307,7 @@ class Trainer:
             )
             return result
 
-        found = self._descend(self._generate, self._g_adam, objective)
-        found[f"{_W_MEAN}{phase}"] = found.pop("w_mean")
-        return found
+        return _named(self._descend(self._generate, self._g_adam, objective), phase)
 
     def _train_discriminator(self, images: Sequence[Tensor], adversarial: bool, weight: float) -> dict[str, Tensor]:
         def objective(part: int) -> tuple[Tensor, dict[str, Tensor]]:
@@ -326,10 +329,7 @@ class Trainer:
             )
             return result
 
-        found = self._descend(self._discriminate, self._d_adam, objective)
-        if adversarial:
-            found[f"{_W_MEAN}D"] = found.pop("w_mean")
-        return found
+        return _named(self._descend(self._discriminate, self._d_adam, objective), "D")
 
     def _paired(self, draws: Draws, part: int) -> Draws:
         """Return draws for images of the classes that the training images have: only alike are compared."""
@@ -338,9 +338,10 @@ class Trainer:
 
     def _augmentation(self, phase: str, part: int) -> Augmentation | None:
         """Return what happens to the images of a micro-batch before the discriminator sees them."""
-        if self._augmenter is None:
-            return None
-        return self._augmenter.draw(phase, self.step, self._parts[part], self._probability.value)
+        sigma, augment = self.blur, None
+        if self._augmenter is not None:
+            augment = self._augmenter.draw(phase, self.step, self._parts[part], self._probability.value)
+        return Blur(sigma, augment) if sigma else augment
 
     def _descend(self, module: nn.Module, optimiser: torch.optim.Adam, objective: _Objective) -> dict[str, Tensor]:
         """Take one step of Adam along the gradient of the mean over all micro-batches; return the statistics' means."""
@@ -372,12 +373,20 @@ class Trainer:
             # Appendix B keeps one average per device; here all processes share it. It moves after the step, so that
             # every micro-batch is compared with the same constant.
             self.path_length_average.lerp_(found["length"], 1 - config.path_length_decay)
-        passes = [name for name in found if name.startswith(_W_MEAN)]  # in their order: the generator's is the first
-        for name in passes if config.w_avg_passes == "all" else passes[:1]:
-            self.generator.mapping.update_average(found[name])
+        passes = {"generator": ("G",), "discriminator": ("D",), "all": ("G", "path length", "D")}
+        for phase in passes[config.w_avg_passes]:
+            if f"w_mean of {phase}" in found:
+                self.generator.mapping.update_average(found[f"w_mean of {phase}"])
+            if f"magnitudes of {phase}" in found:
+                self.generator.synthesis.follow(found[f"magnitudes of {phase}"])
         warmup = config.ema_warmup or None
         beta = ema_beta(config.ema_half_life_kimg * 1000, self.stage.batch, self.images, warmup)
         update_ema(self.average, plain_weights(self.generator), plain_buffers(self.generator), beta)
+
+
+def _named(found: dict[str, Tensor], phase: str) -> dict[str, Tensor]:
+    """Return what was found, of which what running averages follow carries the name of the phase."""
+    return {f"{name} of {phase}" if name in _FOLLOWED else name: value for name, value in found.items()}
 
 
 def _part(state: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:

@@ -21,6 +21,7 @@ __all__ = [
     "BANDS",
     "BAND_POWER",
     "amplify_bands",
+    "blur",
     "brightness",
     "contrast",
     "cut_out",
@@ -254,3 +255,19 @@ def cut_out(images: Tensor, centres: Tensor) -> Tensor:
     kept = ~(y[:, None, :, None] & x[:, None, None, :])
     cut: Tensor = images * kept.to(images.dtype)
     return cut
+
+
+def blur(images: Tensor, sigma: float) -> Tensor:
+    """Return images `[N, C, S, S]` convolved with the Gaussian 2^-(x / sigma)^2, cut off at 3 sigma; 0 outside.
+
+    Args:
+        images: The images.
+        sigma: Where the Gaussian has fallen to a half, in pixels; below a third of one nothing happens.
+
+    Reference: Karras et al. 2021, appendix G, and its public code, of which this is the Gaussian.
+    """
+    reach = math.floor(3 * sigma)
+    if reach == 0:
+        return images
+    taps = torch.exp2(-(torch.arange(-reach, reach + 1, dtype=torch.float32) / sigma).square())
+    return upfirdn2d(images, setup_filter(taps, separable=True).to(images.device), padding=reach)

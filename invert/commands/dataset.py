@@ -37,7 +37,9 @@ __all__ = ["dataset"]
     help="With --resolution: put images whole on black, neither cut (letterboxed) nor enlarged.",
 )
 @options.option(
-    "--channels", type=click.Choice(["1", "3"]), help="Channels: 1 is grey, 3 is RGB.  [default: as the first image]"
+    "--channels",
+    type=click.Choice(["1", "3", "4"]),
+    help="Channels: 1 is grey, 3 is RGB, 4 is RGBA.  [default: 4 if SRC was made so, else as the first image]",
 )
 @options.option(
     "--labels",

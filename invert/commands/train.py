@@ -1,4 +1,4 @@
-"""`invert train`: train a StyleGAN or StyleGAN2 from images."""
+"""`invert train`: train a StyleGAN, StyleGAN2 or StyleGAN3 from images."""
 
 import contextlib
 import dataclasses
@@ -74,7 +74,7 @@ class _TrainCommand(Command):
 
 @click.command(
     cls=_TrainCommand,
-    short_help="Train a StyleGAN or StyleGAN2 from images.",
+    short_help="Train a StyleGAN, StyleGAN2 or StyleGAN3 from images.",
     examples=(
         "invert train --data digits.zip --out runs/digits",
         "invert train --data photos256.zip --out runs/photos --config stylegan2-f --gamma 10",

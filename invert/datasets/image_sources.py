@@ -15,6 +15,7 @@ from invert.datasets.labels import (
     MAX_JSON_BYTES,
     Labels,
     fitted,
+    has_alpha,
     label_places,
     parse_attributes,
     parse_dataset_json,
@@ -38,8 +39,8 @@ class Loaded(NamedTuple):
     """An image in memory.
 
     Attributes:
-        image: Mode L or RGB.
-        own_channels: Channels that it had by itself, 1 or 3.
+        image: Mode L, RGB or RGBA.
+        own_channels: Channels that it had by itself, 1 or 3; 4 of every image that was asked for with four.
         warnings: What was done to it that its owner may not expect.
     """
 
@@ -57,6 +58,7 @@ class ImageSource(Protocol):
         skipped: What looked like an image and cannot be taken.
         labels: What dataset.json or a file of labels says; None without labels.
         attributes: What else dataset.json says of some of the images, by name of the attribute.
+        channels: 4 where dataset.json says that all images are RGBA; None: each has its own.
     """
 
     path: Path
@@ -64,6 +66,7 @@ class ImageSource(Protocol):
     skipped: list[ImageError]
     labels: Labels | None
     attributes: Mapping[str, Labels]
+    channels: int | None
 
     def where(self, index: int) -> Path:
         """Return what messages call an image."""
@@ -82,7 +85,7 @@ class ImageSource(Protocol):
 
         Args:
             index: Which.
-            channels: 1 or 3, or None for its own number.
+            channels: 1, 3 or 4, or None for its own number, which is 1 or 3.
 
         Raises:
             ImageError: It cannot be used.
@@ -157,9 +160,11 @@ class _FolderSource:
         self.labels: Labels | None = None
         self.attributes: Mapping[str, Labels] = {}
         where = next((place for place in label_places(self.names) if os.path.lexists(path / place)), None)
+        self.channels: int | None = None
         if with_labels and where is not None:
             data = read_regular(path / where, MAX_JSON_BYTES)
             self.labels, self.attributes = _described(data, path, where, self.names)
+            self.channels = 4 if has_alpha(data) else None
 
     def where(self, index: int) -> Path:
         return self.path / self.names[index]
@@ -207,12 +212,14 @@ class _ZipSource:
         self.attributes: Mapping[str, Labels] = {}
         found = {member.name: member for member in self._zip.others}
         where = next((place for place in label_places(self.names) if place in found), None) if with_labels else None
+        self.channels: int | None = None
         if where is not None:
             try:
                 data = self._zip.read(found[where])
             except ImageError as error:
                 raise NoInputError(error.reason, path=error.path, advice=error.advice, code="labels-damaged") from error
             self.labels, self.attributes = _described(data, path, where, self.names)
+            self.channels = 4 if has_alpha(data) else None
 
     def where(self, index: int) -> Path:
         return self.path / self.names[index]
@@ -247,6 +254,7 @@ class _IdxSource:
         self.skipped: list[ImageError] = []
         self.labels: Labels | None = None
         self.attributes: Mapping[str, Labels] = {}
+        self.channels: int | None = None
         labels_path = labels_beside(path) if with_labels else None
         if labels_path is not None:
             labels = read_labels(labels_path, len(self._images))
@@ -261,7 +269,8 @@ class _IdxSource:
 
     def load(self, index: int, channels: int | None) -> Loaded:
         image = Image.fromarray(self._images[index])
-        return Loaded(image.convert("RGB") if channels == 3 else image, 1, ())
+        mode = {3: "RGB", 4: "RGBA"}.get(channels or 1)
+        return Loaded(image.convert(mode) if mode else image, 4 if channels == 4 else 1, ())
 
     def identity(self, index: int) -> bytes:
         if not self._digest:
@@ -289,13 +298,13 @@ def _decode(data: bytes, channels: int | None) -> Loaded:
 
     Args:
         data: The whole file.
-        channels: 1 or 3, or None for its own number.
+        channels: 1, 3 or 4, or None for its own number, which is 1 or 3.
 
     Raises:
         ImageError: It cannot be used.
     """
     look = appearance(data)
-    own = 3 if look is None else look.channels
+    own = 4 if channels == 4 else 3 if look is None else look.channels
     try:
         decoded = decode_image(data, channels or own, _POLICY)
     except ImageError as error:

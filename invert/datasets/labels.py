@@ -84,6 +84,12 @@ def parse_dataset_json(data: bytes, path: Path) -> Labels | None:
     return Labels(of, _classes(content.get("classes"), of, path))
 
 
+def has_alpha(data: bytes) -> bool:
+    """Tell whether a dataset.json, which has been read for its labels, says that its images have four channels."""
+    content: Any = read_json(data, MAX_JSON_BYTES)
+    return bool(type(content.get("channels")) is int and content["channels"] == 4)
+
+
 def parse_attributes(data: bytes, path: Path) -> dict[str, Labels]:
     """Read the attributes from a dataset.json: each says something of some images, and nothing of the rest.
 

@@ -26,7 +26,7 @@ class TrainingImages:
     Attributes:
         path: Where they come from.
         resolution: Side in pixels.
-        channels: 1 or 3.
+        channels: 1 or 3; 4 (RGBA) where dataset.json says so.
         labels: int64 [N], the class of each image, or None.
         classes: How many classes there are; 0 without labels.
         class_names: Names of the classes, where they are known.
@@ -156,7 +156,8 @@ class _Opening:
         check_labels(source)
         for error in source.skipped:
             self._leave_out(error)
-        uniformity = Uniformity()
+        alpha = source.channels  # 4, or None: the images tell
+        uniformity = Uniformity(channels=alpha, any_channels=alpha is not None)
         cache: _Cache | None = None
         for index in self._candidates():
             try:
@@ -200,10 +201,10 @@ class _Opening:
             # Not kept in memory, or for nothing: the header is enough.
             look = source.look(index)
             if look is not None:
-                uniformity.look(source.names[index], *look)
+                uniformity.look(source.names[index], look.width, look.height, source.channels or look.channels)
                 self._used.append(index)
                 return cache
-        loaded = source.load(index, None)
+        loaded = source.load(index, source.channels)
         fits = uniformity.look(source.names[index], *loaded.image.size, loaded.own_channels)
         if fits:
             planes = _planes(loaded.image)

@@ -23,7 +23,7 @@ class Uniformity:
 
     Args:
         side: Width and height that every image must have; None: as the first that is a square of a possible size.
-        channels: Number of channels that every image must have, 1 or 3; None: as the first image.
+        channels: Number of channels that every image must have, 1, 3 or 4; None: as the first image.
         any_square: Every square fits, since all are resized.
         any_shape: Everything fits, since all are cropped and resized.
         any_channels: Every number of channels fits, since all are converted.

@@ -35,7 +35,7 @@ class DatasetSettings:
         resolution: Side of all images; None: they all have one already.
         crop: "center" cuts the centre square, "none" refuses what is not square; None cuts, unless `pad` is set.
         pad: Whether images are put whole in the middle of black: none is enlarged and, without `crop`, none is cut.
-        channels: 1, 3, or None: as the first image has.
+        channels: 1, 3, 4 (RGBA), or None: as the source says, or the first image has.
     """
 
     resolution: int | None = None
@@ -51,7 +51,7 @@ class DatasetSummary:
     Attributes:
         images: Number of images in the zip.
         resolution: Their side in pixels.
-        channels: Their channels, 1 or 3.
+        channels: Their channels, 1, 3 or 4.
         classes: Number of classes; None without labels.
         attributes: Number of attributes.
         skipped: Number of images that could not be used.
@@ -122,11 +122,12 @@ class _Packing:
         on_warning: Callable[[Path, str], None] | None,
     ) -> None:
         resize = settings.resolution is not None
+        channels = settings.channels or source.channels
         self._uniformity = Uniformity(
-            channels=settings.channels,
+            channels=channels,
             any_square=resize,
             any_shape=resize and settings.crop != "none",
-            any_channels=settings.channels is not None,
+            any_channels=channels is not None,
         )
         self._source = source
         self._settings = settings
@@ -160,7 +161,7 @@ class _Packing:
         if not self._uniformity.look(name, *loaded.image.size, loaded.own_channels) or not self._uniformity.holds:
             # Nothing will come of the zip; what is left is to count the images that do not fit.
             return
-        image = self._to_size(loaded)
+        image = _without_hidden_colours(self._to_size(loaded))
         if self._on_warning is not None:
             for text in loaded.warnings:
                 self._on_warning(self._source.where(index), text)
@@ -220,6 +221,13 @@ class _Packing:
             bytes=self._zip.size,
             sha256=self._zip.sha256,
         )
+
+
+def _without_hidden_colours(array: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Return an image [R, R, C] whose wholly transparent pixels are black: a network would learn what nobody sees."""
+    if array.shape[2] < 4:
+        return array
+    return np.where(array[..., 3:] == 0, np.uint8(0), array)
 
 
 def _within(image: Image.Image, resolution: int) -> NDArray[np.uint8]:

@@ -27,6 +27,10 @@ PART = 1024
 """Images of a part: what a run that is stopped does again at most. A multiple of every batch that is a power of two."""
 
 
+_GROUND = "black"
+"""What the features see behind transparent parts."""
+
+
 class _Sampler(nn.Module):
     """z -> uint8 images of three channels, as torch-fidelity's wrapper of generative models wants them."""
 
@@ -58,8 +62,14 @@ class _Pixels(Dataset[Tensor]):
 
 
 def _three_channels(images: Tensor) -> Tensor:
-    """Return images `[N, 1, 3 or 4, H, W]` with three channels: grey is repeated, alpha left out."""
-    return images.expand(-1, 3, -1, -1) if images.shape[1] == 1 else images[:, :3]
+    """Return uint8 images `[N, 1, 3 or 4, H, W]` with three channels: grey is repeated, transparency laid on black.
+
+    Black is what an image file with transparency is laid on where three channels are wanted, see `ImagePolicy`.
+    """
+    if images.shape[1] < 4:
+        return images.expand(-1, 3, -1, -1)
+    alpha = images[:, 3:].to(torch.int32)
+    return ((images[:, :3] * alpha + 127) // 255).to(torch.uint8)
 
 
 def sampling_protocol(request: Request) -> dict[str, Any]:
@@ -67,6 +77,8 @@ def sampling_protocol(request: Request) -> dict[str, Any]:
     settings, against = request.settings, request.against
     count = request.subject.count(settings.images)
     found: dict[str, Any] = {"images": count}
+    if 4 in (request.subject.channels, 0 if against is None else against.channels):
+        found["transparency"] = _GROUND
     if request.subject.network is not None:
         found |= settings.protocol("psi", "noise", "seed")
         found["labels"] = _label_source(request)
@@ -157,6 +169,8 @@ def _part(request: Request, subject: Subject, features: Features, first: int, co
     settings = request.settings
     batch = settings.batch_at(subject.resolution)
     about = {"extractor": features.extractor, "weights": features.sha256, "batch": batch}
+    if subject.channels == 4:
+        about["transparency"] = _GROUND
     shape = (n, sum(features.widths[one] for one in set(features.layers.values())))
 
     def report(done: int) -> None:

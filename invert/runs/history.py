@@ -30,7 +30,7 @@ _GROUPS = {
     "scores": ("real", "fake"),
     "": (
         *("path_length_average", "seconds", "images_per_second", "resolution", "alpha"),
-        *("augment_p", "real_sign"),
+        *("augment_p", "real_sign", "blur_sigma"),
     ),
 }
 _DAMAGE = (ValueError, TypeError, KeyError, AttributeError, OverflowError)
@@ -47,8 +47,8 @@ class Tick:
     Attributes:
         images: Number of images seen.
         measures: Losses (generator, discriminator, r1, r2, gradient_penalty, path_length), scores (real, fake),
-            path_length_average, seconds, images_per_second, resolution, alpha, augment_p and real_sign, as far as the
-            record has them; they need not be finite.
+            path_length_average, seconds, images_per_second, resolution, alpha, augment_p, real_sign and blur_sigma, as
+            far as the record has them; they need not be finite.
         shares: Share of each resolution's tRGB in the output's deviation, coarsest first, with the sum 1; or None.
         fakes: What the log calls the grid of samples, be that a fit name or not; or None.
     """

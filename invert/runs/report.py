@@ -118,6 +118,7 @@ def _summary(history: TrainingHistory) -> Iterator[Block]:
         *([("gradient penalty", last("gradient_penalty"))] if "gradient_penalty" in found else []),
         *([("resolution / alpha", last("resolution", "alpha"))] if "resolution" in found else []),
         *([("augmentation, p / mean sign", last("augment_p", "real_sign"))] if "augment_p" in found else []),
+        *([("blur of what the discriminator sees, pixels", last("blur_sigma"))] if "blur_sigma" in found else []),
         ("path length penalty / average a", last("path_length", "path_length_average")),
         ("score of real / generated images", last("real", "fake")),
     ]

@@ -21,7 +21,7 @@ from generator.training.resolution_shares import resolution_shares
 from generator.training.state import check_state, state_bytes, state_limit
 from generator.training.trainer import Trainer
 from invert.errors import NumericError, UsageError
-from invert.images.arrays import contact_sheet, to_uint8
+from invert.images.arrays import contact_sheet, to_rgb, to_uint8
 from invert.images.decoding import to_png_bytes
 from invert.runs.folder import NETWORK, REALS, RunFolder, open_run_folder, record_of
 from invert.runs.log import TickLog
@@ -150,6 +150,8 @@ class TrainingSession:
             record["augment_p"] = trainer.augment_probability
         if "real_sign" in losses:
             record["real_sign"] = losses["real_sign"]
+        if trainer.config.blur_warmup_sigma:
+            record["blur_sigma"] = round(trainer.blur, 4)
         # Gamma / 2 belongs to the penalty as it is reported; the steps' intervals do not.
         for name in ("r1", "r2"):
             if record["losses"].get(name) is not None:
@@ -214,7 +216,12 @@ def _real_sheet(trainer: Trainer) -> "np.typing.NDArray[np.uint8]":
     images: Images = trainer.data
     count = min(len(images), _sheet_side(images.resolution) ** 2)
     chosen = np.linspace(0, len(images) - 1, count).astype(int).tolist()
-    return contact_sheet(list(images.read(chosen).transpose(0, 2, 3, 1)))
+    return contact_sheet([_shown(image) for image in images.read(chosen).transpose(0, 2, 3, 1)])
+
+
+def _shown(image: "np.typing.NDArray[np.uint8]") -> "np.typing.NDArray[np.uint8]":
+    """Return an image `[H, W, C]` as sheets show it: transparent parts on white."""
+    return to_rgb(image) if image.shape[2] == 4 else image
 
 
 @torch.inference_mode()
@@ -235,7 +242,7 @@ def _fake_sheet(trainer: Trainer) -> "np.typing.NDArray[np.uint8]":
     for index in range(count):
         draws = source.draw("sheet", 0, [index])
         ws = generator.mapping_ws(draws.z[:, 0], draws.labels)
-        images.append(to_uint8(generator.synthesis(ws, draws.noise))[0])
+        images.append(_shown(to_uint8(generator.synthesis(ws, draws.noise))[0]))
     return contact_sheet(images)
 
 

@@ -64,7 +64,7 @@ def config_for(
     if "augment" not in settings:
         settings["augment"] = _augmentation(preset, settings, len(images), recorded, on_note)
     try:
-        config = _settled(settings, on_note)
+        config = _settled(preset, settings, on_note)
     except ConfigError as error:
         raise UsageError(str(error)) from error
     schedule = config.growth_schedule()
@@ -108,10 +108,16 @@ def _augmentation(
     return "ada"
 
 
-def _settled(settings: dict[str, Any], on_note: Callable[[str], None]) -> TrainConfig:
-    if settings.get("r1_gamma") != "auto":
+def _settled(preset: str, settings: dict[str, Any], on_note: Callable[[str], None]) -> TrainConfig:
+    factor, said = TRAINING_PRESETS[preset].gamma, settings.get("r1_gamma")
+    if said != "auto" and (said is not None or factor is None):
         return TrainConfig(**settings)
     config = TrainConfig(**{**settings, "r1_gamma": TrainConfig.r1_gamma})
-    gamma = automatic_gamma(config.resolution, config.growth_schedule().batch_at(config.resolution))
-    on_note(f"--gamma auto: {gamma:g}")
+    shape = config.resolution, config.growth_schedule().batch_at(config.resolution)
+    if said == "auto" or factor is None:
+        gamma = automatic_gamma(*shape)
+        on_note(f"--gamma auto: {gamma:g}")
+    else:
+        gamma = automatic_gamma(*shape, factor)
+        on_note(f"R1 gamma of {preset} for {shape[0]} px and batches of {shape[1]}: {gamma:g}")
     return dataclasses.replace(config, r1_gamma=gamma)

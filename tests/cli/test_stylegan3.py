@@ -31,7 +31,10 @@ def written(path: Path, **changes: object) -> Path:
         generator.mapping.w_avg.copy_(generator.mapping(torch.randn(500, 16)).mean(0))
         for layer in list(generator.synthesis.children())[1:]:
             layer._beta = 0.0  # type: ignore[assignment]
-        generator.synthesis(generator.mapping_ws(torch.randn(16, 16)))  # the magnitudes of the layers' inputs
+        ws = generator.mapping_ws(torch.randn(16, 16))
+        for _ in synthesis.layers:  # the magnitudes of the layers' inputs, each known once those before it are
+            generator.synthesis(ws)
+            generator.synthesis.follow(generator.synthesis.magnitudes())
     save_network(path, generator)
     return path
 

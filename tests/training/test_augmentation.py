@@ -180,3 +180,17 @@ def test_settings_and_states_that_do_not_fit() -> None:
     state = trained(tiny(), 1).state()
     with pytest.raises(NetworkFileError, match="it is not a state of this run"):
         trained(tiny(augment="ada"), 0).load_state(state)
+
+
+@pytest.mark.parametrize("group", ["color", "geom", "blit", "cutout"])
+def test_colours_leave_alpha_alone_and_the_others_take_it_along(group: str) -> None:
+    images = torch.rand([8, 4, 16, 16]) * 2 - 1
+    change = Augmenter(tiny(augment="fixed:1", augment_groups=group)).draw("D", 0, range(8), 1.0)
+    assert change is not None
+    changed = change(images)
+    assert torch.equal(changed[:, 3:], images[:, 3:]) is (group == "color")
+    if group != "color":
+        # a copy of a colour as alpha stays a copy
+        images[:, 3] = images[:, 0]
+        both = change(images)
+        assert torch.equal(both[:, 3], both[:, 0])

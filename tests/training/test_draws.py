@@ -20,9 +20,11 @@ from generator.training.processes import micro_batches
 SIZES = {"b4.conv1": 4, "b8.conv0": 8, "b8.conv1": 8}
 
 
-def source(seed: int = 0, side: int = 8, mixing: float = 0.9, classes: Sequence[int] | None = None) -> RandomSource:
+def source(
+    seed: int = 0, side: int = 8, mixing: float = 0.9, classes: Sequence[int] | None = None, **changes: Any
+) -> RandomSource:
     mapping = MappingConfig(6, 0 if classes is None else 4, 5, 1)
-    config = GeneratorConfig(mapping, SynthesisConfig(5, side, channel_base=32, channel_max=4))
+    config = GeneratorConfig(mapping, SynthesisConfig(5, side, channel_base=32, channel_max=4, **changes))
     labels = None if classes is None else np.array(classes, np.int64)
     return RandomSource(seed, config, SIZES, style_mixing=mixing, classes=labels, device=torch.device("cpu"))
 
@@ -101,11 +103,12 @@ def test_crossovers(mixing: float) -> None:
 
 def test_crossovers_of_a_network_that_grows_lie_among_the_styles_in_use() -> None:
     num_ws, count = 8, 3000  # 32 px; at 8 px the first four have a part in the image
-    drawn = source(side=32, mixing=1.0).draw("G", 0, range(count), resolution=8).crossover
+    grows: dict[str, Any] = {"architecture": "orig", "growing": True}
+    drawn = source(side=32, mixing=1.0, **grows).draw("G", 0, range(count), resolution=8).crossover
     found = torch.bincount(drawn, minlength=num_ws + 1)
     assert found[[0, *range(4, num_ws + 1)]].tolist() == [0] * 6
     assert bool(((found[1:4] - count / 3).abs() <= 4.5 * (count / 3) ** 0.5).all())
-    assert source(side=32, mixing=1.0).draw("G", 0, range(9), resolution=4).crossover.tolist() == [1] * 9
+    assert source(side=32, mixing=1.0, **grows).draw("G", 0, range(9), resolution=4).crossover.tolist() == [1] * 9
 
 
 def test_labels_follow_the_data() -> None:

@@ -15,6 +15,9 @@ from generator.families import generator_from_dict
 from generator.files.invert_format import network_bytes
 from generator.files.reading import load
 from generator.networks import Generator, make_discriminator
+from generator.stylegan.config import StyleGANSynthesisConfig
+from generator.stylegan2.config import SynthesisConfig
+from generator.stylegan3.config import StyleGAN3SynthesisConfig
 from generator.training.config import TrainConfig
 from generator.training.growth import blend_reals, grown_part, is_used, styles_at
 from generator.training.losses import path_lengths
@@ -95,8 +98,10 @@ def test_which_layers_have_a_part(family: dict[str, str]) -> None:
             for name, parameter in network.named_parameters():
                 assert (parameter.grad is not None) is is_used(name, resolution, alpha), (name, resolution, alpha)
             network.zero_grad(set_to_none=True)
-    assert [styles_at(6, r) for r in (4, 8, 16)] == [2, 4, 6]
-    assert styles_at(1, 16) == 1
+    whole = SynthesisConfig(8, 16, architecture="orig", growing=True)
+    assert [styles_at(whole, r) for r in (4, 8, 16)] == [2, 4, 6]
+    assert styles_at(StyleGANSynthesisConfig(8, 16, input="latent", use_styles=False), 16) == 1
+    assert styles_at(StyleGAN3SynthesisConfig(8, 16), 16) == 16, "one for each layer, whatever the resolution"
 
 
 def test_training_images_fade_alike() -> None:

@@ -9,7 +9,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-__all__ = ["NoiseMaps", "autocorrelation"]
+from generator.networks import Generator
+from generator.settings import map_shape
+
+__all__ = ["NoiseMaps", "autocorrelation", "start_noise"]
 
 _PYRAMID_FLOOR = 8  # px; a map is halved until it is this large
 _EPSILON = 1e-8
@@ -93,3 +96,24 @@ def autocorrelation(maps: Tensor, pyramid_scale: float) -> Tensor:
         if min(maps.shape[2:]) <= _PYRAMID_FLOOR:
             return total
         maps = functional.avg_pool2d(maps, 2) * pyramid_scale
+
+
+def start_noise(generator: Generator, mode: str, streams: Sequence[torch.Generator], device: torch.device) -> NoiseMaps:
+    """Return the noise maps that optimisations begin with, one set per stream.
+
+    Args:
+        generator: On `device`.
+        streams: One random stream per image.
+        device: Where the maps live.
+        mode: "optimise" draws them from the streams, "fixed" takes the network's own, "zero" leaves them zero.
+    """
+    synthesis = generator.synthesis
+    shapes = {name: map_shape(synthesis.config, r) for name, r in synthesis.noise_sizes.items()}
+    sizes = {name: shape[0] if shape[0] == shape[1] else shape for name, shape in shapes.items()}
+    noise = NoiseMaps(sizes, len(streams), device)
+    if mode == "optimise":
+        noise.draw(streams)
+    elif mode == "fixed":
+        maps = synthesis.noise_maps("const", len(streams))
+        noise.fill({name: value[:, 0] for name, value in maps.items() if value is not None})
+    return noise

@@ -18,6 +18,7 @@ from invert.batch.outputs import RunOutput
 from invert.batch.run import Run, open_run
 from invert.batch.work import Done, Failed, Stepped
 from invert.errors import UsageError
+from invert.images.decoding import ImagePolicy
 from invert.images.target import Target
 from invert.store.result import Result
 
@@ -145,6 +146,7 @@ def project(
 
 def _job(network: Network, out: Path | None, settings: dict[str, Any]) -> Job:
     more: dict[str, Any] = {name: settings.pop(name) for name in _OF_JOB if name in settings}
+    more.setdefault("policy", ImagePolicy(fit="auto"))
     if more.get("video") is not None:
         more["video"] = Path(more["video"])
     for name, of_job in (("save_noise", "noise"), ("save_images", "images")):

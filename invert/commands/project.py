@@ -51,11 +51,11 @@ _HDF5 = "HDF5 output (--out FILE.h5)"
 @options.settings(ProjectConfig)
 @options.option(
     "--fit",
-    default="crop",
+    default="auto",
     show_default=True,
-    type=click.Choice(FITS),
-    help="Images of other proportions: the centre is cut out, or they are put whole on black, which does not count, or "
-    "distorted.",
+    type=click.Choice(("auto", *FITS)),
+    help="Images of other proportions: the centre is cut out, or they are put whole on black, which does not count, "
+    "nor do black bars that images have, or distorted. auto pads for networks whose own images have bars, else crops.",
     group="Images",
 )
 @options.max_pixels

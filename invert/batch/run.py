@@ -97,7 +97,7 @@ class Run:
             if self.output.films is not None:
                 session.projector().watcher = self.output.films.watch
             return work(session.projector(), store, images, session.policy, identity=self.output.identity)
-        preparation = Preparation(job.out, session.path, session.sha256, session.config, session.policy)
+        preparation = Preparation(job.out, session.path, session.sha256, session.config, session.policy, session.start)
         return run_workers(job.workers, preparation, images)
 
     def finish(self, *, complete: bool = True) -> None:
@@ -227,7 +227,9 @@ def _begin(
     """
     from invert.projection.session import open_session
 
-    start = read_start(job.config, job.network, on_warning) if not isinstance(job.network, Path) else None
+    start = None
+    if not isinstance(job.network, Path):
+        start = read_start(job.config, job.network, on_warning, on_note, found)
     while True:
         resumed = output.resumed()
         session = open_session(

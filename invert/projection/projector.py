@@ -5,6 +5,7 @@ Reference: Karras et al. 2020, appendix D.
 
 import dataclasses
 import itertools
+import os
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -333,7 +334,8 @@ class Projector:
             everywhere = np.ones(pixels.shape[2:], bool)
             stacked = np.stack([everywhere if one is None else one for one in of_each])
             masks = torch.from_numpy(stacked[:, None].astype(np.float32)).to(self.device)
-        return Targets(pixels, tuple(target.pixel_sha256 for target in members), masks)
+        digests, paths = zip(*((target.pixel_sha256, os.fspath(target.path)) for target in members), strict=True)
+        return Targets(pixels, digests, masks, paths)
 
     def _counts(self, target: Target) -> npt.NDArray[np.bool_] | None:
         """Return the pixels of an image that count, bool `[H, W]`; None where all of them do."""

@@ -75,7 +75,45 @@ def test_the_policy_is_part_of_the_method_unless_it_crops() -> None:
 
 
 def test_what_is_refused() -> None:
-    with pytest.raises(ValueError, match="fit is 'squeeze', not one of crop, pad, stretch"):
+    with pytest.raises(ValueError, match="fit is 'squeeze', not one of auto, crop, pad, stretch"):
         ImagePolicy(fit="squeeze")
     with pytest.raises(UsageError, match="fitted by 'pad' are no evidence"):
         check_evidence(ProjectConfig(), ImagePolicy(fit="pad"))
+
+
+def barred(top: int, bottom: int, left: int = 0, right: int = 0, size: int = 64) -> Image.Image:
+    """Return an image with black bars."""
+    pixels = np.random.RandomState(0).randint(17, 256, [size, size, 3], np.uint8)
+    pixels[:top] = pixels[size - bottom :] = 0
+    pixels[:, :left] = pixels[:, size - right :] = 9  # as compression leaves them
+    return Image.fromarray(pixels)
+
+
+def test_black_bars_of_an_image_do_not_count() -> None:
+    target = fitted(barred(8, 8), "pad", 64)
+    assert target.mask is not None
+    assert (target.mask.all(axis=1) == [False] * 8 + [True] * 48 + [False] * 8).all()
+    assert target.warnings == ("its black bars above and below do not count",)
+    assert target.pixel_sha256 == fitted(barred(8, 8), "crop", 64).pixel_sha256
+    sides = fitted(barred(0, 0, 6, 7), "pad", 64)
+    assert sides.mask is not None
+    assert sides.mask.sum() == 64 * (64 - 13)
+    # bars of its own in an image that is put on black as well
+    both = fitted(barred(8, 8).resize((128, 64), Image.Resampling.NEAREST), "pad", 64)
+    assert both.mask is not None
+    assert 64 * 24 <= both.mask.sum() <= 64 * 26  # the resampling leaves traces of the edge
+
+
+def test_what_are_no_bars() -> None:
+    for image in (
+        barred(0, 0),
+        barred(8, 8, 8, 8),  # a background
+        barred(10, 2),
+        barred(8, 0),
+        barred(1, 1),
+        Image.new("RGB", (64, 64)),
+    ):
+        target = fitted(image, "pad", 64)
+        assert target.mask is None
+        assert target.warnings == ()
+    assert fitted(barred(8, 8), "crop", 64).mask is None

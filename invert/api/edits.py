@@ -318,7 +318,7 @@ def write_projected_w(path: str | os.PathLike[str], w: Any) -> None:
         OutputError: The file cannot be written.
     """
     from invert.durable import ensure_folder, write_atomic
-    from invert.sheets.latent_files import projected_w
+    from invert.store.latent_files import projected_w
 
     array = np.asarray(w)
     array = array[None] if array.ndim == 2 else array

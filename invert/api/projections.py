@@ -18,6 +18,7 @@ from invert.batch.outputs import RunOutput
 from invert.batch.run import Run, open_run
 from invert.batch.work import Done, Failed, Stepped
 from invert.errors import UsageError
+from invert.images.decoding import ImagePolicy
 from invert.images.target import Target
 from invert.store.result import Result
 
@@ -26,6 +27,9 @@ if TYPE_CHECKING:
     from invert.projection.projector import StepRecord
 
 __all__ = ["Projected", "project"]
+
+
+_OF_JOB = ("policy", "overwrite", "follow", "video", "snapshots")
 
 
 @dataclass(frozen=True, eq=False)
@@ -124,7 +128,9 @@ def project(
             called with what is known of it.
         settings: Fields of `ProjectConfig`, such as steps, preset, lpips, noise, seed, restarts, batch, threads or
             device; `policy`, an `ImagePolicy`; `overwrite`, to discard earlier results; `follow`, for links that lead
-            out of folders; and for an HDF5 file `save_noise` ("none", "float32" or "float16") and `save_images`.
+            out of folders; for a folder `video`, the film of the optimisation (see `invert project --video`), and
+            `snapshots`, how many images on the way to each result are kept; and for an HDF5 file `save_noise`
+            ("none", "float32" or "float16") and `save_images`.
 
     Returns:
         An iterator over the results, in the order in which they come.
@@ -139,7 +145,10 @@ def project(
 
 
 def _job(network: Network, out: Path | None, settings: dict[str, Any]) -> Job:
-    more: dict[str, Any] = {name: settings.pop(name) for name in ("policy", "overwrite", "follow") if name in settings}
+    more: dict[str, Any] = {name: settings.pop(name) for name in _OF_JOB if name in settings}
+    more.setdefault("policy", ImagePolicy(fit="auto"))
+    if more.get("video") is not None:
+        more["video"] = Path(more["video"])
     for name, of_job in (("save_noise", "noise"), ("save_images", "images")):
         if name in settings:
             if out is None or not is_file(out):

@@ -24,7 +24,8 @@ from invert.images.formats import format_named
 from invert.images.jpeg_traces import jpeg_quality
 from invert.images.target import Target, safe_name
 from invert.projection.config import METHOD_SETTINGS
-from invert.projection.projector import Explanation, Projection, start_noise
+from invert.projection.noise import start_noise
+from invert.projection.projector import Explanation, Projection
 from invert.projection.records import config_of, differing_keys
 from invert.store.result import Result
 

@@ -12,7 +12,10 @@ from invert.store.locks import Shard
 if TYPE_CHECKING:
     from generator.files.reading import LoadedNetwork
 
-__all__ = ["Job", "is_file"]
+__all__ = ["MAX_SNAPSHOTS", "Job", "is_file"]
+
+MAX_SNAPSHOTS = 50
+"""Most images on the way to one result."""
 
 _SUFFIXES = (".h5", ".hdf5")
 
@@ -32,9 +35,11 @@ class Job:
         shard: Share I of N of the images, (I, N), of an HDF5 file.
         overwrite: Whether earlier results are discarded.
         follow: Whether links may lead out of the folders that are searched.
+        video: The film of the optimisation of one image; those of several have the images' names at the end of theirs.
+        snapshots: Number of images on the way to each result, which are kept beside it as one; 0 for none.
 
     Raises:
-        UsageError: Networks are to be tuned, and the output is a file.
+        UsageError: Networks are to be tuned, or searches to be shown, and the output is no folder.
     """
 
     network: "Path | LoadedNetwork"
@@ -47,8 +52,18 @@ class Job:
     shard: Shard | None = None
     overwrite: bool = False
     follow: bool = False
+    video: Path | None = None
+    snapshots: int = 0
 
     def __post_init__(self) -> None:
+        shown = [name for name in ("video", "snapshots") if getattr(self, name)]
+        if shown and (self.out is None or is_file(self.out)):
+            reason = f"--{shown[0]} shows how each image is searched, and goes with a folder of results"
+            raise UsageError(reason, advice="Name a folder with --out.")
+        if self.video is not None and self.video.suffix.lower() != ".mp4":
+            raise UsageError("does not end in .mp4", path=self.video, advice="Name a .mp4 file.")
+        if self.snapshots and not 2 <= self.snapshots <= MAX_SNAPSHOTS:
+            raise UsageError(f"--snapshots {self.snapshots} is not in 2 to {MAX_SNAPSHOTS}")
         if self.config.tune and self.out is not None and is_file(self.out):
             reason = "--tune writes a network for each image, for which one HDF5 file is no place"
             raise UsageError(reason, advice="Name a folder with --out.")

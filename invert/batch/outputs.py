@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from invert.batch.films import Films
 from invert.batch.images import Found, OnMessage
 from invert.batch.job import Job, is_file
 from invert.batch.resume import FinishedOutput, changed_images, finished_output, restore
@@ -25,13 +26,14 @@ from invert.hdf5.pack import PackResult, pack
 from invert.hdf5.reading import open_latents
 from invert.images.decoding import ImagePolicy
 from invert.images.opening import read_regular
+from invert.images.target import safe_name
 from invert.store.entry import MAX_ENTRY, decode
 from invert.store.folder import FolderStore, known_images, open_folder
-from invert.store.index import INDEX, FolderEntry, read_index
+from invert.store.index import INDEX, SNAPSHOTS, FolderEntry, read_index
 from invert.store.journal import Journal, begin_journal
 from invert.store.locks import OutputLock, WorkFolder, lock_output, read_manifest
 from invert.store.manifest import Manifest
-from invert.store.names import name_key
+from invert.store.names import name_key, printable
 from invert.store.npz import MAX_BYTES, decode_sheet, read_projection
 from invert.store.protocol import ImageStore, Nowhere
 from invert.store.result import Result
@@ -57,11 +59,13 @@ class RunOutput:
         written: Results of an earlier run, as real paths: they are no input.
         identity: Says which images are the same; None where none is the same as another.
         packed: The file that was made at the end.
+        films: Watches the searches; None where nobody wants to see them.
     """
 
     written: frozenset[Path] = frozenset()
     identity: Identity | None = None
     packed: PackResult | None = None
+    films: Films | None = None
 
     def resumed(self) -> "Records | None":
         """Return the records of what is there already; None where nothing is.
@@ -133,17 +137,29 @@ class FolderOutput(RunOutput):
         self.written = frozenset(known_images(folder))
         self._store: FolderStore | None = None
 
+    def _watch(self, found: Found) -> None:
+        """Prepare the films that are wanted; those of images that are done already are not made."""
+        if self._job.video is None and not self._job.snapshots:
+            return
+        self.films = Films(self._job.video, self._job.snapshots, several=found.count != 1)
+        if not self._job.overwrite:
+            index = read_index(self.folder)
+            done = set() if index is None else {entry.image for entry in index.entries.values()}
+            self.films.check(safe_name(os.fsdecode(name)) for name in found.names if printable(name) not in done)
+
     def resumed(self) -> "Records | None":
         index = None if self._job.overwrite else read_index(self.folder)
         return None if index is None or not index.entries else _records(index.method, index.runs[-1])
 
     def begin(self, session: "Session", found: Found) -> ImageStore:
+        self._watch(found)
         store = open_folder(
             self.folder,
             session.method,
             session.run,
             overwrite=self._job.overwrite,
             origin=session.network.provenance,
+            snapshots=None if self.films is None else self.films.strip,
             on_warning=self._on_warning,
         )
         self._store = self._held.enter_context(store)
@@ -158,8 +174,12 @@ class FolderOutput(RunOutput):
         entry = done.kept
         if not isinstance(entry, FolderEntry):
             return {}
-        files = {suffix[1:]: str(self.folder / f"{entry.name}{suffix}") for suffix in entry.digests}
-        return {**entry.facts, **files}
+        files = {
+            "snapshots" if suffix == SNAPSHOTS else suffix[1:]: str(self.folder / f"{entry.name}{suffix}")
+            for suffix in entry.digests
+        }
+        film = None if self.films is None else self.films.made(entry.name)
+        return {**entry.facts, **files, **({} if film is None else {"film": str(film)})}
 
     def stored(self, done: Done) -> Result:
         facts = self.facts(done)

@@ -22,6 +22,7 @@ from invert.batch.start import read_start
 from invert.batch.work import Done, Duplicate, Event, Failed, Warnings, work
 from invert.batch.workers import Preparation, run_workers
 from invert.errors import ExitCode, UsageError, display_path
+from invert.store.index import FolderEntry
 from invert.store.protocol import ImageStore
 
 if TYPE_CHECKING:
@@ -77,13 +78,26 @@ class Run:
         with contextlib.closing(self._engine(self._store)) as events:  # type: ignore[type-var]
             for event in events:
                 self._count(event)
+                self._film(event)
                 yield event
+
+    def _film(self, event: Event) -> None:
+        """Write the film of an image that was done now, where one is wanted."""
+        films = self.output.films
+        if films is None or not isinstance(event, Done | Failed) or event.projection is None:
+            return
+        if isinstance(event, Done) and isinstance(event.kept, FolderEntry):
+            films.finish(event.projection, event.kept.name)
+        else:
+            films.forget(event.projection)
 
     def _engine(self, store: ImageStore) -> Iterator[Event]:
         session, job, images = self.session, self._job, self.found.mine
         if job.workers == 1 or job.out is None:
+            if self.output.films is not None:
+                session.projector().watcher = self.output.films.watch
             return work(session.projector(), store, images, session.policy, identity=self.output.identity)
-        preparation = Preparation(job.out, session.path, session.sha256, session.config, session.policy)
+        preparation = Preparation(job.out, session.path, session.sha256, session.config, session.policy, session.start)
         return run_workers(job.workers, preparation, images)
 
     def finish(self, *, complete: bool = True) -> None:
@@ -213,7 +227,9 @@ def _begin(
     """
     from invert.projection.session import open_session
 
-    start = read_start(job.config, job.network, on_warning) if not isinstance(job.network, Path) else None
+    start = None
+    if not isinstance(job.network, Path):
+        start = read_start(job.config, job.network, on_warning, on_note, found)
     while True:
         resumed = output.resumed()
         session = open_session(

@@ -31,6 +31,7 @@ from invert.store.protocol import ImageStore
 
 if TYPE_CHECKING:
     from generator.files.reading import LoadedNetwork
+    from invert.projection.session import GivenStart
 
 __all__ = ["Preparation", "Work", "follow_parent", "run_workers"]
 
@@ -51,6 +52,7 @@ class Preparation:
         network_sha256: Digest of what the file is known to hold.
         config: Settled settings.
         policy: What is accepted as an image.
+        start: Latents to start from; read from the file that the settings name where None.
     """
 
     out: Path
@@ -58,6 +60,7 @@ class Preparation:
     network_sha256: str
     config: ProjectConfig
     policy: ImagePolicy
+    start: "GivenStart | None" = None
 
     def __call__(self) -> Work:
         """Load the network in this process, and return what works on images.
@@ -68,7 +71,7 @@ class Preparation:
         from invert.projection.session import load_network, open_session
 
         network = load_network(self.network_path, any_shape=True)
-        start = read_start(self.config, network)
+        start = self.start or read_start(self.config, network)
         session = open_session(network, self.config, self.policy, any_shape=True, start=start)
         if session.network.provenance.sha256 != self.network_sha256:
             raise NetworkError("changed while it was in use", path=self.network_path, advice="Run again.")

@@ -239,7 +239,7 @@ def _moves(
 def _export(path: Path, edits: "Sequence[Edited]") -> None:
     import numpy as np
 
-    from invert.sheets.latent_files import projected_w
+    from invert.store.latent_files import projected_w
 
     ensure_folder(path.parent)
     write_atomic(path, projected_w(np.stack([one.w for one in edits])))

@@ -1,8 +1,9 @@
 """`invert noise`: what the noise inputs of a network do."""
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
@@ -10,7 +11,7 @@ from invert.cli import options, sheets
 from invert.cli.output import Output
 from invert.errors import UsageError, display_path
 from invert.projection.config import NOISE_ALIASES, SYNTHESIS_NOISE
-from invert.sheets.references import Reference
+from invert.sheets.references import ProjectedLatent, Reference, Seed
 
 if TYPE_CHECKING:
     from generator.networks import Generator
@@ -38,15 +39,20 @@ _ZOOM = _Zoom()
 
 
 @options.command(
-    short_help="Show what noise does: figures 4 and 5 of StyleGAN.",
+    short_help="Show what noise does: figures 4 and 5 of StyleGAN; and noise maps.",
     examples=(
         "invert noise --network ffhq.pkl --seed 5 --out noise.png",
         "invert noise --network ffhq.pkl --seed photo.npz --count 20 --out noise.png",
+        "invert noise --network ffhq.pkl --maps photo.npz,unregularised.npz --out maps.png",
     ),
 )
 @options.network(required=True)
+@options.option("--seed", "latent", type=sheets.LATENT, metavar="LATENT", help="The latent that is shown.")
 @options.option(
-    "--seed", "latent", required=True, type=sheets.LATENT, metavar="LATENT", help="The latent that is shown."
+    "--maps",
+    type=sheets.LATENTS,
+    metavar="LATENTS",
+    help="Show the noise maps of these projections as grey images instead, a row each.",
 )
 @sheets.out(required=True)
 @options.option(
@@ -97,7 +103,8 @@ _ZOOM = _Zoom()
 @options.overwrite
 def noise(
     network_path: Path,
-    latent: Reference,
+    latent: Reference | None,
+    maps: tuple[Reference, ...] | None,
     shown: int,
     count: int,
     coarse: int | None,
@@ -121,10 +128,19 @@ def noise(
     of 'invert generate --noise random --seeds K'. A projection is shown with its own noise first, and that noise is in
     the images with noise in all and in some inputs; the deviations are those of fresh noise.
 
-    LATENT is a seed (5) or a projection (photo.npz, latents.h5:3).
+    With --maps the sheet has the noise maps of projections themselves (Karras et al. 2020, figure 18), from black at
+    three deviations below 0 to white at three above, and the correlation of neighbouring values is told of each: one
+    found with --noise-weight 0 has the image's structure in its maps.
+
+    LATENT is a seed (5) or a projection (photo.npz, latents.h5:3); LATENTS have commas between them.
     """
+    if (latent is None) == (maps is None):
+        raise UsageError("a latent is shown with --seed, or maps with --maps", advice="Give one of the two.")
     sheets.check_outputs([out], ".png", overwrite)
     with Output(as_json=as_json, quiet=quiet) as output:
+        if latent is None:
+            _show_maps(maps or (), _Maps(network_path, threads, device, scale, out), output)
+            return
         loaded = sheets.load_for_sheet(network_path, cutoff, output, threads, device)
         generator = loaded.generator
         (source,) = sheets.find([latent], loaded, class_index, output)
@@ -169,6 +185,64 @@ def noise(
         ]
         head = f"{'noise in':<12} {'mean':>9} {'largest':>9}  standard deviation in levels of 255, {count} realisations"
         output.result(record, head, *lines, f"generated {source.label} in {display_path(out)}")
+
+
+class _Maps(NamedTuple):
+    """Where maps are of, and where they go."""
+
+    network: Path
+    threads: int | None
+    device: str
+    scale: int | None
+    out: Path
+
+
+def _show_maps(references: Sequence[Reference], asked: _Maps, output: Output) -> None:
+    """Lay out the noise maps of projections, and tell how much structure is in each."""
+    loaded = sheets.load_for_sheet(asked.network, None, output, asked.threads, asked.device)
+    generator = loaded.generator
+    sizes = generator.synthesis.noise_sizes
+    if not sizes:
+        raise UsageError("this network has no noise inputs", path=asked.network)
+    for one in references:
+        if isinstance(one, Seed):
+            advice = "Name projections with noise maps of their own."
+            raise UsageError(f"--maps {one.number}: a seed has no noise maps of its own", advice=advice)
+
+    from invert.sheets.layout import check_size, lay_out_sheet
+    from invert.sheets.noise_maps import map_grid, structure
+    from invert.sheets.sources import all_maps, own_maps
+
+    scale = sheets.scale_for(generator, asked.scale)
+    check_size(len(references), len(sizes), max(sizes.values()), scale)
+    sources = sheets.find(references, loaded, None, output)
+    found: list[tuple[str, KeptMaps]] = []
+    for label, source in zip(_labels(references), sources, strict=True):
+        if not source.noise:
+            reason = f"{source.label} was kept without noise maps of its own"
+            raise UsageError(reason, advice="Project with --noise optimise; an HDF5 file needs --save-noise.")
+        found.append((label, all_maps(own_maps(source, generator, output.warning), generator)))
+    sheets.write_image(asked.out, lay_out_sheet([map_grid(found, sizes)], scale))
+    correlations = [{name: structure(own[name]) for name in sizes} for _, own in found]
+    lines = [
+        "".join([f"{name:<12} {f'{r} px':>8}", *(f"{one[name]:10.3f}" for one in correlations)])
+        for name, r in sizes.items()
+    ]
+    told = [{"latent": label, "correlations": one} for (label, _), one in zip(found, correlations, strict=True)]
+    record = {"type": "summary", "code": "done", "maps": told, "out": str(asked.out)}
+    head = f"correlation of neighbours in the noise maps of {', '.join(label for label, _ in found)}"
+    output.result(record, head, *lines, f"shown in {display_path(asked.out)}")
+
+
+def _labels(references: Sequence[Reference]) -> list[str]:
+    """Return what to call projections: by the folder too, where two have one name."""
+    labels = [one.label for one in references]
+    return [
+        f"{display_path(one.path.parent.name)}/{label}"
+        if isinstance(one, ProjectedLatent) and labels.count(label) > 1
+        else label
+        for one, label in zip(references, labels, strict=True)
+    ]
 
 
 def _own_maps(source: "Source", generator: "Generator", noise: str, output: Output) -> "KeptMaps | None":

@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from invert.batch.images import Found, list_found
-from invert.batch.job import Job, is_file
+from invert.batch.job import MAX_SNAPSHOTS, Job, is_file
 from invert.batch.outputs import RunOutput
 from invert.batch.run import Run, open_run
 from invert.batch.work import Done, Event, Failed, Stepped
@@ -27,6 +27,7 @@ from invert.store.manifest import NOISE_TYPES
 
 __all__ = ["project"]
 
+_FOLDER = "Output into a folder"
 _HDF5 = "HDF5 output (--out FILE.h5)"
 
 
@@ -50,15 +51,31 @@ _HDF5 = "HDF5 output (--out FILE.h5)"
 @options.settings(ProjectConfig)
 @options.option(
     "--fit",
-    default="crop",
+    default="auto",
     show_default=True,
-    type=click.Choice(FITS),
-    help="Images of other proportions: the centre is cut out, or they are put whole on black, which does not count, or "
-    "distorted.",
+    type=click.Choice(("auto", *FITS)),
+    help="Images of other proportions: the centre is cut out, or they are put whole on black, which does not count, "
+    "nor do black bars that images have, or distorted. auto pads for networks whose own images have bars, else crops.",
     group="Images",
 )
 @options.max_pixels
 @options.follow
+@options.option(
+    "--video",
+    metavar="FILE.mp4",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Film of the optimisation: target, image so far and distance. Of several images each has a film, whose name "
+    "ends in the image's. Needs pip install 'invert[video]'.",
+    group=_FOLDER,
+)
+@options.option(
+    "--snapshots",
+    default=0,
+    type=click.IntRange(0, MAX_SNAPSHOTS),
+    metavar="N",
+    help="Keep N images on the way to each result, from the start on, as NAME-steps.png.",
+    group=_FOLDER,
+)
 @options.workers(1, help="Processes that share the images.", group=_HDF5)
 @array.shard(_HDF5)
 @array.engine(_HDF5, "and packed")
@@ -81,6 +98,8 @@ def project(
     fit: str,
     max_pixels: int | None,
     follow: bool,
+    video: Path | None,
+    snapshots: int,
     as_json: bool,
     quiet: bool,
     overwrite: bool,
@@ -111,6 +130,7 @@ def project(
     with Output(as_json=as_json, quiet=quiet) as output:
         output.keeps()
         network = options.network_or_default(network_path, output)
+        given |= {"video": video, "snapshots": snapshots}
         job = Job(network, config, policy, out, overwrite=overwrite, follow=follow, **given)
         if engine == "slurm":
             return project_slurm(images, network, job, shards, array.parse_parameters(slurm), output)
@@ -207,8 +227,10 @@ class _Shown:
             # There may be a million of them.
             self._output.event(record)
             return
-        before = "" if event.is_new else " (finished before)"
-        line = f"{event.distance:.4f}  {display_path(event.path)} -> {display_path(record['png'])}{before}"
+        no_film = " and not filmed" if self._run.output.films is not None else ""
+        before = "" if event.is_new else f" (finished before{no_film})"
+        files = ", ".join(display_path(record[name]) for name in ("png", "snapshots", "film") if name in record)
+        line = f"{event.distance:.4f}  {display_path(event.path)} -> {files}{before}"
         self._output.result(record, line)
 
     def end(self, code: str | None = None) -> None:

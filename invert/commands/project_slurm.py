@@ -73,5 +73,5 @@ def _command(images: Sequence[Path], network: Path, job: Job) -> list[str]:
     command = [sys.executable, "-m", "invert", "project", *map(os.path.abspath, images)]
     command += ["--network", os.path.abspath(network), "--out", os.path.abspath(job.out or "")]
     command += [*arguments_of(job.config), "--save-noise", job.noise, "--max-pixels", str(job.policy.max_pixels)]
-    command += ["--fit", job.policy.fit] if job.policy.fit != "crop" else []
+    command += ["--fit", job.policy.fit] if job.policy.fit != "auto" else []
     return command + ["--save-images"] * job.images + ["--follow"] * job.follow

@@ -57,7 +57,8 @@ class ImagePolicy:
         max_bytes: Largest file that is read.
         min_size: Smallest side in pixels.
         formats: Which of `FORMATS` are read; a file's content decides what it is, not its name.
-        fit: What is done with images of other proportions than the network's, one of `FITS`.
+        fit: What is done with images of other proportions than the network's, one of `FITS`; or "auto": "pad" for
+            networks whose own images have black bars, which `invert.project` finds out, and "crop" for all others.
     """
 
     alpha: str = "black"
@@ -74,8 +75,8 @@ class ImagePolicy:
             raise ValueError("max_pixels, max_bytes and min_size must be at least 1")
         if not self.formats or not set(self.formats) <= set(FORMATS):
             raise ValueError(f"formats is {self.formats!r}, not among {', '.join(FORMATS)}")
-        if self.fit not in FITS:
-            raise ValueError(f"fit is {self.fit!r}, not one of {', '.join(FITS)}")
+        if self.fit not in ("auto", *FITS):
+            raise ValueError(f"fit is {self.fit!r}, not one of auto, {', '.join(FITS)}")
 
     def record(self) -> dict[str, Any]:
         """Return what decides the pixels, as plain JSON types, for the method digest.
@@ -87,9 +88,10 @@ class ImagePolicy:
             "alpha": self.alpha,
             "orientation": "exif",
             "profile": "srgb",
-            "crop": "centre" if self.fit == "crop" else "none",
+            "crop": "centre" if self.fit in ("auto", "crop") else "none",
             "resample": "lanczos",
-            **({} if self.fit == "crop" else {"fit": self.fit}),
+            **({} if self.fit in ("auto", "crop") else {"fit": self.fit}),
+            **({"bars": "left out"} if self.fit == "pad" else {}),
         }
 
 

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from invert.errors import ImageError, UnreadableError
 from invert.images.arrays import ImageLike, to_pil
+from invert.images.bars import Bars, bars_of
 from invert.images.decoding import Decoded, ImagePolicy, decode_image, in_channels
 from invert.images.fitting import Size, centre_of, fit, fit_whole, height_and_width, inside_of, stretch
 from invert.images.formats import format_named
@@ -45,7 +46,8 @@ class Target:
         format: Name of the file's format, see `invert.images.formats`; empty for an image from memory.
         jpeg_quality: Quality of an earlier JPEG compression, see `invert.images.jpeg_traces`; None without traces.
         tables: Quantisation tables of a JPEG file whose pixels these are, neither scaled nor cropped; else None.
-        mask: Where the image is, bool [H, W], if it was put on black; None where it is everywhere.
+        mask: Where the image is, bool [H, W], if it was put on black or has black bars of its own; None where it is
+            everywhere.
     """
 
     array: NDArray[np.uint8]
@@ -172,8 +174,13 @@ def _target(
     else:
         array = fit(decoded.image, resolution)
         kept = f"the {inner[0]} x {inner[1]} in the centre are kept"
+    bars = None
+    if how == "pad":
+        mask, bars = _without_bars(array, mask)
     if is_other:
         warnings.append(f"{width} x {height} is not {what}: {kept}")
+    if bars is not None:
+        warnings.append(f"its black bars {bars.words} do not count")
     is_smaller = inner[0] < became[0] or (how == "stretch" and inner[1] < became[1])
     if is_smaller:
         warnings.append(f"{inner[0]} x {inner[1]} is enlarged to the network's {rectangle[1]} x {rectangle[0]}")
@@ -192,6 +199,21 @@ def _target(
         tables=decoded.tables if decoded.size == rectangle[::-1] else None,
         mask=mask,
     )
+
+
+def _without_bars(
+    array: NDArray[np.uint8], mask: NDArray[np.bool_] | None
+) -> tuple[NDArray[np.bool_] | None, Bars | None]:
+    """Return where an image is that may have black bars of its own, and the bars; the mask as it is without any."""
+    inside = np.ones(array.shape[:2], bool) if mask is None else mask
+    place = np.ix_(inside.any(axis=1), inside.any(axis=0))
+    bars = bars_of(array[place])
+    if bars is None:
+        return mask, None
+    found = inside.copy()
+    found[place] = bars.inside(found[place].shape)
+    found.flags.writeable = False
+    return found, bars
 
 
 def _luma(decoded: Decoded) -> NDArray[np.uint8]:

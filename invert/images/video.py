@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from invert.errors import UsageError
+from invert.images.fitting import Size, height_and_width
 
 __all__ = ["VideoWriter", "require_av"]
 
@@ -31,18 +32,18 @@ class VideoWriter:
 
     Args:
         file: A file open for writing in binary mode, and seekable: lengths are filled in at the end.
-        side: Side of the square frames in pixels; even, for the colours have half the resolution.
+        size: Side of the frames in pixels, or height and width; even, for the colours have half the resolution.
         rate: Frames per second.
     """
 
-    def __init__(self, file: BinaryIO, side: int, rate: int) -> None:
+    def __init__(self, file: BinaryIO, size: Size, rate: int) -> None:
         import av
 
         self._av = av
         self._container: Any = av.open(file, "w", format="mp4")
         # Near to what was synthesised: at the usual quality small images lose their texture.
         self._stream: Any = self._container.add_stream("libx264", rate=rate, options={"crf": "16"})
-        self._stream.width = self._stream.height = side
+        self._stream.height, self._stream.width = height_and_width(size)
         self._stream.pix_fmt = "yuv420p"
 
     def __enter__(self) -> Self:
@@ -56,6 +57,6 @@ class VideoWriter:
         self._container.close()
 
     def write(self, image: NDArray[np.uint8]) -> None:
-        """Add a frame, uint8 `[side, side, 3]`."""
+        """Add a frame, uint8 `[height, width, 3]`."""
         frame = self._av.VideoFrame.from_ndarray(np.ascontiguousarray(image), format="rgb24")
         self._container.mux(self._stream.encode(frame))

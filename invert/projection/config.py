@@ -231,8 +231,8 @@ class ProjectConfig:
     start: str | None = setting(
         None,
         help="Where optimisations start: centre (the mean w), bank (the nearest of the samples), encoder (what the "
-        "network's encoder tells, see train-encoder), or a FILE: another encoder, or an earlier projection, NAME.npz, "
-        "FILE.h5:ROW, or FILE.h5 for the images that it has.",
+        "network's encoder tells, see train-encoder), or a FILE: another encoder; an earlier projection, NAME.npz, "
+        "FILE.h5:ROW, or FILE.h5 for the images that it has; or latents of other programs (latents.pt).",
         group=_METHOD,
         metavar="WHERE",
         unset="by the preset",

@@ -4,7 +4,7 @@ Each image is searched by itself, so that its result never depends on which othe
 Jacobian keep a processor as busy as a batch of images would.
 """
 
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator, Mapping
 
 import numpy as np
 import torch
@@ -21,9 +21,11 @@ from invert.projection.config import ProjectConfig
 from invert.projection.detection import AUTO, candidates
 from invert.projection.hypotheses import JACOBIAN_SIDE, UNKNOWN, Contest, Hypothesis
 from invert.projection.likelihood import BLACK, ImageModel, Point, state_of
+from invert.projection.moments import Look, Moment, Watcher
+from invert.projection.noise import start_noise
 from invert.projection.perceptual import Perceptual
 from invert.projection.processing import Processing, parse_processing
-from invert.projection.projector import Explanation, Projection, StepRecord, check_fit, start_noise
+from invert.projection.projector import Explanation, Projection, StepRecord, check_fit
 from invert.projection.start import SampleBank
 from invert.projection.whitening import measure_whitening
 
@@ -49,6 +51,9 @@ class ExactProjector:
         bank: Samples to start from.
         device: Where to work; `generator` and `perceptual` are moved there.
 
+    Attributes:
+        watcher: Is shown the moments of the search that led to the answer, when it is known.
+
     Raises:
         UsageError: The settings do not fit the network.
     """
@@ -65,6 +70,7 @@ class ExactProjector:
         device: torch.device | str = "cpu",
     ) -> None:
         check_fit(generator, config)
+        self.watcher: Watcher | None = None
         self.config, self.device, self.bank = config, torch.device(device), bank
         self.generator = generator.to(self.device).to(memory_format=torch.channels_last)
         self.perceptual = perceptual.to(self.device)
@@ -95,14 +101,34 @@ class ExactProjector:
 
         if not _tells(image):
             model = make(0, known)
-            state = state_of(model, Point(start(processings[0], 0)), 0, "saturated")
+            first = Point(start(processings[0], 0))
+            state = state_of(model, first, 0, "saturated")
             yield StepRecord(group, 0, 0, self.config.steps, (state.rms,))
-            return self._projection(target, Hypothesis(model, state, 0, 0, state.rms, [state.rms]), tells=False)
+            return self._projection(target, Hypothesis(model, state, 0, 0, state.rms, first, [state.rms]), tells=False)
         contest = Contest(make, len(processings), kinds, self.config.steps, known, start, self.config.restarts)
+        passed: dict[Hypothesis, dict[int, tuple[Point, float]]] = {}
         for one in contest.search():
+            if self.watcher is not None:
+                places = passed.setdefault(one, {0: (one.start, one.began)})
+                places[one.state.iterations] = one.state.point, one.state.rms
             yield StepRecord(group, one.restart, max(0, one.state.iterations - 1), self.config.steps, (one.state.rms,))
         best = min(contest.found, key=_doubts)
+        if self.watcher is not None:
+            self._show(target, best, passed[best], self.watcher)
         return self._projection(target, best, tells=True)
+
+    def _show(
+        self, target: Target, found: Hypothesis, passed: Mapping[int, tuple[Point, float]], watcher: Watcher
+    ) -> None:
+        """Show the places that a search has passed, by iteration: what each expects in the image, and its rms."""
+        last = found.state.iterations
+        for done, (point, rms) in passed.items():
+
+            @torch.no_grad()
+            def look(point: Point = point, rms: float = rms) -> list[Look]:
+                return [Look(_rounded(found.model.expected(point))[0].permute(1, 2, 0).cpu().numpy(), rms)]
+
+            watcher(Moment([target], found.restart, done, last, last, look, unit="rms"))
 
     def _processings(self, target: Target, image: Tensor) -> list[Processing]:
         """Return what may have happened to an image, the likeliest first."""

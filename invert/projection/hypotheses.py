@@ -48,6 +48,7 @@ class Hypothesis:
         restart: Number of the start that it began at.
         number: Number of the processing among those that compete.
         began: Root mean squared difference in levels at the start.
+        start: The start.
         rms: Root mean squared difference in levels after each iteration.
     """
 
@@ -56,6 +57,7 @@ class Hypothesis:
     restart: int
     number: int
     began: float
+    start: Point
     rms: list[float] = field(default_factory=list)
 
     @property
@@ -252,5 +254,6 @@ def _begin(model: ImageModel, u: Tensor, restart: int, number: int) -> Hypothesi
     """Return a hypothesis that begins at latents `[1, K]`, with or without the values of the processing."""
     more = u.new_zeros([1, model.unknowns - u.shape[1]])
     noise = None if model.maps is not None else u.new_zeros([1, model.noise_numbers])
-    state = state_of(model, Point(torch.cat([u, more], dim=1), noise), 0)
-    return Hypothesis(model, state, restart, number, state.rms)
+    start = Point(torch.cat([u, more], dim=1), noise)
+    state = state_of(model, start, 0)
+    return Hypothesis(model, state, restart, number, state.rms, start)

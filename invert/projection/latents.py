@@ -54,11 +54,13 @@ class Targets:
         pixels: `[N, C, H, W]` in [-1, 1].
         digests: `pixel_sha256` of each.
         masks: 1 where a pixel counts and else 0, float32 `[N, 1, H, W]`; None where all of them count.
+        paths: Where each of them lies.
     """
 
     pixels: Tensor
     digests: tuple[str, ...]
     masks: Tensor | None = None
+    paths: tuple[str, ...] = ()
 
 
 Start = Callable[[LatentStatistics, Targets, int], Tensor]

@@ -8,9 +8,11 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor
 
+from generator.networks import Generator
 from generator.ops import noise_penalty, normalise_noise_
+from generator.settings import map_shape
 
-__all__ = ["NoiseMaps"]
+__all__ = ["NoiseMaps", "start_noise"]
 
 
 class NoiseMaps:
@@ -68,3 +70,24 @@ class NoiseMaps:
 
 def _shape(size: int | tuple[int, int]) -> tuple[int, int]:
     return (size, size) if isinstance(size, int) else size
+
+
+def start_noise(generator: Generator, mode: str, streams: Sequence[torch.Generator], device: torch.device) -> NoiseMaps:
+    """Return the noise maps that optimisations begin with, one set per stream.
+
+    Args:
+        generator: On `device`.
+        streams: One random stream per image.
+        device: Where the maps live.
+        mode: "optimise" draws them from the streams, "fixed" takes the network's own, "zero" leaves them zero.
+    """
+    synthesis = generator.synthesis
+    shapes = {name: map_shape(synthesis.config, r) for name, r in synthesis.noise_sizes.items()}
+    sizes = {name: shape[0] if shape[0] == shape[1] else shape for name, shape in shapes.items()}
+    noise = NoiseMaps(sizes, len(streams), device)
+    if mode == "optimise":
+        noise.draw(streams)
+    elif mode == "fixed":
+        maps = synthesis.noise_maps("const", len(streams))
+        noise.fill({name: value[:, 0] for name, value in maps.items() if value is not None})
+    return noise

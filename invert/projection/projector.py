@@ -5,6 +5,7 @@ Reference: Karras et al. 2020, appendix D.
 
 import dataclasses
 import itertools
+import os
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -31,8 +32,9 @@ from invert.projection.latents import (
     start_at_centre,
 )
 from invert.projection.mask import Mask
+from invert.projection.moments import Moment, Watcher, looks
 from invert.projection.motion import Motion, Motions, check_movable
-from invert.projection.noise import NoiseMaps
+from invert.projection.noise import start_noise
 from invert.projection.objective import Comparison, PaperObjective
 from invert.projection.optimisers import Optimisation, Problem, optimiser_of
 from invert.projection.perceptual import MINIMUM_SIZE, Perceptual
@@ -48,7 +50,6 @@ __all__ = [
     "StepRecord",
     "check_fit",
     "check_square",
-    "start_noise",
 ]
 
 _FloatArray = npt.NDArray[np.float32]
@@ -155,6 +156,9 @@ class ImageProjector(Protocol):
     def batch(self) -> int:
         """How many images are worked on together."""
 
+    watcher: Watcher | None
+    """Is shown each moment of a search; None costs nothing."""
+
     def run(self, targets: Iterable[Target]) -> Iterator[StepRecord | Projection]:
         """Project the targets, in their order: step records of a group, then its projections."""
 
@@ -196,29 +200,6 @@ def check_square(generator: networks.Generator, what: str = "this") -> None:
         )
 
 
-def start_noise(
-    generator: networks.Generator, mode: str, streams: Sequence[torch.Generator], device: torch.device
-) -> NoiseMaps:
-    """Return the noise maps that optimisations begin with, one set per stream.
-
-    Args:
-        generator: On `device`.
-        streams: One random stream per image.
-        device: Where the maps live.
-        mode: "optimise" draws them from the streams, "fixed" takes the network's own, "zero" leaves them zero.
-    """
-    synthesis = generator.synthesis
-    shapes = {name: map_shape(synthesis.config, r) for name, r in synthesis.noise_sizes.items()}
-    sizes = {name: shape[0] if shape[0] == shape[1] else shape for name, shape in shapes.items()}
-    noise = NoiseMaps(sizes, len(streams), device)
-    if mode == "optimise":
-        noise.draw(streams)
-    elif mode == "fixed":
-        maps = synthesis.noise_maps("const", len(streams))
-        noise.fill({name: value[:, 0] for name, value in maps.items() if value is not None})
-    return noise
-
-
 class Projector:
     """Optimise images in groups of a constant size, each as if it were alone.
 
@@ -232,6 +213,9 @@ class Projector:
         start: Gives the first w of each image.
         mask: The pixels that count; None where all of them do.
         measure: Gives centre and spread of W, as `latent_statistics` does.
+
+    Attributes:
+        watcher: See `ImageProjector`.
 
     Raises:
         UsageError: `config.class_index` does not fit the network, or its images are too small to compare.
@@ -250,6 +234,7 @@ class Projector:
         measure: Callable[..., LatentStatistics] = latent_statistics,
     ) -> None:
         check_fit(generator, config)
+        self.watcher: Watcher | None = None
         self.config, self.batch, self.device = config, batch, torch.device(device)
         self.generator = generator.to(self.device).to(memory_format=torch.channels_last)
         self.perceptual = perceptual.to(self.device)
@@ -292,8 +277,11 @@ class Projector:
         problem = self._problem(objective, targets, restart, motions)
         optimisation = self._optimiser(problem)
         curve = np.full([self.config.steps, len(padded)], np.nan, np.float32)
+        compare = torch.no_grad()(lambda: objective.measure(optimisation.styles, problem.noise))
+        self._show(members, restart, 0, compare)
         for step in range(self.config.steps):
             curve[step] = optimisation.step(step).cpu().numpy()
+            self._show(members, restart, step + 1, compare)
             distances = tuple(float(distance) for distance in curve[step, : len(members)])
             yield StepRecord(group, restart, step, self.config.steps, distances)
         optimisation.finish()
@@ -304,6 +292,12 @@ class Projector:
             for one in found
         ]
 
+    def _show(self, members: Sequence[Target], restart: int, done: int, compare: Callable[[], Comparison]) -> None:
+        """Show where a search has come to."""
+        if self.watcher is not None:
+            searched, total = self.config.steps, self.config.steps + self.config.tune
+            self.watcher(Moment(members, restart, done, searched, total, looks(compare, len(members))))
+
     def _tune(self, group: int, found: Projection) -> Generator[StepRecord, None, Projection]:
         """Fit a copy of the network to one image."""
         targets = self._targets([found.target])
@@ -312,8 +306,16 @@ class Projector:
         stream = random_stream(self.config.seed, f"{found.target.pixel_sha256}/tune", found.restart)
         task = TuningTask(targets.pixels, targets.masks, styles, noise, stream, self.config.class_index)
         tuned, steps = tuned_copy(self.generator), self.config.tune
+
+        def show(step: int) -> None:
+            done = self.config.steps + step
+            self._show([found.target], found.restart, done, lambda: task.measure(tuned, self.perceptual))
+
         for step, distance in enumerate(tuning_steps(tuned, self.generator, self.perceptual, task, steps)):
+            if step:
+                show(step)
             yield StepRecord(group, found.restart, step, steps, (distance,))
+        show(steps)
         (distance,), (shares,), images = task.measure(tuned, self.perceptual)
         image = to_uint8(images)[0].copy()
         return dataclasses.replace(
@@ -332,7 +334,8 @@ class Projector:
             everywhere = np.ones(pixels.shape[2:], bool)
             stacked = np.stack([everywhere if one is None else one for one in of_each])
             masks = torch.from_numpy(stacked[:, None].astype(np.float32)).to(self.device)
-        return Targets(pixels, tuple(target.pixel_sha256 for target in members), masks)
+        digests, paths = zip(*((target.pixel_sha256, os.fspath(target.path)) for target in members), strict=True)
+        return Targets(pixels, digests, masks, paths)
 
     def _counts(self, target: Target) -> npt.NDArray[np.bool_] | None:
         """Return the pixels of an image that count, bool `[H, W]`; None where all of them do."""

@@ -13,7 +13,7 @@ from generator.layers import freeze
 from invert.images.arrays import to_uint8
 from invert.projection.latents import random_stream
 from invert.projection.motion import Motion, inverse_matrices
-from invert.projection.projector import start_noise
+from invert.projection.noise import start_noise
 
 __all__ = ["Latent", "Renderer"]
 

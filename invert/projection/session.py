@@ -30,6 +30,7 @@ from invert.projection.encoders import EncoderFile, EncoderStart, encoder_path, 
 from invert.projection.exact import ExactProjector
 from invert.projection.latents import LatentStatistics, Start, Targets, kept_statistics, start_at_centre
 from invert.projection.mask import Mask, read_mask
+from invert.projection.network_bars import settled_fit
 from invert.projection.perceptual import Perceptual
 from invert.projection.process import default_threads, keep_freed_memory, prepare_process, settle_device
 from invert.projection.projector import ImageProjector, Projector, check_fit, check_square
@@ -203,7 +204,7 @@ def open_session(
     Args:
         network: A network, or its file.
         config: Settings; what is None is settled as `settle` says.
-        policy: What is accepted as an image.
+        policy: What is accepted as an image; the network decides on its `fit` where that is "auto".
         workers: Processes that will share the work.
         resumed: Records of an output that is resumed.
         on_message: Called with a line while something takes long: kernels are built, samples are generated.
@@ -229,6 +230,10 @@ def open_session(
         )
     prepare_process(config.device, config.threads, on_message)
     policy = policy or ImagePolicy()
+    if policy.fit == "auto":
+        generator = network.generator.eval().to(config.device)
+        before = None if resumed is None else resumed.method
+        policy = settled_fit(policy, None if config.is_exact else generator, before, on_message)
     if config.is_exact and policy.fit == "pad":
         advice = "It explains every pixel, and black bars are none of the network's."
         raise UsageError("--fit pad does not go with --preset exact", advice=advice)

@@ -19,8 +19,8 @@ from invert.errors import NoInputError, UsageError, display_path
 from invert.projection.latents import class_label, seed_latent
 from invert.projection.motion import Motion, inverse_matrices
 from invert.projection.synthesis import KeptMaps, synthesise_images
-from invert.sheets.latent_files import OtherLatent, read_other_latents
 from invert.sheets.references import ARRAY_FILES, ProjectedLatent, Reference, Seed
+from invert.store.latent_files import OtherLatent, read_other_latents
 from invert.store.npz import read_projection
 
 if TYPE_CHECKING:

@@ -22,6 +22,7 @@ from invert.locking import exclusive_lock
 from invert.projection.records import differing_keys
 from invert.store.index import (
     INDEX,
+    SNAPSHOTS,
     FolderEntry,
     FolderError,
     Index,
@@ -45,6 +46,7 @@ _SUFFIXES = (".npz", ".png")
 _NETWORK = ".safetensors"
 
 _Record = dict[str, Any]
+Snapshots = Callable[["Projection"], bytes | None] | None
 
 
 class FolderStore:
@@ -54,8 +56,10 @@ class FolderStore:
         folder: Where it is.
     """
 
-    def __init__(self, folder: Path, index: Index, run: _Record, origin: "Provenance | None" = None) -> None:
-        self.folder, self._origin = folder, origin
+    def __init__(
+        self, folder: Path, index: Index, run: _Record, origin: "Provenance | None" = None, snapshots: Snapshots = None
+    ) -> None:
+        self.folder, self._origin, self._snapshots = folder, origin, snapshots
         self._index, self._run = index, run
         self._taken = {_folded(entry.name) for entry in index.entries.values()}
         self._images = {entry.image for entry in index.entries.values()}
@@ -68,7 +72,9 @@ class FolderStore:
     def finished(self, name: bytes, file_sha256: str) -> FolderEntry | None:
         """Return the entry of an image that is done, both files in place and intact; None when it is to be done."""
         entry = self._index.entries.get(self.key(name, file_sha256))
-        if entry is None or not all((self.folder / f"{entry.name}{suffix}").is_file() for suffix in entry.digests):
+        # Images on the way are no part of the result: they are not missed.
+        needed = [] if entry is None else [suffix for suffix in entry.digests if suffix != SNAPSHOTS]
+        if entry is None or not all((self.folder / f"{entry.name}{suffix}").is_file() for suffix in needed):
             return None
         try:
             data = read_regular(self.folder / f"{entry.name}.npz", MAX_BYTES, follow=False)
@@ -89,18 +95,22 @@ class FolderStore:
         result = Result.of(os.path.basename(name), projection)
         key = self.key(name, result.file_sha256)
         network = self._network_bytes(name, projection)
-        stem = self._name(key, projection.target.name, _SUFFIXES if network is None else (*_SUFFIXES, _NETWORK))
+        strip = None if self._snapshots is None else self._snapshots(projection)
+        more = {_NETWORK: network, SNAPSHOTS: strip}
+        stem = self._name(key, projection.target.name, (*_SUFFIXES, *(suffix for suffix in more if more[suffix])))
         data = encode_arrays(result, self._index.method, self._run)
         images = encode_images(result, projection.seen)
         write_atomic(self.folder / f"{stem}.npz", data)
         write_atomic(self.folder / f"{stem}.png", images)
         self._begin()
-        if network is not None:
-            write_atomic(self.folder / f"{stem}{_NETWORK}", network)
-        npz, png = (hashlib.sha256(content).hexdigest() for content in (data, images))
-        tuned = None if network is None else hashlib.sha256(network).hexdigest()
+        for suffix, content in more.items():
+            if content is not None:
+                write_atomic(self.folder / f"{stem}{suffix}", content)
+        npz, *others = (
+            None if one is None else hashlib.sha256(one).hexdigest() for one in (data, images, *more.values())
+        )
         run = len(self._index.runs) - 1
-        entry = FolderEntry(stem, printable(name), key[0], npz, run, result.facts(), png, tuned)
+        entry = FolderEntry(stem, printable(name), key[0], str(npz), run, result.facts(), *others)
         self._write(entry.to_line())
         self._taken.add(_folded(stem))
         self._images.add(entry.image)
@@ -198,6 +208,7 @@ def open_folder(
     *,
     overwrite: bool = False,
     origin: "Provenance | None" = None,
+    snapshots: Snapshots = None,
     on_warning: Callable[[str], None] = lambda _: None,
 ) -> Iterator[FolderStore]:
     """Take a folder for this process, to put projections of one method into it.
@@ -209,6 +220,7 @@ def open_folder(
         overwrite: Remove what the index lists first, where it is still what this program wrote; nothing else is
             ever removed.
         origin: Where the network came from: networks that were tuned are written with it.
+        snapshots: Returns the .png of the images on the way to a projection; None where none are wanted.
         on_warning: Called with a line for each file that the index lists and that is kept, for it is another.
 
     Raises:
@@ -221,7 +233,7 @@ def open_folder(
         for leftover in folder.glob(f"{TEMPORARY_PREFIX}*.tmp"):
             with contextlib.suppress(OSError):
                 leftover.unlink()
-        store = FolderStore(folder, _index(folder, method, run, overwrite, on_warning), run, origin)
+        store = FolderStore(folder, _index(folder, method, run, overwrite, on_warning), run, origin, snapshots)
         yield store
         store.finish()
 

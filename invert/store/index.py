@@ -27,6 +27,7 @@ from invert.store.result import FIELDS
 __all__ = [
     "EARLIER_INDEX",
     "INDEX",
+    "SNAPSHOTS",
     "FolderEntry",
     "FolderError",
     "Index",
@@ -36,12 +37,17 @@ __all__ = [
 ]
 
 INDEX = "results.jsonl"
+SNAPSHOTS = "-steps.png"
+"""Ends the name of the images on the way to a result, beside it."""
+
 EARLIER_INDEX = "results.json"
 _FORMAT = "invert projections"
 _VERSION = 2
 
 _MAX_INDEX = 1 << 30
 _MAX_LINE = 1 << 20
+
+_DIGESTS = ("npz_sha256", "png_sha256", "network_sha256", "snapshots_sha256")
 
 _Record = dict[str, Any]
 Key = tuple[str, str]
@@ -60,6 +66,7 @@ class FolderEntry:
         network_sha256: Digest of the network that was tuned to the image, likewise; None where none was.
         run: Which of the index's runs made it.
         facts: Numbers and texts of its result; see `invert.store.result.Result.facts`.
+        snapshots_sha256: Digest of the images on the way to the result; None where none were asked for.
     """
 
     name: str
@@ -70,12 +77,14 @@ class FolderEntry:
     facts: Mapping[str, Any]
     png_sha256: str | None = None
     network_sha256: str | None = None
+    snapshots_sha256: str | None = None
 
     @property
     def digests(self) -> dict[str, str | None]:
         """Digest of each of its files, by suffix; None for that of a .png that an earlier version wrote."""
-        tuned = {".safetensors": self.network_sha256} if self.network_sha256 else {}
-        return {".npz": self.npz_sha256, ".png": self.png_sha256, **tuned}
+        more = {".safetensors": self.network_sha256, SNAPSHOTS: self.snapshots_sha256}
+        made = {suffix: digest for suffix, digest in more.items() if digest}
+        return {".npz": self.npz_sha256, ".png": self.png_sha256, **made}
 
     @property
     def key(self) -> Key:
@@ -95,7 +104,7 @@ class FolderEntry:
     def to_line(self) -> _Record:
         """Return its line in the index."""
         names = {"type": "image", "name": self.name, "image": self.image, "source": self.source}
-        digests = {"npz_sha256": self.npz_sha256, "png_sha256": self.png_sha256, "network_sha256": self.network_sha256}
+        digests = {key: getattr(self, key) for key in _DIGESTS}
         known = {key: digest for key, digest in digests.items() if digest is not None}
         return {**names, **known, "run": self.run, **self.facts}
 
@@ -125,10 +134,10 @@ class FolderEntry:
             raise ValueError("its name is not plain")
         source, digest = line["source"], line["npz_sha256"]
         image = line.get("image", source)
-        png, network = line.get("png_sha256"), line.get("network_sha256")
-        if not all(isinstance(text, str) for text in (source, digest, image, png or "", network or "")):
+        others = [line.get(key) for key in _DIGESTS[1:]]
+        if not all(isinstance(text, str) for text in (source, digest, image, *(other or "" for other in others))):
             raise TypeError("its names are no texts")
-        return cls(name, image, source, digest, run, facts, png, network)
+        return cls(name, image, source, digest, run, facts, *others)
 
 
 @dataclass

@@ -392,7 +392,7 @@ def _read_calibration(data: bytes, folder: Path) -> object:
 def _other_latents() -> list[bytes]:
     import torch
 
-    from invert.sheets.latent_files import projected_w
+    from invert.store.latent_files import projected_w
 
     w = np.random.RandomState(0).randn(2, 8, 24).astype(np.float32)
     array, tensors, image = io.BytesIO(), io.BytesIO(), io.BytesIO()
@@ -411,7 +411,7 @@ def _other_latent(random: Random, data: bytes) -> bytes:
 
 
 def _read_other_latents(data: bytes, folder: Path) -> object:
-    from invert.sheets.latent_files import read_other_latents
+    from invert.store.latent_files import read_other_latents
 
     path = folder / ("x.npz" if b".npy" in data else "x.pt")
     path.write_bytes(data)

@@ -13,9 +13,9 @@ import torch
 
 from generator.files.reading import LoadedNetwork
 from invert.errors import NoInputError, UsageError
-from invert.sheets.latent_files import projected_w, read_other_latents
 from invert.sheets.references import parse_references
 from invert.sheets.sources import Source, find_sources
+from invert.store.latent_files import projected_w, read_other_latents
 
 Write = Callable[[Path], object]
 

@@ -10,8 +10,8 @@ Nothing in them is run: arrays are read as `invert.npy` does, torch's files as r
 """
 
 import io
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -44,10 +44,12 @@ class OtherLatent:
     Attributes:
         w: float32 `[1 or num_ws, w_dim]`, as far as the file is right.
         noise: Noise map `[r, r]` of each layer, the first layer first; empty where the file has none.
+        name: What the file calls it, where that has one latent for each of several names.
     """
 
     w: NDArray[np.float32]
     noise: tuple[_Array, ...] = ()
+    name: str = ""
 
 
 def read_other_latents(path: Path, num_ws: int) -> list[OtherLatent] | None:
@@ -100,7 +102,7 @@ def _of_npz(data: bytes, num_ws: int) -> list[OtherLatent] | None:
     chosen = arrays if key is None else {key: arrays[key]}
     if not chosen or any(array.dtype.kind != "f" for array in chosen.values()):
         return None
-    return [one for array in chosen.values() for one in _split(array, num_ws)]
+    return [one for name, array in chosen.items() for one in _named(name if key is None else "", _split(array, num_ws))]
 
 
 def _of_npy(data: bytes, num_ws: int) -> list[OtherLatent]:
@@ -132,8 +134,8 @@ def _records(value: object, num_ws: int, depth: int = 0) -> Iterator[OtherLatent
     elif isinstance(value, Mapping) and depth < 2:
         key = next((key for key in KEYS if key in value), None)
         if key is None:
-            for item in value.values():
-                yield from _records(item, num_ws, depth + 1)
+            for name, item in value.items():
+                yield from _named(name if isinstance(name, str) else "", _records(item, num_ws, depth + 1))
             return
         noise = value.get("noise")
         maps = tuple(map(_map, noise)) if isinstance(noise, list | tuple) else ()
@@ -142,6 +144,12 @@ def _records(value: object, num_ws: int, depth: int = 0) -> Iterator[OtherLatent
         yield from (OtherLatent(one.w, maps if len(found) == 1 else ()) for one in found)
     else:
         raise NetworkFileError("it is a torch file of something else; a network is named with --network")
+
+
+def _named(name: str, latents: Iterable[OtherLatent]) -> list[OtherLatent]:
+    """Return latents with a name, where it is that of one alone."""
+    found = list(latents)
+    return [replace(one, name=name) for one in found] if len(found) == 1 else found
 
 
 def _map(record: object) -> _Array:

@@ -22,7 +22,7 @@ from invert.projection.projector import Explanation, Projection, StepRecord
 from invert.projection.start import SampleBank, load_bank, thumbnail
 from invert.projection.synthesis import synthesise_image
 from invert.projection.whitening import measure_whitening
-from tests.networks.test_stylegan import made, small
+from tests.networks.stylegan_case import made, small
 from tests.test_projection import tiny
 
 NETWORKS = Path(__file__).parent.parent / "data" / "networks"

@@ -11,7 +11,7 @@ from generator.networks import Generator
 from generator.ops.dual import Dual
 from generator.stylegan2.config import SynthesisConfig
 from tests.networks import test_stylegan3
-from tests.networks.test_stylegan import made, small
+from tests.networks.stylegan_case import made, small
 
 
 def stylegan2(**changes: Any) -> Generator:

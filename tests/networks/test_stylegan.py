@@ -10,57 +10,17 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from generator.config import (
-    GeneratorConfig,
-    MappingConfig,
-    to_dict,
-)
+from generator.config import GeneratorConfig, MappingConfig, to_dict
 from generator.errors import ConfigError
 from generator.families import discriminator_from_dict, generator_from_dict
 from generator.layers import freeze
 from generator.networks import Generator, make_discriminator
 from generator.stylegan.config import StyleGANDiscriminatorConfig, StyleGANSynthesisConfig
-from generator.stylegan.discriminator import StyleGANDiscriminator
 from generator.stylegan.layers import StyleLayer, instance_norm
 from generator.stylegan.synthesis import StyleGANSynthesisNetwork
 from generator.stylegan2.config import SynthesisConfig
 from generator.training.losses import r1_penalty
-
-
-def small(**changes: Any) -> StyleGANSynthesisConfig:
-    settings = {"w_dim": 6, "img_resolution": 16, "channel_base": 64, "channel_max": 6, **changes}
-    return StyleGANSynthesisConfig(**settings)
-
-
-def made(config: StyleGANSynthesisConfig, layers: int = 2) -> Generator:
-    """Return a network whose noise and biases are not at the zeros they start from."""
-    torch.manual_seed(0)
-    generator = Generator(GeneratorConfig(MappingConfig(6, 0, 6, layers), config))
-    for name, parameter in generator.named_parameters():
-        if name.endswith(("noise_strength", "bias")) and "mapping" not in name:
-            parameter.data.normal_().mul_(0.5)
-    return generator
-
-
-def critic(**changes: Any) -> StyleGANDiscriminator:
-    settings = {"img_resolution": 16, "channel_base": 64, "channel_max": 6, **changes}
-    torch.manual_seed(0)
-    return StyleGANDiscriminator(StyleGANDiscriminatorConfig(**settings))
-
-
-def table_1_row(row: str, synthesis: StyleGANSynthesisConfig) -> GeneratorConfig:
-    """Return the generator of a row of table 1 of Karras et al. 2019: F is StyleGAN, the others lack some of it."""
-    styled = row >= "c"
-    synthesis = dataclasses.replace(
-        synthesis,
-        input="constant" if row >= "d" else "latent",
-        use_styles=styled,
-        use_noise=row >= "e",
-        normalisation="instance" if styled else "pixel",
-        blur_filter=(1.0,) if row == "a" else (1.0, 2.0, 1.0),
-    )
-    mapping = MappingConfig(synthesis.w_dim, 0, synthesis.w_dim, num_layers=8 if styled else 0, label_mode="concat")
-    return GeneratorConfig(mapping, synthesis)
+from tests.networks.stylegan_case import critic, made, small, table_1_row
 
 
 def test_the_papers_networks() -> None:
@@ -221,75 +181,6 @@ def test_each_style_enters_at_its_own_layer(layer: int) -> None:
     for r in (4, 8, 16):
         same = torch.equal(synthesis(ws, resolution=r), synthesis(other, resolution=r))
         assert same == (r < 4 << layer // 2)
-
-
-@pytest.mark.parametrize("resolution", [8, 16])
-def test_fading_in_a_resolution(resolution: int) -> None:
-    """alpha 0 is the network before it grew, alpha 1 the one after, one half their mean: in G and in D."""
-    synthesis, discriminator = made(small()).synthesis, critic(mbstd_group_size=2)
-    ws = torch.randn([2, 6, 6])
-    before = synthesis(ws, resolution=resolution // 2)
-    assert before.shape == (2, 3, resolution // 2, resolution // 2)
-    repeated = before.repeat_interleave(2, dim=2).repeat_interleave(2, dim=3)
-    images = {alpha: synthesis(ws, resolution=resolution, alpha=alpha) for alpha in (0.0, 0.5, 1.0)}
-    torch.testing.assert_close(images[0], repeated)
-    torch.testing.assert_close(images[0.5], (repeated + images[1]) / 2)
-    assert torch.equal(images[1], synthesis(ws, resolution=resolution))
-    image = torch.randn([2, 3, resolution, resolution])
-    halved = functional.avg_pool2d(image, 2)
-    torch.testing.assert_close(discriminator(image, alpha=0.0), discriminator(halved))
-    assert not torch.allclose(discriminator(image), discriminator(halved))
-    logits = [discriminator(image, alpha=alpha) for alpha in (0.3, 1.0)]
-    assert not torch.allclose(logits[0], logits[1])
-    assert torch.equal(logits[1], discriminator(image))
-
-
-def test_grown_to_the_end_is_the_network() -> None:
-    synthesis = made(small()).synthesis
-    ws = torch.randn([2, 6, 6])
-    assert torch.equal(synthesis(ws), synthesis(ws, resolution=16, alpha=1.0))
-
-
-def test_growing_needs_maps_and_gives_gradients_up_to_its_resolution() -> None:
-    synthesis = made(small()).synthesis
-    ws = torch.randn([1, 6, 6])
-    maps = {name: torch.randn([1, 1, r, r]) for name, r in synthesis.noise_sizes.items() if r <= 8}
-    synthesis(ws, maps, resolution=8, alpha=0.5).sum().backward()
-    reached = {name for name, parameter in synthesis.named_parameters() if parameter.grad is not None}
-    assert {name.split(".")[0] for name in reached} == {"b4", "b8"}
-    assert {"b4.torgb.weight", "b8.torgb.weight"} <= reached
-    with pytest.raises(ValueError, match="missing or unknown"):
-        synthesis(ws, maps)
-
-
-@pytest.mark.parametrize(
-    ("arguments", "says"),
-    [
-        ({"resolution": 12}, "no layers at 12 px"),
-        ({"resolution": 32}, "no layers at 32 px"),
-        ({"alpha": 1.5}, "not in"),
-        ({"alpha": math.nan}, "not in"),
-        ({"resolution": 4, "alpha": 0.5}, "nothing to fade in from"),
-    ],
-)
-def test_growth_that_there_is_not(arguments: dict[str, Any], says: str) -> None:
-    synthesis = made(small()).synthesis
-    with pytest.raises(ValueError, match=says):
-        synthesis(torch.randn([1, 6, 6]), **arguments)
-
-
-def test_a_network_that_does_not_grow_says_so() -> None:
-    synthesis, discriminator = made(small(growing=False)).synthesis, critic(growing=False)
-    with pytest.raises(ValueError, match="colour layers at 16 px only"):
-        synthesis(torch.randn([1, 6, 6]), resolution=8)
-    with pytest.raises(ValueError, match="colour layers at 16 px only"):
-        discriminator(torch.randn([1, 3, 8, 8]))
-    with pytest.raises(ValueError, match="colour layers at 16 px only"):
-        discriminator(torch.randn([1, 3, 16, 16]), alpha=0.5)
-    with pytest.raises(ValueError, match="are not"):
-        discriminator(torch.randn([1, 3, 16, 8]))
-    with pytest.raises(ValueError, match="styles of shape"):
-        synthesis(torch.randn([1, 5, 6]))
 
 
 def test_labels_select_an_output() -> None:

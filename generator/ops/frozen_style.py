@@ -40,14 +40,15 @@ class FrozenStyle:
             return styles, None
         return styles, (styles.square() @ self._energy_t).add_(self.epsilon).rsqrt_()
 
-    def backward(self, dstyles: Tensor | None, dfactors: Tensor | None, styles: Tensor, factors: Tensor) -> Tensor:
+    def backward(
+        self, dstyles: Tensor | None, dfactors: Tensor | None, styles: Tensor, factors: Tensor
+    ) -> Tensor | None:
         """Return the gradient of w from those of the styles and factors."""
-        total = dstyles
-        if dfactors is not None and self.energy is not None:
-            # d f / d s_i = -f^3 / 2 * E_i * 2 s_i
-            through = ((factors.pow(3) * dfactors) @ self.energy).mul_(styles)
-            total = through.neg_() if total is None else total - through
-        assert total is not None, "autograd asks for no gradient without one"
+        if dfactors is None or self.energy is None:
+            return dstyles if dstyles is None else dstyles @ self.weight
+        # d f / d s_i = -f^3 / 2 * E_i * 2 s_i
+        through = ((factors.pow(3) * dfactors) @ self.energy).mul_(styles)
+        total = through.neg_() if dstyles is None else dstyles - through
         return total @ self.weight
 
 
@@ -64,7 +65,5 @@ class _Styled(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, dstyles: Tensor | None, dfactors: Tensor | None) -> tuple[Tensor | None, None]:
-        if dstyles is None and dfactors is None:
-            return None, None
         styles, factors = ctx.saved_tensors or (None, None)
         return ctx.layer.backward(dstyles, dfactors, styles, factors), None

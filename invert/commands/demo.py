@@ -4,6 +4,7 @@ from pathlib import Path
 
 import click
 
+from generator.processors import processors
 from invert.cli import options
 from invert.commands.attribute import attribute
 from invert.durable import ensure_folder
@@ -75,6 +76,7 @@ def demo(
         paths=paths,
         network_paths=(network_path or _short(network),),
         report=report,
+        workers=processors(),
         as_json=as_json,
         quiet=quiet,
         overwrite=True,

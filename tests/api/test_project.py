@@ -1,5 +1,6 @@
 """Projections and images by the functions of `import invert`, as a user calls them."""
 
+import ast
 import io
 import subprocess
 import sys
@@ -37,6 +38,20 @@ def test_importing_it_imports_nothing_heavy() -> None:
 
 def test_every_name_that_is_promised_is_there() -> None:
     assert all(getattr(invert, name) is not None for name in invert.__all__)
+    assert dir(invert) == invert.__all__
+    # Type checkers read imports in place of the table.
+    tree = ast.parse(Path(invert.__file__).read_text())
+    told = {
+        name.asname: node.module
+        for block in tree.body
+        if isinstance(block, ast.If)
+        for node in block.body
+        if isinstance(node, ast.ImportFrom)
+        for name in node.names
+    }
+    assert told == {name: home for name, (home, _) in invert._PUBLIC.items()}
+    with pytest.raises(AttributeError, match="unheard_of"):
+        _ = invert.unheard_of  # type: ignore[attr-defined]
 
 
 def test_a_file_becomes_a_result(folder: Path, network: Path) -> None:

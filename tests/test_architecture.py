@@ -213,9 +213,8 @@ def test_no_print_no_assert_and_a_stated_interface(path: Path) -> None:
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
             assert node.func.id not in ("print", "eval", "exec"), f"{node.func.id} in line {node.lineno}"
     if path.name != "__main__.py":
-        targets = [t.id for n in tree.body if isinstance(n, ast.Assign) for t in n.targets if isinstance(t, ast.Name)]
-        targets += [n.target.id for n in tree.body if isinstance(n, ast.AnnAssign) and isinstance(n.target, ast.Name)]
-        assert "__all__" in targets
+        stated = {n.id for n in ast.walk(tree) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)}
+        assert "__all__" in stated
 
 
 @pytest.mark.parametrize("path", SHIPPED, ids=module_name)

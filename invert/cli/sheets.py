@@ -37,6 +37,7 @@ __all__ = [
     "scale",
     "scale_for",
     "synthesis",
+    "synthesis_without",
     "synthesiser",
     "write_image",
 ]
@@ -73,9 +74,19 @@ _SYNTHESIS = (
 
 def synthesis(command: Callable[..., Any]) -> Callable[..., Any]:
     """Add the options of all commands that synthesise latents onto a sheet, in the order in which they are shown."""
-    for add in reversed(_SYNTHESIS):
-        command = add(command)
-    return command
+    return synthesis_without()(command)
+
+
+def synthesis_without(*left_out: Callable[..., Any]) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Return `synthesis` for a command that lacks some of these options, or has its own in their place."""
+
+    def decorate(command: Callable[..., Any]) -> Callable[..., Any]:
+        for add in reversed(_SYNTHESIS):
+            if add not in left_out:
+                command = add(command)
+        return command
+
+    return decorate
 
 
 def out(*, required: bool) -> Callable[[Any], Any]:

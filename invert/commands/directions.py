@@ -82,13 +82,7 @@ _AMOUNTS = (-3.0, -2.0, -1.0, 0.0, 1.0, 2.0, 3.0)
 @options.option(
     "--latent", default="0", show_default=True, type=sheets.LATENT, metavar="LATENT", help="The latent on the sheet."
 )
-@options.class_index
-@sheets.scale
-@options.threads
-@options.device
-@options.as_json
-@options.quiet
-@options.overwrite
+@sheets.synthesis_without(options.psi, options.cutoff, options.noise_inputs)
 def directions(
     network_path: Path,
     method: "Method",

@@ -92,15 +92,7 @@ _ZOOM = _Zoom()
     help="Noise maps of the images above the deviations: those kept of a projection and for seeds fresh ones; those"
     " stored in the network; fresh ones; or zero. A projection with maps is shown first.",
 )
-@options.psi
-@options.cutoff
-@options.class_index
-@sheets.scale
-@options.threads
-@options.device
-@options.as_json
-@options.quiet
-@options.overwrite
+@sheets.synthesis_without(options.noise_inputs)
 def noise(
     network_path: Path,
     latent: Reference | None,

@@ -54,15 +54,7 @@ class _Psis(click.ParamType[tuple[float, ...]]):
     help="Truncations, a column for each: 1 is w itself, 0 the mean w, -1 the opposite of w.",
 )
 @sheets.out(required=True)
-@options.cutoff
-@options.class_index
-@options.noise_inputs
-@sheets.scale
-@options.threads
-@options.device
-@options.as_json
-@options.quiet
-@options.overwrite
+@sheets.synthesis_without(options.psi)
 def truncate(
     network_path: Path,
     seeds: tuple[Reference, ...],

@@ -78,6 +78,10 @@ def make_entries(manifest: Manifest, count: int = 7) -> list[Result]:
     return [make_entry(manifest, name) for name in names]
 
 
+MANIFEST = make_manifest()
+ENTRY = make_entry(MANIFEST, b"a/x.png")
+
+
 def write_batch(
     out: Path, manifest: Manifest, entries: Iterable[Result], failures: Iterable[Failure] = FAILURES
 ) -> PackResult:
@@ -97,6 +101,10 @@ def fill(journal: Journal, entries: Iterable[Result], failures: Iterable[Failure
         journal.fail(failure.name, failure.code, failure.reason)
         count += 1
     journal.complete(count)
+
+
+def is_finished(journal: Journal, name: bytes = ENTRY.name, file_sha256: str = ENTRY.file_sha256) -> bool:
+    return journal.finished(name, file_sha256) is not None
 
 
 def check(path: Path) -> int:

@@ -23,11 +23,6 @@ CHILD = [sys.executable, "-m", "tests.batch.journal_child"]
 CHECKOUT = Path(__file__).parents[2]
 
 
-@pytest.fixture
-def out(tmp_path: Path) -> Path:
-    return tmp_path / "latents.h5"
-
-
 @contextmanager
 def holder(out: Path, *options: str) -> Iterator["subprocess.Popen[str]"]:
     """Run another process that has the journal open, until the block ends."""

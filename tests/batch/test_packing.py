@@ -28,11 +28,6 @@ from tests.batch.journal_child import main
 CHECKOUT = Path(__file__).parents[2]
 
 
-@pytest.fixture
-def out(tmp_path: Path) -> Path:
-    return tmp_path / "latents.h5"
-
-
 def packed(out: Path, manifest: Manifest, entries: list[Result], failures: Any = FAILURES) -> Path:
     write_batch(out, manifest, entries, failures)
     return out

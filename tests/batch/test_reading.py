@@ -10,9 +10,8 @@ import pytest
 
 from invert.errors import ExitCode, UsageError
 from invert.hdf5.reading import Latents, LatentsError, open_latents
-from tests.batch.batch_case import FAILURES, assert_same_entry, make_entries, make_manifest, write_batch
+from tests.batch.batch_case import FAILURES, MANIFEST, assert_same_entry, make_entries, make_manifest, write_batch
 
-MANIFEST = make_manifest()
 ENTRIES = make_entries(MANIFEST)
 
 

@@ -14,17 +14,9 @@ from invert.hdf5.reading import Latents, LatentsError
 from invert.hdf5.schema import attributes, content_digest, row_digest
 from invert.hdf5.verification import verify
 from invert.store.result import VERSION
-from tests.batch.batch_case import check, make_entries, make_manifest, write_batch
+from tests.batch.batch_case import MANIFEST, check, make_entries, make_manifest, write_batch
 
-MANIFEST = make_manifest()
 Change = Callable[[h5py.File], None]
-
-
-@pytest.fixture(scope="module")
-def good(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    out = tmp_path_factory.mktemp("latents") / "latents.h5"
-    write_batch(out, MANIFEST, make_entries(MANIFEST))
-    return out
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -86,3 +87,26 @@ def projected(network: Path, tmp_path_factory: pytest.TempPathFactory) -> list[t
         (result,) = results
         found.append((next(out.glob("*.npz")), result.image))
     return found
+
+
+@pytest.fixture
+def attribution_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keep the banks of samples from one test of attribution to the next."""
+    monkeypatch.setenv("INVERT_CACHE", str(tmp_path_factory.getbasetemp() / "attribution-cache"))
+
+
+@pytest.fixture(scope="session")
+def case(network: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a network, its calibration, and the images that it was made with; not to be changed."""
+    from tests.cli.attribute_case import LOOSE, QUICK
+    from tests.cli.batch_case import write_images
+
+    folder = tmp_path_factory.mktemp("case")
+    shutil.copy(network, folder / "net.pkl")
+    write_images(folder / "real", 20, seed=1)
+    write_images(folder / "sibling", 20, seed=2)
+    arguments = ("--network", folder / "net.pkl", "--real", folder / "real", "--other", folder / "sibling")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("INVERT_CACHE", str(tmp_path_factory.getbasetemp() / "attribution-cache"))
+        assert main([str(a) for a in ("calibrate", *arguments, *QUICK, *LOOSE, "--quiet")]) == 0
+    return folder

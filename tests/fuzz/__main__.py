@@ -18,7 +18,8 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
-from tests.fuzz.formats import FORMATS, allowed, clean, inputs
+from tests.fuzz.files import allowed, clean
+from tests.fuzz.formats import FORMATS, inputs
 
 MEMORY = 1 << 30
 """Bytes of address space that reading one input may take beside what the process has."""

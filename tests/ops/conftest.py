@@ -1,7 +1,10 @@
-"""The native kernels, built once for all tests that ask for them."""
+"""The native kernels, built once for all tests that ask for them, and a tiny library that each test builds anew."""
 
+import contextlib
 import ctypes
 import os
+import signal
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,6 +14,7 @@ import torch
 from generator.ops.native import build
 from generator.ops.native.compile import cuda_home
 from tests.conftest import NAMED_CACHE, uses_native_kernels
+from tests.ops.build_case import Tiny
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -85,3 +89,26 @@ def isa(request: pytest.FixtureRequest, kernels: Path) -> Iterator[str]:
         pytest.skip(f"{name.decode()} is the best one, or the processor lacks it")
     yield name.decode()
     library.invert_cpu_use_isa(best)
+
+
+@pytest.fixture
+def tiny(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Tiny:
+    """The library of one function, in a cache of its own that is empty."""
+    tiny = Tiny(tmp_path, monkeypatch)
+    monkeypatch.setattr(build, "_recipe", tiny.recipe)
+    monkeypatch.setattr(build, "_state", {})
+    monkeypatch.setenv("INVERT_CACHE", str(tiny.cache))
+    monkeypatch.setenv("CXX", str(tiny.compiler))
+    monkeypatch.delenv("INVERT_NATIVE", raising=False)
+    return tiny
+
+
+@pytest.fixture
+def children() -> Iterator[list[subprocess.Popen[str]]]:
+    """Processes whose whole group is ended after the test."""
+    started: list[subprocess.Popen[str]] = []
+    yield started
+    for process in started:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.communicate()

@@ -378,7 +378,7 @@ def fit_evidence(
         features: Names of the features that all of them have.
     """
     fitted = [one for part in (*owns, *others) for one in part.part("fit")]
-    exact = [name for name in features if FEATURES[name].of_exact]
+    exact = [name for name in features if FEATURES[name].of_exact or FEATURES[name].also_exact]
     is_exact = "q" in features and all(math.isfinite(one.evidence[name]) for one in fitted for name in exact)
     return EvidenceScore.fit(
         [one.evidence for own in owns for one in own.part("fit")],

@@ -44,7 +44,8 @@ class Feature:
         measure: Reads it off a projection, with the meter of the network; NaN where it cannot be measured.
         since: First version of this program whose calibrations have it.
         is_log: Keep its logarithm.
-        of_exact: Whether the score of preset exact is fitted on it.
+        of_exact: Whether preset exact alone has it, whose score is fitted on such features.
+        also_exact: Whether that score is fitted on it too.
         derive: In place of `measure`, where it follows from what preset exact found and from other numbers.
     """
 
@@ -52,6 +53,7 @@ class Feature:
     since: str = "0.1.0"
     is_log: bool = True
     of_exact: bool = False
+    also_exact: bool = False
     derive: Callable[[Explained, Mapping[str, float]], float] | None = None
 
 
@@ -184,7 +186,7 @@ FEATURES = {
     "latent_distance": Feature(lambda projection, meter: float(meter.space.distance(projection.w)[0])),
     "latent_mahalanobis": Feature(lambda projection, meter: float(meter.space.mahalanobis(projection.w)[0])),
     "noise_autocorrelation": Feature(_noise_correlation),
-    "complexity": Feature(lambda projection, _: complexity(projection.target.array), is_log=False, of_exact=True),
+    "complexity": Feature(lambda projection, _: complexity(projection.target.array), is_log=False, also_exact=True),
     "q": _explained(lambda projection, found: found.q / projection.target.array.size),
     "misfit": _explained(lambda projection, found: found.misfit / projection.target.array.size),
     "latent_norm": _explained(lambda projection, found: found.latent_norm / projection.w.shape[-1]),

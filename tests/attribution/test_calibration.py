@@ -138,7 +138,7 @@ def test_what_cannot_be_measured_is_left_out() -> None:
     own = [evidence | {"pixel_rmse": 1.0} for evidence in own]
     score = EvidenceScore.fit(own, {"a": other})
     of_exact = {name for name, feature in FEATURES.items() if feature.of_exact}
-    assert set(FEATURES) - set(score.features) == {"noise_autocorrelation", "pixel_rmse", *of_exact} - {"complexity"}
+    assert set(FEATURES) - set(score.features) == {"noise_autocorrelation", "pixel_rmse", *of_exact}
 
 
 def test_a_file_gives_the_same_calibration(tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ NETWORKS = Path(__file__).parent.parent.parent / "data" / "networks"
 
 @pytest.fixture(scope="module")
 def shipped() -> Candidate:
-    made = read_calibration(NETWORKS / "A.calibration.json")
+    made = read_calibration(NETWORKS / "A.verdict.calibration.json")
     return Candidate("A", NETWORKS / "A.safetensors", "a" * 64, made, Path("A.calibration.json"), "c" * 64)
 
 

@@ -91,7 +91,7 @@ def test_a_network_without_a_calibration_beside_one_with() -> None:
 
 def test_a_default_rate_is_raised_to_what_a_calibration_can_promise() -> None:
     """The calibration of A that is shipped has 320 real images where half of 1 % takes 598."""
-    made = read_calibration(NETWORKS / "A.calibration.json")
+    made = read_calibration(NETWORKS / "A.verdict.calibration.json")
     said: list[str] = []
     first, second = settle([bare("A", calibration=made), bare("B", calibration=made)], 0, said.append)
     assert first.settled_rate == second.settled_rate == 0.019

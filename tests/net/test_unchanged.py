@@ -45,7 +45,11 @@ def test_verdicts(case: str) -> None:
 @pytest.mark.parametrize(
     ("file", "digest"),
     [
-        ("data/networks/A.calibration.json", "616ea7c0f32acbb26bc60395dbe0fc17d57a6421eaadaf2f396a017b0aea2854"),
+        ("data/networks/A.calibration.json", "e5127a4f165515bb89af643338ccae1e7f4d1c86d32c80856f99a08047556c29"),
+        (
+            "data/networks/A.verdict.calibration.json",
+            "616ea7c0f32acbb26bc60395dbe0fc17d57a6421eaadaf2f396a017b0aea2854",
+        ),
         ("data/networks/stylegan.calibration.json", "bb8b1b5792b149b2991808c0cc372ecef203e61e7a6a00daff2fda3a76ad8410"),
         (
             "data/networks/stylegan2.calibration.json",

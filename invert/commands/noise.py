@@ -41,7 +41,6 @@ _ZOOM = _Zoom()
 @options.command(
     short_help="Show what noise does: figures 4 and 5 of StyleGAN; and noise maps.",
     examples=(
-        "invert noise --network ffhq.pkl --seed 5 --out noise.png",
         "invert noise --network ffhq.pkl --seed photo.npz --count 20 --out noise.png",
         "invert noise --network ffhq.pkl --maps photo.npz,unregularised.npz --out maps.png",
     ),

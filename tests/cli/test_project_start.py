@@ -92,7 +92,7 @@ def test_starts_that_cannot_be_used(
     result = project(one, "--start", tmp_path / "none.npz")
     assert (result.code, "none.npz" in result.err) == (5, True)
     assert project(one, "--start", wide / "one.npz", "--preset", "exact").code == 2
-    result = invert("attribute", one, "--network", OTHER, "--start", wide / "one.npz", "--quiet")
+    result = invert("attribute", one, "--network", OTHER, "--preset", "verdict", "--start", wide / "one.npz", "--quiet")
     assert result.code == 2
     assert "is no evidence: a start of one's own choice" in result.err
 

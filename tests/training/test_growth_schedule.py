@@ -73,16 +73,17 @@ def test_the_papers_schedule() -> None:
 @pytest.mark.parametrize("preset", TRAINING_PRESETS)
 def test_presets_are_whole(preset: str) -> None:
     grows = preset in ("stylegan", *(f"stylegan-{row}" for row in "abcde"), *(f"stylegan2-{row}" for row in "abcd"))
+    alias_free = preset.startswith("stylegan3")
     paper = grows or preset.startswith("stylegan2")
     config = TrainConfig(**{"resolution": 1024 if paper else 32, **TRAINING_PRESETS[preset].settings})
     assert config.growing is grows
     assert config.generator_config().synthesis.growing is grows
     assert len(config.growth_schedule().resolutions) == ((9 if preset == "stylegan-a" else 8) if grows else 1)
     # Those of the papers are as the papers and their public code have them, for FFHQ; the short ones are our own.
-    assert config.mirror is paper
-    assert config.w_avg_passes == ("all" if paper else "generator")
+    assert config.mirror is (paper or alias_free)
+    assert config.w_avg_passes == ("all" if paper else "discriminator" if alias_free else "generator")
     assert config.adam_reset == ("fade" if grows else "resolution")
-    assert config.ema_warmup == (0.05 if preset in ("small", "tiny") else 0.0)
+    assert config.ema_warmup == (0.05 if preset in ("small", "tiny") or alias_free else 0.0)
     assert not grows or config.growth_schedule().batch_at(4) == 512
 
 

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from generator.files.reading import load
+from generator.layers import freeze
 from generator.networks import Generator
 from invert.projection import start
 from invert.projection.latents import LatentStatistics, Targets, kept_statistics, latent_statistics
@@ -51,6 +52,22 @@ def test_what_is_kept_is_used_and_what_is_damaged_is_drawn_again(generator: Gene
         again = load_bank(generator, "ab", 50)
         np.testing.assert_array_equal(again.w, first.w)
         assert piece.stat().st_size > 1000
+
+
+def test_a_network_that_was_used_before_gives_the_same(
+    tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is kept serves every later process, so that it must not depend on what a network went through."""
+    monkeypatch.setattr(start, "_PIECE", 60)
+    found = []
+    for used in (False, True):
+        monkeypatch.setenv("INVERT_CACHE", str(tmp_path / f"cache{used}"))
+        generator = load(ROOT / "data" / "networks" / "A.safetensors").generator.requires_grad_(False).eval()
+        if used:
+            freeze(generator.to(memory_format=torch.channels_last))
+        found.append(load_bank(generator, "ab", 60))
+    np.testing.assert_array_equal(found[0].thumbnails, found[1].thumbnails)
+    np.testing.assert_array_equal(found[0].w, found[1].w)
 
 
 def test_without_a_place_to_keep_it(generator: Generator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

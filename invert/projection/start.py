@@ -113,6 +113,7 @@ def load_bank(
     """
     bank = f"{weights_sha256}-{class_index}-v{BANK_VERSION}"
     pieces = []
+    plain: Generator | None = None
     for number in range(-(-samples // _PIECE)):
         path = cached_file("banks", f"{bank}/{number:04d}.npz")
         piece = _read_piece(path, generator)
@@ -121,11 +122,24 @@ def load_bank(
                 on_message(
                     f"generating samples {number * _PIECE + 1} to {(number + 1) * _PIECE} of {samples} to start from"
                 )
-            piece = _generate_piece(generator, number, class_index)
+            plain = plain or _as_loaded(generator)
+            piece = _generate_piece(plain, number, class_index)
             keep_arrays(path, w=piece.w, thumbnails=piece.thumbnails)
         pieces.append(piece)
     w = np.concatenate([piece.w for piece in pieces])[:samples]
     return SampleBank(w, np.concatenate([piece.thumbnails for piece in pieces])[:samples])
+
+
+def _as_loaded(generator: Generator) -> Generator:
+    """Return a copy of a network as it comes from its file.
+
+    One that was used before is frozen and laid out otherwise, which rounds otherwise, and what is kept in the cache
+    serves every later process.
+    """
+    with torch.random.fork_rng(devices=[]):
+        found = Generator(generator.config)
+    found.load_state_dict(generator.state_dict())
+    return found.requires_grad_(False).eval().to(generator.mapping.w_avg.device)
 
 
 def _read_piece(path: Path | None, generator: Generator) -> SampleBank | None:

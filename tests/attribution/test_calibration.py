@@ -269,3 +269,21 @@ def test_a_pipe_in_place_of_a_file_keeps_nobody_waiting(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "a.calibration.json")
     with pytest.raises(CalibrationError, match="not a"):
         read_calibration(tmp_path / "a.calibration.json")
+
+
+def test_a_score_that_is_fitted_at_the_rim_finds_more_below_the_nearest_others() -> None:
+    """Most of the others are far off, on one side of one number; the few that are near lie on its other side."""
+    random = np.random.RandomState(0)
+
+    def evidence(q: float, norm: float, count: int) -> list[dict[str, float]]:
+        return [{"q": q + random.randn(), "latent_norm": norm + random.randn()} for _ in range(count)]
+
+    own = evidence(0, 0, 300)
+    others = {"far": evidence(6, -6, 2000), "near": evidence(0, 5, 30) + evidence(6, -6, 1970)}
+    found = []
+    for at_the_rim in (False, True):
+        score = EvidenceScore.fit(own, others, ("q", "latent_norm"), at_the_rim=at_the_rim)
+        limit = min(float(np.quantile([score(one) for one in part], 0.01)) for part in others.values())
+        found.append(np.mean([score(one) < limit for one in own]))
+    assert found[1] > found[0] + 0.1
+    assert found[1] > 0.85

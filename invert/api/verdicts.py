@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from invert.api.arguments import Network, OnFailure, OnMessage, check_failure, check_settings, fail, silent
-from invert.attribution.settings import Judging
+from invert.attribution.settings import MISS_RATE, Judging
 from invert.batch.given import find_given
 from invert.batch.images import Listed
 from invert.batch.job import is_file
@@ -62,6 +62,7 @@ def attribute(
     workers: int = 1,
     shard: Shard | None = None,
     own: int = 0,
+    miss_rate: float = MISS_RATE,
     on_step: "Callable[[StepRecord], None] | None" = None,
     on_message: OnMessage | None = None,
     on_warning: OnMessage | None = None,
@@ -88,6 +89,8 @@ def attribute(
         shard: Judge share I of N of the images, (I, N); others may do theirs at the same time in the same `out`.
         own: Number of fresh samples that a network without a calibration is compared with: "none of these" can then be
             said, with its probability of a mistake.
+        miss_rate: Probability in (0, 1) of saying "none of these" of an image of a network by mistake: the largest
+            share of its own images, found and measured alike, at which that is said.
         on_step: Called after each step of a group of images into one of the networks.
         on_message: Called with a line on what takes long.
         on_warning: Called with a line on what should be known; by default `on_message`.
@@ -105,7 +108,7 @@ def attribute(
             cannot promise the rate to so many networks. All of it is known before anything is measured.
         InvertError: A network or a calibration cannot be used, or there are no images.
     """
-    judging = Judging(score, threshold, rate, own)
+    judging = Judging(score, threshold, rate, own, miss_rate)
     policy, follow = settings.pop("policy", None), settings.pop("follow", False)
     check_settings(settings)
     check_failure(on_failure)

@@ -20,7 +20,7 @@ from invert.attribution.measurements import (
     measurement_of,
     read_settings,
 )
-from invert.attribution.settings import Judging, check_evidence, check_untuned, with_verdict_defaults
+from invert.attribution.settings import MISS_RATE, Judging, check_evidence, check_untuned, with_verdict_defaults
 from invert.attribution.splits import Population
 from invert.errors import UsageError, display_path
 from invert.images.decoding import ImagePolicy
@@ -59,6 +59,7 @@ class Candidate:
         rate: Rate of false attributions, before it is shared; default that of the calibration.
         own: Samples of its own that it is compared with where it has no calibration.
         resolution: Side of its images in pixels, where it is known.
+        miss_rate: See `invert.attribution.settings.Judging`.
     """
 
     name: str
@@ -72,6 +73,7 @@ class Candidate:
     rate: float | None = None
     own: Population | None = None
     resolution: int | None = None
+    miss_rate: float = MISS_RATE
 
     @property
     def deciding(self) -> str:
@@ -196,6 +198,7 @@ def open_candidates(
             score=judging.score,
             threshold=judging.threshold,
             rate=judging.rate,
+            miss_rate=judging.miss_rate,
             resolution=session.resolution,
             session=session,
             folder=folder,

@@ -13,7 +13,7 @@ import numpy as np
 from invert.attribution.calibration import Calibration
 from invert.attribution.candidate import Candidate
 from invert.attribution.ruling import own_level, own_scores
-from invert.attribution.verdict import Finding
+from invert.attribution.verdict import Finding, Outcome, judge
 from invert.errors import display_path
 from invert.statistics.likelihood import ratio_text, verbal
 
@@ -30,6 +30,8 @@ class Promise:
         rate: Rate of false attributions, before it is shared; None where none is promised.
         share: How many networks share it.
         confidence: Confidence with which it is promised; None where none is.
+        miss_rate: Probability with which an image of the network is called none of its own; None where nothing is.
+        missed: How many own images that the calibration holds out are called so, and of how many.
         attributed: How many images of each population the rule attributes, and of how many: by a calibration those
             that it holds out, by a distance that the user gave all of them.
     """
@@ -39,6 +41,8 @@ class Promise:
     rate: float | None = None
     share: int = 1
     confidence: float | None = None
+    miss_rate: float | None = None
+    missed: tuple[int, int] | None = None
     attributed: Mapping[str, tuple[int, int]] | None = None
 
     @property
@@ -55,6 +59,8 @@ class Promise:
             "shared_by": self.share,
             "confidence": self.confidence,
             "attributed_of_calibration": counts or None,
+            "miss_rate": self.miss_rate,
+            "missed_of_calibration": self.missed and {"missed": self.missed[0], "of": self.missed[1]},
             "promise": self.sentence,
         }
 
@@ -76,14 +82,32 @@ def promise_of(candidate: Candidate, share: int) -> Promise:
     if calibration is None and candidate.own is None:
         return Promise(f"There is no calibration of {name}: what a distance is worth is not known.", "")
     if calibration is None:
-        return Promise(_own_sentence(candidate), "own samples")
+        return Promise(_own_sentence(candidate), "own samples", miss_rate=own_level(candidate))
     settings, rate = calibration.settings, candidate.settled_rate
     sentence = rate_sentence(calibration, name, rate=rate, share=share, score=candidate.deciding)
-    counts = _held_out(calibration, candidate.deciding, rate, share)
+    missed = _missed(candidate, calibration, rate, share)
+    sentence = f"{sentence} {_missed_sentence(candidate, missed)}"
+    seen: dict[str, Any] = {"miss_rate": candidate.miss_rate, "missed": missed}
+    seen["attributed"] = _held_out(calibration, candidate.deciding, rate, share)
     if settings.rule == "grubbs":
-        return Promise(sentence, settings.rule, attributed=counts)
+        return Promise(sentence, settings.rule, **seen)
     confidence = settings.confidence if settings.rule == "neyman-pearson" else None
-    return Promise(sentence, settings.rule, rate, share, confidence, counts)
+    return Promise(sentence, settings.rule, rate, share, confidence, **seen)
+
+
+def _missed(candidate: Candidate, calibration: Calibration, rate: float | None, share: int) -> tuple[int, int]:
+    """Return how many own images that are held out are called none of the network's, and how many there are."""
+    images = [one for own in calibration.owns for one in own.part("held-out")]
+    judged: dict[str, Any] = {"share": share, "score": candidate.deciding, "miss_rate": candidate.miss_rate}
+    found = [judge(calibration, one, candidate.name, rate=rate, **judged) for one in images]
+    return sum(one.outcome is Outcome.NONE for one in found), len(found)
+
+
+def _missed_sentence(candidate: Candidate, missed: tuple[int, int]) -> str:
+    return (
+        f"'None of these' is said where at most {_percent(candidate.miss_rate)} of {candidate.name}'s own images, "
+        f"found alike, measure as high; of its own held out it is said of {missed[0]} of {missed[1]}."
+    )
 
 
 def _held_out(calibration: Calibration, score: str, rate: float | None, share: int) -> dict[str, tuple[int, int]]:

@@ -17,7 +17,7 @@ import numpy as np
 from invert.attribution.candidate import Candidate, LoadedCandidate
 from invert.attribution.measurements import Measurement
 from invert.attribution.score import lpips_score
-from invert.attribution.settings import BETA, with_verdict_defaults
+from invert.attribution.settings import with_verdict_defaults
 from invert.attribution.sizes import required_images
 from invert.attribution.verdict import (
     Finding,
@@ -156,6 +156,7 @@ def rule(candidates: Sequence[Candidate], measurements: Sequence[Measurement]) -
             [one.name for one, *_ in calibrated],
             rate=[calibration.settings.rate if one.rate is None else one.rate for one, calibration, _ in calibrated],
             score=candidates[0].score,
+            miss_rate=candidates[0].miss_rate,
         ).findings
     )
     return combine(
@@ -214,7 +215,7 @@ def own_scores(candidate: Candidate) -> FloatArray:
 def own_level(candidate: Candidate) -> float:
     """Return the largest p1 at which an image counts as none of the network's own.
 
-    It is the probability that an image of the network is called so by mistake, at most: 1 % where there are enough
-    samples to say so, and otherwise what comes of an image that is further off than all of them.
+    It is the probability that an image of the network is called so by mistake, at most: the miss rate where there are
+    enough samples to say so, and otherwise what comes of an image that is further off than all of them.
     """
-    return max(BETA, 1 / (1 + len(own_scores(candidate))))
+    return max(candidate.miss_rate, 1 / (1 + len(own_scores(candidate))))

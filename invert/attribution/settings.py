@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "BETA",
+    "MISS_RATE",
     "OWN",
     "PROCESSINGS",
     "RULES",
@@ -35,6 +36,9 @@ SPLITS = {"fit": 0.25, "threshold": 0.5, "held-out": 0.25}
 
 BETA = 0.01
 """An image counts as a network's own only while more than this share of its own images measure as high or higher."""
+
+MISS_RATE = 0.05
+"""Probability of calling an image of a network none of its own, unless the user says: a mistake that accuses nobody."""
 
 SHARES_OF_SEVERAL = {"fit_share": 0.11, "threshold_share": 0.87, "own_fit_share": 0.33, "own_threshold_share": 0.6}
 """Shares where populations are measured after several processings: all of them together fit the score, and of the
@@ -116,6 +120,8 @@ class Judging:
         threshold: LPIPS distance below which an image is attributed: the paper's plain rule, which then decides.
         rate: Rate of false attributions, in (0, 1), shared among the networks; default each calibration's own.
         own: Number of samples of its own that a network without a calibration is compared with.
+        miss_rate: Largest share of a network's own images, found and measured like an image, at which that is called
+            none of its own, in (0, 1).
 
     Raises:
         UsageError: A value is out of range, or two of them contradict each other.
@@ -125,12 +131,15 @@ class Judging:
     threshold: float | None = None
     rate: float | None = None
     own: int = 0
+    miss_rate: float = MISS_RATE
 
     def __post_init__(self) -> None:
         if self.threshold is not None and not 0 < self.threshold < 100:
             raise UsageError(f"--threshold {self.threshold} is no distance")
         if self.rate is not None and not 0 < self.rate < 1:
             raise UsageError(f"--fpr {self.rate} is not between 0 and 1")
+        if not 0 < self.miss_rate < 1:
+            raise UsageError(f"--miss-rate {self.miss_rate} is not between 0 and 1")
         if self.score not in (None, *SCORES):
             raise UsageError(f"--score {self.score!r} is not one of {', '.join(SCORES)}")
         if not 0 <= self.own <= 1_000_000:

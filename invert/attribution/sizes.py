@@ -3,7 +3,7 @@
 import math
 from collections.abc import Mapping
 
-from invert.attribution.settings import BETA, CalibrationSettings
+from invert.attribution.settings import MISS_RATE, CalibrationSettings
 from invert.errors import UsageError
 from invert.statistics.thresholds import required_negatives
 
@@ -26,8 +26,8 @@ def required_images(settings: CalibrationSettings) -> int:
 
 
 def own_to_rule_out(settings: CalibrationSettings) -> int:
-    """Return how many own samples a calibration needs for p1 to reach `BETA` at all: 99 in the part of p-values."""
-    return math.floor((1 / BETA - 2) / settings.own_threshold_share) + 1
+    """Return how many own samples a calibration needs for p1 to reach `MISS_RATE`: 19 in the part of p-values."""
+    return math.floor((1 / MISS_RATE - 2) / settings.own_threshold_share) + 1
 
 
 def check_sizes(settings: CalibrationSettings, sizes: Mapping[str, int]) -> None:

@@ -7,10 +7,11 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import partial
 
 from invert.attribution.calibration import Calibration
 from invert.attribution.measurements import Measurement
-from invert.attribution.settings import BETA
+from invert.attribution.settings import BETA, MISS_RATE
 from invert.statistics.pvalues import holm, p0
 
 __all__ = [
@@ -172,6 +173,7 @@ def judge(
     rate: float | None = None,
     share: int = 1,
     score: str | None = None,
+    miss_rate: float = MISS_RATE,
 ) -> Finding:
     """Judge an image by the calibration of one network.
 
@@ -182,6 +184,7 @@ def judge(
         rate: Rate of false attributions, in (0, 1); default that of the calibration.
         share: Number of candidates that share the rate.
         score: Score that decides, one of `SCORES`; default that of the calibration.
+        miss_rate: See `invert.attribution.settings.Judging`.
 
     Raises:
         TooFewNegativesError: The rate cannot be promised.
@@ -196,7 +199,8 @@ def judge(
     if refusal or reading is None:
         reason = refusal or "a number that the score needs could not be measured"
         return Finding(network, measurement, lpips, evidence, deciding, False, Outcome.CANNOT_TELL, reason)
-    outcome, reason = _outcome(reading, min(len(own.part("threshold")) for own in calibration.owns))
+    fewest = min(len(own.part("threshold")) for own in calibration.owns)
+    outcome, reason = _outcome(reading, fewest, miss_rate)
     return Finding(network, measurement, lpips, evidence, deciding, reading.below, outcome, reason)
 
 
@@ -228,15 +232,15 @@ def _unlike(calibration: Calibration, measurement: Measurement) -> str:
     return ""
 
 
-def _outcome(reading: Reading, own: int) -> tuple[Outcome, str]:
+def _outcome(reading: Reading, own: int, miss_rate: float) -> tuple[Outcome, str]:
     p1 = 1.0 if reading.p1 is None else reading.p1
     if reading.below and p1 > BETA:
         return Outcome.ATTRIBUTED, ""
     if reading.below:
         return Outcome.CANNOT_TELL, "it measures like neither its own images nor others"
-    if p1 > BETA and p1 * (own + 1) < 2:
+    if p1 > miss_rate and p1 * (own + 1) < 2:
         return Outcome.CANNOT_TELL, f"none of its own images measures like this, but {own} are too few to rule it out"
-    if p1 > BETA:
+    if p1 > miss_rate:
         return Outcome.CANNOT_TELL, "its own images and others measure like this"
     return Outcome.NONE, ""
 
@@ -248,6 +252,7 @@ def decide(
     *,
     rate: float | Sequence[float] | None = None,
     score: str | None = None,
+    miss_rate: float = MISS_RATE,
 ) -> Verdict:
     """Judge an image by the calibrations of one or several networks.
 
@@ -261,6 +266,7 @@ def decide(
         rate: Rate of false attributions, in (0, 1), of all or of each; default each calibration's own. Where they
             differ, the largest is the probability of accusing any by mistake.
         score: Score that decides, one of `SCORES`; default each calibration's own.
+        miss_rate: See `invert.attribution.settings.Judging`.
 
     Raises:
         TooFewNegativesError: A calibration is too small to promise its share of the rate.
@@ -268,11 +274,12 @@ def decide(
     asked = list(zip(calibrations, measurements, names, strict=True))
     rates = rate if isinstance(rate, Sequence) else [rate] * len(asked)
     # First everyone at an equal share, which alone would keep the rate (Bonferroni) ...
-    findings = [judge(*one, rate=its, share=len(asked), score=score) for one, its in zip(asked, rates, strict=True)]
+    judged = partial(judge, score=score, miss_rate=miss_rate)
+    findings = [judged(*one, rate=its, share=len(asked)) for one, its in zip(asked, rates, strict=True)]
     # ... then at the larger shares that Holm's rule leaves, the least doubtful candidate first, as long as each of them
     # fires: one at which the rule stopped must not hand its share on.
     for index, share in holm([_p0(finding) for finding in findings]):
-        findings[index] = judge(*asked[index], rate=rates[index], share=share, score=score)
+        findings[index] = judged(*asked[index], rate=rates[index], share=share)
         if not findings[index].fires:
             break
     return combine(tuple(findings))

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from invert import __version__, api
-from invert.attribution.settings import SCORES
+from invert.attribution.settings import MISS_RATE, SCORES
 from invert.batch.job import is_file
 from invert.batch.work import Failed, Warnings
 from invert.cli import inputs, options
@@ -72,6 +72,14 @@ _SHARED = "Shared work"
     help="Rate of false attributions to keep.  [default: the calibration's]",
 )
 @options.option(
+    "--miss-rate",
+    type=float,
+    default=MISS_RATE,
+    metavar="P",
+    help="Rate at which images of a network may be called 'none of these' by mistake; a smaller one leaves more images"
+    " of others 'cannot tell'.",
+)
+@options.option(
     "--threshold",
     type=float,
     metavar="D",
@@ -125,6 +133,7 @@ def attribute(
     score: str | None,
     own: int,
     rate: float | None,
+    miss_rate: float,
     seed_search: int | None,
     report: Path | None,
     out: Path | None,
@@ -161,6 +170,7 @@ def attribute(
         if engine == "slurm" and place is not None:
             given_images = {"paths": paths, "networks": network_paths, "calibrations": calibration_paths}
             judging = {"--threshold": threshold, "--score": score, "--fpr": rate, "--own": own or None}
+            judging["--miss-rate"] = miss_rate
             command = _shard_command(
                 **given_images, judging=judging, out=place, max_pixels=max_pixels, follow=follow, given=given
             )
@@ -179,6 +189,7 @@ def attribute(
             workers=workers,
             shard=shard,
             own=own,
+            miss_rate=miss_rate,
             follow=follow,
             on_step=shown.step,
             on_message=output.note,

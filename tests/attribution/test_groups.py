@@ -47,7 +47,7 @@ def test_many_processings_take_no_more_images_each_than_one(rate: float, needed:
         assert math.ceil(count * settings.threshold_share) >= needed
         assert math.ceil((count - 1) * settings.threshold_share) < needed
     assert required_images(many) < required_images(one)
-    assert (own_to_rule_out(one), own_to_rule_out(many)) == (197, 164)
+    assert (own_to_rule_out(one), own_to_rule_out(many)) == (37, 31)
 
 
 def simulated(seed: int) -> tuple[list[np.ndarray], list[np.ndarray], list[np.ndarray], list[np.ndarray]]:

@@ -23,12 +23,20 @@ def test_the_four_cases() -> None:
     assert "its own images and others" in overlap.reason
 
 
+def test_a_smaller_miss_rate_leaves_more_images_open() -> None:
+    made, image = calibration(own=-2.5), measurement(-0.5)
+    usual, strict = judge(made, image, "A"), judge(made, image, "A", miss_rate=0.01)
+    assert usual.reading is not None
+    assert usual.reading.p1 == pytest.approx(0.0156, abs=1e-4)  # 4 of the 320 own images lie beyond
+    assert (usual.outcome, strict.outcome) == (Outcome.NONE, Outcome.CANNOT_TELL)
+
+
 def test_few_own_samples_rule_nothing_out() -> None:
-    settings = CalibrationSettings(score="lpips", rate=0.05)
+    settings = CalibrationSettings(score="lpips", rate=0.2)
     least = own_to_rule_out(settings)
     few = judge(calibration(count=least - 1, settings=settings), measurement(9.0), "A")
     assert few.outcome is Outcome.CANNOT_TELL
-    assert few.reason == "none of its own images measures like this, but 98 are too few to rule it out"
+    assert few.reason == "none of its own images measures like this, but 18 are too few to rule it out"
     enough = judge(calibration(count=least, settings=settings), measurement(9.0), "A")
     assert (enough.outcome, enough.reason) == (Outcome.NONE, "")
 

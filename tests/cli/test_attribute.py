@@ -181,6 +181,18 @@ def test_two_networks(attribute: Invert, invert: Invert, case: Path, tmp_path: P
             assert "cannot separate net (1) from net (2)" in image["reason"]
 
 
+def test_the_miss_rate_rules_images_out_or_leaves_them_open(attribute: Invert, case: Path) -> None:
+    base = ("--network", case / "net.pkl", case / "real", "--json")
+    counts = []
+    for rate in (0.001, 0.99):
+        *images, summary = attribute(*base, "--miss-rate", rate).records()
+        counts.append(sum(image["verdict"] == "none of these" for image in images))
+        (promise,) = summary["networks"]
+        assert promise["miss_rate"] == rate
+        assert 0 <= promise["missed_of_calibration"]["missed"] <= promise["missed_of_calibration"]["of"]
+    assert counts[0] == 0 < counts[1]
+
+
 def test_small_images_get_no_verdict(attribute: Invert, case: Path, tmp_path: Path) -> None:
     Image.fromarray(np.full([20, 20, 3], 90, np.uint8)).save(tmp_path / "small.png")
     result = attribute("--network", case / "net.pkl", tmp_path / "small.png")
@@ -196,7 +208,7 @@ def test_bad_input(attribute: Invert, case: Path, tmp_path: Path) -> None:
     (empty / "bad.png").write_bytes(b"")
     result = attribute("--network", case / "net.pkl", empty)
     assert result.code == 5
-    for arguments in (("--threshold", -1), ("--fpr", 2), ("--csv", "--json")):
+    for arguments in (("--threshold", -1), ("--fpr", 2), ("--miss-rate", 0), ("--csv", "--json")):
         assert attribute("--network", case / "net.pkl", case / "real", *arguments).code == 2
 
 

@@ -213,6 +213,10 @@ def _judging(network: Candidate, promise: Promise) -> Iterator[tuple[str, str]]:
         yield "rate", f"{100 * promise.rate:.3g} %, shared by {promise.share}"
     if promise.attributed:
         yield "attributed of the calibration", promise.counts
+    if promise.miss_rate is not None:
+        yield "miss rate", f"{100 * promise.miss_rate:.3g} %"
+    if promise.missed is not None:
+        yield "own images called none of these, of the calibration", "{} of {}".format(*promise.missed)
 
 
 def _values(values: Mapping[str, Any]) -> Table:

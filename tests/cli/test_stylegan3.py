@@ -99,6 +99,19 @@ def test_what_is_no_shift(invert: Invert, translating: Path, tmp_path: Path, shi
 
 
 @pytest.mark.slow
+def test_preset_exact_explains_own_images_to_the_last_level(
+    invert: Invert, translating: Path, generated: Callable[..., np.ndarray], tmp_path: Path
+) -> None:
+    generated(translating, seeds="3-5", name="still")
+    method = ("--preset", "exact", "--processing", "none", "--threads", 1, "-q", "--network", translating)
+    result = invert("project", tmp_path / "still", "--out", tmp_path / "found", *method)
+    assert result.code == 0, result.err
+    for name in ("seed0003", "seed0004", "seed0005"):
+        found = read_projection(tmp_path / "found" / f"{name}.npz")
+        assert found.rms < 1.2 * found.expected_rms < 0.4
+
+
+@pytest.mark.slow
 def test_the_motion_of_moved_images_is_found_and_kept(
     invert: Invert, translating: Path, generated: Callable[..., np.ndarray], tmp_path: Path
 ) -> None:

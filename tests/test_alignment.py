@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from invert.images.alignment import cut_square, face_square, paste_square, side_of
+from invert.images.alignment import cut_square, face_square, paste_square, side_of, square_of
 from tests.face_case import smooth
 
 # Eyes 20 px apart at y = 50, the mouth 30 px below them: the side is the larger one of 4 x 20 and 3.6 x 30, the middle
@@ -99,6 +99,23 @@ def test_what_is_beyond_the_photo_is_made_up_and_the_rest_is_not(degrees: float)
     # mirrored: next to the edge as it is inside, and nowhere black
     assert np.abs(np.diff(cut.astype(int), axis=1)).max() < 25
     assert cut.min() > 30
+
+
+def test_numbers_that_are_corners_of_no_square() -> None:
+    corners = square(90, (70, 80), 25)
+    np.testing.assert_array_equal(square_of(corners.ravel().tolist()), corners)
+    turned_over = corners[[0, 3, 2, 1]]
+    for numbers in (
+        corners[:3],
+        np.zeros(8),
+        corners * 1e300,
+        corners * 1e-9,
+        corners * [1, 2],
+        turned_over,
+        [np.nan] * 8,
+    ):
+        with pytest.raises(ValueError, match=r"no square|reshape"):
+            square_of(np.ravel(numbers).tolist())
 
 
 def test_an_edge_far_out_is_blurred() -> None:

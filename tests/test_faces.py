@@ -48,6 +48,11 @@ def test_the_largest_of_several_faces_is_taken(stand_in: None) -> None:
     assert warning == "the 43 x 43 around its face are enlarged to the network's 128 x 128"
 
 
+def test_a_face_at_the_edge_of_its_photo(stand_in: None) -> None:
+    target = aligned([(x, y - 24) for x, y in FACE])
+    assert target.warnings == ("26% of the square around its face are beyond the photo, and mirrored",)
+
+
 def test_a_photo_without_a_face(stand_in: None, tmp_path: Path) -> None:
     path = write_photo(tmp_path / "plain.png")
     with pytest.raises(ImageError, match=r"plain\.png': no face was found in it\. Give a photo") as caught:

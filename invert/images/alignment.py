@@ -15,7 +15,7 @@ from PIL import Image
 
 from invert.images.arrays import Pixels
 
-__all__ = ["Square", "cut_square", "face_square", "paste_square", "side_of", "square_of"]
+__all__ = ["Square", "cut_square", "face_square", "paste_square", "share_beyond", "side_of", "square_of"]
 
 Square = NDArray[np.float64]
 
@@ -79,6 +79,14 @@ def square_of(quad: Sequence[float]) -> Square:
 def side_of(square: Square) -> float:
     """Return the side of a square in pixels of the photo."""
     return float(np.hypot(*(square[3] - square[0])))
+
+
+def share_beyond(square: Square, size: tuple[int, int]) -> float:
+    """Return about which share of a square, from 0 to 1, lies beyond a photo of this width and height."""
+    steps = (np.arange(64) + 0.5) / 64
+    x, y = square[3] - square[0], square[1] - square[0]
+    places = square[0] + steps[:, None, None] * x + steps[:, None] * y
+    return float(1 - ((places > 0) & (places < size)).all(axis=-1).mean())
 
 
 def cut_square(photo: Image.Image, square: Square, size: int) -> Pixels:

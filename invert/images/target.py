@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from invert.errors import ImageError, UnreadableError
-from invert.images.alignment import cut_square, side_of
+from invert.images.alignment import cut_square, share_beyond, side_of
 from invert.images.arrays import ImageLike, Pixels, to_pil
 from invert.images.bars import Bars, bars_of
 from invert.images.decoding import Decoded, ImagePolicy, decode_image, in_channels
@@ -30,6 +30,9 @@ if TYPE_CHECKING:
 __all__ = ["ImageLike", "Target", "pixel_sha256", "read_target", "safe_name", "target_of", "target_of_bytes"]
 
 MAX_NAME_BYTES = 160
+
+_BEYOND = 0.05
+"""Share of a square that is made up and not said."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -230,6 +233,9 @@ def _shaped(decoded: Decoded, resolution: Size, policy: ImagePolicy) -> _Shaped:
             f"{len(faces)} faces were found: the largest is taken, {width} x {height} px at {left}, {top}; crop the "
             "photo for another one"
         )
+    beyond = share_beyond(square, decoded.size)
+    if beyond >= _BEYOND:
+        warnings.append(f"{beyond:.0%} of the square around its face are beyond the photo, and mirrored")
     length = side_of(square)
     if length < side:
         warnings.append(

@@ -28,6 +28,7 @@ if TYPE_CHECKING:  # what type checkers know of the table below; "as" is how the
     from invert.api import mix as mix
     from invert.api import open_directions as open_directions
     from invert.api import open_latents as open_latents
+    from invert.api import paste as paste
     from invert.api import project as project
     from invert.api import read_latent as read_latent
     from invert.api import train_encoder as train_encoder
@@ -72,6 +73,7 @@ _PUBLIC = {
     "mix": ("invert.api", True),
     "open_directions": ("invert.api", False),
     "open_latents": ("invert.api", False),
+    "paste": ("invert.api", False),
     "project": ("invert.api", True),
     "read_latent": ("invert.api", True),
     "train_encoder": ("invert.api", True),

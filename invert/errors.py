@@ -53,6 +53,7 @@ ImageCode = Literal[
     "image-link-not-followed",
     "image-folder-unreadable",
     "image-own-sheet",
+    "image-no-face",
 ]
 
 FileFault = Fault

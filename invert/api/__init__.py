@@ -20,6 +20,7 @@ from invert.api.edits import (
 )
 from invert.api.encoders import train_encoder
 from invert.api.measurements import measure
+from invert.api.photos import paste
 from invert.api.projections import Projected, project
 from invert.api.samples import generate
 from invert.api.seeds import SEED_DEFAULTS, Seeds, find_seeds, seeds_of
@@ -47,6 +48,7 @@ __all__ = [
     "mix",
     "open_directions",
     "open_latents",
+    "paste",
     "project",
     "read_latent",
     "seeds_of",

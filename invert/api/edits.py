@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias
 
@@ -11,12 +12,14 @@ from numpy.typing import NDArray
 from invert.api.arguments import Network, OnMessage, silent
 from invert.api.latents import Latent, Prepared, prepare
 from invert.errors import UsageError
+from invert.sheets.photos import open_photo
 from invert.sheets.references import ProjectedLatent
 
 if TYPE_CHECKING:
     from invert.editing.directions import Directions
     from invert.editing.discovery import Method
     from invert.editing.moves import Edited, Move
+    from invert.images.arrays import ImageLike
     from invert.sheets.interpolation import Easing
     from invert.sheets.sources import Source, Synthesise
 
@@ -117,6 +120,7 @@ def edit(
     *,
     styles: Sequence[int] | None = None,
     together: bool = False,
+    paste: "str | os.PathLike[str] | ImageLike | None" = None,
     noise: str = "kept",
     threads: int | None = None,
     device: str = "auto",
@@ -132,6 +136,7 @@ def edit(
         amounts: How far, in standard deviations of W along the direction.
         styles: The styles that are moved; by default those that the directions were found for.
         together: Move along all directions at once, not along one after the other.
+        paste: The photo that the latent was projected from with `align="face"`: images are that photo, edited.
         noise: "kept" (a projection's own maps), "fixed", "random" or "zero".
         threads: CPU threads; by default as torch has them.
         device: "auto", "cpu", "cuda", "cuda:1" ...
@@ -157,7 +162,11 @@ def edit(
     moves = [joined(moves)] if together and moves else moves
     (source,) = _sources(prepared, latents, warn)
     make = _maker(prepared, noise, {}, warn)
-    return edit_latent(prepared.generator, source, moves, list(amounts), make, **_truncation(latents))
+    edited = edit_latent(prepared.generator, source, moves, list(amounts), make, **_truncation(latents))
+    if paste is None:
+        return edited
+    photo = open_photo(paste, source.label, source.cut, prepared.generator.config.synthesis.img_channels, warn)
+    return (replace(one, image=photo.around(one.image)) for one in edited)
 
 
 def mix(

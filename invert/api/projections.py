@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 __all__ = ["Projected", "project"]
 
 
-_OF_JOB = ("policy", "overwrite", "follow", "video", "snapshots")
+_OF_JOB = ("policy", "overwrite", "follow", "video", "snapshots", "paste")
 
 
 @dataclass(frozen=True, eq=False)
@@ -102,6 +102,14 @@ class Projected:
         """
         return self.result.transform
 
+    @property
+    def quad(self) -> tuple[float, ...] | None:
+        """Corners of the square that was cut out of the photo, x and y each in its pixels; None where none was.
+
+        Top left, bottom left, bottom right, top right; see `invert.paste`.
+        """
+        return self.result.quad
+
 
 def project(
     images: Any,
@@ -127,10 +135,11 @@ def project(
         on_failure: What to do with an image that cannot be used: "raise" its error, "skip" it, or a function that is
             called with what is known of it.
         settings: Fields of `ProjectConfig`, such as steps, preset, lpips, noise, seed, restarts, batch, threads or
-            device; `policy`, an `ImagePolicy`; `overwrite`, to discard earlier results; `follow`, for links that lead
-            out of folders; for a folder `video`, the film of the optimisation (see `invert project --video`), and
-            `snapshots`, how many images on the way to each result are kept; and for an HDF5 file `save_noise`
-            ("none", "float32" or "float16") and `save_images`.
+            device; `policy`, an `ImagePolicy`, whose `align="face"` cuts faces out of photos; `overwrite`, to discard
+            earlier results; `follow`, for links that lead out of folders; for a folder `video`, the film of the
+            optimisation (see `invert project --video`), `snapshots`, how many images on the way to each result are
+            kept, and `paste`, to put reconstructions back into photos that were aligned; and for an HDF5 file
+            `save_noise` ("none", "float32" or "float16") and `save_images`.
 
     Returns:
         An iterator over the results, in the order in which they come.

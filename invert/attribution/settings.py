@@ -171,6 +171,9 @@ def check_evidence(config: ProjectConfig, policy: ImagePolicy | None = None) -> 
     if policy is not None and policy.fit != "crop":
         reason = f"images that were fitted by {policy.fit!r} are no evidence: thresholds are for whole, true images"
         raise UsageError(reason, advice="Leave it out.", code="no-evidence")
+    if policy is not None and policy.align != "none":
+        reason = "photos that were aligned are no evidence: thresholds are for images as they are"
+        raise UsageError(reason, advice="Leave it out.", code="no-evidence")
     for option, value, why in (
         (
             "--start",

@@ -37,9 +37,11 @@ class Job:
         follow: Whether links may lead out of the folders that are searched.
         video: The film of the optimisation of one image; those of several have the images' names at the end of theirs.
         snapshots: Number of images on the way to each result, which are kept beside it as one; 0 for none.
+        paste: Whether each photo that was aligned is written beside its result, with the reconstruction in it.
 
     Raises:
-        UsageError: Networks are to be tuned, or searches to be shown, and the output is no folder.
+        UsageError: Networks are to be tuned, or searches or photos to be shown, and the output is no folder; or photos
+            are to be pasted into that were not aligned.
     """
 
     network: "Path | LoadedNetwork"
@@ -54,8 +56,16 @@ class Job:
     follow: bool = False
     video: Path | None = None
     snapshots: int = 0
+    paste: bool = False
 
     def __post_init__(self) -> None:
+        if self.paste and self.policy.align == "none":
+            reason = "--paste puts the face of a photo back, and none is cut out"
+            raise UsageError(reason, advice="Add --align face.")
+        if self.paste and (self.out is None or is_file(self.out)):
+            reason = "--paste writes the photo beside each result, and goes with a folder of results"
+            advice = "Name a folder with --out, or use 'invert edit FILE.h5:ROW --paste PHOTO' afterwards."
+            raise UsageError(reason, advice=advice)
         shown = [name for name in ("video", "snapshots") if getattr(self, name)]
         if shown and (self.out is None or is_file(self.out)):
             reason = f"--{shown[0]} shows how each image is searched, and goes with a folder of results"

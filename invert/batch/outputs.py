@@ -24,12 +24,13 @@ from invert.batch.work import Done, Identity
 from invert.errors import UsageError
 from invert.hdf5.pack import PackResult, pack
 from invert.hdf5.reading import open_latents
-from invert.images.decoding import ImagePolicy
+from invert.images.alignment import paste_square, square_of
+from invert.images.decoding import ImagePolicy, to_png_bytes
 from invert.images.opening import read_regular
 from invert.images.target import safe_name
 from invert.store.entry import MAX_ENTRY, decode
 from invert.store.folder import FolderStore, known_images, open_folder
-from invert.store.index import INDEX, SNAPSHOTS, FolderEntry, read_index
+from invert.store.index import INDEX, PASTED, SNAPSHOTS, FolderEntry, read_index
 from invert.store.journal import Journal, begin_journal
 from invert.store.locks import OutputLock, WorkFolder, lock_output, read_manifest
 from invert.store.manifest import Manifest
@@ -39,6 +40,7 @@ from invert.store.protocol import ImageStore, Nowhere
 from invert.store.result import Result
 
 if TYPE_CHECKING:
+    from invert.projection.projector import Projection
     from invert.projection.session import Records, Session
 
 __all__ = [
@@ -159,7 +161,10 @@ class FolderOutput(RunOutput):
             session.run,
             overwrite=self._job.overwrite,
             origin=session.network.provenance,
-            snapshots=None if self.films is None else self.films.strip,
+            beside={
+                **({} if self.films is None else {SNAPSHOTS: self.films.strip}),
+                **({PASTED: _pasted} if self._job.paste else {}),
+            },
             on_warning=self._on_warning,
         )
         self._store = self._held.enter_context(store)
@@ -174,10 +179,8 @@ class FolderOutput(RunOutput):
         entry = done.kept
         if not isinstance(entry, FolderEntry):
             return {}
-        files = {
-            "snapshots" if suffix == SNAPSHOTS else suffix[1:]: str(self.folder / f"{entry.name}{suffix}")
-            for suffix in entry.digests
-        }
+        names = {SNAPSHOTS: "snapshots", PASTED: "pasted"}
+        files = {names.get(suffix, suffix[1:]): str(self.folder / f"{entry.name}{suffix}") for suffix in entry.digests}
         film = None if self.films is None else self.films.made(entry.name)
         return {**entry.facts, **files, **({} if film is None else {"film": str(film)})}
 
@@ -190,6 +193,14 @@ class FolderOutput(RunOutput):
 
     def summary(self) -> dict[str, Any]:
         return {"results": str(self.folder / INDEX)}
+
+
+def _pasted(projection: "Projection") -> bytes | None:
+    """Return the photo with the reconstruction in the place of its face, as PNG; None of what was not aligned."""
+    target = projection.target
+    if target.quad is None or target.photo is None:
+        return None
+    return to_png_bytes(paste_square(target.photo(), square_of(target.quad), projection.image), is_sheet=True)
 
 
 def _right_half(png: bytes) -> NDArray[np.uint8] | None:

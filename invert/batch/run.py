@@ -22,6 +22,7 @@ from invert.batch.start import read_start
 from invert.batch.work import Done, Duplicate, Event, Failed, Warnings, work
 from invert.batch.workers import Preparation, run_workers
 from invert.errors import ExitCode, UsageError, display_path
+from invert.images.faces import require_face_finder
 from invert.store.index import FolderEntry
 from invert.store.protocol import ImageStore
 
@@ -207,6 +208,8 @@ def open_run(
     """
     with open_output(job, on_note, on_warning) as output:
         found = find(output)
+        if job.policy.align != "none":
+            require_face_finder()
         # Only now: what is above must be quick, and this imports torch.
         from invert.projection.session import load_network
 

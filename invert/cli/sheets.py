@@ -13,6 +13,7 @@ from invert.cli.progress import ImageProgress
 from invert.durable import atomic_file, ensure_folder, write_atomic
 from invert.errors import UsageError
 from invert.images.decoding import to_png_bytes
+from invert.images.fitting import Size, height_and_width
 from invert.sheets.references import MAX_REFERENCES, Reference, Seed, parse_references
 
 if TYPE_CHECKING:
@@ -204,17 +205,21 @@ def synthesiser(
 
 
 def film(
-    stack: contextlib.ExitStack, path: Path | None, side: int, scale: int, rate: int
+    stack: contextlib.ExitStack, path: Path | None, size: Size, scale: int, rate: int
 ) -> "Callable[[NDArray[np.uint8]], None]":
-    """Return what adds an image to a film, written when the stack ends well; without a path it does nothing."""
+    """Return what adds an image to a film, written when the stack ends well; without a path it does nothing.
+
+    The last row and column of an image whose height or width is odd are left out.
+    """
     if path is None:
         return lambda _: None
     from invert.images.arrays import enlarge, to_rgb
     from invert.images.video import VideoWriter
 
     ensure_folder(path.parent)
-    writer = stack.enter_context(VideoWriter(stack.enter_context(atomic_file(path)), side * scale, rate))
-    return lambda image: writer.write(enlarge(to_rgb(image), scale))
+    height, width = (length * scale // 2 * 2 for length in height_and_width(size))
+    writer = stack.enter_context(VideoWriter(stack.enter_context(atomic_file(path)), (height, width), rate))
+    return lambda image: writer.write(enlarge(to_rgb(image), scale)[:height, :width])
 
 
 def scale_for(generator: "Generator", given: int | None) -> int:

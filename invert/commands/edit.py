@@ -15,7 +15,9 @@ from invert.sheets.references import Reference
 
 if TYPE_CHECKING:
     from generator.files.reading import LoadedNetwork
+    from generator.networks import Generator
     from invert.editing.moves import Edited, Move
+    from invert.sheets.photos import Photo
     from invert.sheets.sources import Source
 
 __all__ = ["edit"]
@@ -92,6 +94,13 @@ class _Amounts(click.ParamType[tuple[list[float], bool]]):
     help="Folder to which every image is written, at the network's size.",
 )
 @options.option(
+    "--paste",
+    "photo_path",
+    metavar="PHOTO",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Show each image in the photo that LATENT was projected from with --align face: sheet, film and frames.",
+)
+@options.option(
     "--export",
     metavar="FILE.npz",
     type=click.Path(dir_okay=False, path_type=Path),
@@ -109,6 +118,7 @@ def edit(
     together: bool,
     out: Path | None,
     folder: Path | None,
+    photo_path: Path | None,
     export: Path | None,
     rate: int,
     psi: float,
@@ -126,7 +136,8 @@ def edit(
 
     LATENT is a seed (5), a projection (photo.npz, latents.h5:3) or a latent of another program (latents.pt:0). A
     projection keeps its own noise maps: at amount 0 it is its reconstruction. Each direction is a row of the sheet, or
-    a part of the film, one after the other. Without --direction the latent itself is shown or exported.
+    a part of the film, one after the other. Without --direction the latent itself is shown or exported. With --paste
+    the face of a photo is edited in the photo.
     """
     is_film = out is not None and out.suffix.lower() == ".mp4"
     _check(out, folder, export, is_film, overwrite)
@@ -140,35 +151,46 @@ def edit(
         moves: Sequence[Move] = _moves(specs, styles, loaded, output)
         moves = [joined(moves)] if together and len(moves) > 1 else moves
         chosen = _amounts(amounts, steps, is_film) if specs else [0.0]
-        scale = sheets.scale_for(generator, scale)
-        side = generator.config.synthesis.img_resolution
         if len(moves) * len(chosen) > _MAX_FRAMES:
             raise UsageError(f"{len(moves) * len(chosen)} images are more than {_MAX_FRAMES}", advice="Ask for fewer.")
-        if out is not None and not is_film:
-            check_size(len(moves), len(chosen), side, scale)
-        names = _names(folder, len(moves) * len(chosen), overwrite)
         (source,) = sheets.find([latent], loaded, class_index, output)
+        photo = None if photo_path is None else _photo(photo_path, source, generator, output)
+        scale = sheets.scale_for(generator, scale) if photo is None else 1
+        side = generator.config.synthesis.img_resolution
+        if out is not None and not is_film:
+            check_size(len(moves), len(chosen), side if photo is None else photo.cell, scale)
+        names = _names(folder, len(moves) * len(chosen), overwrite)
         progress = output.image_progress(len(moves) * len(chosen))
         synthesise = sheets.synthesiser(generator, noise, output, progress)
         edits: list[Edited] = []
+        cells = []
         with contextlib.ExitStack() as stack:
-            show = sheets.film(stack, out if is_film else None, side, scale, rate)
+            show = sheets.film(stack, out if is_film else None, side if photo is None else photo.size, scale, rate)
             found = edit_latent(
                 generator, source, moves, chosen, synthesise, truncation_psi=psi, truncation_cutoff=cutoff
             )
             for number, edited in enumerate(found):
-                show(edited.image)
+                image = edited.image if photo is None else photo.around(edited.image)
+                show(image)
                 if names:
-                    sheets.write_image(names[number], edited.image)
+                    sheets.write_image(names[number], image)
                     event = {"direction": edited.direction, "amount": edited.amount, "path": str(names[number])}
                     output.event({"type": "image", "code": "generated", **event})
                 edits.append(edited)
+                cells.append(image if photo is None else photo.on_ground(image))
         if out is not None and not is_film:
-            grid = edit_grid(source.label, moves, chosen, [one.image for one in edits])
+            grid = edit_grid(source.label, moves, chosen, cells)
             sheets.write_image(out, lay_out_sheet([grid], scale))
         if export is not None:
             _export(export, edits)
         _say(output, source, moves, chosen, {"out": out, "frames": folder, "export": export})
+
+
+def _photo(path: Path, source: "Source", generator: "Generator", output: Output) -> "Photo":
+    """Return the photo that the latent's face was cut out of."""
+    from invert.sheets.photos import open_photo
+
+    return open_photo(path, source.label, source.cut, generator.config.synthesis.img_channels, output.warning)
 
 
 def _say(

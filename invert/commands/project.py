@@ -20,7 +20,7 @@ from invert.commands import array
 from invert.commands.pack import pack_line
 from invert.commands.project_slurm import project_slurm
 from invert.errors import UsageError, display_path
-from invert.images.decoding import ImagePolicy
+from invert.images.decoding import ALIGNMENTS, ImagePolicy
 from invert.images.fitting import FITS
 from invert.projection.config import ProjectConfig, with_defaults
 from invert.store.manifest import NOISE_TYPES
@@ -58,6 +58,15 @@ _HDF5 = "HDF5 output (--out FILE.h5)"
     "nor do black bars that images have, or distorted. auto pads for networks whose own images have bars, else crops.",
     group="Images",
 )
+@options.option(
+    "--align",
+    default="none",
+    show_default=True,
+    type=click.Choice(ALIGNMENTS),
+    help="face: find the largest face of a photo, and project the square around it, turned and cut as the images of "
+    "FFHQ are. Needs pip install 'invert[align]'.",
+    group="Images",
+)
 @options.max_pixels
 @options.follow
 @options.option(
@@ -74,6 +83,12 @@ _HDF5 = "HDF5 output (--out FILE.h5)"
     type=click.IntRange(0, MAX_SNAPSHOTS),
     metavar="N",
     help="Keep N images on the way to each result, from the start on, as NAME-steps.png.",
+    group=_FOLDER,
+)
+@options.option(
+    "--paste",
+    is_flag=True,
+    help="With --align: put each reconstruction back into its photo, as NAME-pasted.png.",
     group=_FOLDER,
 )
 @options.workers(1, help="Processes that share the images.", group=_HDF5)
@@ -96,10 +111,12 @@ def project(
     network_path: Path | None,
     out: Path,
     fit: str,
+    align: str,
     max_pixels: int | None,
     follow: bool,
     video: Path | None,
     snapshots: int,
+    paste: bool,
     as_json: bool,
     quiet: bool,
     overwrite: bool,
@@ -122,7 +139,8 @@ def project(
     With --out FILE.h5 all results go into one HDF5 file, by way of FILE.h5.work beside it, where each finished
     image is safe at once: if the command is killed at any moment, the same command resumes it.
     """
-    policy = ImagePolicy(fit=fit) if max_pixels is None else ImagePolicy(fit=fit, max_pixels=max_pixels)
+    policy = ImagePolicy(fit=fit, align=align)
+    policy = policy if max_pixels is None else dataclasses.replace(policy, max_pixels=max_pixels)
     config = ProjectConfig(**with_defaults(settings))
     given: dict[str, Any] = {"noise": save_noise, "images": save_images, "workers": workers, "shard": shard}
     if not is_file(out):
@@ -130,7 +148,7 @@ def project(
     with Output(as_json=as_json, quiet=quiet) as output:
         output.keeps()
         network = options.network_or_default(network_path, output)
-        given |= {"video": video, "snapshots": snapshots}
+        given |= {"video": video, "snapshots": snapshots, "paste": paste}
         job = Job(network, config, policy, out, overwrite=overwrite, follow=follow, **given)
         if engine == "slurm":
             return project_slurm(images, network, job, shards, array.parse_parameters(slurm), output)
@@ -227,9 +245,11 @@ class _Shown:
             # There may be a million of them.
             self._output.event(record)
             return
-        no_film = " and not filmed" if self._run.output.films is not None else ""
-        before = "" if event.is_new else f" (finished before{no_film})"
-        files = ", ".join(display_path(record[name]) for name in ("png", "snapshots", "film") if name in record)
+        missing = " and not filmed" if self._run.output.films is not None else ""
+        missing += " and not pasted" if self._job.paste and "pasted" not in record else ""
+        before = "" if event.is_new else f" (finished before{missing})"
+        shown = ("png", "snapshots", "film", "pasted")
+        files = ", ".join(display_path(record[name]) for name in shown if name in record)
         line = f"{event.distance:.4f}  {display_path(event.path)} -> {files}{before}"
         self._output.result(record, line)
 

@@ -74,4 +74,5 @@ def _command(images: Sequence[Path], network: Path, job: Job) -> list[str]:
     command += ["--network", os.path.abspath(network), "--out", os.path.abspath(job.out or "")]
     command += [*arguments_of(job.config), "--save-noise", job.noise, "--max-pixels", str(job.policy.max_pixels)]
     command += ["--fit", job.policy.fit] if job.policy.fit != "auto" else []
+    command += ["--align", job.policy.align] if job.policy.align != "none" else []
     return command + ["--save-images"] * job.images + ["--follow"] * job.follow

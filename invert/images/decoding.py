@@ -10,11 +10,13 @@ from PIL import Image
 
 from invert.errors import ImageError
 from invert.images.containers import SHEET_MARK, Container, orientation
+from invert.images.faces import LANDMARKS
 from invert.images.fitting import FITS
 from invert.images.formats import FORMATS, ImageFormat, parse
 from invert.images.profiles import Colour, colour_of_png, to_srgb
 
 __all__ = [
+    "ALIGNMENTS",
     "CHANNELS",
     "Decoded",
     "ImagePolicy",
@@ -22,6 +24,9 @@ __all__ = [
     "in_channels",
     "to_png_bytes",
 ]
+
+ALIGNMENTS = ("none", "face")
+"""What is done with a photo before anything else: nothing, or the square around a face is cut out."""
 
 CHANNELS = (1, 3, 4)
 POLICY_VERSION = 2
@@ -59,6 +64,7 @@ class ImagePolicy:
         formats: Which of `FORMATS` are read; a file's content decides what it is, not its name.
         fit: What is done with images of other proportions than the network's, one of `FITS`; or "auto": "pad" for
             networks whose own images have black bars, which `invert.project` finds out, and "crop" for all others.
+        align: "face" cuts the square around the largest face out, as `invert.images.alignment` says; "none" does not.
     """
 
     alpha: str = "black"
@@ -67,6 +73,7 @@ class ImagePolicy:
     min_size: int = 8
     formats: tuple[str, ...] = FORMATS
     fit: str = "crop"
+    align: str = "none"
 
     def __post_init__(self) -> None:
         if self.alpha not in _BACKGROUNDS:
@@ -77,6 +84,8 @@ class ImagePolicy:
             raise ValueError(f"formats is {self.formats!r}, not among {', '.join(FORMATS)}")
         if self.fit not in ("auto", *FITS):
             raise ValueError(f"fit is {self.fit!r}, not one of auto, {', '.join(FITS)}")
+        if self.align not in ALIGNMENTS:
+            raise ValueError(f"align is {self.align!r}, not one of {', '.join(ALIGNMENTS)}")
 
     def record(self) -> dict[str, Any]:
         """Return what decides the pixels, as plain JSON types, for the method digest.
@@ -88,10 +97,11 @@ class ImagePolicy:
             "alpha": self.alpha,
             "orientation": "exif",
             "profile": "srgb",
-            "crop": "centre" if self.fit in ("auto", "crop") else "none",
+            "crop": "centre" if self.fit in ("auto", "crop") and self.align == "none" else "none",
             "resample": "lanczos",
             **({} if self.fit in ("auto", "crop") else {"fit": self.fit}),
             **({"bars": "left out"} if self.fit == "pad" else {}),
+            **({} if self.align == "none" else {"align": self.align, "landmarks": LANDMARKS}),
         }
 
 

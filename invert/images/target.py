@@ -5,7 +5,8 @@ Nothing here imports torch until a target's `pixels` are asked for.
 
 import hashlib
 import os
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,9 +14,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from invert.errors import ImageError, UnreadableError
-from invert.images.arrays import ImageLike, to_pil
+from invert.images.alignment import cut_square, share_beyond, side_of
+from invert.images.arrays import ImageLike, Pixels, to_pil
 from invert.images.bars import Bars, bars_of
 from invert.images.decoding import Decoded, ImagePolicy, decode_image, in_channels
+from invert.images.faces import find_square
 from invert.images.fitting import Size, centre_of, fit, fit_whole, height_and_width, inside_of, stretch
 from invert.images.formats import format_named
 from invert.images.jpeg_traces import jpeg_quality
@@ -27,6 +30,9 @@ if TYPE_CHECKING:
 __all__ = ["ImageLike", "Target", "pixel_sha256", "read_target", "safe_name", "target_of", "target_of_bytes"]
 
 MAX_NAME_BYTES = 160
+
+_BEYOND = 0.05
+"""Share of a square that is made up and not said."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,6 +54,9 @@ class Target:
         tables: Quantisation tables of a JPEG file whose pixels these are, neither scaled nor cropped; else None.
         mask: Where the image is, bool [H, W], if it was put on black or has black bars of its own; None where it is
             everywhere.
+        quad: The square that was cut out of a photo: x and y of its corners in the photo's pixels, see
+            `invert.images.alignment`; None where the photo was not aligned.
+        photo: Decodes that photo again, uint8 [H, W, C]; None likewise.
     """
 
     array: NDArray[np.uint8]
@@ -63,6 +72,8 @@ class Target:
     jpeg_quality: int | None = None
     tables: tuple[tuple[int, ...], ...] | None = None
     mask: NDArray[np.bool_] | None = None
+    quad: tuple[float, ...] | None = None
+    photo: Callable[[], Pixels] | None = field(default=None, repr=False)
 
     @property
     def remarks(self) -> tuple[str, ...]:
@@ -116,16 +127,21 @@ def target_of_bytes(
     Raises:
         ImageError: The image cannot be used.
     """
+    policy = policy or ImagePolicy()
     try:
         decoded = decode_image(data, channels, policy)
+        shaped = _shaped(decoded, resolution, policy)
     except ImageError as error:
         error.path = path
         raise
     suffix = path.suffix.lower()
     is_misnamed = format_named(suffix) not in (None, decoded.format)
     note = f"it is called {suffix} but is {decoded.format}" if is_misnamed else ""
-    how = "crop" if policy is None else policy.fit
-    return _target(decoded, resolution, path, hashlib.sha256(data).hexdigest(), how, note)
+
+    def photo() -> Pixels:
+        return _pixels(decode_image(data, channels, policy))
+
+    return _target(decoded, shaped, path, hashlib.sha256(data).hexdigest(), photo, note)
 
 
 def target_of(
@@ -149,16 +165,88 @@ def target_of(
     try:
         opened = to_pil(image)
         decoded = in_channels(opened, channels, policy)
-        return _target(decoded, resolution, path, pixel_sha256(np.asarray(opened)), policy.fit)
+        shaped = _shaped(decoded, resolution, policy)
     except ImageError as error:
         error.path = path
         raise
 
+    def photo() -> Pixels:
+        return _pixels(in_channels(opened, channels, policy))
+
+    return _target(decoded, shaped, path, pixel_sha256(np.asarray(opened)), photo)
+
+
+@dataclass(frozen=True, eq=False)
+class _Shaped:
+    """An image at the network's size, and what that took; see `Target`."""
+
+    array: NDArray[np.uint8]
+    upsampled: bool
+    warnings: tuple[str, ...]
+    is_whole: bool = False  # neither scaled nor cropped
+    mask: NDArray[np.bool_] | None = None
+    quad: tuple[float, ...] | None = None
+
 
 def _target(
-    decoded: Decoded, resolution: Size, path: Path, file_sha256: str, how: str = "crop", note: str = ""
+    decoded: Decoded, shaped: _Shaped, path: Path, file_sha256: str, photo: Callable[[], Pixels], note: str = ""
 ) -> Target:
-    warnings = list(decoded.warnings)
+    return Target(
+        array=shaped.array,
+        name=safe_name(path),
+        path=path,
+        file_sha256=file_sha256,
+        pixel_sha256=pixel_sha256(shaped.array),
+        original_size=decoded.size,
+        upsampled=shaped.upsampled,
+        warnings=(*decoded.warnings, *shaped.warnings),
+        notes=(*decoded.notes, note) if note else decoded.notes,
+        format=decoded.format,
+        jpeg_quality=jpeg_quality(_luma(decoded)),
+        tables=decoded.tables if shaped.is_whole else None,
+        mask=shaped.mask,
+        quad=shaped.quad,
+        photo=None if shaped.quad is None else photo,
+    )
+
+
+def _pixels(decoded: Decoded) -> Pixels:
+    return np.asarray(decoded.image).reshape(*decoded.size[::-1], -1)
+
+
+def _shaped(decoded: Decoded, resolution: Size, policy: ImagePolicy) -> _Shaped:
+    """Bring an image to the network's size as the policy says.
+
+    Raises:
+        ImageError: The image is to be aligned, and there is no face in it.
+    """
+    if policy.align == "none":
+        return _fitted(decoded, resolution, policy.fit)
+    side, side_across = height_and_width(resolution)
+    if side != side_across:
+        raise ValueError("what is cut around a face is square")
+    square, faces = find_square(decoded.image)
+    warnings = []
+    if len(faces) > 1:
+        left, top, width, height = faces[0].box
+        warnings.append(
+            f"{len(faces)} faces were found: the largest is taken, {width} x {height} px at {left}, {top}; crop the "
+            "photo for another one"
+        )
+    beyond = share_beyond(square, decoded.size)
+    if beyond >= _BEYOND:
+        warnings.append(f"{beyond:.0%} of the square around its face are beyond the photo, and mirrored")
+    length = side_of(square)
+    if length < side:
+        warnings.append(
+            f"the {length:.0f} x {length:.0f} around its face are enlarged to the network's {side} x {side}"
+        )
+    quad = tuple(float(number) for number in square.ravel())
+    return _Shaped(cut_square(decoded.image, square, side), length < side, tuple(warnings), quad=quad)
+
+
+def _fitted(decoded: Decoded, resolution: Size, how: str) -> _Shaped:
+    warnings = []
     (width, height), rectangle = decoded.size, height_and_width(resolution)
     inner, mask = centre_of(decoded.size, resolution), None
     is_other = inner != decoded.size
@@ -184,21 +272,7 @@ def _target(
     is_smaller = inner[0] < became[0] or (how == "stretch" and inner[1] < became[1])
     if is_smaller:
         warnings.append(f"{inner[0]} x {inner[1]} is enlarged to the network's {rectangle[1]} x {rectangle[0]}")
-    return Target(
-        array=array,
-        name=safe_name(path),
-        path=path,
-        file_sha256=file_sha256,
-        pixel_sha256=pixel_sha256(array),
-        original_size=decoded.size,
-        upsampled=is_smaller,
-        warnings=tuple(warnings),
-        notes=(*decoded.notes, note) if note else decoded.notes,
-        format=decoded.format,
-        jpeg_quality=jpeg_quality(_luma(decoded)),
-        tables=decoded.tables if decoded.size == rectangle[::-1] else None,
-        mask=mask,
-    )
+    return _Shaped(array, is_smaller, tuple(warnings), decoded.size == rectangle[::-1], mask)
 
 
 def _without_bars(

@@ -230,6 +230,12 @@ def open_session(
         )
     prepare_process(config.device, config.threads, on_message)
     policy = policy or ImagePolicy()
+    if policy.align != "none":
+        check_square(network.generator, f"--align {policy.align}")
+        if policy.fit in ("pad", "stretch"):
+            reason = f"--fit {policy.fit} does not go with --align {policy.align}: what is cut out is square"
+            raise UsageError(reason, advice="Leave it out.")
+        policy = dataclasses.replace(policy, fit="crop")
     if policy.fit == "auto":
         generator = network.generator.eval().to(config.device)
         before = None if resumed is None else resumed.method

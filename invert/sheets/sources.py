@@ -19,6 +19,7 @@ from invert.errors import NoInputError, UsageError, display_path
 from invert.projection.latents import class_label, seed_latent
 from invert.projection.motion import Motion, inverse_matrices
 from invert.projection.synthesis import KeptMaps, synthesise_images
+from invert.sheets.photos import Cut, cut_of
 from invert.sheets.references import ARRAY_FILES, ProjectedLatent, Reference, Seed
 from invert.store.latent_files import OtherLatent, read_other_latents
 from invert.store.npz import read_projection
@@ -44,6 +45,7 @@ class Source:
         method: Noise of a projection's method: "optimise", "fixed" or "zero"; None for a seed, and for a file of
             another program that has no maps.
         transform: Shift and rotation of a projection where they were optimised.
+        cut: What part of a photo a projection is of, where that was aligned.
     """
 
     label: str
@@ -53,6 +55,7 @@ class Source:
     noise: KeptMaps = field(default_factory=dict)
     method: str | None = None
     transform: Motion | None = None
+    cut: Cut | None = None
 
 
 Synthesise = Callable[[Tensor, Source], NDArray[np.uint8]]
@@ -171,19 +174,20 @@ def open_sources(
             found = projections.find(reference)
             w = torch.from_numpy(found.w).to(device)[None]  # [1, 1 or num_ws, w_dim]
             ws = generator.broadcast(w)
-            return Source(reference.label, ws, None, 0, found.noise, found.method, found.transform)
+            return Source(reference.label, ws, None, 0, found.noise, found.method, found.transform, found.cut)
 
         yield find
 
 
 @dataclass(frozen=True, eq=False)
 class _Found:
-    """What a file holds of a latent: its w `[1 or num_ws, w_dim]`, noise maps, noise of its method, and motion."""
+    """What a file holds of a latent: its w `[1 or num_ws, w_dim]`, noise maps, noise of its method, motion, and cut."""
 
     w: NDArray[Any]
     noise: KeptMaps = field(default_factory=dict)
     method: str | None = None
     transform: Motion | None = None
+    cut: Cut | None = None
 
 
 class _Projections:
@@ -242,7 +246,8 @@ class _Projections:
                 if provenance.tuned is not None:
                     known.append(provenance.tuned.network_sha256)
                 self._compare(path, stored.method.get("network_sha256"), known, "sha256")
-                return [_Found(stored.w, stored.noise, str(stored.method.get("noise")), stored.transform)]
+                noise = str(stored.method.get("noise"))
+                return [_Found(stored.w, stored.noise, noise, stored.transform, cut_of(stored))]
         others = read_other_latents(path, self._loaded.generator.num_ws)
         if others is None:
             raise damaged or NoInputError("holds no latents", path=path, code="latents-other")
@@ -270,7 +275,8 @@ class _Projections:
         if row >= len(latents):
             raise UsageError(f"row {row}: there are {len(latents)} rows, counted from 0", path=path)
         kept = latents[row]
-        return _Found(kept.w, kept.noise, str(latents.manifest.method.get("noise")), kept.transform)
+        noise = str(latents.manifest.method.get("noise"))
+        return _Found(kept.w, kept.noise, noise, kept.transform, cut_of(kept))
 
     def _compare(self, path: Path, recorded: object, known: Sequence[str], what: str) -> None:
         if isinstance(recorded, str) and recorded not in known:

@@ -8,7 +8,7 @@ import contextlib
 import hashlib
 import os
 import unicodedata
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +22,7 @@ from invert.locking import exclusive_lock
 from invert.projection.records import differing_keys
 from invert.store.index import (
     INDEX,
+    PASTED,
     SNAPSHOTS,
     FolderEntry,
     FolderError,
@@ -46,7 +47,10 @@ _SUFFIXES = (".npz", ".png")
 _NETWORK = ".safetensors"
 
 _Record = dict[str, Any]
-Snapshots = Callable[["Projection"], bytes | None] | None
+Beside = Mapping[str, Callable[["Projection"], bytes | None]]
+"""What else is written beside a result, by the end of its name; it is no part of the result."""
+
+_NOTHING: Beside = {}
 
 
 class FolderStore:
@@ -57,9 +61,9 @@ class FolderStore:
     """
 
     def __init__(
-        self, folder: Path, index: Index, run: _Record, origin: "Provenance | None" = None, snapshots: Snapshots = None
+        self, folder: Path, index: Index, run: _Record, origin: "Provenance | None" = None, beside: Beside = _NOTHING
     ) -> None:
-        self.folder, self._origin, self._snapshots = folder, origin, snapshots
+        self.folder, self._origin, self._beside = folder, origin, beside
         self._index, self._run = index, run
         self._taken = {_folded(entry.name) for entry in index.entries.values()}
         self._images = {entry.image for entry in index.entries.values()}
@@ -72,8 +76,8 @@ class FolderStore:
     def finished(self, name: bytes, file_sha256: str) -> FolderEntry | None:
         """Return the entry of an image that is done, both files in place and intact; None when it is to be done."""
         entry = self._index.entries.get(self.key(name, file_sha256))
-        # Images on the way are no part of the result: they are not missed.
-        needed = [] if entry is None else [suffix for suffix in entry.digests if suffix != SNAPSHOTS]
+        # What is beside the result is no part of it: it is not missed.
+        needed = [] if entry is None else [suffix for suffix in entry.digests if suffix not in (SNAPSHOTS, PASTED)]
         if entry is None or not all((self.folder / f"{entry.name}{suffix}").is_file() for suffix in needed):
             return None
         try:
@@ -95,8 +99,8 @@ class FolderStore:
         result = Result.of(os.path.basename(name), projection)
         key = self.key(name, result.file_sha256)
         network = self._network_bytes(name, projection)
-        strip = None if self._snapshots is None else self._snapshots(projection)
-        more = {_NETWORK: network, SNAPSHOTS: strip}
+        beside = {suffix: self._beside[suffix](projection) for suffix in self._beside}
+        more = {_NETWORK: network, SNAPSHOTS: beside.get(SNAPSHOTS), PASTED: beside.get(PASTED)}
         stem = self._name(key, projection.target.name, (*_SUFFIXES, *(suffix for suffix in more if more[suffix])))
         data = encode_arrays(result, self._index.method, self._run)
         images = encode_images(result, projection.seen)
@@ -208,7 +212,7 @@ def open_folder(
     *,
     overwrite: bool = False,
     origin: "Provenance | None" = None,
-    snapshots: Snapshots = None,
+    beside: Beside = _NOTHING,
     on_warning: Callable[[str], None] = lambda _: None,
 ) -> Iterator[FolderStore]:
     """Take a folder for this process, to put projections of one method into it.
@@ -220,7 +224,7 @@ def open_folder(
         overwrite: Remove what the index lists first, where it is still what this program wrote; nothing else is
             ever removed.
         origin: Where the network came from: networks that were tuned are written with it.
-        snapshots: Returns the .png of the images on the way to a projection; None where none are wanted.
+        beside: Each returns an image that goes beside a result, as PNG, under `SNAPSHOTS` or `PASTED`.
         on_warning: Called with a line for each file that the index lists and that is kept, for it is another.
 
     Raises:
@@ -233,7 +237,7 @@ def open_folder(
         for leftover in folder.glob(f"{TEMPORARY_PREFIX}*.tmp"):
             with contextlib.suppress(OSError):
                 leftover.unlink()
-        store = FolderStore(folder, _index(folder, method, run, overwrite, on_warning), run, origin, snapshots)
+        store = FolderStore(folder, _index(folder, method, run, overwrite, on_warning), run, origin, beside)
         yield store
         store.finish()
 

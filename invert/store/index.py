@@ -27,6 +27,7 @@ from invert.store.result import FIELDS
 __all__ = [
     "EARLIER_INDEX",
     "INDEX",
+    "PASTED",
     "SNAPSHOTS",
     "FolderEntry",
     "FolderError",
@@ -40,6 +41,9 @@ INDEX = "results.jsonl"
 SNAPSHOTS = "-steps.png"
 """Ends the name of the images on the way to a result, beside it."""
 
+PASTED = "-pasted.png"
+"""Ends the name of the photo with the reconstruction in the place of the face that was cut out."""
+
 EARLIER_INDEX = "results.json"
 _FORMAT = "invert projections"
 _VERSION = 2
@@ -47,7 +51,7 @@ _VERSION = 2
 _MAX_INDEX = 1 << 30
 _MAX_LINE = 1 << 20
 
-_DIGESTS = ("npz_sha256", "png_sha256", "network_sha256", "snapshots_sha256")
+_DIGESTS = ("npz_sha256", "png_sha256", "network_sha256", "snapshots_sha256", "pasted_sha256")
 
 _Record = dict[str, Any]
 Key = tuple[str, str]
@@ -67,6 +71,7 @@ class FolderEntry:
         run: Which of the index's runs made it.
         facts: Numbers and texts of its result; see `invert.store.result.Result.facts`.
         snapshots_sha256: Digest of the images on the way to the result; None where none were asked for.
+        pasted_sha256: Digest of the photo with the result in it; None where it was not asked for.
     """
 
     name: str
@@ -78,11 +83,16 @@ class FolderEntry:
     png_sha256: str | None = None
     network_sha256: str | None = None
     snapshots_sha256: str | None = None
+    pasted_sha256: str | None = None
 
     @property
     def digests(self) -> dict[str, str | None]:
         """Digest of each of its files, by suffix; None for that of a .png that an earlier version wrote."""
-        more = {".safetensors": self.network_sha256, SNAPSHOTS: self.snapshots_sha256}
+        more = {
+            ".safetensors": self.network_sha256,
+            SNAPSHOTS: self.snapshots_sha256,
+            PASTED: self.pasted_sha256,
+        }
         made = {suffix: digest for suffix, digest in more.items() if digest}
         return {".npz": self.npz_sha256, ".png": self.png_sha256, **made}
 
@@ -120,7 +130,7 @@ class FolderEntry:
             if not one.is_listed:
                 continue
             # What is not known is left out, as `Result.facts` does: JSON has no NaN.
-            if one.name not in line and (one.kept in ("exact", "transform") or one.default != one.default):
+            if one.name not in line and (one.is_of_some or one.default != one.default):
                 continue
             facts[one.name] = line[one.name] if one.since == 1 else line.get(one.name, one.default)
             if one.kind == "texts" and not all(isinstance(text, str) for text in facts[one.name]):

@@ -113,12 +113,14 @@ class Manifest:
 
     def keeps(self, field: Field) -> bool:
         """Tell whether a field of each result is kept."""
+        policy = self.method.get("image_policy")
         return {
             "always": True,
             "noise": self.noise != "none",
             "images": self.images,
             "exact": self.method.get("preset") == "exact",
             "transform": self.method.get("transform") == "optimise",
+            "align": isinstance(policy, dict) and "align" in policy,
         }[field.kept]
 
     def to_bytes(self) -> bytes:

@@ -103,7 +103,7 @@ def encode_arrays(result: Result, method: _Record, run: _Record) -> bytes:
     arrays: dict[str, Any] = {}
     for field in FIELDS:
         value = getattr(result, field.name)
-        if field.npz is None or (field.kept in ("exact", "transform") and value is None):
+        if field.npz is None or (field.is_of_some and value is None):
             continue
         if field.kind == "maps":
             arrays |= {f"{field.npz}/{layer}": values for layer, values in value.items()}

@@ -61,8 +61,8 @@ class Field:
         npz: Key in the .npz of a folder; None where that does not have it.
         column: Dataset in HDF5; None where that does not have it.
         since: First version that has it.
-        kept: "always", or only where the manifest says that noise or images are kept, that the preset is exact, or that
-            shift and rotation are optimised.
+        kept: "always", or only where the manifest says that noise or images are kept, that the preset is exact, that
+            shift and rotation are optimised, or that photos were aligned.
         shown: Its name in the CSV and JSON of `invert show`, one for each number that it has; `{}` counts from 1.
         text: Format of its column in the table that `invert show` prints; empty leaves it out.
         finite: Numbers must be finite.
@@ -80,7 +80,7 @@ class Field:
     npz: str | None = None
     column: str | None = None
     since: int = 1
-    kept: Literal["always", "noise", "images", "exact", "transform"] = "always"
+    kept: Literal["always", "noise", "images", "exact", "transform", "align"] = "always"
     shown: str | tuple[str, ...] = ()
     text: str = ""
     finite: bool = False
@@ -101,6 +101,11 @@ class Field:
         if self.shape:
             return "numbers"
         return "text" if self.dtype == "sha256" or self.numpy_type.kind == "S" else "number"
+
+    @property
+    def is_of_some(self) -> bool:
+        """Whether results of some settings have it, and others have None."""
+        return self.kept not in ("always", "noise", "images")
 
     @property
     def is_listed(self) -> bool:
@@ -320,6 +325,12 @@ class Result:
     ssim: float = dataclasses.field(default=float("nan"), metadata=_row(
         "Structural similarity of g(w, noise), likewise.", "<f8", since=4,
         of="fidelity.ssim", npz="ssim", column="ssim", shown="ssim"))
+    quad: tuple[float, ...] | None = dataclasses.field(default=None, metadata=_row(
+        "The square that was cut out of a photo: x and y of its corners in the photo's pixels, of which the first "
+        "reaches from 0 to 1; those that are top left, bottom left, bottom right and top right of what was cut out.",
+        "<f8", (8,), of="target.quad", npz="quad", column="quad", since=4, kept="align",
+        shown=tuple(f"{corner}_{axis}" for corner in ("top_left", "bottom_left", "bottom_right", "top_right")
+                    for axis in "xy"), finite=True))
     # fmt: on
 
     @property

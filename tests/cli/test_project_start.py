@@ -169,3 +169,18 @@ def test_padding_does_not_count(project: Invert, tmp_path: Path) -> None:
     result = project(wide, "--fit", "pad", "--preset", "exact")
     assert (result.code, "--fit pad does not go with --preset exact" in result.err) == (2, True)
     assert project(wide, "--fit", "stretch", "--overwrite").code == 0
+
+
+@pytest.mark.slow
+def test_several_workers_start_where_one_does(project: Invert, image: Callable[..., Path], tmp_path: Path) -> None:
+    before, files = tmp_path / "before.h5", [tmp_path / "1.h5", tmp_path / "2.h5"]
+    images = [image(name) for name in ("one.png", "two.png", "three.png")]
+    assert project(*images[:2], "--out", before).code == 0
+    for workers, file in enumerate(files, 1):
+        result = project(*images, "--start", before, "--out", file, "--workers", workers)
+        assert result.code == 0, result.err
+    assert files[0].read_bytes() == files[1].read_bytes()
+    # what one process did is known to several, and refused with another start
+    assert "were done before" in project(*images, "--start", before, "--out", files[0], "--workers", 2).out
+    result = project(*images, "--start", f"{before}:0", "--out", files[0], "--workers", 2)
+    assert (result.code, "start.sha256" in result.err) == (2, True)

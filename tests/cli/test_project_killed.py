@@ -79,11 +79,12 @@ def test_interrupted_and_resumed(
     assert out.read_bytes() == whole("--steps", 20, "--batch", 1).read_bytes()
 
 
+@pytest.mark.slow
 def test_a_worker_that_is_killed(network: Path, out: Path, tmp_path: Path) -> None:
     import psutil
 
     many = write_images(tmp_path / "many", 16)
-    slow = (*QUICK, "--steps", 200, "--batch", 1, "--network", network, "--json")
+    slow = (*QUICK, "--steps", 80, "--batch", 1, "--network", network, "--json")
     process = start(*slow, "--out", out, "--workers", 2, many)
     assert process.stdout is not None
     process.stdout.readline()

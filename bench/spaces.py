@@ -6,7 +6,7 @@
 
 Of each kind of images (the network's own samples, those of a sibling, real ones) the first N go through each method;
 `--METHOD N` is another N for one method, 0 leaves it out. Every finished batch is kept in WORK, so that the same
-command resumes, and other numbers of images take what is there. `invert train-encoder` makes the encoder.
+command resumes, and other numbers of images take the batches that are there. `invert train-encoder` makes the encoder.
 
 Each method runs in a process of its own, with so many threads. Seconds are those of a batch divided by its images, of
 the processor and by the clock, without start-up (reading the network, the mean of 10,000 w). LPIPS (VGG) and PSNR are

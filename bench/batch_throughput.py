@@ -21,7 +21,7 @@ import torch
 from PIL import Image
 
 from bench.machine import machine
-from bench.projection_step import plain
+from bench.plain_projection import PlainProjection
 from bench.side_by_side import measure_apart, prepare_kernels
 from generator.files.reading import load
 from invert.projection.perceptual import Perceptual
@@ -48,7 +48,7 @@ def plain_seconds(steps: int) -> float:
     generator = load(NETWORK).generator
     # The network's images are grey: LPIPS repeats them.
     pixels = torch.rand([1, 1, 32, 32], generator=torch.Generator().manual_seed(0)) * 2 - 1
-    step = plain(generator, Perceptual(), pixels)
+    step = PlainProjection(generator, Perceptual(), pixels).step
     for index in range(5):
         step(index)
     started = time.perf_counter()

@@ -59,16 +59,20 @@ def write_real(folder: Path, source: Path, part: str, first: int, count: int) ->
 
 
 @torch.inference_mode()
-def write_samples(folder: Path, network: str, first: int, count: int, psi: float = 1.0, noise: str = "const") -> None:
-    """Write samples of one of the project's networks, as `invert generate` gives them."""
+def write_samples(
+    folder: Path, network: str | Path, first: int, count: int, psi: float = 1.0, noise: str = "const"
+) -> None:
+    """Write samples of one of the project's networks, or of a file, as `invert generate` gives them."""
     ensure_folder(folder)
-    generator = load(NETWORKS / f"{network}.safetensors").generator.eval()
-    for seed in range(first, first + count):
-        path = folder / f"seed{seed}.png"
-        if not path.exists():
-            z = seed_latent(seed, generator.config.mapping.z_dim)
-            image = synthesise_image(generator, generator.mapping_ws(z, truncation_psi=psi), noise, seed)
-            write_atomic(path, to_png_bytes(image))
+    file = network if isinstance(network, Path) else NETWORKS / f"{network}.safetensors"
+    missing = [seed for seed in range(first, first + count) if not (folder / f"seed{seed}.png").exists()]
+    if not missing:
+        return
+    generator = load(file).generator.eval()
+    for seed in missing:
+        z = seed_latent(seed, generator.config.mapping.z_dim)
+        image = synthesise_image(generator, generator.mapping_ws(z, truncation_psi=psi), noise, seed)
+        write_atomic(folder / f"seed{seed}.png", to_png_bytes(image))
 
 
 def write_populations(folder: Path, source: Path, test: int, *, calibration: bool = True) -> None:

@@ -1,11 +1,9 @@
 """Time one projection step beside the same step done the plain way, in one run.
 
-The plain way is how the public projectors do it: weights per image and one grouped convolution, the
-target's features computed again at every step, contiguous layout, one tensor per noise map.
+The plain way is how the public projectors do it, see `bench.plain_projection`.
 """
 
 import argparse
-import functools
 import json
 import resource
 from collections.abc import Callable, Iterator
@@ -13,10 +11,10 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 from torch.utils.flop_counter import FlopCounterMode
 
 from bench.machine import machine, product_speed
+from bench.plain_projection import PlainProjection
 from bench.side_by_side import measure_apart, median_seconds, prepare_kernels
 from generator.config import GeneratorConfig, MappingConfig, SynthesisSettings
 from generator.layers import freeze
@@ -24,7 +22,6 @@ from generator.networks import Generator
 from generator.ops import frozen_conv
 from generator.stylegan.config import StyleGANSynthesisConfig
 from generator.stylegan2.config import SynthesisConfig
-from generator.stylegan2.layers import ModulatedConv2d, ToRGB
 from invert.projection.latents import LatentStatistics
 from invert.projection.noise import NoiseMaps
 from invert.projection.objective import PaperObjective
@@ -69,48 +66,6 @@ def ours(
     return Adam(Problem(objective, space, w, noise, streams), Schedule(1000)).step
 
 
-def plain(generator: Generator, perceptual: Perceptual, targets: Tensor) -> Callable[[int], object]:
-    """Return the step as the public projectors make it."""
-    for module in generator.modules():
-        if isinstance(module, (ModulatedConv2d, ToRGB)):
-            module.form = "per_sample"
-    perceptual.model.to(memory_format=torch.contiguous_format)
-    n = len(targets)
-    device = targets.device
-    w = torch.zeros([n, generator.config.mapping.w_dim], device=device, requires_grad=True)
-    sizes = generator.synthesis.noise_sizes
-    noise = {name: torch.randn([n, 1, r, r], device=device).requires_grad_() for name, r in sizes.items()}
-    adam = torch.optim.Adam([w, *noise.values()], lr=0.1)
-
-    def features(x: Tensor) -> list[Tensor]:
-        if x.shape[2] > 256:
-            x = functional.interpolate(x, size=(256, 256), mode="area")
-        outs = perceptual.model.net(perceptual.model.scaling_layer(x))
-        return [y / (y.square().sum(dim=1, keepdim=True).sqrt() + 1e-10) for y in outs]
-
-    def step(index: int) -> None:
-        images = generator.synthesis(generator.broadcast(w + 0.05 * torch.randn_like(w)), noise)
-        loss = torch.zeros([], device=device)
-        for x, y, head in zip(features(images), features(targets), perceptual.model.lins, strict=True):
-            loss = loss + head((x - y).square()).mean(dim=[2, 3]).sum()
-        for value in noise.values():
-            while True:
-                loss = loss + 1e5 * (value * value.roll(1, 3)).mean().square()
-                loss = loss + 1e5 * (value * value.roll(1, 2)).mean().square()
-                if value.shape[2] <= 8:
-                    break
-                value = functional.avg_pool2d(value, 2)
-        adam.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
-        adam.step()
-        with torch.no_grad():
-            for value in noise.values():
-                value -= value.mean()
-                value *= value.square().mean().rsqrt()
-
-    return step
-
-
 @dataclass(frozen=True)
 class Way:
     """How a step is made, and the process that makes it.
@@ -143,8 +98,11 @@ def step_of(way: str, case: str, batch: int, device: str = "cpu") -> Callable[[i
     synthesis = CASES[case][0]
     torch.manual_seed(1)
     targets = torch.rand([batch, 3, synthesis.img_resolution, synthesis.img_resolution], device=device) * 2 - 1
-    make = functools.partial(ours, precision=WAYS[way].precision) if WAYS[way].own else plain
-    step = make(network(synthesis).to(device), Perceptual().to(device), targets)
+    generator, perceptual = network(synthesis).to(device), Perceptual().to(device)
+    if WAYS[way].own:
+        step = ours(generator, perceptual, targets, WAYS[way].precision)
+    else:
+        step = PlainProjection(generator, perceptual, targets).step
     if device == "cpu":
         return step
 

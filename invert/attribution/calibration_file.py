@@ -10,12 +10,13 @@ group and the hash of what it was made of. Version 2 has neither. Version 1 call
 and among what is there for people a threshold "below". Nothing else differs.
 """
 
+import contextlib
 import dataclasses
 import hashlib
 import json
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
@@ -46,6 +47,7 @@ __all__ = [
     "held_out",
     "read_calibration",
     "read_calibration_file",
+    "read_calibration_of",
     "write_calibration",
 ]
 
@@ -168,6 +170,11 @@ def decode_calibration(data: bytes) -> Calibration:
     Raises:
         ValueError, KeyError, TypeError, AttributeError: It is none, damaged or of another version.
     """
+    return _calibration(_whole(data))
+
+
+def _whole(data: bytes) -> dict[str, Any]:
+    """Return the record of a calibration's file that is as it was written; what it says is not looked at."""
     record = read_json(data, _MAX_BYTES)
     if not isinstance(record, dict) or record.get("format") != _FORMAT:
         raise ValueError("is no calibration")
@@ -176,6 +183,11 @@ def decode_calibration(data: bytes) -> Calibration:
         raise ValueError(f"is in version {version!r} of its format, this program knows {', '.join(map(str, _LINES))}")
     if record.pop(_HASH, None) != _digest(record):
         raise ValueError("was changed after it was written: its content differs from its checksum")
+    return record
+
+
+def _calibration(record: Mapping[str, Any]) -> Calibration:
+    version = record["version"]
     features = _read_features(record["features"], str(record["invert"]))
     settings = CalibrationSettings(**record["settings"])
     read = [_read_population(one, features, one[_LINES[version]], version) for one in record["populations"]]
@@ -312,12 +324,39 @@ def read_calibration_file(path: Path) -> CalibrationFile:
     Raises:
         CalibrationError: It cannot be read, is damaged, or is something else.
     """
-    try:
+    with _refusals(path):
         data = read_regular(path, _MAX_BYTES)
+        return CalibrationFile(path, hashlib.sha256(data).hexdigest(), decode_calibration(data))
+
+
+def read_calibration_of(path: Path, network_sha256: str) -> CalibrationFile | None:
+    """Read a calibration's file if it is of a network; of another network's only checks that it is whole.
+
+    Args:
+        path: The file.
+        network_sha256: Hash of the network's file.
+
+    Returns:
+        What is in it; None where it is of another network.
+
+    Raises:
+        CalibrationError: See `read_calibration_file`.
+    """
+    with _refusals(path):
+        data = read_regular(path, _MAX_BYTES)
+        record = _whole(data)
+        if record["network"]["sha256"] != network_sha256:
+            return None
+        return CalibrationFile(path, hashlib.sha256(data).hexdigest(), _calibration(record))
+
+
+@contextlib.contextmanager
+def _refusals(path: Path) -> Iterator[None]:
+    """Say of a file what is wrong with it."""
+    try:
+        yield
     except UnreadableError as error:
         raise CalibrationError(error.reason, path=path, advice=error.advice) from error
-    try:
-        return CalibrationFile(path, hashlib.sha256(data).hexdigest(), decode_calibration(data))
     except (ValueError, KeyError, TypeError, AttributeError, OverflowError, UsageError) as error:
         plain = type(error) is ValueError and not isinstance(error, JsonError)
         reason = str(error) if plain else "is damaged or was not written by this program"

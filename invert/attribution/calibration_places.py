@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
 from generator.cache import CacheError, cache_folder, why_unsafe
-from invert.attribution.calibration_file import SUFFIX, CalibrationFile, read_calibration_file
+from invert.attribution.calibration_file import SUFFIX, CalibrationFile, read_calibration_of
 from invert.errors import display_path
 
 __all__ = ["cached_path", "find_calibrations", "warn_of_several"]
@@ -35,8 +35,8 @@ def find_calibrations(
     paths = list(given) or [path for path in _places(network_path, network_sha256, on_warning) if path.is_file()]
     found: dict[str, CalibrationFile] = {}
     for path in paths:
-        one = read_calibration_file(path)
-        if one.calibration.network["sha256"] == network_sha256:
+        one = read_calibration_of(path, network_sha256)
+        if one is not None:
             found.setdefault(one.sha256, one)
     return list(found.values())
 

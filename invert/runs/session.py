@@ -36,6 +36,7 @@ __all__ = ["StepDone", "TickDone", "TrainingSession", "begin_session", "new_trai
 
 # A contact sheet is about this wide, and shows at most so many images a side.
 _SHEET_PIXELS, _SHEET_SIDE = 1024, 12
+_AT_ONCE = 1 << 16  # pixels of its images that are synthesised together
 
 
 @dataclass(frozen=True)
@@ -238,11 +239,12 @@ def _fake_sheet(trainer: Trainer) -> "np.typing.NDArray[np.uint8]":
         classes=np.arange(config.classes) if config.classes else None,
         device=trainer.device,
     )
-    images = []
-    for index in range(count):
-        draws = source.draw("sheet", 0, [index])
+    images: list[np.typing.NDArray[np.uint8]] = []
+    size = max(1, _AT_ONCE // config.resolution**2)
+    for first in range(0, count, size):
+        draws = source.draw("sheet", 0, range(first, min(first + size, count)))
         ws = generator.mapping_ws(draws.z[:, 0], draws.labels)
-        images.append(_shown(to_uint8(generator.synthesis(ws, draws.noise))[0]))
+        images += (_shown(image) for image in to_uint8(generator.synthesis(ws, draws.noise)))
     return contact_sheet(images)
 
 

@@ -114,7 +114,7 @@ def test_two_networks_are_asked_of_a_stream_and_of_bad_images(network: Path, fol
         raise RuntimeError("the camera is gone")
 
     with pytest.raises(RuntimeError, match="camera"):
-        list(invert.attribute(itertools.chain([pixels(1)] * 40, broken()), [network, network], **settings))
+        list(invert.attribute(itertools.chain([pixels(1)] * 12, broken()), [network, network], **settings))
 
 
 @pytest.mark.usefixtures("private_cache")
@@ -142,6 +142,7 @@ def test_what_verdicts_refuse(calibrated: Path, folder: Path, network: Path) -> 
     assert any("there is no calibration" in line for line in said)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("private_cache")
 def test_a_calibration_is_that_of_the_command(calibrated: Path, others: Path, folder: Path, tmp_path: Path) -> None:
     written = calibrated.with_suffix(".calibration.json").read_bytes()
@@ -164,6 +165,7 @@ def test_a_calibration_is_that_of_the_command(calibrated: Path, others: Path, fo
     assert one.answers[0].p_values == other.answers[0].p_values
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("private_cache")
 def test_a_calibration_is_resumed(calibrated: Path, others: Path, tmp_path: Path) -> None:
     written = calibrated.with_suffix(".calibration.json").read_bytes()
@@ -201,6 +203,7 @@ def test_a_calibration_is_resumed(calibrated: Path, others: Path, tmp_path: Path
     assert out.read_bytes() == written
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("private_cache")
 def test_a_named_work_folder_is_kept(calibrated: Path, others: Path, tmp_path: Path) -> None:
     said: list[str] = []

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from invert.attribution.calibration_file import CalibrationFile, encode_calibration
+from invert.attribution.calibration_file import CalibrationError, CalibrationFile, encode_calibration
 from invert.attribution.calibration_places import cached_path, find_calibrations, warn_of_several
 from invert.attribution.settings import CalibrationSettings
 from tests.attribution.calibration_case import NETWORK, calibration
@@ -50,6 +50,19 @@ def test_one_of_another_preset_is_no_rival(tmp_path: Path, contents: list[bytes]
     in_cache().write_bytes(encode_calibration(other))
     found, said = find(tmp_path)
     assert ([one.calibration.method["preset"] for one in found], said) == (["verdict", "paper"], [])
+
+
+def test_one_of_another_network_is_passed_over_if_it_is_whole(tmp_path: Path, contents: list[bytes]) -> None:
+    beside = tmp_path / "other.calibration.json"
+    made = calibration(count=60, settings=CalibrationSettings(score="lpips", rate=0.2))
+    data = encode_calibration(dataclasses.replace(made, network={**NETWORK, "sha256": "0" * 64}))
+    beside.write_bytes(data)
+    in_cache().write_bytes(contents[0])
+    assert [one.path for one in find(tmp_path, beside, in_cache())[0]] == [in_cache()]
+    beside.write_bytes(data.replace(b'"left_out": 0', b'"left_out": 1', 1))
+    assert beside.read_bytes() != data
+    with pytest.raises(CalibrationError, match="was changed after it was written"):
+        find(tmp_path, beside, in_cache())
 
 
 def test_two_that_differ_are_both_named(tmp_path: Path, contents: list[bytes]) -> None:

@@ -22,6 +22,7 @@ from invert.statistics.thresholds import neyman_pearson
 from tests.attribution.calibration_case import calibration, measurement, measurements
 
 
+@pytest.mark.slow
 def test_areas_rates_and_counts() -> None:
     made = calibration(own=-4)
     count = 1600  # the standard deviation of a TPR at 1 % of them is 0.035
@@ -155,6 +156,7 @@ class _Elements(HTMLParser):
         self.seen.append(tag)
 
 
+@pytest.mark.slow
 def test_the_page_has_tables_and_figures_and_no_script() -> None:
     made = calibration()
     clean = evaluate(made, {"own": measurements("o", 60, -4), "<b>real</b>": measurements("r", 60, 0)})

@@ -169,6 +169,7 @@ def fail(whole: Whole, out: Path, call: str, when: str, error: str, earlier: byt
 
 
 @strace
+@pytest.mark.slow
 @pytest.mark.parametrize("call", ["write", "pwrite64", "fsync", "rename", "unlink"])
 def test_killed_at_some_calls(whole: Whole, tmp_path: Path, call: str) -> None:
     for number in some_of(whole, call)[::2] if call in ("write", "fsync") else some_of(whole, call):
@@ -177,6 +178,7 @@ def test_killed_at_some_calls(whole: Whole, tmp_path: Path, call: str) -> None:
         kill(whole, folder / "latents.h5", call, number)
 
 
+@pytest.mark.slow
 @strace
 def test_killed_while_replacing_an_earlier_output(whole: Whole, tmp_path: Path, earlier: bytes) -> None:
     last = whole.journal["rename"]
@@ -283,6 +285,7 @@ def kill_at_random_times(folder: Path, repeats: int, seed: int) -> None:
     assert left > 0
 
 
+@pytest.mark.slow
 def test_killed_at_random_times(tmp_path: Path) -> None:
     kill_at_random_times(tmp_path, 6, seed=0)
 

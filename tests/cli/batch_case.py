@@ -8,11 +8,30 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
+import pytest
 from PIL import Image
 
-from tests.cli.conftest import ROOT
+from tests.cli.conftest import ROOT, Invert
 
 QUICK = ("--steps", 5, "--lpips", "alex", "--threads", 1, "--batch", 4)
+KEEP = ("--save-noise", "float32", "--save-images")
+
+
+@pytest.fixture
+def images(tmp_path: Path) -> Path:
+    return write_images(tmp_path / "images", 6)
+
+
+@pytest.fixture
+def out(tmp_path: Path) -> Path:
+    return tmp_path / "latents.h5"
+
+
+@pytest.fixture
+def project(invert: Invert, network: Path, out: Path) -> Invert:
+    """Run `invert project` with five steps on the small network, into latents.h5; later options win."""
+    return lambda *arguments: invert("project", *QUICK, "--network", network, "--out", out, "--quiet", *arguments)
 
 
 def write_images(folder: Path, count: int, seed: int = 0) -> Path:
@@ -44,3 +63,8 @@ def entries(out: Path) -> list[Path]:
 def leftovers(out: Path) -> list[str]:
     """Return what stands beside an output that is not an image's folder."""
     return sorted(path.name for path in out.parent.iterdir() if path.name not in (out.name, "images"))
+
+
+def pixels(path: Path) -> npt.NDArray[np.uint8]:
+    with Image.open(path) as image:
+        return np.asarray(image)

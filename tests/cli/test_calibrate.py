@@ -46,6 +46,7 @@ def test_too_few_images_are_refused_before_the_work(invert: Invert, case: Path, 
     assert not (tmp_path / "a.json").exists()
 
 
+@pytest.mark.slow
 def test_calibrations_stopped_and_taken_up_are_the_same(invert: Invert, case: Path, tmp_path: Path) -> None:
     out = tmp_path / "again.calibration.json"
     arguments = ("calibrate", "--network", case / "net.pkl", "--real", case / "real", "--other", case / "sibling")
@@ -64,6 +65,7 @@ def test_calibrations_stopped_and_taken_up_are_the_same(invert: Invert, case: Pa
     assert invert(*arguments, "--quiet").code == 2
 
 
+@pytest.mark.slow
 def test_an_earlier_calibration_is_reused(invert: Invert, case: Path, tmp_path: Path) -> None:
     folder = tmp_path / "real"
     shutil.copytree(case / "real", folder)

@@ -2,67 +2,24 @@
 
 import gzip
 import hashlib
-import io
-import json
 import os
-import shutil
-import signal
 import struct
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
-from numpy.typing import NDArray
 from PIL import Image
 
-from invert.datasets import writer as dataset_writer
 from invert.datasets.training_images import open_images
 from tests.cli.conftest import Invert
+from tests.cli.dataset_case import contents, grey
+from tests.cli.dataset_case import out as out  # a fixture
+from tests.cli.dataset_case import source as source  # a fixture
 from tests.image_factory import encode, exif, image, png_bomb
 
-Pixels = NDArray[np.uint8]
-
 NOT_GREY = "1 of 4 images is not grey, first 'd.png', colour"
-
-
-def grey(side: int = 16, seed: int = 0) -> Pixels:
-    return image(side, side, 1, seed)
-
-
-def contents(path: Path) -> tuple[dict[str, Pixels], dict[str, Any]]:
-    """Return the images and the dataset.json of a zip, read by the standard library and Pillow alone."""
-    images = {}
-    with zipfile.ZipFile(path) as archive:
-        assert archive.testzip() is None
-        for name in archive.namelist():
-            if name != "dataset.json":
-                with Image.open(io.BytesIO(archive.read(name))) as image:
-                    assert image.format == "PNG"
-                    images[name] = np.asarray(image)
-        return images, json.loads(archive.read("dataset.json"))
-
-
-@pytest.fixture
-def source(tmp_path: Path) -> Callable[..., Path]:
-    """Put images, or the bytes of files, into a folder; returns it."""
-
-    def write(**files: Pixels | bytes) -> Path:
-        folder = tmp_path / "source"
-        for name, data in files.items():
-            path = folder / name.replace("__", "/").replace("_", ".")
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_bytes(data if isinstance(data, bytes) else encode(data))
-        return folder
-
-    return write
-
-
-@pytest.fixture
-def out(tmp_path: Path) -> Path:
-    return tmp_path / "out.zip"
 
 
 def write_idx(folder: Path, count: int = 12, side: int = 28) -> Path:
@@ -278,150 +235,6 @@ def test_links_out_of_the_folder(invert: Invert, source: Callable[..., Path], ou
     assert "warning: image" in result.err
     assert invert("dataset", folder, out, "--follow", "--overwrite").code == 0
     assert len(contents(out)[0]) == 2
-
-
-class TestLabels:
-    """Classes of the images."""
-
-    def labels(self, path: Path) -> dict[str, int]:
-        info = contents(path)[1]
-        return {source: label for source, (_, label) in zip(info["sources"], info["labels"], strict=True)}
-
-    def test_from_dataset_json(self, invert: Invert, source: Callable[..., Path], out: Path) -> None:
-        labels = {"labels": [["x/a.png", 3], ["x/b.png", 0], ["gone.png", 1]]}
-        folder = source(x__a_png=grey(), x__b_png=grey(), x__c_png=grey(), dataset_json=json.dumps(labels).encode())
-        result = invert("dataset", folder, out)
-        assert result.code == 3
-        assert "x/c.png': it has no label" in result.err
-        assert "2 images, 16 x 16, 1 channel, 4 classes; 1 skipped" in result.out
-        assert self.labels(out) == {"x/a.png": 3, "x/b.png": 0}
-        assert invert("dataset", folder, out, "--labels", "none", "--overwrite").code == 0
-        assert contents(out)[1]["labels"] is None
-
-    def test_from_folders(self, invert: Invert, source: Callable[..., Path], out: Path, tmp_path: Path) -> None:
-        folder = source(shoe__a_png=grey(), shirt__new__b_png=grey(), Zebra__c_png=grey())
-        result = invert("dataset", folder, out, "--labels", "folders")
-        assert result.code == 0
-        assert self.labels(out) == {"Zebra/c.png": 0, "shirt/new/b.png": 1, "shoe/a.png": 2}
-        assert contents(out)[1]["classes"] == ["Zebra", "shirt", "shoe"]
-        assert open_images(out).class_names == ("Zebra", "shirt", "shoe")
-        # Names of classes are carried on.
-        assert invert("dataset", out, tmp_path / "again.zip").code == 0
-        assert contents(tmp_path / "again.zip")[1]["classes"] == ["Zebra", "shirt", "shoe"]
-        source(root_png=grey())
-        result = invert("dataset", folder, out, "--labels", "folders", "--overwrite")
-        assert result.code == 3
-        assert "root.png': it has no label" in result.err
-
-    def test_from_folders_there_are_not(self, invert: Invert, source: Callable[..., Path], out: Path) -> None:
-        result = invert("dataset", source(a_png=grey()), out, "--labels", "folders")
-        assert result.code == 2
-        assert "0 subfolders hold images" in result.err
-
-    @pytest.mark.parametrize("packed", [False, True])
-    def test_from_a_dataset_json_one_folder_down(
-        self, invert: Invert, source: Callable[..., Path], out: Path, tmp_path: Path, packed: bool
-    ) -> None:
-        labels = {"labels": [["00000/a.png", 2], ["00001\\b.png", 1]]}
-        folder = source(
-            data__00000__a_png=grey(), data__00001__b_png=grey(), data__dataset_json=json.dumps(labels).encode()
-        )
-        given = Path(shutil.make_archive(str(tmp_path / "packed"), "zip", folder)) if packed else folder
-        result = invert("dataset", given, out)
-        assert result.code == 0
-        assert self.labels(out) == {"data/00000/a.png": 2, "data/00001/b.png": 1}
-
-    def test_that_folders_could_give_are_offered(
-        self, invert: Invert, source: Callable[..., Path], out: Path, tmp_path: Path
-    ) -> None:
-        folder = source(shoe__a_png=grey(), shirt__b_png=grey())
-        result = invert("dataset", folder, out)
-        assert "note: images lie in the folders shirt, shoe; --labels folders makes each a class" in result.err
-        assert "--labels folders" not in invert("dataset", folder, out, "--labels", "none", "--overwrite").err
-        # Pieces of a large set are no classes.
-        (folder / "shoe").rename(folder / "00000")
-        (folder / "shirt").rename(folder / "00001")
-        assert "--labels folders" not in invert("dataset", folder, out, "--overwrite").err
-
-    def test_that_are_broken(self, invert: Invert, source: Callable[..., Path], out: Path) -> None:
-        folder = source(a_png=grey(), dataset_json=b'{"labels": [["a.png", -1]]}')
-        result = invert("dataset", folder, out)
-        assert result.code == 5
-        assert "label 0 is not [name, class]" in result.err
-        assert invert("dataset", folder, out, "--labels", "none").code == 0
-
-
-class TestOutput:
-    """What is written, and what is not."""
-
-    def test_is_not_written_over_unasked(self, invert: Invert, source: Callable[..., Path], out: Path) -> None:
-        folder = source(a_png=grey())
-        out.write_text("precious")
-        result = invert("dataset", folder, out)
-        assert result.code == 2
-        assert "exists already" in result.err
-        assert out.read_text() == "precious"
-        assert invert("dataset", folder, out, "--overwrite").code == 0
-        assert len(contents(out)[0]) == 1
-
-    def test_is_no_folder(self, invert: Invert, source: Callable[..., Path], tmp_path: Path) -> None:
-        (tmp_path / "there").mkdir()
-        result = invert("dataset", source(a_png=grey()), tmp_path / "there")
-        assert result.code == 2
-        assert "it is a folder, and the images go into one zip. Name a file in it, such as" in result.err
-        assert not list((tmp_path / "there").iterdir())
-
-    def test_is_not_the_source(self, invert: Invert, source: Callable[..., Path], out: Path) -> None:
-        assert invert("dataset", source(a_png=grey()), out).code == 0
-        before = out.read_bytes()
-        result = invert("dataset", out, out, "--overwrite")
-        assert result.code == 2
-        assert "both source and output" in result.err
-        assert out.read_bytes() == before
-
-    def test_needs_its_folder(self, invert: Invert, source: Callable[..., Path], tmp_path: Path) -> None:
-        result = invert("dataset", source(a_png=grey()), tmp_path / "no" / "out.zip")
-        assert result.code == 6
-        assert "its folder does not exist" in result.err
-
-    @pytest.mark.usefixtures("default_signals")
-    @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-    def test_an_interrupted_run_leaves_nothing(
-        self,
-        invert: Invert,
-        source: Callable[..., Path],
-        out: Path,
-        monkeypatch: pytest.MonkeyPatch,
-        number: signal.Signals,
-    ) -> None:
-        folder = source(a_png=grey(), b_png=grey(), c_png=grey())
-        out.write_text("precious")
-        count = 0
-
-        def interrupted(array: Pixels) -> bytes:
-            nonlocal count
-            count += 1
-            if count == 2:
-                os.kill(os.getpid(), number)
-            return encode(array[:, :, 0])
-
-        monkeypatch.setattr(dataset_writer, "to_png_bytes", interrupted)
-        result = invert("dataset", folder, out, "--overwrite")
-        assert result.code == 128 + number
-        assert out.read_text() == "precious"
-        assert sorted(os.listdir(out.parent)) == ["out.zip", "source"]
-
-    def test_a_full_disk(
-        self, invert: Invert, source: Callable[..., Path], out: Path, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        def full(*_: object) -> None:
-            raise OSError(28, "No space left on device")
-
-        monkeypatch.setattr(dataset_writer.ZipWriter, "finish", full)
-        result = invert("dataset", source(a_png=grey()), out)
-        assert result.code == 6
-        assert "no space left" in result.err
-        assert not out.exists()
 
 
 def test_a_hostile_zip_is_one_error(invert: Invert, tmp_path: Path, out: Path) -> None:

@@ -12,6 +12,7 @@ from tests.cli.conftest import Invert
 pytestmark = pytest.mark.usefixtures("attribution_cache")
 
 
+@pytest.mark.slow
 def test_evaluate(invert: Invert, case: Path, tmp_path: Path) -> None:
     own = own_images(invert, case, tmp_path / "own", "0-5")
     arguments = ("evaluate", "--network", case / "net.pkl", "--positive", own, "--count", 5, "--workers", 1, "--quiet")

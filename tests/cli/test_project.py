@@ -328,6 +328,7 @@ def test_diverging_network(
     assert "nan" not in (tmp_path / "out" / "results.jsonl").read_text().lower()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_interruption_keeps_finished_images_and_resumes(
     project: Invert,

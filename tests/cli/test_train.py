@@ -1,11 +1,9 @@
 """`invert train` as a user runs it."""
 
-import gzip
 import json
 import math
 import os
 import shutil
-import struct
 import subprocess
 import sys
 import warnings
@@ -13,65 +11,28 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
-from PIL import Image
 
 from generator.files.reading import load
-from generator.training.state import state_bytes, state_from_bytes
 from generator.training.trainer import Trainer
 from invert.locking import exclusive_lock
 from tests.cli.conftest import ROOT, Invert, Result
-from tests.cli.train_case import SMALL, assert_same_end, images_seen, log, newest_state, visible, write_images
+from tests.cli.train_case import (
+    SMALL,
+    assert_same_end,
+    images_seen,
+    log,
+    newest_state,
+    one_error,
+    size_and_mode,
+    visible,
+)
+from tests.cli.train_case import at_80 as at_80  # a fixture
+from tests.cli.train_case import finished as finished  # a fixture
 from tests.cli.train_case import images as images  # a fixture
 from tests.cli.train_case import run as run  # a fixture
-
-SHORT = (*SMALL, "--kimg", 0.016)
-"""Two steps."""
-
-
-@pytest.fixture
-def train(invert: Invert, images: Path, run: Path) -> Invert:
-    """Run `invert train` for 13 steps into tmp_path/run; later options win."""
-    return lambda *arguments: invert("train", "--data", images, "--out", run, *SMALL, *arguments)
-
-
-@pytest.fixture(scope="module")
-def finished(tmp_path_factory: pytest.TempPathFactory, images: Path) -> Path:
-    """A run of 13 steps, not to be changed."""
-    from invert.cli.main import main
-
-    folder = tmp_path_factory.mktemp("finished") / "run"
-    threads = torch.get_num_threads()
-    assert main(["train", "--data", str(images), "--out", str(folder), *map(str, SMALL), "--quiet"]) == 0
-    torch.set_num_threads(threads)
-    return folder
-
-
-@pytest.fixture
-def at_80(run: Path, finished: Path) -> Path:
-    """A run with the same settings that was killed after its snapshot at 80 images."""
-    shutil.copytree(finished, run)
-    newest_state(run).unlink()
-    shutil.copy(run / "network-000000080.safetensors", run / "network.safetensors")
-    for name in ("network-000000104.safetensors", "fakes-000000104.png"):
-        (run / name).unlink()
-    return run
-
-
-def one_error(result: Result) -> str:
-    """Return the one line that a refused command wrote."""
-    assert result.out == ""
-    (line,) = result.err.splitlines()
-    assert line.startswith("invert: error: ")
-    assert line.isprintable()
-    return line
-
-
-def size_and_mode(path: Path) -> tuple[tuple[int, int], str]:
-    with Image.open(path) as image:
-        return image.size, image.mode
+from tests.cli.train_case import train as train  # a fixture
 
 
 def test_what_a_run_leaves(train: Invert, invert: Invert, run: Path, finished: Path, tmp_path: Path) -> None:
@@ -158,58 +119,6 @@ def test_json_lines(train: Invert, run: Path) -> None:
     assert summary["last"]["losses"] == log(run)[-1]["losses"]
 
 
-def test_a_finished_run_grows(train: Invert, run: Path, finished: Path, tmp_path: Path) -> None:
-    """To 0.1 and then to 0.15 thousand images is, to the bit, to 0.15 at once."""
-    shutil.copytree(finished, run)
-    before = {name: (run / name).read_bytes() for name in visible(run) if name != "tensorboard"}
-    assert train("-q", "--resume").out == f"trained on 104 images: {run / 'network.safetensors'}\n"
-    again = {name: (run / name).read_bytes() for name in before}
-    assert {name for name in before if again[name] != before[name]} <= {"log.jsonl"}
-    grown = train("--kimg", 0.15)
-    assert grown.code == 0
-    assert "invert: note: resuming after 104 images" in grown.err
-    assert train("--kimg", 0.15, "--out", tmp_path / "at once").code == 0
-    assert_same_end(run, tmp_path / "at once")
-    assert newest_state(run).name == "state-000000000152.safetensors"
-
-
-@pytest.mark.parametrize("damage", ["cut", "flipped", "empty", "all"])
-def test_damaged_states(train: Invert, run: Path, finished: Path, damage: str) -> None:
-    """An older state, or the start, leads to the same bits."""
-    shutil.copytree(finished, run)
-    newest = newest_state(run)
-    content = bytearray(newest.read_bytes())
-    if damage == "flipped":
-        content[len(content) * 3 // 4] ^= 16
-    (run / "network.safetensors").unlink()
-    newest.write_bytes(content[:-1000] if damage == "cut" else b"" if damage == "empty" else content)
-    if damage == "all":
-        for path in run.glob("state-*.safetensors"):
-            path.write_bytes(b"")
-    result = train("--resume")
-    assert result.code == 0, result.err
-    complaints = [line for line in result.err.splitlines() if line.startswith("invert: warning: state '")]
-    assert len(complaints) == (2 if damage == "all" else 1)
-    assert str(newest) in complaints[0]
-    assert "damaged" in complaints[0]
-    assert ("resuming after 80 images" in result.err) is (damage != "all")
-    assert_same_end(run, finished)
-
-
-def test_a_hostile_state_is_refused(train: Invert, run: Path, finished: Path) -> None:
-    """Its checksum is right, and a moment of its optimiser has another shape than the parameter: exit code 4."""
-    shutil.copytree(finished, run)
-    newest = newest_state(run)
-    state = state_from_bytes(newest.read_bytes())
-    state["adam.D.b4.fc.weight:exp_avg"] = torch.zeros(1)
-    newest.write_bytes(state_bytes(state))
-    result = train("--resume")
-    assert result.code == 4
-    line = one_error(result)
-    assert f"training state '{newest}': damaged: it is not a state of this run" in line
-    assert "'adam.D.b4.fc.weight:exp_avg' is float32 [1]" in line
-
-
 def test_links_in_a_run_folder_are_refused(train: Invert, run: Path, tmp_path: Path) -> None:
     thesis = tmp_path / "thesis.txt"
     thesis.write_text("PRECIOUS")
@@ -222,86 +131,6 @@ def test_links_in_a_run_folder_are_refused(train: Invert, run: Path, tmp_path: P
         assert "link" in result.err
         shutil.rmtree(run)
     assert thesis.read_text() == "PRECIOUS"
-
-
-def test_a_log_that_was_cut_off_or_lost(train: Invert, run: Path, finished: Path) -> None:
-    shutil.copytree(finished, run)
-    newest_state(run).unlink()
-    text = (run / "log.jsonl").read_text()
-    (run / "log.jsonl").write_text(text[:-30])
-    assert train("--quiet").code == 0
-    assert_same_end(run, finished)
-    (run / "log.jsonl").unlink()
-    assert train("--quiet", "--kimg", 0.12).code == 0
-    assert [one["images"] for one in log(run)] == [120]
-
-
-@pytest.mark.parametrize(
-    ("arguments", "difference"),
-    [
-        (["--seed", 3], "seed: 0, now 3"),
-        (["--gamma", 2, "--mirror"], "mirror: False, now True; r1_gamma: 1.0, now 2.0"),
-        (["--no-lazy"], "lazy: True, now False"),
-        (["--set", "learning_rate=0.001"], "learning_rate: 0.002, now 0.001"),
-        (["--config", "small"], "mapping_layers: 2, now 8"),
-    ],
-    ids=str,
-)
-def test_other_settings_are_refused_by_name(
-    invert: Invert, finished: Path, images: Path, arguments: list[Any], difference: str
-) -> None:
-    before = {name: (finished / name).read_bytes() for name in visible(finished) if name != "tensorboard"}
-    result = invert("train", "--data", images, "--out", finished, *SMALL, *arguments)
-    assert result.code == 2
-    line = one_error(result)
-    for piece in difference.split("; "):
-        assert piece in line
-    assert "--overwrite" in line
-    assert str(finished) in line
-    assert {name: (finished / name).read_bytes() for name in before} == before
-
-
-BEFORE = ("--no-mirror", "--set", "ema_warmup=0.05", "--set", "w_avg_passes=generator")
-"""What makes of stylegan2-e what it was in earlier versions."""
-
-
-@pytest.mark.slow
-def test_a_run_of_an_earlier_preset_is_resumed_as_it_was(train: Invert, run: Path) -> None:
-    preset = ("--config", "stylegan2-e", "--quiet")
-    assert train("--kimg", 0.016, *preset, *BEFORE).code == 0
-    begun = (run / "settings.json").read_bytes()
-    result = train("--kimg", 0.032, *preset[:2])
-    assert result.code == 0, result.err
-    told = "begun with stylegan2-e as an earlier version had it, and is resumed so: mirror=False, "
-    assert told in result.err
-    assert (run / "settings.json").read_bytes() == begun
-    assert [one["images"] for one in log(run)][-1] == 32
-
-
-def test_other_data_are_refused(invert: Invert, finished: Path, tmp_path: Path) -> None:
-    other = write_images(tmp_path / "other", count=23)
-    result = invert("train", "--data", other, "--out", finished, *SMALL)
-    assert result.code == 2
-    assert "data: " in one_error(result)
-
-
-def test_overwrite_begins_again(train: Invert, run: Path, finished: Path) -> None:
-    assert train("--seed", 3, "--kimg", 0.016, "--quiet").code == 0
-    assert "fakes-000000016.png" in visible(run)
-    (run / "notes.txt").write_text("mine")
-    assert train("--overwrite", "--quiet").code == 0
-    assert (run / "notes.txt").read_text() == "mine"
-    (run / "notes.txt").unlink()
-    assert_same_end(run, finished)
-    assert visible(run) == visible(finished)
-    assert len(list(run.glob("tensorboard/*"))) == len(list(finished.glob("tensorboard/*")))
-
-
-def test_resume_insists_on_a_run(train: Invert, run: Path) -> None:
-    result = train("--resume")
-    assert result.code == 2
-    assert f"'{run}': there is no run to resume" in one_error(result)
-    assert not run.exists() or visible(run) == []
 
 
 def test_folders_of_others_are_refused(train: Invert, run: Path) -> None:
@@ -425,67 +254,6 @@ def test_wrong_usage(train: Invert, run: Path, arguments: list[Any], message: st
     assert not run.exists() or visible(run) == []
 
 
-def test_data_that_cannot_be_used(invert: Invert, run: Path, tmp_path: Path) -> None:
-    (tmp_path / "empty").mkdir()
-    (tmp_path / "text").write_text("hello")
-    for data, code in (("empty", 5), ("text", 5), ("nowhere", 2)):
-        result = invert("train", "--data", tmp_path / data, "--out", run, *SMALL)
-        assert result.code == code
-        assert str(tmp_path / data) in one_error(result)
-    odd = write_images(tmp_path / "odd", count=3)
-    Image.new("RGB", (17, 16)).save(odd / "odd.png")
-    result = invert("train", "--data", odd, "--out", run, *SMALL)
-    assert result.code == 2
-    assert "invert dataset" in one_error(result)
-
-
-def test_bad_images_are_left_out_and_told(invert: Invert, run: Path, tmp_path: Path) -> None:
-    data = write_images(tmp_path / "some", count=9)
-    (data / "04.png").write_bytes((data / "04.png").read_bytes()[:200])
-    result = invert("train", "--data", data, "--out", run, *SHORT, "--quiet")
-    assert result.code == 0
-    (line,) = result.err.splitlines()
-    assert line.startswith(f"invert: warning: image '{data / '04.png'}'")
-    assert json.loads((run / "settings.json").read_text())["data"]["images"] == 8
-
-
-def write_idx(folder: Path, count: int = 20) -> Path:
-    """Write grey images of 16 px with labels 0 to 3 as the files of MNIST are written."""
-    folder.mkdir()
-    pixels = np.random.RandomState(0).randint(0, 256, [count, 16, 16], np.uint8)
-    header = struct.pack(">HBB3I", 0, 8, 3, count, 16, 16)
-    (folder / "train-images-idx3-ubyte.gz").write_bytes(gzip.compress(header + pixels.tobytes()))
-    labels = struct.pack(">HBBI", 0, 8, 1, count) + bytes(index % 4 for index in range(count))
-    (folder / "train-labels-idx1-ubyte.gz").write_bytes(gzip.compress(labels))
-    return folder / "train-images-idx3-ubyte.gz"
-
-
-@pytest.mark.parametrize("kind", ["idx", "folder"])
-def test_conditional_and_grey_networks(invert: Invert, run: Path, tmp_path: Path, kind: str) -> None:
-    grey = kind == "idx"
-    data = write_idx(tmp_path / "idx") if grey else write_images(tmp_path / "labelled", classes=4)
-    result = invert("train", "--data", data, "--out", run, *SHORT, "--cond", "--quiet")
-    assert result.code == 0, result.err
-    mode = "L" if grey else "RGB"
-    assert {size_and_mode(path)[1] for path in run.glob("*.png")} == {mode}
-    network = run / "network.safetensors"
-    about = invert("info", network).out
-    assert f"16 x 16, {1 if grey else 3} channel" in about
-    assert load(network).generator.config.mapping.c_dim == 4
-    common = ("generate", "--network", network, "--seeds", "0", "--out")
-    assert invert(*common, tmp_path / "none").code == 2
-    generated = []
-    for index in (0, 3):
-        assert invert(*common, tmp_path / str(index), "--class", index).code == 0
-        path = tmp_path / str(index) / "seed0000.png"
-        assert size_and_mode(path) == ((16, 16), mode)
-        generated.append(path.read_bytes())
-    assert generated[0] != generated[1]
-    # without --cond the labels are of no use
-    assert invert("train", "--data", data, "--out", tmp_path / "plain", *SHORT, "--quiet").code == 0
-    assert load(tmp_path / "plain" / "network.safetensors").generator.config.mapping.c_dim == 0
-
-
 def test_every_switch_reaches_the_settings(train: Invert, run: Path) -> None:
     switches = ["--no-path-length", "--no-lazy", "--no-demodulation", "--mirror", "--generator", "resnet"]
     switches += ["--discriminator", "skip", "--spectral-norm", "gd", "--seed", "4", "--gamma", "0.5"]
@@ -510,13 +278,6 @@ def test_every_switch_reaches_the_settings(train: Invert, run: Path) -> None:
     assert last["losses"]["path_length"] is None
     assert last["path_length_average"] is None
     assert last["resolution_shares"] is None
-
-
-def test_micro_batches_may_change_between_parts_of_a_run(train: Invert, at_80: Path, finished: Path) -> None:
-    result = train("--micro-batch", 4, "--quiet")
-    assert result.code == 0, result.err
-    for mine, whole in zip(log(at_80), log(finished), strict=True):
-        assert mine["losses"] == pytest.approx(whole["losses"], rel=1e-4)
 
 
 def test_tensorboard_events(train: Invert, run: Path, finished: Path) -> None:
@@ -545,6 +306,7 @@ def test_without_tensorboard_there_is_only_the_log(
     assert_same_end(at_80, finished)
 
 
+@pytest.mark.slow
 def test_two_processes_train_as_one(
     in_two: Callable[..., Result], train: Invert, images: Path, run: Path, finished: Path
 ) -> None:

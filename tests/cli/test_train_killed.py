@@ -73,6 +73,7 @@ def test_killed_twice_at_random_moments(
     assert_same_end(run, uninterrupted(*LONG))
 
 
+@pytest.mark.slow
 def test_asked_to_stop(train: Invert, uninterrupted: Callable[..., Path], images: Path, run: Path) -> None:
     code, messages = interrupted_after(images, run, 80, 0.05, signal.SIGTERM)
     assert code == 143

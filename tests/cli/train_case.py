@@ -2,13 +2,17 @@
 
 import json
 import re
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
+
+from tests.cli.conftest import Invert, Result
 
 SMALL = (
     *("--config", "tiny", "--device", "cpu", "--threads", 1, "--batch", 8, "--kimg", 0.1, "--tick-kimg", 0.04),
@@ -21,6 +25,9 @@ SMALL = (
 
 They are augmented, with a p that may move by 0.16 every 4 steps.
 """
+
+SHORT = (*SMALL, "--kimg", 0.016)
+"""Two steps."""
 
 Data = Callable[..., Path]
 
@@ -49,6 +56,35 @@ def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def run(tmp_path: Path) -> Path:
     """The folder that a run gets."""
     return tmp_path / "run"
+
+
+@pytest.fixture
+def train(invert: Invert, images: Path, run: Path) -> Invert:
+    """Run `invert train` for 13 steps into tmp_path/run; later options win."""
+    return lambda *arguments: invert("train", "--data", images, "--out", run, *SMALL, *arguments)
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory, images: Path) -> Path:
+    """A run of 13 steps, not to be changed."""
+    from invert.cli.main import main
+
+    folder = tmp_path_factory.mktemp("finished") / "run"
+    threads = torch.get_num_threads()
+    assert main(["train", "--data", str(images), "--out", str(folder), *map(str, SMALL), "--quiet"]) == 0
+    torch.set_num_threads(threads)
+    return folder
+
+
+@pytest.fixture
+def at_80(run: Path, finished: Path) -> Path:
+    """A run with the same settings that was killed after its snapshot at 80 images."""
+    shutil.copytree(finished, run)
+    newest_state(run).unlink()
+    shutil.copy(run / "network-000000080.safetensors", run / "network.safetensors")
+    for name in ("network-000000104.safetensors", "fakes-000000104.png"):
+        (run / name).unlink()
+    return run
 
 
 def visible(folder: Path) -> list[str]:
@@ -84,3 +120,17 @@ def images_seen(line: str) -> int:
     """Return how many images a progress line speaks of, 0 for other lines."""
     match = re.match(PROGRESS, line)
     return int(match[1]) if match else 0
+
+
+def one_error(result: Result) -> str:
+    """Return the one line that a refused command wrote."""
+    assert result.out == ""
+    (line,) = result.err.splitlines()
+    assert line.startswith("invert: error: ")
+    assert line.isprintable()
+    return line
+
+
+def size_and_mode(path: Path) -> tuple[tuple[int, int], str]:
+    with Image.open(path) as image:
+        return image.size, image.mode

@@ -89,8 +89,8 @@ def attribute(
         shard: Judge share I of N of the images, (I, N); others may do theirs at the same time in the same `out`.
         own: Number of fresh samples that a network without a calibration is compared with: "none of these" can then be
             said, with its probability of a mistake.
-        miss_rate: Probability in (0, 1) of saying "none of these" of an image of a network by mistake: the largest
-            share of its own images, found and measured alike, at which that is said.
+        miss_rate: Largest share of a network's own images, found alike and measuring as high, at which "none of these"
+            is said of an image, in (0, 1).
         on_step: Called after each step of a group of images into one of the networks.
         on_message: Called with a line on what takes long.
         on_warning: Called with a line on what should be known; by default `on_message`.

@@ -30,7 +30,7 @@ class Promise:
         rate: Rate of false attributions, before it is shared; None where none is promised.
         share: How many networks share it.
         confidence: Confidence with which it is promised; None where none is.
-        miss_rate: Probability with which an image of the network is called none of its own; None where nothing is.
+        miss_rate: Share of own images up to which an image is called none of its own; None where none is.
         missed: How many own images that the calibration holds out are called so, and of how many.
         attributed: How many images of each population the rule attributes, and of how many: by a calibration those
             that it holds out, by a distance that the user gave all of them.

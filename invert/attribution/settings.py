@@ -38,7 +38,7 @@ BETA = 0.01
 """An image counts as a network's own only while more than this share of its own images measure as high or higher."""
 
 MISS_RATE = 0.05
-"""Probability of calling an image of a network none of its own, unless the user says: a mistake that accuses nobody."""
+"""See `Judging.miss_rate`; larger than what is allowed for false attributions, for this mistake accuses nobody."""
 
 SHARES_OF_SEVERAL = {"fit_share": 0.11, "threshold_share": 0.87, "own_fit_share": 0.33, "own_threshold_share": 0.6}
 """Shares where populations are measured after several processings: all of them together fit the score, and of the

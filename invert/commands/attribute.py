@@ -4,7 +4,6 @@ import contextlib
 import datetime
 import os
 import platform
-import sys
 from collections import Counter
 from collections.abc import Sequence
 from importlib import metadata
@@ -23,6 +22,7 @@ from invert.cli.output import Output
 from invert.cli.progress import BatchProgress, ProjectionProgress
 from invert.cli.repeat import command_again
 from invert.commands import array
+from invert.commands.attribute_slurm import shard_command
 from invert.commands.seed import search_attributions, seed_search
 from invert.durable import check_writable, write_atomic
 from invert.errors import ExitCode, UsageError, display_path
@@ -76,8 +76,8 @@ _SHARED = "Shared work"
     type=float,
     default=MISS_RATE,
     metavar="P",
-    help="Rate at which images of a network may be called 'none of these' by mistake; a smaller one leaves more images"
-    " of others 'cannot tell'.",
+    help="Share of a network's own images, found alike and measuring as high, up to which an image is 'none of these';"
+    " a smaller one leaves more images 'cannot tell'.",
 )
 @options.option(
     "--threshold",
@@ -171,7 +171,7 @@ def attribute(
             given_images = {"paths": paths, "networks": network_paths, "calibrations": calibration_paths}
             judging = {"--threshold": threshold, "--score": score, "--fpr": rate, "--own": own or None}
             judging["--miss-rate"] = miss_rate
-            command = _shard_command(
+            command = shard_command(
                 **given_images, judging=judging, out=place, max_pixels=max_pixels, follow=follow, given=given
             )
             array.follow_array(command, shards, place, array.parse_parameters(slurm), "the images", output)
@@ -228,28 +228,6 @@ def _place(
         raise UsageError(f"--engine {engine} does not go with --shard or --workers")
     # As 'invert calibrate' does it: beside the result, until that is written.
     return Path(f"{report}.work") if out is None and report is not None else out
-
-
-def _shard_command(
-    *,
-    paths: Sequence[Path],
-    networks: Sequence[Path],
-    calibrations: Sequence[Path],
-    judging: dict[str, Any],
-    out: Path,
-    max_pixels: int | None,
-    follow: bool,
-    given: dict[str, Any],
-) -> list[str]:
-    """Return the command of a shard, without its number."""
-    command = [sys.executable, "-m", "invert", "attribute", *map(os.path.abspath, paths), "--quiet"]
-    for option, files in (("--network", networks), ("--calibration", calibrations)):
-        for file in files:
-            command += [option, os.path.abspath(file)]
-    for option, value in judging.items():
-        command += [] if value is None else [option, str(value)]
-    command += ["--out", os.path.abspath(out), *array.given_arguments(given)]
-    return command + (["--max-pixels", str(max_pixels)] if max_pixels else []) + ["--follow"] * follow
 
 
 class _Shown:

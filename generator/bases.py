@@ -189,7 +189,9 @@ class DiscriminatorBase(nn.Module):
 
     config: DiscriminatorSettings
 
-    def forward(self, image: Tensor, c: Tensor | None = None, *, alpha: float = 1.0) -> Tensor:
+    def forward(
+        self, image: Tensor, c: Tensor | None = None, *, alpha: float = 1.0, dtype: torch.dtype | None = None
+    ) -> Tensor:
         """Score images: positive for real.
 
         Args:
@@ -198,6 +200,7 @@ class DiscriminatorBase(nn.Module):
             c: Labels `[N, c_dim]` of a conditional network.
             alpha: How far the layers at r have faded in, in [0, 1]: that share of what they see, and for the rest
                 what the fRGB layer at r / 2 sees in the image, each 2 x 2 pixels averaged.
+            dtype: Type of the feature maps; the layers after them stay as they are. None: that of the images.
 
         Returns:
             Logits `[N, 1]`.

@@ -12,9 +12,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from generator.ops._library import sum_dtype
 from generator.ops.bias_act import bias_act, default_gain
 from generator.ops.dual import Dual, dual_bias_act
-from generator.ops.modulated_conv import filtered_conv2d
+from generator.ops.modulated_conv import FilteredConvolution, filtered_conv2d
+from generator.ops.trained_layer import Tail, is_first_order, trained_conv2d, trained_linear
 from generator.ops.upfirdn2d import setup_filter
 
 __all__ = [
@@ -98,11 +100,11 @@ def minibatch_standard_deviation(x: Tensor, group_size: int | None, channels: in
     if group and n % group:
         raise ValueError(f"a batch of {n} is not a whole number of minibatch-deviation groups of {group}")
     # Images i, i + n/group, i + 2 n/group ... form a group, as in the published networks.
-    y = x.reshape(max(group, 1), -1, channels, c // channels, h, w)
+    y = x.reshape(max(group, 1), -1, channels, c // channels, h, w).to(sum_dtype(x))
     y = y - y.mean(dim=0)
     y = (y.square().mean(dim=0) + 1e-8).sqrt().mean(dim=[2, 3, 4])  # [N / group, channels]
     y = y[:, :, None, None].repeat(max(group, 1), 1, h, w)
-    return torch.cat([x, y], dim=1)
+    return torch.cat([x, y.to(x.dtype)], dim=1)
 
 
 class EqualizedLinear(Foldable):
@@ -144,6 +146,9 @@ class EqualizedLinear(Foldable):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map x `[N, F_in]` to y `[N, F_out]`."""
+        if is_first_order(x) and not self.is_frozen and x.ndim == 2:
+            tail = Tail(self.weight_gain, self.activation, self.act_gain)
+            return trained_linear(x, self.weight, self.bias, self.bias_gain, tail)
         weight, *bias = self.folded()
         if self.activation == "linear":
             return functional.linear(x, weight.to(x.dtype), bias[0].to(x.dtype) if bias else None)
@@ -196,14 +201,18 @@ class EqualizedConv2d(Foldable):
         self.bias = nn.Parameter(torch.zeros([out_channels])) if bias else None
         self.weight_gain = (1.0 if weight_gain is None else weight_gain) / math.sqrt(in_channels * kernel_size**2)
         self.act_gain = default_gain(activation) if weight_gain is None else 1.0
+        self._filtered = FilteredConvolution(kernel_size, len(resample_filter), up, down)
 
     def _fold(self) -> tuple[Tensor, ...]:
         return (self.weight * self.weight_gain,)
 
     def forward(self, x: Tensor, gain: float = 1.0) -> Tensor:
         """Map `[N, I, H, W]` to `[N, O, H * up // down, W * up // down]`, the result scaled by `gain`."""
-        x = self._convolve(x)
         clamp = None if self.conv_clamp is None else self.conv_clamp * gain
+        if is_first_order(x) and not self.is_frozen:
+            tail = Tail(self.weight_gain, self.activation, self.act_gain * gain, clamp)
+            return trained_conv2d(x, self.weight, self.bias, self.resample_filter, self._filtered, tail)
+        x = self._convolve(x)
         if self.bias is None and self.activation == "linear" and clamp is None and gain == 1:
             return x
         return bias_act(x, self.bias, act=self.activation, gain=self.act_gain * gain, clamp=clamp)

@@ -13,11 +13,14 @@ void launch(const NoisePenaltyArguments&, void* stream);  // on the CPU alone
 void launch(const NoiseNormaliseArguments&, void* stream);  // on the CPU alone
 void launch_forward(const ConvTailArguments&, void* stream);
 void launch_backward(const ConvTailArguments&, void* stream);
+void launch_forward(const LayerTailArguments&, void* stream);   // on the CPU alone
+void launch_backward(const LayerTailArguments&, void* stream);  // on the CPU alone
 void launch_forward(const LpipsTailArguments&, void* stream);
 void launch_backward(const LpipsTailArguments&, void* stream);
 
 // The first index of an operator's partial sums runs over this many blocks.
 ReductionPlan conv_tail_plan(int64_t channels, int64_t pixels, bool channels_last);
+int64_t layer_tail_blocks(int64_t channels, int64_t pixels, bool channels_last);
 int64_t lpips_tail_blocks(int64_t channels, int64_t pixels);
 
 }  // namespace invert

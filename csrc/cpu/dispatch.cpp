@@ -56,11 +56,17 @@ INVERT_LAUNCH(launch, run, NoisePenaltyArguments)
 INVERT_LAUNCH(launch, run, NoiseNormaliseArguments)
 INVERT_LAUNCH(launch_forward, run_forward, ConvTailArguments)
 INVERT_LAUNCH(launch_backward, run_backward, ConvTailArguments)
+INVERT_LAUNCH(launch_forward, run_forward, LayerTailArguments)
+INVERT_LAUNCH(launch_backward, run_backward, LayerTailArguments)
 INVERT_LAUNCH(launch_forward, run_forward, LpipsTailArguments)
 INVERT_LAUNCH(launch_backward, run_backward, LpipsTailArguments)
 
 ReductionPlan conv_tail_plan(int64_t channels, int64_t pixels, bool channels_last) {
   return baseline::reduction_plan(channels, pixels, channels_last);
+}
+
+int64_t layer_tail_blocks(int64_t channels, int64_t pixels, bool channels_last) {
+  return baseline::blocks(pixels, baseline::layer_tail_pixels(channels, pixels, channels_last));
 }
 
 int64_t lpips_tail_blocks(int64_t channels, int64_t pixels) {

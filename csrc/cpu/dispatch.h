@@ -21,6 +21,8 @@ namespace invert {
   void run(const NoiseNormaliseArguments&);       \
   void run_forward(const ConvTailArguments&);     \
   void run_backward(const ConvTailArguments&);    \
+  void run_forward(const LayerTailArguments&);    \
+  void run_backward(const LayerTailArguments&);   \
   void run_forward(const LpipsTailArguments&);    \
   void run_backward(const LpipsTailArguments&);   \
   }

@@ -14,6 +14,12 @@ inline ReductionPlan reduction_plan(int64_t channels, int64_t pixels, bool chann
   return channels_last ? ReductionPlan{inner, outer} : ReductionPlan{outer, inner};
 }
 
+// Pixels of a block of a layer in training: whole planes, or as many with all their channels as the second-level cache
+// holds several times.
+inline int64_t layer_tail_pixels(int64_t channels, int64_t pixels, bool channels_last) {
+  return channels_last ? most(8192 / most(channels, 1), 1) : most(pixels, 1);
+}
+
 // Pixels whose features fit into the second-level cache, which the LPIPS tail reads several times.
 inline int64_t lpips_pixels(int64_t channels) { return most(least(UNIT / most(channels, 1), ROW), 16); }
 

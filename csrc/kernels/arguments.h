@@ -70,6 +70,28 @@ struct ConvTailArguments {
   void* pixel_sums;
 };
 
+// A layer in training, on the CPU alone. The small tensors and the sums are float, beside double activations double.
+struct LayerTailArguments {
+  Number type;
+  bool channels_last;
+  ActivationArguments activation;
+  int64_t n, c, pixels;
+  bool shared_noise;  // one noise map for all pictures
+  double factor;
+  const void* x;
+  const void* scale;     // [n, c] or null
+  const void* noise;     // [n or 1, pixels] or null
+  const void* strength;  // one number or null
+  const void* b;         // [c] or null
+  void* y;               // forward
+  const void* dy;        // backward, as everything below
+  void* dx;
+  void* dscale;     // [n, c] or null
+  void* dstrength;  // one number or null
+  void* db;         // [c] or null
+  void* partial;    // room for [n, blocks, 3, c]
+};
+
 struct LpipsTailArguments {
   Number type;
   bool channels_last;

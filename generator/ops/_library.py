@@ -36,6 +36,10 @@ _SCHEMAS = (
     "conv_tail_backward(Tensor dy, Tensor x, Tensor? scale, Tensor? noise, Tensor? strength, Tensor? b, int act,"
     " float alpha, float gain, float clamp, bool need_scale, bool need_noise)"
     " -> (Tensor dx, Tensor dscale, Tensor dnoise)",
+    "layer_tail(Tensor x, Tensor? scale, float factor, Tensor? noise, Tensor? strength, Tensor? b, int act,"
+    " float alpha, float gain, float clamp) -> Tensor",
+    "layer_tail_backward(Tensor dy, Tensor x, Tensor? scale, float factor, Tensor? noise, Tensor? strength, Tensor? b,"
+    " int act, float alpha, float gain, float clamp) -> (Tensor dx, Tensor dscale, Tensor dstrength, Tensor db)",
     "modulate(Tensor x, Tensor styles) -> Tensor",
     "modulate_backward(Tensor dy, Tensor x, Tensor styles) -> (Tensor dx, Tensor dstyles)",
     "lpips_tail(Tensor features, Tensor target, Tensor lin) -> Tensor",

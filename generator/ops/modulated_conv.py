@@ -3,16 +3,20 @@
 Reference: Karras et al. 2020, section 2.2, equations 1 (modulation) and 3 (demodulation).
 """
 
+from typing import Any
+
+import torch
 from torch import Tensor
 from torch.nn import functional
 
 from generator.ops.frozen_conv import FrozenConv2d
 from generator.ops.modulate import modulate
-from generator.ops.upfirdn2d import upfirdn2d
+from generator.ops.upfirdn2d import upfirdn2d, upfirdn2d_gradient
 
 __all__ = [
     "DEFAULT_FORM",
     "EPSILON",
+    "FilteredConvolution",
     "FrozenFilteredConv2d",
     "demodulation_factors",
     "filtered_conv2d",
@@ -131,6 +135,128 @@ def _after_transposed(kernel: int, up: int, padding: tuple[int, int]) -> tuple[i
     x0, x1 = padding[0] - (kernel - 1), padding[1] - (kernel - up)
     crop = max(min(-x0, -x1), 0)
     return crop, (x0 + crop, x1 + crop)
+
+
+class FilteredConvolution:
+    """`filtered_conv2d` and its gradients outside of autograd, for weights that are trained.
+
+    The weights are oriented as the networks' layers have them: convolved when upsampling, correlated otherwise.
+
+    Args:
+        kernel: Height and width of the kernel, odd.
+        taps: Height and width of the low-pass filter.
+        up: Upsampling factor.
+        down: Downsampling factor; one of the two is 1.
+    """
+
+    def __init__(self, kernel: int, taps: int, up: int = 1, down: int = 1) -> None:
+        x0 = x1 = kernel // 2
+        self.before: tuple[Any, ...] | None = None
+        self.after: tuple[Any, ...] | None = None
+        self.stride, self.padding, self.transposed = 1, 0, up > 1 and kernel > 1
+        if up > 1:
+            x0, x1 = x0 + (taps + up - 1) // 2, x1 + (taps - up) // 2
+            if self.transposed:
+                self.stride = up
+                self.padding, (x0, x1) = _after_transposed(kernel, up, (x0, x1))
+            self.after = _settings(1 if self.transposed else up, 1, x0, x1, float(up**2))
+        elif down > 1:
+            x0, x1 = x0 + (taps - down + 1) // 2, x1 + (taps - down) // 2
+            self.stride = down if kernel > 1 else 1  # one weight: filter fewer pixels first
+            self.before = _settings(1, 1 if kernel > 1 else down, x0, x1, 1.0)
+        else:
+            self.padding = kernel // 2
+        self._kernel, self._up, self._down = kernel, up, down
+
+    def forward(self, x: Tensor, weight: Tensor, f: Tensor) -> tuple[Tensor, Tensor]:
+        """Map `[N, I, H, W]`, weights `[O, I, k, k]` and the filter to what is convolved, and `[N, O, H', W']`."""
+        if self.before is not None:
+            x = torch.ops.invert.upfirdn2d.default(x, f, *self.before)
+        y = self._pointwise(x, weight) if self._is_thin(weight) else self._convolve(x, weight)
+        return x, y if self.after is None else torch.ops.invert.upfirdn2d.default(y, f, *self.after)
+
+    def backward(
+        self,
+        dy: Tensor,
+        seen: Tensor,
+        weight: Tensor,
+        f: Tensor,
+        size: tuple[int, int],
+        need_x: bool,
+        need_weight: bool,
+    ) -> tuple[Tensor | None, Tensor | None]:
+        """Return the gradients of x and the weights, as far as they are needed.
+
+        Args:
+            dy: Gradient of the result.
+            seen: What `forward` convolved.
+            weight: The weights.
+            f: The filter.
+            size: Height and width of x.
+            need_x: Whether the gradient of x is needed.
+            need_weight: Whether that of the weights is.
+        """
+        if not (need_x or need_weight):
+            return None, None
+        if self.after is not None:
+            inner = [self.stride * (n - 1) + self._kernel - 2 * self.padding for n in size]
+            dy = upfirdn2d_gradient(dy, f, inner if self.transposed else size, self.after)
+        if self._is_thin(weight):
+            dx, dweight = self._pointwise_backward(dy, seen, weight, need_x, need_weight)
+        else:
+            dx, dweight = self._convolve_backward(dy, seen, weight, need_x, need_weight)
+        if dx is not None and self.before is not None:
+            dx = upfirdn2d_gradient(dx, f, size, self.before)
+        return dx, dweight
+
+    def _is_thin(self, weight: Tensor) -> bool:
+        """Whether it is a product of matrices: of so few channels that a convolution's own layout is a loss."""
+        return self._kernel == 1 and weight.shape[1] <= _THIN
+
+    def _geometry(self) -> tuple[Any, ...]:
+        return [self.stride] * 2, [self.padding] * 2, [1, 1], self.transposed, [0, 0], 1
+
+    def _convolve(self, x: Tensor, weight: Tensor) -> Tensor:
+        y: Tensor = torch.convolution(x, weight.transpose(0, 1) if self.transposed else weight, None, *self._geometry())
+        return y
+
+    def _convolve_backward(
+        self, dy: Tensor, x: Tensor, weight: Tensor, need_x: bool, need_weight: bool
+    ) -> tuple[Tensor | None, Tensor | None]:
+        own = weight.transpose(0, 1) if self.transposed else weight
+        dx, dweight, _ = torch.ops.aten.convolution_backward.default(
+            dy, x, own, None, *self._geometry(), [need_x, need_weight, False]
+        )
+        return dx, dweight.transpose(0, 1) if self.transposed and need_weight else dweight
+
+    @staticmethod
+    def _pointwise(x: Tensor, weight: Tensor) -> Tensor:
+        n, _, h, w = x.shape
+        y = _rows(x) @ weight[:, :, 0, 0].t()
+        return y.reshape(n, h, w, -1).permute(0, 3, 1, 2)
+
+    @staticmethod
+    def _pointwise_backward(
+        dy: Tensor, x: Tensor, weight: Tensor, need_x: bool, need_weight: bool
+    ) -> tuple[Tensor | None, Tensor | None]:
+        n, c, h, w = x.shape
+        rows = _rows(dy)
+        dx = (rows @ weight[:, :, 0, 0]).reshape(n, h, w, c).permute(0, 3, 1, 2) if need_x else None
+        return dx, (rows.t() @ _rows(x))[:, :, None, None] if need_weight else None
+
+
+_THIN = 4
+"""Channels of an image, at most."""
+
+
+def _settings(up: int, down: int, x0: int, x1: int, gain: float) -> tuple[Any, ...]:
+    """Return what `upfirdn2d`'s operator is given after the filter, alike along both axes."""
+    return up, up, down, down, x0, x1, x0, x1, False, gain
+
+
+def _rows(x: Tensor) -> Tensor:
+    """Return the pixels of maps `[N, C, H, W]`, one a row, `[N H W, C]`."""
+    return x.permute(0, 2, 3, 1).reshape(-1, x.shape[1])
 
 
 class FrozenFilteredConv2d:

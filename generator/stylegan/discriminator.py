@@ -12,6 +12,7 @@ from torch.nn import functional
 
 from generator.bases import DiscriminatorBase
 from generator.layers import EqualizedConv2d, EqualizedLinear, minibatch_standard_deviation
+from generator.ops._library import sum_dtype
 from generator.ops.bias_act import bias_act, default_gain
 from generator.ops.box_conv import averaging_kernel, conv_average2d
 from generator.ops.upfirdn2d import upfirdn2d
@@ -69,7 +70,8 @@ class StyleGANDiscriminatorBlock(nn.Module):
             return halved
         if self.config.mbstd_channels:
             x = minibatch_standard_deviation(x, self.config.mbstd_group_size, self.config.mbstd_channels)
-        scores: Tensor = self.out(self.fc(self.conv(x).flatten(1)))
+        x = self.conv(x).flatten(1)
+        scores: Tensor = self.out(self.fc(x.to(sum_dtype(x))))
         return scores
 
 
@@ -88,10 +90,13 @@ class StyleGANDiscriminator(DiscriminatorBase):
         for resolution in reversed(config.widths):
             self.add_module(f"b{resolution}", StyleGANDiscriminatorBlock(config, resolution))
 
-    def forward(self, image: Tensor, c: Tensor | None = None, *, alpha: float = 1.0) -> Tensor:
+    def forward(
+        self, image: Tensor, c: Tensor | None = None, *, alpha: float = 1.0, dtype: torch.dtype | None = None
+    ) -> Tensor:
         """Score images, as `DiscriminatorBase.forward` says."""
         config = self.config
         top = self.check_input(image, c, alpha)
+        image = image.to(dtype or image.dtype)
         x = self._block(top).fromrgb(image)
         for resolution in (r for r in reversed(config.widths) if r <= top):
             x = self._block(resolution)(x)

@@ -14,6 +14,7 @@ from torch.nn import functional
 from generator.bases import DiscriminatorBase
 from generator.layers import EqualizedConv2d, EqualizedLinear, minibatch_standard_deviation
 from generator.mapping import MappingNetwork
+from generator.ops._library import sum_dtype
 from generator.ops.upfirdn2d import setup_filter, upfirdn2d
 from generator.stylegan2.config import DiscriminatorConfig
 
@@ -56,9 +57,9 @@ class DiscriminatorBlock(nn.Module):
         if self.architecture == "resnet":
             self.skip = EqualizedConv2d(width, below, 1, bias=False, down=2, resample_filter=config.resample_filter)
 
-    def forward(self, x: Tensor | None, image: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, x: Tensor | None, image: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
         if x is None or self.architecture == "skip":
-            y = self.fromrgb(image)
+            y = self.fromrgb(image.to(dtype))
             x = y if x is None else x + y
             if self.architecture == "skip":
                 taps = self.resample_filter.shape[-1]
@@ -86,14 +87,14 @@ class DiscriminatorEpilogue(nn.Module):
         self.fc = EqualizedLinear(width * math.prod(config.start), width, activation=config.activation)
         self.out = EqualizedLinear(width, config.outputs)
 
-    def forward(self, x: Tensor | None, image: Tensor) -> Tensor:
+    def forward(self, x: Tensor | None, image: Tensor, dtype: torch.dtype) -> Tensor:
         if x is None or self.config.architecture == "skip":
-            y = self.fromrgb(image)
+            y = self.fromrgb(image.to(dtype))
             x = y if x is None else x + y
         if self.config.mbstd_channels:
             x = minibatch_standard_deviation(x, self.config.mbstd_group_size, self.config.mbstd_channels)
-        x = self.fc(self.conv(x).flatten(1))
-        out: Tensor = self.out(x)
+        x = self.conv(x).flatten(1)
+        out: Tensor = self.out(self.fc(x.to(sum_dtype(x))))
         return out
 
 
@@ -116,19 +117,24 @@ class Discriminator(DiscriminatorBase):
             self.mapping = MappingNetwork(config.mapping, track_average=False)
         self.b4 = DiscriminatorEpilogue(config)
 
-    def forward(self, image: Tensor, c: Tensor | None = None, *, alpha: float = 1.0) -> Tensor:
+    def forward(
+        self, image: Tensor, c: Tensor | None = None, *, alpha: float = 1.0, dtype: torch.dtype | None = None
+    ) -> Tensor:
         """Score images, as `DiscriminatorBase.forward` says."""
         config = self.config
         top = self.check_input(image, c, alpha)
+        dtype = dtype or image.dtype
         x: Tensor | None = None
         features = image
         for resolution in reversed(config.widths):
             if 4 < resolution <= top:
-                x, features = self.get_submodule(f"b{resolution}")(x, features)
+                x, features = self.get_submodule(f"b{resolution}")(x, features, dtype)
             if resolution == top and alpha != 1:
-                older = cast(nn.Module, self.get_submodule(f"b{top // 2}").fromrgb)(functional.avg_pool2d(image, 2))
+                older = cast(nn.Module, self.get_submodule(f"b{top // 2}").fromrgb)(
+                    functional.avg_pool2d(image, 2).to(dtype)
+                )
                 x = torch.lerp(older, cast(Tensor, x), alpha)
-        scores: Tensor = self.b4(x, features)
+        scores: Tensor = self.b4(x, features, dtype)
         if not config.c_dim or c is None:
             return scores
         if config.label_mode == "select":

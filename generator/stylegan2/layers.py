@@ -18,8 +18,16 @@ from generator.ops.modulate import modulate
 from generator.ops.modulated_conv import (
     DEFAULT_FORM,
     EPSILON,
+    FilteredConvolution,
     FrozenFilteredConv2d,
     modulated_conv2d,
+)
+from generator.ops.trained_layer import (
+    ModulatedLayer,
+    Tail,
+    is_first_order,
+    trained_modulated_conv2d,
+    trained_to_rgb,
 )
 from generator.ops.upfirdn2d import setup_filter
 
@@ -76,6 +84,7 @@ class ModulatedConv2d(Foldable):
             self.noise_strength = nn.Parameter(torch.zeros([]))
         # Demodulation cancels any scale of the weights; without it the learning rate is equalised as elsewhere.
         self.weight_gain = 1.0 if demodulate else 1 / math.sqrt(in_channels * kernel_size**2)
+        self._filtered = FilteredConvolution(kernel_size, len(resample_filter), up)
 
     def _fold(self) -> tuple[Tensor, ...]:
         weight = self.weight
@@ -106,6 +115,8 @@ class ModulatedConv2d(Foldable):
         act_gain = default_gain(self.activation) * gain
         if self.is_frozen and self.form == "shared":
             return self._frozen_forward(x, w, noise, act_gain, clamp)
+        if is_first_order(x) and not self.is_frozen and self.form == "shared":
+            return self._trained_forward(x, w, noise, act_gain, clamp)
         weight, *weight_energy = self.folded()
         x = modulated_conv2d(
             x,
@@ -129,6 +140,22 @@ class ModulatedConv2d(Foldable):
         x = self._convolve(modulate(x, styles))
         strength = None if noise is None else self.noise_strength
         return conv_tail(x, scale, noise, strength, self.bias, act=self.activation, gain=gain, clamp=clamp)
+
+    def _trained_forward(self, x: Tensor, w: Tensor, noise: Tensor | None, gain: float, clamp: float | None) -> Tensor:
+        """Do the same as one step of the graph; differentiable once."""
+        affine, tail = self.affine, Tail(self.weight_gain, self.activation, gain, clamp)
+        if affine.bias is None:
+            raise ValueError("the affine map of a modulated layer has a bias")
+        return trained_modulated_conv2d(
+            x,
+            w,
+            (affine.weight, affine.bias),
+            self.weight,
+            None if noise is None else (noise, self.noise_strength),
+            self.bias,
+            self.resample_filter,
+            ModulatedLayer(self._filtered, self.demodulate, affine.weight_gain, tail),
+        )
 
     def carry(self, x: Dual, w: Dual, noise: Dual | None = None, gain: float = 1.0) -> Dual:
         """Do what `forward` does, with tangents; for a frozen layer."""
@@ -174,6 +201,11 @@ class ToRGB(Foldable):
 
     def forward(self, x: Tensor, w: Tensor) -> Tensor:
         """Map x `[N, I, H, W]` and w `[N, w_dim]` to `[N, out_channels, H, W]`."""
+        affine = self.affine
+        if is_first_order(x) and not self.is_frozen and self.form == "shared" and affine.bias is not None:
+            tail = Tail(self.weight_gain, "linear", 1.0, self.conv_clamp)
+            matrix = (affine.weight, affine.bias)
+            return trained_to_rgb(x, w, matrix, affine.weight_gain, self.weight, self.bias, tail)
         (weight,) = self.folded()
         if self.is_frozen and self.form == "shared":
             # So few outputs that scaling the weights is far cheaper than scaling the activations.

@@ -16,6 +16,7 @@ from generator.bases import NoiseInput, SynthesisBase, check_stage
 from generator.layers import EqualizedConv2d
 from generator.ops._library import sum_dtype
 from generator.ops.dual import Dual
+from generator.ops.trained_layer import is_first_order
 from generator.ops.upfirdn2d import setup_filter, upfirdn2d
 from generator.settings import map_shape
 from generator.stylegan2.config import SynthesisConfig
@@ -66,6 +67,8 @@ class SynthesisBlock(nn.Module):
     ) -> Tensor:
         if x is None:
             start = self.const[None].to(dtype).expand(len(ws[0]), -1, -1, -1)
+            if is_first_order(start):
+                start = start.contiguous(memory_format=torch.channels_last)
             out: Tensor = self.conv1(start, ws[0], noise["conv1"])
             return out
         if self.architecture != "resnet":

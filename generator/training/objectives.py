@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from generator.bases import DiscriminatorBase
 from generator.networks import Generator
+from generator.ops.trained_layer import first_order_pass, is_first_order
 from generator.training.augmentation import Augmentation
 from generator.training.draws import Draws
 from generator.training.growth import styles_at
@@ -57,7 +58,11 @@ class AdversarialLoss:
 
 
 def generate_images(
-    generator: Generator, draws: Draws, resolution: int | None = None, alpha: float | None = None
+    generator: Generator,
+    draws: Draws,
+    resolution: int | None = None,
+    alpha: float | None = None,
+    dtype: torch.dtype | None = None,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Generate a batch of images.
 
@@ -66,20 +71,22 @@ def generate_images(
         draws: What the images are generated from.
         resolution: Side r of the images of a network that grows; None: that of the network.
         alpha: How far the layers at r have faded in, in [0, 1]; None: 1.
+        dtype: Type of the feature maps; None: as elsewhere, float32.
 
     Returns:
         The images `[N, C, r, r]`; the styles of the L layers that have a part in them, `[N, L, w_dim]`; and w of the
         first latents, `[N, w_dim]`.
     """
     labels = draws.labels
-    w = generator.mapping(draws.z[:, 0], labels)
-    ws = generator.broadcast(w)
     if bool((draws.crossover < generator.num_ws).any()):
-        second = generator.broadcast(generator.mapping(draws.z[:, 1], labels))
+        both = generator.mapping(draws.z.transpose(0, 1).flatten(0, 1), None if labels is None else labels.repeat(2, 1))
+        w, second = both.chunk(2)
+        ws, second = generator.broadcast(w), generator.broadcast(second)
         layers = torch.arange(generator.num_ws, device=w.device)
         ws = torch.where((layers < draws.crossover[:, None])[:, :, None], ws, second)
     else:
-        ws = ws.clone()  # gradients of each layer's styles need a tensor of their own
+        w = generator.mapping(draws.z[:, 0], labels)
+        ws = generator.broadcast(w).clone()  # gradients of each layer's styles need a tensor of their own
     if torch.is_grad_enabled() and not ws.requires_grad:
         ws.requires_grad_()  # a mapping network that is frozen still has path lengths behind it
     used = ws
@@ -87,7 +94,9 @@ def generate_images(
         count = styles_at(generator.config.synthesis, resolution)
         used = ws[:, :count]
         ws = torch.cat([used, ws[:, count:]], dim=1)
-    return generator.synthesis(ws, draws.noise, resolution=resolution, alpha=alpha), used, w
+    options = {} if dtype is None else {"dtype": dtype}
+    image = generator.synthesis(ws, draws.noise, resolution=resolution, alpha=alpha, **options)
+    return image, used, w
 
 
 def _to_follow(generator: Generator, w: Tensor) -> Statistics:
@@ -101,6 +110,12 @@ def _seen(images: Tensor, augment: Augmentation | None) -> Tensor:
     if augment is None:
         return images
     return augment(images).contiguous(memory_format=torch.channels_last)
+
+
+def _in_turns(one: Tensor, other: Tensor, size: int) -> Tensor:
+    """Return the rows of two tensors of one shape, `size` of the one, as many of the other, and so on."""
+    pairs = zip(torch.split(one, size), torch.split(other, size), strict=True)
+    return torch.cat([part for pair in pairs for part in pair])
 
 
 def _touch(network: nn.Module) -> Tensor:
@@ -120,6 +135,7 @@ class GeneratorObjective(nn.Module):
         generator: The network that is trained.
         discriminator: The network that scores its images; it is not part of this module.
         loss: The loss that they play for; None: the logistic one.
+        maps: Type of the feature maps in passes without a penalty; None: as elsewhere, that of the images.
         all_layers: Whether path lengths are means over all layers, also over those that have not grown yet.
     """
 
@@ -129,12 +145,14 @@ class GeneratorObjective(nn.Module):
         discriminator: DiscriminatorBase,
         loss: AdversarialLoss | None = None,
         *,
+        maps: torch.dtype | None = None,
         all_layers: bool = False,
     ) -> None:
         super().__init__()
         self.generator = generator
         self._discriminator = [discriminator]
         self._loss = loss or AdversarialLoss()
+        self._maps = maps
         self._layers = generator.num_ws if all_layers else None
 
     def forward(
@@ -165,16 +183,31 @@ class GeneratorObjective(nn.Module):
         Returns:
             The loss, a scalar, and means by name, detached.
         """
-        images, ws, w = generate_images(self.generator, draws, resolution, alpha)
+        with first_order_pass(not weight):
+            return self._forward(draws, average, adversarial, weight, resolution, alpha, augment, real)
+
+    def _forward(
+        self,
+        draws: Draws,
+        average: Tensor,
+        adversarial: bool,
+        weight: float,
+        resolution: int | None,
+        alpha: float,
+        augment: Augmentation | None,
+        real: Tensor | None,
+    ) -> tuple[Tensor, Statistics]:
+        maps = None if weight else self._maps
+        images, ws, w = generate_images(self.generator, draws, resolution, alpha, maps)
         loss = images.new_zeros([])
         found = _to_follow(self.generator, w)
         if adversarial:
-            logits = self._discriminator[0](_seen(images, augment), draws.labels, alpha=alpha)
+            logits = self._discriminator[0](_seen(images, augment), draws.labels, alpha=alpha, dtype=maps)
             if self._loss.is_relativistic:
                 if real is None:
                     raise ValueError("the relativistic loss needs images of the data set")
                 with torch.no_grad():
-                    real_logits = self._discriminator[0](real, draws.labels, alpha=alpha)
+                    real_logits = self._discriminator[0](real, draws.labels, alpha=alpha, dtype=maps)
                 losses = relativistic_loss(real_logits, logits)
             else:
                 losses = -logits if self._loss.is_wgan else generator_logistic_loss(logits)
@@ -198,15 +231,22 @@ class DiscriminatorObjective(nn.Module):
         discriminator: The network that is trained.
         generator: The network that gives images; it is not part of this module.
         loss: The loss that they play for; None: the logistic one.
+        maps: Type of the feature maps in passes without a penalty; None: as elsewhere, that of the images.
     """
 
     def __init__(
-        self, discriminator: DiscriminatorBase, generator: Generator, loss: AdversarialLoss | None = None
+        self,
+        discriminator: DiscriminatorBase,
+        generator: Generator,
+        loss: AdversarialLoss | None = None,
+        *,
+        maps: torch.dtype | None = None,
     ) -> None:
         super().__init__()
         self.discriminator = discriminator
         self._generator = [generator]
         self._loss = loss or AdversarialLoss()
+        self._maps = maps
 
     def forward(
         self,
@@ -239,13 +279,18 @@ class DiscriminatorObjective(nn.Module):
         found: Statistics = {}
         real = real.detach().requires_grad_(bool(weight))
         real_seen = _seen(real, augments[0])
-        real_logits = self.discriminator(real_seen, labels, alpha=alpha)
+        is_plain = not weight and not self._loss.is_wgan
+        maps = self._maps if is_plain else None
+        with first_order_pass(is_plain):
+            if draws is None:
+                real_logits = self.discriminator(real_seen, labels, alpha=alpha, dtype=maps)
+            else:
+                with torch.no_grad(), first_order_pass():
+                    fake, _, w = generate_images(self._generator[0], draws, resolution, alpha, maps)
+                fake.requires_grad_(bool(weight) and self._loss.is_relativistic)
+                fake_seen = _seen(fake, augments[1])
+                real_logits, fake_logits = self._scores(real_seen, labels, fake_seen, draws.labels, alpha, maps)
         if draws is not None:
-            with torch.no_grad():
-                fake, _, w = generate_images(self._generator[0], draws, resolution, alpha)
-            fake.requires_grad_(bool(weight) and self._loss.is_relativistic)
-            fake_seen = _seen(fake, augments[1])
-            fake_logits = self.discriminator(fake_seen, draws.labels, alpha=alpha)
             if adversarial:
                 found |= _to_follow(self._generator[0], w)
                 losses = self._losses(real_logits, fake_logits)
@@ -267,6 +312,30 @@ class DiscriminatorObjective(nn.Module):
             loss = loss + weight * penalties.mean() + _touch(self.discriminator)
             found["r1"] = penalties.detach().mean()
         return loss, found
+
+    def _scores(
+        self,
+        real: Tensor,
+        real_labels: Tensor | None,
+        fake: Tensor,
+        fake_labels: Tensor | None,
+        alpha: float,
+        maps: torch.dtype | None,
+    ) -> tuple[Tensor, Tensor]:
+        """Return the logits of real and generated images, of which minibatch-deviation groups are one kind or other."""
+        config, n = self.discriminator.config, len(real)
+        rows = config.mbstd_group_size if config.mbstd_channels else 1
+        # A difference of logits gives the last bias no gradient: rounding does not, where the sum is over both at once.
+        if not is_first_order(real) or self._loss.is_relativistic or rows is None or n % rows:
+            real_logits = self.discriminator(real, real_labels, alpha=alpha, dtype=maps)
+            return real_logits, self.discriminator(fake, fake_labels, alpha=alpha, dtype=maps)
+        # Image i of a batch of n is in group i modulo n / rows, so the kinds have to take turns, n / rows images each.
+        images = _in_turns(real, fake, n // rows)
+        labels = None
+        if real_labels is not None and fake_labels is not None:
+            labels = _in_turns(real_labels, fake_labels, n // rows)
+        logits = self.discriminator(images, labels, alpha=alpha, dtype=maps).reshape(rows, 2, n // rows)
+        return logits[:, 0].reshape(n, 1), logits[:, 1].reshape(n, 1)
 
     def _losses(self, real_logits: Tensor, fake_logits: Tensor) -> Tensor:
         if self._loss.is_wgan:

@@ -113,6 +113,8 @@ def _examples() -> dict[str, tuple[Any, ...]]:
         "modulate_backward": (y.clone().requires_grad_(), x, styles),
         "conv_tail": (x, *tail),
         "conv_tail_backward": (y, x.detach(), tail[0].detach(), *tail[1:], True, True),
+        "layer_tail": (x.detach(), styles.detach(), 0.5, *tail[1:]),
+        "layer_tail_backward": (y, x.detach(), styles.detach(), 0.5, *tail[1:]),
         "noise_penalty": (x, 2.0),
         "noise_normalise_": (x.detach().clone(),),
         "noise_penalty_backward": (torch.rand(2), y.contiguous(), x.detach()),

@@ -65,6 +65,19 @@ def test_bias_act(seed: int, dtype: torch.dtype) -> None:
 
 @every_dtype
 @seeds
+def test_layer_tail(seed: int, dtype: torch.dtype) -> None:
+    case = Case(seed, dtype)
+    n, c, *pixels = shape = case.choose(*SHAPES, (4, 37), (3, 70, 40, 40))
+    x, dy = case.normal(*shape), case.normal(*shape)
+    noise = case.perhaps(case.side(case.choose(1, n), 1, *pixels)) if pixels else None
+    sides = (case.perhaps(case.side(n, c)), case.choose(1.0, 0.3), noise)
+    more = (case.perhaps(case.side()), case.perhaps(case.side(c)), *settings(case))
+    compare("layer_tail", x, *sides, *more)
+    compare("layer_tail_backward", dy, x, *sides, *more, tolerance=60)
+
+
+@every_dtype
+@seeds
 def test_conv_tail(seed: int, dtype: torch.dtype) -> None:
     case = Case(seed, dtype)
     n, c, h, w = shape = case.choose(*SHAPES)

@@ -7,7 +7,9 @@ import torch
 from torch import Tensor
 
 from generator.ops._library import layout_of
+from generator.ops.bias_act import activation_settings
 from generator.ops.conv_tail import conv_tail
+from generator.ops.layer_tail import layer_tail, layer_tail_backward
 from generator.ops.lpips_tail import lpips_tail
 from generator.ops.modulate import modulate
 from generator.ops.noise_maps import noise_penalty, normalise_noise_
@@ -38,6 +40,17 @@ def modulated(x: Tensor) -> list[Tensor]:
     return [y, *torch.autograd.grad(y, [x, styles], y)]
 
 
+def in_training(x: Tensor) -> list[Tensor]:
+    n, c, h, w = x.shape
+    case = Case(11, x.dtype)
+    scale = case.side(1, c).expand(n, c).contiguous()
+    noise = case.side(1, 1, h, w).expand(n, 1, h, w).contiguous()
+    settings = activation_settings("lrelu", None, None, None)
+    sides = (scale, 0.5, noise, case.side(), case.side(c), settings)
+    y = layer_tail(x, *sides)
+    return [y, *layer_tail_backward(y, x, *sides)[:2]]  # the others are sums over the batch
+
+
 def distance(x: Tensor) -> list[Tensor]:
     case = Case(9, x.dtype)
     target = case.side(1, *x.shape[1:]).contiguous(memory_format=layout_of(x)) * 0.1
@@ -63,7 +76,7 @@ def activated(x: Tensor) -> list[Tensor]:
     return [torch.ops.invert.bias_act(x, b, 1, act, 0.2, 1.0, -1.0) for act in (2, 3, 8)]
 
 
-OPERATORS = {f.__name__: f for f in (tail, modulated, distance, blurred, activated, penalised)}
+OPERATORS = {f.__name__: f for f in (tail, modulated, in_training, distance, blurred, activated, penalised)}
 operators = pytest.mark.parametrize("operator", OPERATORS.values(), ids=OPERATORS)
 layouts = pytest.mark.parametrize("layout", LAYOUTS.values(), ids=LAYOUTS)
 Operator = Callable[[Tensor], list[Tensor]]

@@ -104,7 +104,7 @@ def test_everything_that_the_discriminator_sees_is_blurred() -> None:
         )
         train(trainer, 1)
     plain, smooth = contrasts[0.0], contrasts[4.0]
-    assert len(plain) == len(smooth) == 4, "generated for G, real and generated for D, real for R1"
+    assert len(plain) == len(smooth) == 3, "generated for G, real and generated for D, real for R1"
     assert all(after < 0.7 * before for before, after in zip(plain, smooth, strict=True))
 
 

@@ -148,7 +148,12 @@ def seen_by_the_discriminator(trainer: Trainer, steps: int) -> Tensor:
     handle = trainer.discriminator.register_forward_pre_hook(note)
     train(trainer, steps)
     handle.remove()
-    return torch.cat(batches[1::3])  # of each step: generated for G, real, generated for D
+    return torch.cat([of_training_images(both, trainer) for both in batches[1::2]])
+
+
+def of_training_images(both: Tensor, trainer: Trainer) -> Tensor:
+    """Return the rows of the training images, where those of generated ones take turns with them."""
+    return both.unflatten(0, (trainer.config.mbstd_group_size, 2, -1))[:, 0].flatten(0, 1)
 
 
 def test_mirroring_turns_half_of_the_images() -> None:
@@ -182,7 +187,8 @@ def test_a_conditional_network_is_told_the_labels() -> None:
     train(trainer, 3)
     images = ArrayImages(40, classes=3)
     assert images.labels is not None
-    for batch, labels in told[1::3]:
+    for both in told[1::2]:  # of each step: generated images for G, both kinds for D
+        batch, labels = (of_training_images(part, trainer) for part in both)
         pixels = ((batch + 1) * 127.5).round().to(torch.uint8).numpy()
         for image, label in zip(pixels, labels, strict=True):
             (index,) = np.flatnonzero((images.array == image).all(axis=(1, 2, 3)))

@@ -9,6 +9,7 @@ from generator.config import DiscriminatorSettings, GeneratorConfig, MappingConf
 from generator.errors import ConfigError
 from generator.families import ARCHITECTURES, DISCRIMINATORS, family_trained_as, refuse_foreign_settings
 from generator.settings import Flag, check_fields, setting
+from generator.training.precision import check_precision
 from generator.training.schedule import GrowthSchedule, parse_by_resolution
 
 __all__ = ["TrainConfig"]
@@ -40,11 +41,7 @@ class TrainConfig:
         metavar="R",
     )
     channels: int = setting(3, choices=(1, 3, 4), help="Channels of the images, 1 (grey), 3 (RGB) or 4 (RGBA).")
-    classes: int = setting(
-        0,
-        minimum=0,
-        help="Number of labels of a conditional network, 0 for a network without.",
-    )
+    classes: int = setting(0, minimum=0, help="Number of labels of a conditional network, 0 for a network without.")
     z_dim: int = setting(512, help="Width of the latent z.")
     w_dim: int = setting(512, help="Width of the intermediate latent w.")
     mapping_layers: int = setting(
@@ -214,9 +211,7 @@ class TrainConfig:
         "", help="Batches of networks that grow, such as 8:256,16:128; elsewhere batch counts.", later=True
     )
     learning_rate_by_resolution: str = setting(
-        "",
-        help="Learning rates of networks that grow, such as 128:0.0015, each for both networks.",
-        later=True,
+        "", help="Learning rates of networks that grow, such as 128:0.0015, each for both networks.", later=True
     )
     adam_reset: str = setting(
         "resolution",
@@ -273,7 +268,6 @@ class TrainConfig:
     augment_interval: int = setting(
         4, minimum=1, help="Number of steps from one change of ada to the next.", later=True
     )
-
     mirror_y: bool = setting(
         False, help="Whether each image is shown mirrored top to bottom half of the time.", later=True
     )
@@ -287,7 +281,6 @@ class TrainConfig:
         later=True,
     )
     subset_seed: int = setting(0, minimum=0, help="Seed by which these images are drawn.", later=True)
-
     start: str = setting(
         "",
         pattern=("(?:[0-9a-f]{64})?", "a SHA-256"),
@@ -333,6 +326,14 @@ class TrainConfig:
     blur_warmup_kimg: float = setting(
         200.0, above=0.0, help="Thousands of images over which that blur fades.", later=True
     )
+    precision: str = setting(
+        "float32",
+        choices=("float32", "bfloat16"),
+        help="Numbers of the feature maps in the adversarial passes; weights, losses and regularisers are float32.",
+        option="--precision",
+        group=_COMPUTATION,
+        later=True,
+    )
 
     def __post_init__(self) -> None:
         check_fields(self)
@@ -352,6 +353,7 @@ class TrainConfig:
             raise ConfigError(f"growing_start is {start}, not a power of two in 4..{self.resolution}")
         if self.mbstd_channels:
             self.growth_schedule().check_groups(self.mbstd_group_size)
+        check_precision(self)
 
     def generator_config(self) -> GeneratorConfig:
         """Return the settings of the generator.

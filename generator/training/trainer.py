@@ -100,6 +100,7 @@ class Trainer:
         self.generator, self.discriminator, self.average = networks
         self._frozen_g = ("mapping.",) if config.freeze_mapping else ()
         self._frozen_d = frozen_layers(self.discriminator, config.freeze_d)
+        maps = None if config.precision == "float32" else torch.bfloat16
         loss = AdversarialLoss(config.loss, config.gradient_penalty, config.drift)
         self._recorded = (
             *RECORDED,
@@ -108,8 +109,10 @@ class Trainer:
             *(("real_sign",) if config.augment == "ada" else ()),
         )
         self._objectives = (
-            GeneratorObjective(self.generator, self.discriminator, loss, all_layers=config.path_length_layers == "all"),
-            DiscriminatorObjective(self.discriminator, self.generator, loss),
+            GeneratorObjective(
+                *(self.generator, self.discriminator, loss), maps=maps, all_layers=config.path_length_layers == "all"
+            ),
+            DiscriminatorObjective(self.discriminator, self.generator, loss, maps=maps),
         )
         self._lazy_g = config.path_length_interval if config.lazy and config.path_length_weight else None
         self._lazy_d = config.r1_interval if config.lazy and config.r1_gamma else None

@@ -343,3 +343,13 @@ def in_two() -> Callable[..., Result]:
         return Result(done.returncode, done.stdout, done.stderr)
 
     return start
+
+
+def test_precision_belongs_to_the_run(train: Invert, invert: Invert, run: Path) -> None:
+    assert train("--precision", "bfloat16").code == 0
+    assert json.loads((run / "settings.json").read_text())["settings"]["precision"] == "bfloat16"
+    assert invert("train-report", run).code == 0
+    assert "bfloat16" in (run / "report.html").read_text()
+    assert "precision" in one_error(train())
+    refused = train("--precision", "bfloat16", "--overwrite", "--no-lazy")
+    assert "without lazy regularisation" in one_error(refused)

@@ -1,5 +1,5 @@
 # make demo | make check | make test | make sanitize | make fuzz | make test-long | make bench | make networks | make faces |
-# make emoji | make calibration |
+# make emoji | make precision | make calibration |
 # make calibration-verdict | make families | make benchmark-attribution | make clean
 
 PYTHON ?= python3
@@ -29,6 +29,14 @@ SEED_stylegan2 := 1
 KIMG_stylegan  := 60
 KIMG_stylegan2 := 60
 CONFIG_stylegan := stylegan-small
+# Two seeds in float32, and the first of them with feature maps in bfloat16.
+SEED_exact-1 := 1
+SEED_exact-2 := 2
+SEED_half-1  := 1
+KIMG_exact-1 := 200
+KIMG_exact-2  = $(KIMG_exact-1)
+KIMG_half-1   = $(KIMG_exact-1)
+TRAIN_half-1 := --precision bfloat16
 # Cartoon faces and emoji, 64 px, in colour.
 FACES_SEEDS      := --first 0 --count 50000
 FACES_TEST_SEEDS := --first 1000000 --count 5000
@@ -51,7 +59,7 @@ TRAIN_emoji     := --augment none
 TRAIN_emoji-ada := --augment ada --set augment_kimg=100
 
 .DELETE_ON_ERROR:
-.PHONY: demo networks faces emoji emoji-curves families calibration calibration-verdict benchmark-attribution test check lint sanitize fuzz test-long bench clean
+.PHONY: demo networks faces emoji emoji-curves families precision calibration calibration-verdict benchmark-attribution test check lint sanitize fuzz test-long bench clean
 
 demo: $(VENV)/.ready
 	@$(PY) -m invert demo --network "$(NETWORK)" --images $(DEMO_IMAGES) --report "$(DEMO_REPORT)" \
@@ -102,6 +110,11 @@ families: $(RUNS)/stylegan/.done $(RUNS)/stylegan2/.done $(RUNS)/fashion32-test.
 	    --count 200 --fpr 0.05 --overwrite || exit 1; done
 	$(PY) -m invert histograms data/networks/stylegan.calibration.json data/networks/stylegan2.calibration.json \
 	  --out docs/histograms.png --overwrite
+
+# What --precision bfloat16 does to a network: its distance to held-out images beside those of two seeds in float32.
+precision: $(RUNS)/exact-1/.done $(RUNS)/exact-2/.done $(RUNS)/half-1/.done $(RUNS)/fashion32-test.zip
+	$(PY) -m invert metrics $(foreach name,exact-1 exact-2 half-1,$(RUNS)/$(name)/network.safetensors) --metric fd-vgg \
+	  --against $(RUNS)/fashion32-test.zip
 
 $(RUNS)/fashion32-test.zip: $(VENV)/.ready
 	mkdir -p $(RUNS)

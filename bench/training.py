@@ -118,6 +118,7 @@ def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--measure", nargs=2, metavar=("CASE", "WAY"), help=argparse.SUPPRESS)
+    parser.add_argument("--case", choices=tuple(CASES), help="this case alone; all of them where it is not said")
     parser.add_argument("--beside", action="store_true", help="time two trainings beside each other instead")
     parser.add_argument("--threads", type=int, default=0, help="threads of each process; 0: torch's own number")
     parser.add_argument("--shares", action="store_true", help="time the shares of the resolutions instead")
@@ -138,14 +139,14 @@ def main() -> None:
     if arguments.beside:
         print("| case, one thread each | alone | beside another | share |")
         print("|---|---|---|---|")
-        case = next(iter(CASES))
+        case = arguments.case or next(iter(CASES))
         alone, beside = (statistics.mean(speeds_at_once(case, count)) for count in (1, 2))
         print(f"| {case} | {alone:.2f} | {beside:.2f} | {beside / alone:.2f} |")
         return
     print("| case | plain | ours | ratio | bfloat16 | ratio |")
     print("|---|---|---|---|---|---|")
     options = ["--threads", str(arguments.threads)]
-    for case in CASES:
+    for case in [arguments.case] if arguments.case else CASES:
         ways = [way for way in WAYS if config_of(case, way) is not None]
         plain, *others = (measure_apart("bench.training", [case, way, *options])["speed"] for way in ways)
         cells = [f"{plain:.2f}", *(f"{speed:.2f} | {speed / plain:.2f}" for speed in others)]

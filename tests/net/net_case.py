@@ -286,8 +286,13 @@ TOLERANCES = {
 OTHERWISE = 0.5
 
 
-def assert_unchanged(case: str, arrays: Arrays) -> None:
+def assert_unchanged(case: str, arrays: Arrays, *, to_the_bit: bool = True) -> None:
     """Assert that a run ended as recorded.
+
+    Args:
+        case: Name of what was recorded.
+        arrays: What the run ended with.
+        to_the_bit: Whether this machine's digests are looked at; a run that another version began rounded otherwise.
 
     To the bit where this machine's digests were recorded (same processor, PyTorch and kernels). Another processor
     rounds otherwise, and ReLU and Adam make much of it (a gradient that is nearly zero moves w by a whole step,
@@ -298,7 +303,7 @@ def assert_unchanged(case: str, arrays: Arrays) -> None:
     assert sorted(arrays) == sorted(expected)
     arrays = {name: np.asarray(arrays[name]).reshape(value.shape) for name, value in expected.items()}
     here = recorded_digests().get(machine_name(), {}).get("digests", {}).get(case)
-    if here is not None:
+    if here is not None and to_the_bit:
         assert digests(arrays) == here
     for name, value in expected.items():
         if value.dtype.kind != "f" and name != "reconstruction":

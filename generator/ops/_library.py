@@ -10,6 +10,8 @@ __all__ = [
     "LIBRARY",
     "NAMESPACE",
     "OPERATORS",
+    "as_type",
+    "below_autograd",
     "first_order",
     "implement",
     "keep_layout",
@@ -87,6 +89,16 @@ def first_order(name: str, plain: str) -> None:
         )
 
     torch.library.register_autograd(f"{NAMESPACE}::{name}", backward, lib=LIBRARY)
+
+
+def as_type(x: Tensor, dtype: torch.dtype) -> Tensor:
+    """Return `x` in a type, without a call of an operator where it has it."""
+    return x if x.dtype == dtype else x.to(dtype)
+
+
+def below_autograd() -> Any:
+    """Return a context in which operators are called without autograd looking at them: for derivatives written out."""
+    return torch._C._AutoDispatchBelowAutograd()  # as torch.library does around the operators that it registers
 
 
 def layout_of(x: Tensor) -> torch.memory_format:

@@ -11,10 +11,9 @@ from torch import Tensor, nn
 
 from generator.layers import EqualizedLinear, Foldable
 from generator.ops.bias_act import bias_act, default_gain
-from generator.ops.conv_tail import conv_tail
 from generator.ops.dual import Dual, dual_bias_act, dual_conv_tail, dual_modulate
+from generator.ops.frozen_layer import FrozenConvLayer, FrozenToRGB
 from generator.ops.frozen_style import FrozenStyle
-from generator.ops.modulate import modulate
 from generator.ops.modulated_conv import (
     DEFAULT_FORM,
     EPSILON,
@@ -87,8 +86,9 @@ class ModulatedConv2d(Foldable):
         super().fold()
         weight, *energy = self.folded()
         self._convolve = FrozenFilteredConv2d(weight, self.resample_filter, self.up)
-        style_weight, style_bias = self.affine.folded()
-        self._style = FrozenStyle(style_weight, style_bias, energy[0] if energy else None, EPSILON)
+        style = FrozenStyle(*self.affine.folded(), energy[0] if energy else None, EPSILON)
+        strength = self.noise_strength if self.use_noise else None
+        self._frozen = FrozenConvLayer(style, self._convolve, strength, self.bias, self.activation)
 
     def forward(self, x: Tensor, w: Tensor, noise: Tensor | None = None, gain: float = 1.0) -> Tensor:
         """Map feature maps and styles to feature maps.
@@ -105,7 +105,7 @@ class ModulatedConv2d(Foldable):
         clamp = None if self.conv_clamp is None else self.conv_clamp * gain
         act_gain = default_gain(self.activation) * gain
         if self.is_frozen and self.form == "shared":
-            return self._frozen_forward(x, w, noise, act_gain, clamp)
+            return self._frozen(x, w, noise, act_gain, clamp)
         weight, *weight_energy = self.folded()
         x = modulated_conv2d(
             x,
@@ -122,13 +122,6 @@ class ModulatedConv2d(Foldable):
         if noise is not None:
             x = x + (noise * self.noise_strength).to(x.dtype)
         return bias_act(x, self.bias, act=self.activation, gain=act_gain, clamp=clamp)
-
-    def _frozen_forward(self, x: Tensor, w: Tensor, noise: Tensor | None, gain: float, clamp: float | None) -> Tensor:
-        """Do the same with everything after the convolution in one pass; differentiable once."""
-        styles, scale = self._style(w)
-        x = self._convolve(modulate(x, styles))
-        strength = None if noise is None else self.noise_strength
-        return conv_tail(x, scale, noise, strength, self.bias, act=self.activation, gain=gain, clamp=clamp)
 
     def carry(self, x: Dual, w: Dual, noise: Dual | None = None, gain: float = 1.0) -> Dual:
         """Do what `forward` does, with tangents; for a frozen layer."""
@@ -169,20 +162,15 @@ class ToRGB(Foldable):
 
     def fold(self) -> None:
         super().fold()
-        weight, bias = self.affine.folded()
-        self._style = FrozenStyle(weight, bias)
+        style = FrozenStyle(*self.affine.folded())
+        self._frozen = FrozenToRGB(style, self.folded()[0][:, :, 0, 0], self.bias, self.conv_clamp)
 
     def forward(self, x: Tensor, w: Tensor) -> Tensor:
         """Map x `[N, I, H, W]` and w `[N, w_dim]` to `[N, out_channels, H, W]`."""
-        (weight,) = self.folded()
         if self.is_frozen and self.form == "shared":
-            # So few outputs that scaling the weights is far cheaper than scaling the activations.
-            weights = weight[:, :, 0, 0] * self._style(w)[0][:, None]  # [N, out_channels, I]
-            n, c, height, width = x.shape
-            pixels = x.permute(0, 2, 3, 1).reshape(n, height * width, c) @ weights.to(x.dtype).transpose(1, 2)
-            x = pixels.reshape(n, height, width, -1).permute(0, 3, 1, 2)
-        else:
-            x = modulated_conv2d(x, weight, self.affine(w), demodulate=False, form=self.form)
+            return self._frozen(x, w)
+        (weight,) = self.folded()
+        x = modulated_conv2d(x, weight, self.affine(w), demodulate=False, form=self.form)
         return bias_act(x, self.bias, clamp=self.conv_clamp)
 
     def carry(self, x: Dual, w: Dual) -> Dual:

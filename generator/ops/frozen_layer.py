@@ -17,6 +17,7 @@ from generator.ops.bias_act import activation_settings
 from generator.ops.conv_tail import conv_tail_gradients
 from generator.ops.frozen_style import FrozenStyle
 from generator.ops.modulated_conv import FrozenFilteredConv2d
+from generator.ops.upfirdn2d import upfirdn2d_gradient
 
 __all__ = ["FrozenConvLayer", "FrozenToRGB"]
 
@@ -95,51 +96,76 @@ class _ConvLayer(torch.autograd.Function):
 
 
 class FrozenToRGB:
-    """Modulated 1x1 convolution to image channels, without demodulation.
+    """Modulated 1x1 convolution to image channels, without demodulation, and the image of half the size below it.
 
     Args:
         style: Gives styles of w.
         weight: `[out_channels, I]`.
         bias: `[out_channels]`.
-        clamp: Limit on the result's absolute value, or None.
+        clamp: Limit on the absolute value of what is added to the image, or None.
     """
 
     def __init__(self, style: FrozenStyle, weight: Tensor, bias: Tensor, clamp: float | None) -> None:
         self.style, self.weight, self.bias = style, weight.detach(), bias.detach()
         self.settings = activation_settings("linear", None, None, clamp)
 
-    def __call__(self, x: Tensor, w: Tensor) -> Tensor:
-        """Map `[N, I, H, W]` and w `[N, w_dim]` to `[N, out_channels, H, W]`; differentiable once."""
-        y: Tensor = _ToRGB.apply(x, w, self)
+    def __call__(self, x: Tensor, w: Tensor, below: Tensor | None, f: Tensor, padding: tuple[int, ...]) -> Tensor:
+        """Return the image; differentiable once, in `x`, `w` and `below`.
+
+        Args:
+            x: Feature maps `[N, I, H, W]`.
+            w: `[N, w_dim]`.
+            below: Image `[N, out_channels, H / 2, W / 2]`, in the type of sums over x; None: there is none.
+            f: Dense low-pass filter for its upsampling, see `upfirdn2d`.
+            padding: Goes with the filter.
+
+        Returns:
+            `[N, out_channels, H, W]`, in the type of sums over x.
+        """
+        y: Tensor = _ToRGB.apply(x, w, below, f, (2, 2, 1, 1, *padding, False, 4.0), self)
         return y
 
 
 class _ToRGB(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, x: Tensor, w: Tensor, layer: FrozenToRGB) -> Tensor:
+    def forward(
+        ctx: Any,
+        x: Tensor,
+        w: Tensor,
+        below: Tensor | None,
+        f: Tensor,
+        upsampling: tuple[Any, ...],
+        layer: FrozenToRGB,
+    ) -> Tensor:
         n, c, height, width = x.shape
         with below_autograd():
             # So few outputs that scaling the weights is far cheaper than scaling the activations.
             styles, _ = layer.style.forward(w)
             weights = as_type(layer.weight * styles[:, None], x.dtype)  # [N, out_channels, I]
             pixels = x.permute(0, 2, 3, 1).reshape(n, height * width, c)
-            image = torch.bmm(pixels, weights.transpose(1, 2)).view(n, height, width, -1).permute(0, 3, 1, 2)
-            y: Tensor = torch.ops.invert.bias_act(image, as_type(layer.bias, x.dtype), 1, *layer.settings)
-        ctx.layer, ctx.size, ctx.dtype = layer, (height, width), styles.dtype
-        ctx.save_for_backward(pixels, weights, y if layer.settings[-1] >= 0 else None)
-        return y
+            y = torch.bmm(pixels, weights.transpose(1, 2)).view(n, height, width, -1).permute(0, 3, 1, 2)
+            y = torch.ops.invert.bias_act(y, as_type(layer.bias, x.dtype), 1, *layer.settings)
+            image = as_type(y, sum_dtype(y))
+            if below is not None:
+                image = torch.ops.invert.upfirdn2d(below, f, *upsampling) + image
+        ctx.layer, ctx.size, ctx.dtypes, ctx.upsampling = layer, (height, width), (x.dtype, w.dtype), upsampling
+        ctx.save_for_backward(f, pixels, weights, y if layer.settings[-1] >= 0 else None)
+        return image
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, dy: Tensor) -> tuple[Tensor | None, ...]:
-        pixels, weights, y = ctx.saved_tensors
-        layer: FrozenToRGB = ctx.layer
+    def backward(ctx: Any, dimage: Tensor) -> tuple[Tensor | None, ...]:
+        f, pixels, weights, y = ctx.saved_tensors
+        layer, (height, width), dbelow = ctx.layer, ctx.size, None
         n, count, c = pixels.shape
         with below_autograd():
+            if ctx.needs_input_grad[2]:
+                dbelow = upfirdn2d_gradient(dimage, f, (height // 2, width // 2), ctx.upsampling)
+            dy = as_type(dimage, ctx.dtypes[0])
             if y is not None:  # where the clamp cut it there is no gradient
                 dy = torch.ops.invert.bias_act_backward(dy, y, None, 1, *layer.settings)
             dpixels = dy.permute(0, 2, 3, 1).reshape(n, count, -1)
-            dx = torch.bmm(dpixels, weights).view(n, *ctx.size, c).permute(0, 3, 1, 2)
-            dweights = as_type(torch.bmm(pixels.transpose(1, 2), dpixels).transpose(1, 2), ctx.dtype)
+            dx = torch.bmm(dpixels, weights).view(n, height, width, c).permute(0, 3, 1, 2)
+            dweights = as_type(torch.bmm(pixels.transpose(1, 2), dpixels).transpose(1, 2), ctx.dtypes[1])
             dw = layer.style.backward((dweights * layer.weight).sum(1), None, None, None)
-        return dx if ctx.needs_input_grad[0] else None, dw, None
+        return dx if ctx.needs_input_grad[0] else None, dw, dbelow, None, None, None

@@ -12,7 +12,7 @@ from torch.nn import functional
 
 from generator.ops._library import LIBRARY, NAMESPACE, implement, layout_of
 
-__all__ = ["setup_filter", "upfirdn2d"]
+__all__ = ["setup_filter", "upfirdn2d", "upfirdn2d_gradient"]
 
 
 def setup_filter(taps: Sequence[float] | Tensor | None, separable: bool | None = None) -> Tensor:
@@ -159,22 +159,34 @@ def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
     x, f, *ctx.settings = inputs
     ctx.save_for_backward(f)
     ctx.size = x.shape[2:]
-    ctx.output_size = output.shape[2:]
 
 
-def _backward(ctx: Any, dy: Tensor) -> tuple[Any, ...]:
+def upfirdn2d_gradient(dy: Tensor, f: Tensor, size: Sequence[int], settings: Sequence[Any]) -> Tensor:
+    """Return the gradient of the operator's images from that of its result.
+
+    Args:
+        dy: Gradient of the result.
+        f: Dense filter.
+        size: Height and width of the images.
+        settings: What the operator was called with after the filter: up, down, padding, flip and gain.
+    """
     # The transpose of "up, filter, down" is "up by down, filter flipped, down by up": the op itself again.
-    (f,) = ctx.saved_tensors
-    up_x, up_y, down_x, down_y, x0, _, y0, _, flip, gain = ctx.settings
-    (h, w), (out_h, out_w) = ctx.size, ctx.output_size
+    up_x, up_y, down_x, down_y, x0, _, y0, _, flip, gain = settings
+    (h, w), (out_h, out_w) = size, dy.shape[2:]
     kh, kw = f.shape
     # Turned round, a filter of k taps reaches k - 1 before each sample: of that x0 were padding, which has no gradient.
     pad_x0, pad_y0 = kw - x0 - 1, kh - y0 - 1
     # Behind goes what gives dx the size of x, also where downsampling had left a remainder of samples unused.
     pad_x1 = w * up_x - out_w * down_x + x0 - up_x + 1
     pad_y1 = h * up_y - out_h * down_y + y0 - up_y + 1
-    dx = torch.ops.invert.upfirdn2d(dy, f, down_x, down_y, up_x, up_y, pad_x0, pad_x1, pad_y0, pad_y1, not flip, gain)
-    return (dx, *[None] * 11)
+    pads = pad_x0, pad_x1, pad_y0, pad_y1
+    dx: Tensor = torch.ops.invert.upfirdn2d(dy, f, down_x, down_y, up_x, up_y, *pads, not flip, gain)
+    return dx
+
+
+def _backward(ctx: Any, dy: Tensor) -> tuple[Any, ...]:
+    (f,) = ctx.saved_tensors
+    return (upfirdn2d_gradient(dy, f, ctx.size, ctx.settings), *[None] * 11)
 
 
 implement("upfirdn2d", _portable, _fake)

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from generator.layers import EqualizedLinear, Foldable
+from generator.ops._library import sum_dtype
 from generator.ops.bias_act import bias_act, default_gain
 from generator.ops.dual import Dual, dual_bias_act, dual_conv_tail, dual_modulate
 from generator.ops.frozen_layer import FrozenConvLayer, FrozenToRGB
@@ -20,7 +21,7 @@ from generator.ops.modulated_conv import (
     FrozenFilteredConv2d,
     modulated_conv2d,
 )
-from generator.ops.upfirdn2d import setup_filter
+from generator.ops.upfirdn2d import setup_filter, upfirdn2d
 
 __all__ = ["ModulatedConv2d", "ToRGB"]
 
@@ -165,10 +166,24 @@ class ToRGB(Foldable):
         style = FrozenStyle(*self.affine.folded())
         self._frozen = FrozenToRGB(style, self.folded()[0][:, :, 0, 0], self.bias, self.conv_clamp)
 
-    def forward(self, x: Tensor, w: Tensor) -> Tensor:
-        """Map x `[N, I, H, W]` and w `[N, w_dim]` to `[N, out_channels, H, W]`."""
+    def onto(self, below: Tensor | None, x: Tensor, w: Tensor, f: Tensor, padding: tuple[int, ...]) -> Tensor:
+        """Return the image `[N, out_channels, H, W]` of a skip generator, in the type of sums over x.
+
+        Args:
+            below: Image `[N, out_channels, H / 2, W / 2]` of the block before, or None.
+            x: Feature maps `[N, I, H, W]`.
+            w: `[N, w_dim]`.
+            f: Low-pass filter for the upsampling of `below`.
+            padding: Goes with the filter.
+        """
         if self.is_frozen and self.form == "shared":
-            return self._frozen(x, w)
+            return self._frozen(x, w, below, f, padding)
+        y: Tensor = self(x, w)
+        y = y.to(sum_dtype(y))
+        return y if below is None else upfirdn2d(below, f, up=2, padding=padding, gain=4) + y
+
+    def forward(self, x: Tensor, w: Tensor) -> Tensor:
+        """Map x `[N, I, H, W]` and w `[N, w_dim]` to `[N, out_channels, H, W]`, with trainable weights."""
         (weight,) = self.folded()
         x = modulated_conv2d(x, weight, self.affine(w), demodulate=False, form=self.form)
         return bias_act(x, self.bias, clamp=self.conv_clamp)

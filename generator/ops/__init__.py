@@ -7,7 +7,7 @@ from generator.ops.conv_tail import conv_tail
 from generator.ops.lpips_tail import lpips_tail, normalise_features
 from generator.ops.modulate import modulate
 from generator.ops.modulated_conv import modulated_conv2d
-from generator.ops.noise_maps import noise_penalty, normalise_noise_
+from generator.ops.noise_maps import noise_penalties, noise_penalty, normalise_noise_
 from generator.ops.upfirdn2d import setup_filter, upfirdn2d
 
 __all__ = [
@@ -20,6 +20,7 @@ __all__ = [
     "lpips_tail",
     "modulate",
     "modulated_conv2d",
+    "noise_penalties",
     "noise_penalty",
     "normalise_features",
     "normalise_noise_",

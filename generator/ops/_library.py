@@ -45,6 +45,8 @@ _SCHEMAS = (
     "filtered_lrelu(Tensor x, Tensor? mask, Tensor f1, Tensor f2, Tensor? b, int up, int down, int pad_x0, int pad_x1,"
     " int pad_y0, int pad_y1, int more_x0, int more_x1, int more_y0, int more_y1, bool flip, float scale, float gain,"
     " float slope, float clamp, bool need_mask) -> (Tensor y, Tensor mask)",
+    "demodulation(Tensor styles, Tensor energy_t, float epsilon) -> Tensor",
+    "demodulation_backward(Tensor dfactors, Tensor dstyles, Tensor styles, Tensor factors, Tensor energy) -> Tensor",
     "noise_penalty(Tensor maps, float pyramid_scale) -> (Tensor penalty, Tensor gradient)",
     "noise_normalise_(Tensor(a!) maps) -> ()",
     "seeded_normal(Tensor seeds, int count, bool is_double) -> Tensor",

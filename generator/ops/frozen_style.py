@@ -3,6 +3,8 @@
 import torch
 from torch import Tensor
 
+from generator.ops._library import implement
+
 __all__ = ["FrozenStyle"]
 
 
@@ -28,7 +30,7 @@ class FrozenStyle:
         styles = torch.addmm(self.bias, w, self._weight_t)
         if self._energy_t is None:
             return styles, None
-        return styles, (styles.square() @ self._energy_t).add_(self.epsilon).rsqrt_()
+        return styles, torch.ops.invert.demodulation(styles, self._energy_t, self.epsilon)
 
     def backward(
         self, dstyles: Tensor, dfactors: Tensor | None, styles: Tensor | None, factors: Tensor | None
@@ -36,6 +38,26 @@ class FrozenStyle:
         """Return the gradient of w from those of the styles and factors, and what `forward` returned."""
         if dfactors is None or self.energy is None or styles is None or factors is None:
             return dstyles @ self.weight
-        # d f / d s_i = -f^3 / 2 * E_i * 2 s_i
-        through = ((factors.pow(3) * dfactors) @ self.energy).mul_(styles)
-        return (dstyles - through) @ self.weight
+        total: Tensor = torch.ops.invert.demodulation_backward(dfactors, dstyles, styles, factors, self.energy)
+        return total @ self.weight
+
+
+def _factors(styles: Tensor, energy_t: Tensor, epsilon: float) -> Tensor:
+    return (styles.square() @ energy_t).add_(epsilon).rsqrt_()
+
+
+def _through(dfactors: Tensor, dstyles: Tensor, styles: Tensor, factors: Tensor, energy: Tensor) -> Tensor:
+    # d f / d s_i = -f^3 / 2 * E_i * 2 s_i
+    return dstyles - ((factors.pow(3) * dfactors) @ energy).mul_(styles)
+
+
+def _fake_factors(styles: Tensor, energy_t: Tensor, epsilon: float) -> Tensor:
+    return styles.new_empty([styles.shape[0], energy_t.shape[1]])
+
+
+def _fake_through(dfactors: Tensor, dstyles: Tensor, styles: Tensor, factors: Tensor, energy: Tensor) -> Tensor:
+    return styles.new_empty(styles.shape)
+
+
+implement("demodulation", _factors, _fake_factors)
+implement("demodulation_backward", _through, _fake_through)

@@ -149,17 +149,25 @@ class _Distance(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, distances: Tensor | None, shares: Tensor | None) -> tuple[Tensor | None, None, None]:
-        kept, own, dx = list(ctx.saved_tensors), ctx.own, None
+        kept, dx = list(ctx.saved_tensors), None
+        own: LpipsLayers = ctx.own
         if distances is None and shares is None:
             return None, None, None
         with below_autograd():
-            for i in reversed(range(len(own.parts))):
-                x, dy = kept.pop(), distances
-                if shares is not None:
-                    dy = shares[:, i] if dy is None else dy + shares[:, i]
-                own_part = lpips_tail_gradient(dy, x, ctx.targets[i], own.heads[i])
-                dx = own_part if dx is None else dx.add_(own_part)
-                for layer in reversed(own.parts[i]):
+            each = _by_part(distances, shares, len(own.parts))
+            parts = list(zip(own.parts, each, ctx.targets, own.heads, strict=True))
+            for layers, dy, target, head in reversed(parts):
+                dfeatures = lpips_tail_gradient(dy, kept.pop(), target, head)
+                dx = dfeatures if dx is None else dx.add_(dfeatures)
+                for layer in reversed(layers):
                     y, x = kept.pop(), kept.pop()
                     dx = layer.backward(dx, x, y)
-            return as_type(dx, ctx.dtype) / own.scale, None, None
+            return None if dx is None else as_type(dx, ctx.dtype) / own.scale, None, None
+
+
+def _by_part(distances: Tensor | None, shares: Tensor | None, parts: int) -> list[Tensor]:
+    """Return the gradient of each part's distances from those of their sum `[N]` and of the shares `[N, parts]`."""
+    if shares is None:
+        return [] if distances is None else [distances] * parts
+    own = shares.unbind(1)
+    return list(own) if distances is None else [distances + share for share in own]

@@ -87,7 +87,7 @@ class ModulatedConv2d(Foldable):
         super().fold()
         weight, *energy = self.folded()
         self._convolve = FrozenFilteredConv2d(weight, self.resample_filter, self.up)
-        style = FrozenStyle(*self.affine.folded(), energy[0] if energy else None, EPSILON)
+        style = _frozen_style(self.affine, energy[0] if energy else None)
         strength = self.noise_strength if self.use_noise else None
         self._frozen = FrozenConvLayer(style, self._convolve, strength, self.bias, self.activation)
 
@@ -139,6 +139,11 @@ class ModulatedConv2d(Foldable):
         return dual_conv_tail(x, scale, noise, strength, self.bias, act=self.activation, gain=act_gain, clamp=clamp)
 
 
+def _frozen_style(affine: EqualizedLinear, energy: Tensor | None = None) -> FrozenStyle:
+    weight, bias = affine.folded()
+    return FrozenStyle(weight, bias, energy, EPSILON)
+
+
 class ToRGB(Foldable):
     """Modulated 1x1 convolution to image channels, without demodulation.
 
@@ -163,8 +168,7 @@ class ToRGB(Foldable):
 
     def fold(self) -> None:
         super().fold()
-        style = FrozenStyle(*self.affine.folded())
-        self._frozen = FrozenToRGB(style, self.folded()[0][:, :, 0, 0], self.bias, self.conv_clamp)
+        self._frozen = FrozenToRGB(_frozen_style(self.affine), self.folded()[0][:, :, 0, 0], self.bias, self.conv_clamp)
 
     def onto(self, below: Tensor | None, x: Tensor, w: Tensor, f: Tensor, padding: tuple[int, ...]) -> Tensor:
         """Return the image `[N, out_channels, H, W]` of a skip generator, in the type of sums over x.

@@ -148,7 +148,7 @@ def _frozen_layers(backbone: nn.Sequential) -> list[Layer]:
     layers: list[Layer] = []
     for module in backbone:
         if isinstance(module, nn.MaxPool2d):
-            layers.append(FrozenMaxPool2d(int(module.kernel_size), int(module.stride)))
+            layers.append(FrozenMaxPool2d(cast(int, module.kernel_size), cast(int, module.stride)))
         elif isinstance(module, nn.Conv2d) and module.bias is not None:
             stride, padding = int(module.stride[0]), int(module.padding[0])
             if stride == 1:

@@ -46,11 +46,12 @@ _INSTRUCTION_SETS: dict[str, tuple[str, ...]] = {"baseline": (), "avx2": _AVX2, 
 
 _OPERATORS = ("bias_act", "conv_tail", "filtered_lrelu", "lpips_tail", "upfirdn2d")
 CPU_ONLY = {
+    "demodulation": ("demodulation", "demodulation_backward"),
     "noise_maps": ("noise_penalty", "noise_normalise_"),
     "seeded_normal": ("seeded_normal",),
 }
-"""Sources without a CUDA kernel, and their operators: noise maps are kept noise by plain operators on a GPU, and the
-published programs draw numbers on the CPU."""
+"""Sources without a CUDA kernel, and their operators: demodulation of frozen layers and what keeps noise maps noise are
+made of plain operators on a GPU, and the published programs draw numbers on the CPU."""
 _ARCHITECTURES = ("80", "90")
 
 

@@ -1,12 +1,11 @@
 """What one step of a projection asks of the machine, and that its written-out gradients are those of autograd."""
 
-from collections import Counter
 from typing import Any
 
 import pytest
 import torch
-from torch.utils._python_dispatch import TorchDispatchMode
 
+from bench.step_overhead import Calls
 from generator.config import GeneratorConfig, MappingConfig
 from generator.layers import freeze
 from generator.networks import Generator
@@ -18,18 +17,6 @@ from invert.projection.objective import PaperObjective
 from invert.projection.optimisers import Adam, Problem, Schedule
 from invert.projection.perceptual import Perceptual
 from invert.projection.space import W
-
-
-class Calls(TorchDispatchMode):
-    """Counts operators as they are called, those that others call inside left out."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.counts: Counter[str] = Counter()
-
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        self.counts[str(func)] += 1
-        return func(*args, **(kwargs or {}))
 
 
 def network(**settings: Any) -> Generator:

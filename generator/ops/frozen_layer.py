@@ -88,11 +88,13 @@ class _ConvLayer(torch.autograd.Function):
         with below_autograd():
             sides, needs = layer.sides(u, scale, noise), (scale is not None, need_noise)
             du, dscale, dnoise = conv_tail_gradients(dy, u, *sides, settings=ctx.settings, needs=needs)
-            dm = layer.convolution.backward(du, *kept)
-            dx, dstyles = torch.ops.invert.modulate_backward(dm, x, as_type(styles, sum_dtype(x)))
+            # By one name, so that none of these maps outlives the next: they are what takes the memory at 1024 px.
+            du = layer.convolution.unfiltered(du)
+            du = layer.convolution.backward(du, *kept)
+            du, dstyles = torch.ops.invert.modulate_backward(du, x, as_type(styles, sum_dtype(x)))
             dscale = None if dscale is None else as_type(dscale, styles.dtype)
             dw = layer.style.backward(as_type(dstyles, styles.dtype), dscale, styles, scale)
-        return dx if need_x else None, dw, dnoise, None, None
+        return du if need_x else None, dw, dnoise, None, None
 
 
 class FrozenToRGB:

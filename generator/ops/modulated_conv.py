@@ -163,13 +163,17 @@ class FrozenFilteredConv2d:
         y, kept = self._convolution.forward(x)
         return y if self._up == 1 else self._filter(y), kept
 
+    def unfiltered(self, dy: Tensor) -> Tensor:
+        """Return the gradient of what the filter takes from that of what it gives."""
+        if self._up == 1:
+            return dy
+        # Turned round, a filter of k taps reaches k - 1 pixels before and behind; what was padded has no gradient.
+        reach = self._f.shape[-1] - 1
+        padding = [reach - side for side in self._padding] * 2
+        return upfirdn2d(dy, self._f, padding=padding, flip_filter=True, gain=self._up**2)
+
     def backward(self, dy: Tensor, x: Tensor | None, y: Tensor | None) -> Tensor:
-        """Return the input's gradient from the output's and what `forward` kept."""
-        if self._up > 1:
-            # Turned round, a filter of k taps reaches k - 1 pixels before and behind; what was padded has no gradient.
-            reach = self._f.shape[-1] - 1
-            padding = [reach - side for side in self._padding] * 2
-            dy = upfirdn2d(dy, self._f, padding=padding, flip_filter=True, gain=self._up**2)
+        """Return the input's gradient from that of what the filter takes, and what `forward` kept."""
         return self._convolution.backward(dy, x, y)
 
     def _filter(self, x: Tensor) -> Tensor:

@@ -83,18 +83,19 @@ class _ConvLayer(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, dy: Tensor) -> tuple[Tensor | None, ...]:
         x, noise, styles, scale, u, *kept = ctx.saved_tensors
+        ctx.maybe_clear_saved_tensors()  # unless the graph is kept
         need_x, _, need_noise = ctx.needs_input_grad[:3]
         layer: FrozenConvLayer = ctx.layer
         with below_autograd():
             sides, needs = layer.sides(u, scale, noise), (scale is not None, need_noise)
-            du, dscale, dnoise = conv_tail_gradients(dy, u, *sides, settings=ctx.settings, needs=needs)
             # By one name, so that none of these maps outlives the next: they are what takes the memory at 1024 px.
-            du = layer.convolution.unfiltered(du)
-            du = layer.convolution.backward(du, *kept)
-            du, dstyles = torch.ops.invert.modulate_backward(du, x, as_type(styles, sum_dtype(x)))
+            u, dscale, dnoise = conv_tail_gradients(dy, u, *sides, settings=ctx.settings, needs=needs)
+            u = layer.convolution.unfiltered(u)
+            u = layer.convolution.backward(u, *kept)
+            u, dstyles = torch.ops.invert.modulate_backward(u, x, as_type(styles, sum_dtype(x)))
             dscale = None if dscale is None else as_type(dscale, styles.dtype)
             dw = layer.style.backward(as_type(dstyles, styles.dtype), dscale, styles, scale)
-        return du if need_x else None, dw, dnoise, None, None
+        return u if need_x else None, dw, dnoise, None, None
 
 
 class FrozenToRGB:

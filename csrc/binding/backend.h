@@ -9,6 +9,7 @@ void launch(const BiasActArguments&, void* stream);
 void launch(const Upfirdn2dArguments&, void* stream);
 void launch(const FilteredLreluArguments&, void* stream);
 void launch(const SeededNormalArguments&, void* stream);  // on the CPU alone
+void launch(const DemodulationArguments&, void* stream);  // on the CPU alone
 void launch(const NoisePenaltyArguments&, void* stream);  // on the CPU alone
 void launch(const NoiseNormaliseArguments&, void* stream);  // on the CPU alone
 void launch_forward(const ConvTailArguments&, void* stream);

@@ -17,6 +17,7 @@ namespace invert {
   void run(const Upfirdn2dArguments&);            \
   void run(const FilteredLreluArguments&);        \
   void run(const SeededNormalArguments&);         \
+  void run(const DemodulationArguments&);         \
   void run(const NoisePenaltyArguments&);         \
   void run(const NoiseNormaliseArguments&);       \
   void run_forward(const ConvTailArguments&);     \

@@ -150,6 +150,17 @@ struct NoisePenaltyArguments {
 };
 
 // Noise maps [maps_count, H, W], changed in place; on the CPU alone.
+enum DemodulationStage { DEMODULATION_SQUARE, DEMODULATION_ROOT, DEMODULATION_CUBE, DEMODULATION_REST };
+struct DemodulationArguments {
+  Number type;  // FLOAT32 or FLOAT64
+  int stage;
+  int64_t count;
+  double epsilon;    // ROOT: y = 1 / sqrt(x + epsilon)
+  const void* x;     // SQUARE: y = x^2
+  const void* by;    // CUBE: y = x^3 by
+  const void* from;  // REST: y = from - x by
+  void* y;
+};
 struct NoiseNormaliseArguments {
   Number type;  // FLOAT32 or FLOAT64
   int64_t maps_count, h, w;

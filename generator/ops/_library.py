@@ -10,6 +10,8 @@ __all__ = [
     "LIBRARY",
     "NAMESPACE",
     "OPERATORS",
+    "as_type",
+    "below_autograd",
     "first_order",
     "implement",
     "keep_layout",
@@ -47,6 +49,8 @@ _SCHEMAS = (
     "filtered_lrelu(Tensor x, Tensor? mask, Tensor f1, Tensor f2, Tensor? b, int up, int down, int pad_x0, int pad_x1,"
     " int pad_y0, int pad_y1, int more_x0, int more_x1, int more_y0, int more_y1, bool flip, float scale, float gain,"
     " float slope, float clamp, bool need_mask) -> (Tensor y, Tensor mask)",
+    "demodulation(Tensor styles, Tensor energy_t, float epsilon) -> Tensor",
+    "demodulation_backward(Tensor dfactors, Tensor dstyles, Tensor styles, Tensor factors, Tensor energy) -> Tensor",
     "noise_penalty(Tensor maps, float pyramid_scale) -> (Tensor penalty, Tensor gradient)",
     "noise_normalise_(Tensor(a!) maps) -> ()",
     "seeded_normal(Tensor seeds, int count, bool is_double) -> Tensor",
@@ -91,6 +95,16 @@ def first_order(name: str, plain: str) -> None:
         )
 
     torch.library.register_autograd(f"{NAMESPACE}::{name}", backward, lib=LIBRARY)
+
+
+def as_type(x: Tensor, dtype: torch.dtype) -> Tensor:
+    """Return `x` in a type, without a call of an operator where it has it."""
+    return x if x.dtype == dtype else x.to(dtype)
+
+
+def below_autograd() -> Any:
+    """Return a context in which operators are called without autograd looking at them: for derivatives written out."""
+    return torch._C._AutoDispatchBelowAutograd()  # as torch.library does around the operators that it registers
 
 
 def layout_of(x: Tensor) -> torch.memory_format:

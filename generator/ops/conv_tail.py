@@ -20,7 +20,7 @@ from generator.ops._library import (
 )
 from generator.ops.bias_act import activation_settings, is_piecewise_linear
 
-__all__ = ["conv_tail"]
+__all__ = ["conv_tail", "conv_tail_gradients"]
 
 
 def conv_tail(
@@ -145,15 +145,38 @@ def _setup(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
     ctx.settings = inputs[5:]
 
 
-def _derivative(ctx: Any, dy: Tensor) -> tuple[Any, ...]:
-    x, scale, noise, strength, b = ctx.saved_tensors
-    need_scale, need_noise = ctx.needs_input_grad[1:3]
-    dx, dscale, dnoise = torch.ops.invert.conv_tail_backward(
-        dy, x, scale, noise, strength, b, *ctx.settings, need_scale, need_noise
-    )
-    if need_noise and noise.shape[0] != x.shape[0]:
+def conv_tail_gradients(
+    dy: Tensor,
+    x: Tensor,
+    scale: Tensor | None,
+    noise: Tensor | None,
+    strength: Tensor | None,
+    b: Tensor | None,
+    *,
+    settings: tuple[int, float, float, float],
+    needs: tuple[bool, bool],
+) -> tuple[Tensor, Tensor | None, Tensor | None]:
+    """Return the gradients of feature maps, scale and noise from that of the result of `conv_tail`.
+
+    Args:
+        dy: Gradient of the result.
+        x: As for `conv_tail`, and so are the next four; in the type of its sums.
+        scale: See there.
+        noise: See there.
+        strength: See there.
+        b: See there.
+        settings: Of `generator.ops.bias_act.activation_settings`.
+        needs: Whether the gradients of scale and noise are wanted; what is not is None.
+    """
+    dx, dscale, dnoise = torch.ops.invert.conv_tail_backward(dy, x, scale, noise, strength, b, *settings, *needs)
+    if needs[1] and noise is not None and noise.shape[0] != x.shape[0]:
         dnoise = dnoise.sum(0, keepdim=True)
-    return (dx, dscale if need_scale else None, dnoise if need_noise else None, *[None] * 6)
+    return dx, dscale if needs[0] else None, dnoise if needs[1] else None
+
+
+def _derivative(ctx: Any, dy: Tensor) -> tuple[Any, ...]:
+    needs = tuple(ctx.needs_input_grad[1:3])
+    return (*conv_tail_gradients(dy, *ctx.saved_tensors, settings=ctx.settings, needs=needs), *[None] * 6)
 
 
 implement("conv_tail", _forward, _fake_forward)

@@ -7,7 +7,10 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
-__all__ = ["FrozenConv2d"]
+__all__ = ["FrozenConv2d", "Kept", "input_gradient"]
+
+Kept = tuple[Tensor | None, Tensor | None]
+"""What a layer's gradient needs of its input and its result; None for what it does not."""
 
 # torch keeps these for its compiler: the same convolutions, with weights in the order that the processor wants.
 _MKLDNN: Any = torch.ops.mkldnn
@@ -49,10 +52,33 @@ class FrozenConv2d:
 
     def __call__(self, x: Tensor) -> Tensor:
         """Map `[N, I, H, W]` to `[N, O, H', W']`; differentiable once, in `x`."""
-        if not (_PACKING and x.device.type == "cpu" and x.dtype in _PACKED_TYPES and x.numel()):
-            return self._ordinary(x)
-        y: Tensor = _Packed.apply(x, self)
+        y: Tensor = _Frozen.apply(x, self)
         return y
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Kept]:
+        """Return the result, computed outside of autograd, and what `backward` needs."""
+        if not _packs(x):
+            y = self._ordinary(x)
+            return y, (x, y if self.relu else None)
+        x = x.contiguous(memory_format=torch.channels_last)
+        relu = "relu" if self.relu else "none"
+        if self.up == 1:
+            y = _convolve(x, *self._weight("forward", x), self.padding, 1, relu)
+        else:
+            geometry = [self.padding] * 2, [0, 0], [self.up] * 2, [1, 1], 1
+            y = _MKLDNN._convolution_transpose_pointwise(x, *self._weight("forward", x), *geometry, relu, [], "")
+        return y, (None, y if self.relu else None)
+
+    def backward(self, dy: Tensor, x: Tensor | None, y: Tensor | None) -> Tensor:
+        """Return the input's gradient from the output's and what `forward` kept."""
+        if y is not None:
+            dy = torch.ops.aten.threshold_backward(dy, y, 0)
+        if x is not None:
+            return self._ordinary_backward(dy, x)
+        dy = dy.contiguous(memory_format=torch.channels_last)
+        padding = self.weight.shape[-1] - 1 - self.padding if self.up == 1 else self.padding
+        weight, _ = self._weight("backward", dy)
+        return _convolve(dy, weight, None, padding, self.up, "none")
 
     def _ordinary(self, x: Tensor) -> Tensor:
         weight = self.weight.to(x.dtype)
@@ -63,24 +89,11 @@ class FrozenConv2d:
             y = functional.conv_transpose2d(x, weight.transpose(0, 1), bias, stride=self.up, padding=self.padding)
         return y.relu_() if self.relu else y
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Compute the result outside of autograd."""
-        x = x.contiguous(memory_format=torch.channels_last)
-        relu = "relu" if self.relu else "none"
-        if self.up == 1:
-            return _convolve(x, *self._weight("forward", x), self.padding, 1, relu)
-        geometry = [self.padding] * 2, [0, 0], [self.up] * 2, [1, 1], 1
-        y: Tensor = _MKLDNN._convolution_transpose_pointwise(x, *self._weight("forward", x), *geometry, relu, [], "")
-        return y
-
-    def backward(self, dy: Tensor, y: Tensor | None) -> Tensor:
-        """Return the input's gradient from the output's; `y` is the result where `relu` cut it."""
-        if y is not None:
-            dy = torch.ops.aten.threshold_backward(dy, y, 0)
-        dy = dy.contiguous(memory_format=torch.channels_last)
-        padding = self.weight.shape[-1] - 1 - self.padding if self.up == 1 else self.padding
-        weight, _ = self._weight("backward", dy)
-        return _convolve(dy, weight, None, padding, self.up, "none")
+    def _ordinary_backward(self, dy: Tensor, x: Tensor) -> Tensor:
+        weight, transposed = self.weight.to(x.dtype), self.up > 1
+        geometry = [self.up] * 2, [self.padding] * 2, [1, 1], transposed, [0, 0], 1
+        weight = weight.transpose(0, 1) if transposed else weight
+        return input_gradient(dy, x, weight, *geometry)
 
     def _weight(self, direction: str, x: Tensor) -> tuple[Tensor, Tensor | None]:
         """Return the weights as the processor wants them for such an input, and the bias."""
@@ -116,17 +129,32 @@ def _convolve(x: Tensor, weight: Tensor, bias: Tensor | None, padding: int, stri
     return y
 
 
-class _Packed(torch.autograd.Function):
+def _packs(x: Tensor) -> bool:
+    return bool(_PACKING and x.device.type == "cpu" and x.dtype in _PACKED_TYPES and x.numel())
+
+
+def input_gradient(dy: Tensor, x: Tensor, weight: Tensor, *geometry: Any) -> Tensor:
+    """Return the gradient of an ordinary convolution's input, as autograd has it.
+
+    Args:
+        dy: Gradient of the result.
+        x: Input.
+        weight: Weights, in the input's type.
+        geometry: Stride, padding, dilation, whether it is transposed, output padding, groups.
+    """
+    dx: Tensor = torch.ops.aten.convolution_backward(dy, x, weight, None, *geometry, [True, False, False])[0]
+    return dx
+
+
+class _Frozen(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, convolution: FrozenConv2d) -> Tensor:
-        y = convolution.forward(x)
+        y, kept = convolution.forward(x)
         ctx.convolution = convolution
-        if convolution.relu:
-            ctx.save_for_backward(y)
+        ctx.save_for_backward(*kept)
         return y
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, dy: Tensor) -> tuple[Tensor, None]:
-        (y,) = ctx.saved_tensors or (None,)
-        return ctx.convolution.backward(dy, y), None
+        return ctx.convolution.backward(dy, *ctx.saved_tensors), None

@@ -1,18 +1,15 @@
-"""A layer's styles and the demodulation that they call for, with constant weights, as one step of the graph."""
-
-from typing import Any
+"""A layer's styles and the demodulation that they call for, with constant weights, outside of autograd."""
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
+
+from generator.ops._library import implement
 
 __all__ = ["FrozenStyle"]
 
 
 class FrozenStyle:
     """Maps w to styles s = w A^T + b and, with demodulation, to the factors 1 / sqrt(s^2 E^T + epsilon).
-
-    Written out because a projection of small images spends its time on the number of operations, not on their size.
 
     Args:
         weight: A, `[I, w_dim]`.
@@ -28,42 +25,39 @@ class FrozenStyle:
         self._weight_t = self.weight.t()
         self._energy_t = None if energy is None else energy.detach().t()
 
-    def __call__(self, w: Tensor) -> tuple[Tensor, Tensor | None]:
-        """Map w `[N, w_dim]` to styles `[N, I]` and factors `[N, O]`, or None; differentiable once."""
-        styles, factors = _Styled.apply(w, self)
-        return styles, factors
-
     def forward(self, w: Tensor) -> tuple[Tensor, Tensor | None]:
-        """Compute the result outside of autograd."""
+        """Map w `[N, w_dim]` to styles `[N, I]` and factors `[N, O]`, or None."""
         styles = torch.addmm(self.bias, w, self._weight_t)
         if self._energy_t is None:
             return styles, None
-        return styles, (styles.square() @ self._energy_t).add_(self.epsilon).rsqrt_()
+        return styles, torch.ops.invert.demodulation(styles, self._energy_t, self.epsilon)
 
     def backward(
-        self, dstyles: Tensor | None, dfactors: Tensor | None, styles: Tensor, factors: Tensor
-    ) -> Tensor | None:
-        """Return the gradient of w from those of the styles and factors."""
-        if dfactors is None or self.energy is None:
-            return dstyles if dstyles is None else dstyles @ self.weight
-        # d f / d s_i = -f^3 / 2 * E_i * 2 s_i
-        through = ((factors.pow(3) * dfactors) @ self.energy).mul_(styles)
-        total = through.neg_() if dstyles is None else dstyles - through
+        self, dstyles: Tensor, dfactors: Tensor | None, styles: Tensor | None, factors: Tensor | None
+    ) -> Tensor:
+        """Return the gradient of w from those of the styles and factors, and what `forward` returned."""
+        if dfactors is None or self.energy is None or styles is None or factors is None:
+            return dstyles @ self.weight
+        total: Tensor = torch.ops.invert.demodulation_backward(dfactors, dstyles, styles, factors, self.energy)
         return total @ self.weight
 
 
-class _Styled(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, w: Tensor, layer: FrozenStyle) -> tuple[Tensor, Tensor | None]:
-        styles, factors = layer.forward(w)
-        ctx.layer = layer
-        ctx.set_materialize_grads(False)
-        if factors is not None:
-            ctx.save_for_backward(styles, factors)
-        return styles, factors
+def _factors(styles: Tensor, energy_t: Tensor, epsilon: float) -> Tensor:
+    return (styles.square() @ energy_t).add_(epsilon).rsqrt_()
 
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, dstyles: Tensor | None, dfactors: Tensor | None) -> tuple[Tensor | None, None]:
-        styles, factors = ctx.saved_tensors or (None, None)
-        return ctx.layer.backward(dstyles, dfactors, styles, factors), None
+
+def _through(dfactors: Tensor, dstyles: Tensor, styles: Tensor, factors: Tensor, energy: Tensor) -> Tensor:
+    # d f / d s_i = -f^3 / 2 * E_i * 2 s_i
+    return dstyles - ((factors.pow(3) * dfactors) @ energy).mul_(styles)
+
+
+def _fake_factors(styles: Tensor, energy_t: Tensor, epsilon: float) -> Tensor:
+    return styles.new_empty([styles.shape[0], energy_t.shape[1]])
+
+
+def _fake_through(dfactors: Tensor, dstyles: Tensor, styles: Tensor, factors: Tensor, energy: Tensor) -> Tensor:
+    return styles.new_empty(styles.shape)
+
+
+implement("demodulation", _factors, _fake_factors)
+implement("demodulation_backward", _through, _fake_through)

@@ -8,9 +8,18 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from generator.ops._library import LIBRARY, NAMESPACE, first_order, implement, keep_layout, layout_of, sum_dtype
+from generator.ops._library import (
+    LIBRARY,
+    NAMESPACE,
+    as_type,
+    first_order,
+    implement,
+    keep_layout,
+    layout_of,
+    sum_dtype,
+)
 
-__all__ = ["lpips_tail", "normalise_features"]
+__all__ = ["lpips_tail", "lpips_tail_gradient", "normalise_features"]
 
 _EPSILON = 1e-10
 
@@ -43,8 +52,16 @@ def lpips_tail(features: Tensor, target: Tensor, lin: Tensor) -> Tensor:
         raise ValueError(f"channel weights of shape {tuple(lin.shape)} do not fit {features.shape[1]} channels")
     if torch.is_grad_enabled() and (target.requires_grad or lin.requires_grad):
         raise RuntimeError("lpips_tail has no gradient for target and lin; detach them")
-    y: Tensor = torch.ops.invert.lpips_tail(features, target.to(features.dtype), lin.to(sum_dtype(features)))
+    target, lin = as_type(target, features.dtype), as_type(lin, sum_dtype(features))
+    y: Tensor = torch.ops.invert.lpips_tail(features, target, lin)
     return y
+
+
+def lpips_tail_gradient(dy: Tensor, features: Tensor, target: Tensor, lin: Tensor) -> Tensor:
+    """Return the gradient of the features, outside of autograd, from that of the distances `[N]`; see `lpips_tail`."""
+    target, lin = as_type(target, features.dtype), as_type(lin, sum_dtype(features))
+    gradient: Tensor = torch.ops.invert.lpips_tail_backward(dy, features, target, lin)
+    return gradient
 
 
 def _length(features: Tensor) -> Tensor:

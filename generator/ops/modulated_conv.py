@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from generator.ops.frozen_conv import FrozenConv2d
+from generator.ops.frozen_conv import FrozenConv2d, Kept
 from generator.ops.modulate import modulate
 from generator.ops.upfirdn2d import upfirdn2d, upfirdn2d_gradient
 
@@ -282,7 +282,28 @@ class FrozenFilteredConv2d:
     def __call__(self, x: Tensor) -> Tensor:
         """Map `[N, I, H, W]` to `[N, O, H * up, W * up]`."""
         x = self._convolution(x)
-        return x if self._up == 1 else upfirdn2d(x, self._f, padding=self._padding * 2, gain=self._up**2)
+        return x if self._up == 1 else self._filter(x)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Kept]:
+        """Return the result, computed outside of autograd, and what `backward` needs."""
+        y, kept = self._convolution.forward(x)
+        return y if self._up == 1 else self._filter(y), kept
+
+    def unfiltered(self, dy: Tensor) -> Tensor:
+        """Return the gradient of what the filter takes from that of what it gives."""
+        if self._up == 1:
+            return dy
+        # Turned round, a filter of k taps reaches k - 1 pixels before and behind; what was padded has no gradient.
+        reach = self._f.shape[-1] - 1
+        padding = [reach - side for side in self._padding] * 2
+        return upfirdn2d(dy, self._f, padding=padding, flip_filter=True, gain=self._up**2)
+
+    def backward(self, dy: Tensor, x: Tensor | None, y: Tensor | None) -> Tensor:
+        """Return the input's gradient from that of what the filter takes, and what `forward` kept."""
+        return self._convolution.backward(dy, x, y)
+
+    def _filter(self, x: Tensor) -> Tensor:
+        return upfirdn2d(x, self._f, padding=self._padding * 2, gain=self._up**2)
 
 
 def modulated_conv2d(

@@ -3,15 +3,17 @@
 Reference: Karras et al. 2020, appendix D (regularisation and normalisation of the noise maps).
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
-from generator.ops._library import LIBRARY, NAMESPACE, first_order, implement
+from generator.ops._library import LIBRARY, NAMESPACE, below_autograd, first_order, implement
 
-__all__ = ["noise_penalty", "normalise_noise_"]
+__all__ = ["noise_penalties", "noise_penalty", "normalise_noise_"]
 
 _PYRAMID_FLOOR = 8  # px; a map is halved until it is this large
 _EPSILON = 1e-8
@@ -36,6 +38,19 @@ def noise_penalty(maps: Tensor, pyramid_scale: float) -> Tensor:
     """
     _check(maps)
     penalty: Tensor = torch.ops.invert.noise_penalty(maps, pyramid_scale)[0]
+    return penalty
+
+
+def noise_penalties(stacks: Sequence[Tensor], pyramid_scale: float) -> Tensor:
+    """Return the sum over sizes of `noise_penalty`, `[N]`, as one step of the graph; differentiable once.
+
+    Args:
+        stacks: The maps of each size, `[N, K, H, W]`.
+        pyramid_scale: See `noise_penalty`.
+    """
+    for maps in stacks:
+        _check(maps)
+    penalty: Tensor = _Penalties.apply(pyramid_scale, *stacks)
     return penalty
 
 
@@ -114,6 +129,23 @@ def _derivative(ctx: Any, dy: Tensor | None, _: Any) -> tuple[Any, ...]:
         return None, None
     # The maps go along so that a second derivative is refused, not taken for zero.
     return torch.ops.invert.noise_penalty_backward(dy, *ctx.saved_tensors), None
+
+
+class _Penalties(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, pyramid_scale: float, *stacks: Tensor) -> Tensor:
+        with below_autograd():
+            found = [torch.ops.invert.noise_penalty(maps, pyramid_scale) for maps in stacks]
+            penalty = torch.stack([terms for terms, _ in found], dim=1).sum(dim=1)
+        ctx.save_for_backward(*(gradient for _, gradient in found))
+        return penalty
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, dy: Tensor) -> tuple[Any, ...]:
+        gradients = ctx.saved_tensors
+        with below_autograd():
+            return None, *torch._foreach_mul(gradients, [dy.reshape(-1, 1, 1, 1)] * len(gradients))
 
 
 implement("noise_penalty", _penalty, _fake_penalty)

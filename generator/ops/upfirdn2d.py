@@ -179,9 +179,8 @@ def upfirdn2d_gradient(dy: Tensor, f: Tensor, size: Sequence[int], settings: Seq
     # Behind goes what gives dx the size of x, also where downsampling had left a remainder of samples unused.
     pad_x1 = w * up_x - out_w * down_x + x0 - up_x + 1
     pad_y1 = h * up_y - out_h * down_y + y0 - up_y + 1
-    dx: Tensor = torch.ops.invert.upfirdn2d(
-        dy, f, down_x, down_y, up_x, up_y, pad_x0, pad_x1, pad_y0, pad_y1, not flip, gain
-    )
+    pads = pad_x0, pad_x1, pad_y0, pad_y1
+    dx: Tensor = torch.ops.invert.upfirdn2d(dy, f, down_x, down_y, up_x, up_y, *pads, not flip, gain)
     return dx
 
 

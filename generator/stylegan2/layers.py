@@ -10,11 +10,11 @@ import torch
 from torch import Tensor, nn
 
 from generator.layers import EqualizedLinear, Foldable
+from generator.ops._library import sum_dtype
 from generator.ops.bias_act import bias_act, default_gain
-from generator.ops.conv_tail import conv_tail
 from generator.ops.dual import Dual, dual_bias_act, dual_conv_tail, dual_modulate
+from generator.ops.frozen_layer import FrozenConvLayer, FrozenToRGB
 from generator.ops.frozen_style import FrozenStyle
-from generator.ops.modulate import modulate
 from generator.ops.modulated_conv import (
     DEFAULT_FORM,
     EPSILON,
@@ -29,7 +29,7 @@ from generator.ops.trained_layer import (
     trained_modulated_conv2d,
     trained_to_rgb,
 )
-from generator.ops.upfirdn2d import setup_filter
+from generator.ops.upfirdn2d import setup_filter, upfirdn2d
 
 __all__ = ["ModulatedConv2d", "ToRGB"]
 
@@ -96,8 +96,9 @@ class ModulatedConv2d(Foldable):
         super().fold()
         weight, *energy = self.folded()
         self._convolve = FrozenFilteredConv2d(weight, self.resample_filter, self.up)
-        style_weight, style_bias = self.affine.folded()
-        self._style = FrozenStyle(style_weight, style_bias, energy[0] if energy else None, EPSILON)
+        style = _frozen_style(self.affine, energy[0] if energy else None)
+        strength = self.noise_strength if self.use_noise else None
+        self._frozen = FrozenConvLayer(style, self._convolve, strength, self.bias, self.activation)
 
     def forward(self, x: Tensor, w: Tensor, noise: Tensor | None = None, gain: float = 1.0) -> Tensor:
         """Map feature maps and styles to feature maps.
@@ -114,7 +115,7 @@ class ModulatedConv2d(Foldable):
         clamp = None if self.conv_clamp is None else self.conv_clamp * gain
         act_gain = default_gain(self.activation) * gain
         if self.is_frozen and self.form == "shared":
-            return self._frozen_forward(x, w, noise, act_gain, clamp)
+            return self._frozen(x, w, noise, act_gain, clamp)
         if is_first_order(x) and not self.is_frozen and self.form == "shared":
             return self._trained_forward(x, w, noise, act_gain, clamp)
         weight, *weight_energy = self.folded()
@@ -133,13 +134,6 @@ class ModulatedConv2d(Foldable):
         if noise is not None:
             x = x + (noise * self.noise_strength).to(x.dtype)
         return bias_act(x, self.bias, act=self.activation, gain=act_gain, clamp=clamp)
-
-    def _frozen_forward(self, x: Tensor, w: Tensor, noise: Tensor | None, gain: float, clamp: float | None) -> Tensor:
-        """Do the same with everything after the convolution in one pass; differentiable once."""
-        styles, scale = self._style(w)
-        x = self._convolve(modulate(x, styles))
-        strength = None if noise is None else self.noise_strength
-        return conv_tail(x, scale, noise, strength, self.bias, act=self.activation, gain=gain, clamp=clamp)
 
     def _trained_forward(self, x: Tensor, w: Tensor, noise: Tensor | None, gain: float, clamp: float | None) -> Tensor:
         """Do the same as one step of the graph; differentiable once."""
@@ -172,6 +166,11 @@ class ModulatedConv2d(Foldable):
         return dual_conv_tail(x, scale, noise, strength, self.bias, act=self.activation, gain=act_gain, clamp=clamp)
 
 
+def _frozen_style(affine: EqualizedLinear, energy: Tensor | None = None) -> FrozenStyle:
+    weight, bias = affine.folded()
+    return FrozenStyle(weight, bias, energy, EPSILON)
+
+
 class ToRGB(Foldable):
     """Modulated 1x1 convolution to image channels, without demodulation.
 
@@ -196,25 +195,33 @@ class ToRGB(Foldable):
 
     def fold(self) -> None:
         super().fold()
-        weight, bias = self.affine.folded()
-        self._style = FrozenStyle(weight, bias)
+        self._frozen = FrozenToRGB(_frozen_style(self.affine), self.folded()[0][:, :, 0, 0], self.bias, self.conv_clamp)
+
+    def onto(self, below: Tensor | None, x: Tensor, w: Tensor, f: Tensor, padding: tuple[int, ...]) -> Tensor:
+        """Return the image `[N, out_channels, H, W]` of a skip generator, in the type of sums over x.
+
+        Args:
+            below: Image `[N, out_channels, H / 2, W / 2]` of the block before, or None.
+            x: Feature maps `[N, I, H, W]`.
+            w: `[N, w_dim]`.
+            f: Low-pass filter for the upsampling of `below`.
+            padding: Goes with the filter.
+        """
+        if self.is_frozen and self.form == "shared":
+            return self._frozen(x, w, below, f, padding)
+        y: Tensor = self(x, w)
+        y = y.to(sum_dtype(y))
+        return y if below is None else upfirdn2d(below, f, up=2, padding=padding, gain=4) + y
 
     def forward(self, x: Tensor, w: Tensor) -> Tensor:
-        """Map x `[N, I, H, W]` and w `[N, w_dim]` to `[N, out_channels, H, W]`."""
+        """Map x `[N, I, H, W]` and w `[N, w_dim]` to `[N, out_channels, H, W]`, with trainable weights."""
         affine = self.affine
         if is_first_order(x) and not self.is_frozen and self.form == "shared" and affine.bias is not None:
             tail = Tail(self.weight_gain, "linear", 1.0, self.conv_clamp)
             matrix = (affine.weight, affine.bias)
             return trained_to_rgb(x, w, matrix, affine.weight_gain, self.weight, self.bias, tail)
         (weight,) = self.folded()
-        if self.is_frozen and self.form == "shared":
-            # So few outputs that scaling the weights is far cheaper than scaling the activations.
-            weights = weight[:, :, 0, 0] * self._style(w)[0][:, None]  # [N, out_channels, I]
-            n, c, height, width = x.shape
-            pixels = x.permute(0, 2, 3, 1).reshape(n, height * width, c) @ weights.to(x.dtype).transpose(1, 2)
-            x = pixels.reshape(n, height, width, -1).permute(0, 3, 1, 2)
-        else:
-            x = modulated_conv2d(x, weight, self.affine(w), demodulate=False, form=self.form)
+        x = modulated_conv2d(x, weight, self.affine(w), demodulate=False, form=self.form)
         return bias_act(x, self.bias, clamp=self.conv_clamp)
 
     def carry(self, x: Dual, w: Dual) -> Dual:

@@ -92,13 +92,9 @@ class SynthesisBlock(nn.Module):
         gives_image: bool,
     ) -> tuple[Tensor, Tensor | None]:
         x = self._features(x, ws, noise, dtype)
-        if image is not None:
-            image = self._upsample(image)
         if gives_image:
-            y = self.torgb(x, ws[-1])
-            y = y.to(sum_dtype(y))
-            image = y if image is None else image + y
-        return x, image
+            return x, self.torgb.onto(image, x, ws[-1], self.resample_filter, self._upsample_padding)
+        return x, None if image is None else self._upsample(image)
 
     def carry(
         self, x: Dual | None, image: Dual | None, ws: Dual, noise: dict[str, Dual | None], gives_image: bool

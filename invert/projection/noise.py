@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from generator.networks import Generator
-from generator.ops import noise_penalty, normalise_noise_
+from generator.ops import noise_penalties, normalise_noise_
 from generator.settings import map_shape
 
 __all__ = ["NoiseMaps", "start_noise"]
@@ -64,8 +64,7 @@ class NoiseMaps:
 
     def autocorrelation(self, pyramid_scale: float) -> Tensor:
         """Return the regulariser of each image, `[N]`: see `generator.ops.noise_penalty`."""
-        terms = [noise_penalty(stack, pyramid_scale) for stack in self.stacks.values()]
-        return torch.stack(terms, dim=1).sum(dim=1)
+        return noise_penalties(self.parameters(), pyramid_scale)
 
 
 def _shape(size: int | tuple[int, int]) -> tuple[int, int]:

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from torch.optim.adam import adam
 
 from invert.projection.motion import Motions
 from invert.projection.noise import NoiseMaps
@@ -19,6 +18,8 @@ from invert.projection.presets import Constants
 from invert.projection.space import Space
 
 __all__ = ["Adam", "Optimisation", "Optimiser", "Problem", "Schedule", "optimiser_of"]
+
+_SURELY_FINITE = 1e25  # a sum of numbers below it is finite in float32, of as many as there are
 
 
 @dataclass(frozen=True)
@@ -98,9 +99,12 @@ class Optimisation(ABC):
         for parameter in self._parameters:
             parameter.requires_grad_(True)
         images, device = len(problem.start), problem.start.device
+        self._ones = torch.ones([images], device=device)
         self._best_losses = torch.full([images], torch.inf, device=device)
         self._best = [parameter.detach().clone() for parameter in self._parameters]
         self.diverged = torch.zeros([images], dtype=torch.bool, device=device)
+        self._asks = device.type == "cpu"  # elsewhere asking for a number would wait for the device
+        self._all_well = self._asks  # whether no image is known to have diverged
 
     @abstractmethod
     def step(self, step: int) -> Tensor:
@@ -132,31 +136,43 @@ class Optimisation(ABC):
         pull = self._problem.space.pull(w)
         if pull is not None:
             losses = losses + pull
-        gradients = torch.autograd.grad(losses.sum(), self._parameters)
+        self._gradients = torch.autograd.grad([losses], self._parameters, [self._ones.to(losses.dtype)])
         losses = losses.detach()
-        for parameter, gradient in zip(self._parameters, gradients, strict=True):
-            parameter.grad = gradient
-        # A sum is finite only where every number is.
-        sums = torch.stack([losses, *(gradient.flatten(1).sum(dim=1) for gradient in gradients)])
-        self.diverged |= ~sums.isfinite().all(dim=0)
+        self._note_divergence(losses)
         self._keep_best(losses)
         return distances.detach()
+
+    def _note_divergence(self, losses: Tensor) -> None:
+        """Note whose loss or gradient is not finite."""
+        if self._all_well:
+            largest = torch.stack(torch._foreach_norm([losses, *self._gradients], torch.inf)).max()
+            if float(largest) < _SURELY_FINITE:
+                return
+        # A sum is finite only where every number is.
+        sums = torch.stack([losses, *(gradient.flatten(1).sum(dim=1) for gradient in self._gradients)])
+        self.diverged |= ~sums.isfinite().all(dim=0)
+        self._all_well = self._asks and not bool(self.diverged.any())
 
     def _end_step(self, distances: Tensor) -> Tensor:
         """Put right what an update left: noise maps are noise again, diverged images are at their best state."""
         if self._problem.optimise_noise:
             self._problem.noise.normalise()
+        if self._all_well:
+            return distances
         if bool(self.diverged.any()):
             self._restore(self.diverged)
         return torch.where(self.diverged, torch.nan, distances)
 
     @torch.no_grad()
     def _keep_best(self, losses: Tensor) -> None:
-        better = (losses < self._best_losses) & ~self.diverged
-        if better.device.type == "cpu":  # elsewhere asking would wait for the device
-            if not better.any():
+        better = losses < self._best_losses
+        if not self._all_well:
+            better &= ~self.diverged
+        if self._asks:
+            each: list[bool] = better.tolist()
+            if not any(each):
                 return
-            if better.all():
+            if all(each):
                 self._best_losses = losses
                 torch._foreach_copy_(self._best, self._parameters)
                 return
@@ -211,21 +227,20 @@ class Adam(Optimisation):
     @torch.no_grad()
     def _update(self, rate: float) -> None:
         # Not the class of torch.optim: it imports the compiler, which takes longer than a short projection.
-        gradients = [parameter.grad for parameter in self._parameters if parameter.grad is not None]
-        adam(
+        torch._foreach_add_(self._counts, 1)
+        torch._fused_adam_(
             self._parameters,
-            gradients,
+            list(self._gradients),
             self._means,
             self._squares,
             [],
             self._counts,
-            fused=True,
-            amsgrad=False,
+            lr=rate,
             beta1=self._betas[0],
             beta2=self._betas[1],
-            lr=rate,
             weight_decay=0.0,
             eps=self._epsilon,
+            amsgrad=False,
             maximize=False,
         )
 

@@ -4,9 +4,8 @@ Reference: Zhang et al. 2018 ("The Unreasonable Effectiveness of Deep Features a
 """
 
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import partial
 from importlib import resources
 from typing import Any, cast
 
@@ -16,12 +15,12 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from generator.ops.frozen_conv import FrozenConv2d
-from generator.ops.lpips_tail import lpips_tail, normalise_features
+from generator.ops.lpips_layers import FrozenMaxPool2d, FrozenStridedConv2d, Layer, LpipsLayers
+from generator.ops.lpips_tail import normalise_features
 
 __all__ = ["MINIMUM_SIZE", "NETS", "Perceptual", "TargetFeatures"]
 
 TargetFeatures = list[Tensor]
-Layer = Callable[[Tensor], Tensor]
 
 MINIMUM_SIZE = {"vgg": 16, "alex": 32}  # px; below that a backbone has nothing left to compare
 _COMPARED_SIZE = 256  # px; larger images are averaged down to it (Karras et al. 2020, appendix D)
@@ -148,21 +147,15 @@ def _frozen_layers(backbone: nn.Sequential) -> list[Layer]:
     """Return a part of the backbone with its convolutions frozen, each joined with the ReLU after it."""
     layers: list[Layer] = []
     for module in backbone:
-        if isinstance(module, nn.Conv2d) and module.stride == (1, 1):
-            layers.append(FrozenConv2d(module.weight, module.bias, padding=int(module.padding[0]), relu=True))
-        elif isinstance(module, nn.ReLU) and layers and isinstance(layers[-1], FrozenConv2d):
-            continue
-        elif isinstance(module, nn.Conv2d):
-            layers.append(partial(_strided, module))
-        else:
-            layers.append(module)
+        if isinstance(module, nn.MaxPool2d):
+            layers.append(FrozenMaxPool2d(cast(int, module.kernel_size), cast(int, module.stride)))
+        elif isinstance(module, nn.Conv2d) and module.bias is not None:
+            stride, padding = int(module.stride[0]), int(module.padding[0])
+            if stride == 1:
+                layers.append(FrozenConv2d(module.weight, module.bias, padding=padding, relu=True))
+            else:
+                layers.append(FrozenStridedConv2d(module.weight, module.bias, stride, padding))
     return layers
-
-
-def _strided(module: nn.Conv2d, x: Tensor) -> Tensor:
-    """Apply AlexNet's first convolution in the input's type."""
-    bias = None if module.bias is None else module.bias.to(x.dtype)
-    return functional.conv2d(x, module.weight.to(x.dtype), bias, module.stride, module.padding)
 
 
 class Perceptual(nn.Module):
@@ -182,30 +175,31 @@ class Perceptual(nn.Module):
         self.net = net
         # On a CPU the convolutions run fastest with the channels innermost.
         self.model = _Model(net).to(memory_format=torch.channels_last)
-        self._slices: list[list[Layer]] | None = None
+        self._layers: LpipsLayers | None = None
 
-    def _features(self, images: Tensor, dtype: torch.dtype) -> list[Tensor]:
+    def _frozen(self) -> LpipsLayers:
+        """Return the layers as they are used, put together once."""
+        if self._layers is None:
+            scaling, parts = self.model.scaling_layer, [_frozen_layers(part) for part in self.model.net.parts()]
+            heads = [cast(Tensor, head.weight).flatten() for head in self.model.lins]  # [C] each
+            self._layers = LpipsLayers(scaling.shift, scaling.scale, parts, heads)
+        return self._layers
+
+    def _compared(self, images: Tensor, dtype: torch.dtype) -> Tensor:
+        """Return images as the backbone takes them, `[N, 3, H, W]`, at most 256 px wide and high."""
         x = images.to(torch.float64 if dtype == torch.float64 else torch.float32)
         longest = max(x.shape[2:])
         if longest > _COMPARED_SIZE:
             size = [max(side * _COMPARED_SIZE // longest, 1) for side in x.shape[2:]]
             x = functional.interpolate(x, size=size, mode="area")
         if x.shape[1] == 1:
-            x = x.expand(-1, 3, -1, -1)
-        x = self.model.scaling_layer(x[:, :3]).to(dtype).contiguous(memory_format=torch.channels_last)
-        if self._slices is None:
-            self._slices = [_frozen_layers(part) for part in self.model.net.parts()]
-        taps = []
-        for layers in self._slices:
-            for layer in layers:
-                x = layer(x)
-            taps.append(x)
-        return taps
+            return x.expand(-1, 3, -1, -1)
+        return x if x.shape[1] == 3 else x[:, :3]
 
     def features(self, images: Tensor) -> list[Tensor]:
         """Return the backbone's feature maps after each of its five parts, of images as `prepare` takes them."""
         with torch.no_grad():
-            return self._features(images, torch.float32)
+            return self._frozen().features(self._compared(images, torch.float32), torch.float32)
 
     def backbone_shapes(self) -> dict[str, tuple[int, ...]]:
         """Return the shapes of the backbone's weights, under torchvision's names such as "features.0.weight"."""
@@ -219,15 +213,11 @@ class Perceptual(nn.Module):
         """
         own = {name: weights[_torchvision(name)] for name in self.model.net.state_dict()}
         self.model.net.load_state_dict(own)
-        self._slices = None
+        self._layers = None
 
     def _apply(self, fn: Any, recurse: bool = True) -> Any:
-        self._slices = None  # they hold the weights as they were
+        self._layers = None  # they hold the weights as they were
         return super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
-
-    @property
-    def _heads(self) -> list[Tensor]:
-        return [cast(Tensor, head.weight) for head in self.model.lins]  # [1, C, 1, 1] each
 
     def prepare(self, targets: Tensor, dtype: torch.dtype = torch.float32) -> TargetFeatures:
         """Return what `distance` needs to know of the targets.
@@ -237,7 +227,8 @@ class Perceptual(nn.Module):
             dtype: Type of the features, here and in `distance`.
         """
         with torch.no_grad():
-            return [normalise_features(x) for x in self._features(targets, dtype)]
+            features = self._frozen().features(self._compared(targets, dtype), dtype)
+            return [normalise_features(x) for x in features]
 
     def distance(self, images: Tensor, targets: TargetFeatures) -> tuple[Tensor, Tensor]:
         """Return LPIPS between each image and its target.
@@ -249,8 +240,4 @@ class Perceptual(nn.Module):
         Returns:
             The distances `[N]`, and their five layers' shares `[N, 5]`.
         """
-        layers = []
-        for x, target, head in zip(self._features(images, targets[0].dtype), targets, self._heads, strict=True):
-            layers.append(lpips_tail(x, target, head.flatten()))
-        shares = torch.stack(layers, dim=1)
-        return shares.sum(dim=1), shares
+        return self._frozen()(self._compared(images, targets[0].dtype), targets)

@@ -115,6 +115,8 @@ def _examples() -> dict[str, tuple[Any, ...]]:
         "conv_tail_backward": (y, x.detach(), tail[0].detach(), *tail[1:], True, True),
         "layer_tail": (x.detach(), styles.detach(), 0.5, *tail[1:]),
         "layer_tail_backward": (y, x.detach(), styles.detach(), 0.5, *tail[1:]),
+        "demodulation": (styles.detach(), torch.rand(3, 5), 1e-8),
+        "demodulation_backward": (torch.rand(2, 5), *[styles.detach()] * 2, torch.rand(2, 5), torch.rand(5, 3)),
         "noise_penalty": (x, 2.0),
         "noise_normalise_": (x.detach().clone(),),
         "noise_penalty_backward": (torch.rand(2), y.contiguous(), x.detach()),

@@ -114,6 +114,16 @@ def test_lpips_tail(seed: int, dtype: torch.dtype) -> None:
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32], ids=["float64", "float32"])
+@pytest.mark.parametrize(("n", "inputs", "outputs"), [(1, 512, 37), (3, 5, 8), (0, 4, 3)])
+def test_demodulation(n: int, inputs: int, outputs: int, dtype: torch.dtype) -> None:
+    case = Case(n, dtype)
+    styles, energy = case.side(n, inputs) + 1, case.side(outputs, inputs).square()
+    compare("demodulation", styles, energy.t(), 1e-8, tolerance=10)
+    factors = portable("demodulation")(styles, energy.t(), 1e-8)
+    compare("demodulation_backward", case.side(n, outputs), case.side(n, inputs), styles, factors, energy, tolerance=10)
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32], ids=["float64", "float32"])
 @pytest.mark.parametrize("size", [(8, 8), (1, 5), (9, 2), (9, 33), (21, 34), (64, 64)], ids=str)
 def test_noise_maps(size: tuple[int, int], dtype: torch.dtype) -> None:
     case = Case(size[1], dtype)

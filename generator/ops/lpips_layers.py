@@ -7,7 +7,7 @@ Reference: Zhang et al. 2018, section 3, figure 3 and equation 1.
 """
 
 from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 import torch
 from torch import Tensor
@@ -75,7 +75,7 @@ class FrozenStridedConv2d:
 
     def backward(self, dy: Tensor, x: Tensor | None, y: Tensor | None) -> Tensor:
         """Return the input's gradient from that of the result."""
-        assert x is not None
+        x = cast(Tensor, x)  # it is kept always
         geometry = [self._stride] * 2, [self._padding] * 2, [1, 1], False, [0, 0], 1
         dy = torch.ops.aten.threshold_backward(dy, y, 0)
         return input_gradient(dy, x, self._weight.to(x.dtype), *geometry)

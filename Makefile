@@ -1,6 +1,6 @@
 # make demo | make check | make test | make sanitize | make fuzz | make test-long | make bench | make networks | make faces |
-# make emoji | make precision | make calibration |
-# make calibration-verdict | make families | make benchmark-attribution | make clean
+# make emoji | make precision | make calibration | make calibration-faces | make calibration-verdict | make families |
+# make benchmark-attribution | make clean
 
 PYTHON ?= python3
 VENV   := .venv
@@ -59,7 +59,7 @@ TRAIN_emoji     := --augment none
 TRAIN_emoji-ada := --augment ada --set augment_kimg=100
 
 .DELETE_ON_ERROR:
-.PHONY: demo networks faces emoji emoji-curves families precision calibration calibration-verdict benchmark-attribution test check lint sanitize fuzz test-long bench clean
+.PHONY: demo networks faces emoji emoji-curves families precision calibration calibration-faces calibration-verdict benchmark-attribution test check lint sanitize fuzz test-long bench clean
 
 demo: $(VENV)/.ready
 	@$(PY) -m invert demo --network "$(NETWORK)" --images $(DEMO_IMAGES) --report "$(DEMO_REPORT)" \
@@ -132,6 +132,18 @@ calibration: $(RUNS)/populations/.done
 	$(PY) -m invert calibrate --network data/networks/A.safetensors --real $(RUNS)/populations/exact/real \
 	  --other $(RUNS)/populations/exact/B --preset exact --count $(EXACT_COUNT) -o data/networks/A.calibration.json \
 	  --overwrite $(CALIBRATION)
+
+# The same of network faces, whose images are 64 px and in colour: after fewer processings, for each takes longer.
+FACES_COUNT       ?= 120
+FACES_PROCESSINGS ?= none jpeg:75 resize:0.5 blur:1 crop:0.05 noise:5
+calibration-faces: $(RUNS)/populations/.faces
+	$(PY) -m invert calibrate --network data/networks/faces.safetensors --real $(RUNS)/populations/faces/real \
+	  --other $(RUNS)/populations/faces/faces-b --preset exact --count $(FACES_COUNT) \
+	  --processing "$(FACES_PROCESSINGS)" -o data/networks/faces.calibration.json --overwrite $(CALIBRATION)
+
+$(RUNS)/populations/.faces: $(RUNS)/faces64-test.zip bench/domains/populations.py
+	$(PY) -m bench.domains.populations $(RUNS)/populations --held-out $<
+	@touch $@
 
 calibration-verdict: $(RUNS)/populations/.done
 	$(PY) -m invert calibrate --network data/networks/A.safetensors --real $(RUNS)/populations/calibration/real \

@@ -11,6 +11,7 @@ from bench.domains.curves import KEPT, distances, plot
 from bench.domains.emoji import write_emoji
 from bench.domains.faces import PACKAGES, write_faces
 from bench.domains.packages import missing
+from bench.domains.populations import SAMPLES, write_held_out, write_processed
 from invert.datasets.training_images import open_images
 from invert.runs.history import Tick
 
@@ -92,3 +93,27 @@ def test_curves_measure_what_is_new_and_show_every_run(tmp_path: Path, monkeypat
     plot(tmp_path / "figure.png", {"plain": ({2000: 300.0}, ()), "ada": ({2000: 310.0, 4000: 90.0}, ticks)}, "title")
     with Image.open(tmp_path / "figure.png") as figure:
         assert len(figure.convert("RGB").getcolors(1 << 20) or []) > 10
+
+
+def test_held_out_faces_are_those_of_the_zip_and_each_processing_has_one_of_each_kind(tmp_path: Path) -> None:
+    drawn = np.random.default_rng(0).integers(0, 256, [8, 64, 64, 3], np.uint8)
+    (tmp_path / "drawn").mkdir()
+    for index, image in enumerate(drawn):
+        Image.fromarray(image).save(tmp_path / "drawn" / f"{index}.png")
+    for name in SAMPLES:
+        write_held_out(tmp_path / name, tmp_path / "drawn", 2, 5)
+    assert np.array_equal([_opened(path) for path in sorted((tmp_path / "faces").iterdir())], drawn[2:7])
+    write_processed(tmp_path)
+    found = {path.name: _opened(path) for path in (tmp_path / "faces-processed").iterdir()}
+    kinds = ("blurred", "compressed", "cropped", "reduced", "scaled")
+    suffixes = {"compressed": "jpg"}
+    assert set(found) == {f"{kind}-{name}.{suffixes.get(kind, 'png')}" for kind in kinds for name in SAMPLES}
+    assert {name for name, image in found.items() if image.size == (32, 32)} == {
+        f"reduced-{one}.png" for one in SAMPLES
+    }
+    assert all(image.size in ((32, 32), (64, 64)) and image.mode == "RGB" for image in found.values())
+
+
+def _opened(path: Path) -> Image.Image:
+    with Image.open(path) as image:
+        return image.copy()

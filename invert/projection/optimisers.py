@@ -99,7 +99,6 @@ class Optimisation(ABC):
         for parameter in self._parameters:
             parameter.requires_grad_(True)
         images, device = len(problem.start), problem.start.device
-        self._ones = torch.ones([images], device=device)
         self._best_losses = torch.full([images], torch.inf, device=device)
         self._best = [parameter.detach().clone() for parameter in self._parameters]
         self.diverged = torch.zeros([images], dtype=torch.bool, device=device)
@@ -136,7 +135,8 @@ class Optimisation(ABC):
         pull = self._problem.space.pull(w)
         if pull is not None:
             losses = losses + pull
-        self._gradients = torch.autograd.grad([losses], self._parameters, [self._ones.to(losses.dtype)])
+        # Gradients of the losses themselves, times ones, would be fewer calls, but torch imports sympy for them.
+        self._gradients = torch.autograd.grad(losses.sum(), self._parameters)
         losses = losses.detach()
         self._note_divergence(losses)
         self._keep_best(losses)

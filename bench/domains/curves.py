@@ -42,7 +42,7 @@ def minutes(ticks: tuple[Tick, ...], seen: int) -> float:
 
 
 def plot(out: Path, runs: Mapping[str, tuple[dict[int, float], tuple[Tick, ...]]], title: str) -> None:
-    """Write the figure: a curve for each run, and below it p where the run is augmented.
+    """Write the figure: a curve for each run, and below them p where a run is augmented.
 
     Args:
         out: The PNG.
@@ -50,23 +50,32 @@ def plot(out: Path, runs: Mapping[str, tuple[dict[int, float], tuple[Tick, ...]]
         title: What the distance is between.
     """
     from matplotlib.figure import Figure
+    from matplotlib.ticker import ScalarFormatter
 
     with styled(LIGHT):
         figure = Figure(figsize=(7, 4.6), dpi=110, layout="constrained", facecolor="white")
-        above, below = figure.subplots(2, 1, sharex=True, height_ratios=[3, 1])
+        is_augmented = any("augment_p" in tick.measures for _, ticks in runs.values() for tick in ticks)
+        rows = figure.subplots(
+            1 + is_augmented, 1, sharex=True, squeeze=False, height_ratios=[3, 1][: 1 + is_augmented]
+        )
+        above, lowest = rows[0, 0], rows[-1, 0]
         for number, (name, (found, ticks)) in enumerate(runs.items()):
             colour = LIGHT.curves[number % len(LIGHT.curves)]
             kimg = [seen / 1000 for seen in found]
             above.plot(kimg, list(found.values()), color=colour, label=name, marker="o", markersize=3)
             p = [(tick.images / 1000, tick.measures["augment_p"]) for tick in ticks if "augment_p" in tick.measures]
-            below.plot([at for at, _ in p], [value for _, value in p], color=colour)
+            if is_augmented:
+                lowest.plot([at for at, _ in p], [value for _, value in p], color=colour)
         above.set_yscale("log")
+        above.yaxis.set_major_formatter(ScalarFormatter())
+        above.yaxis.set_minor_formatter(ScalarFormatter())
         above.set_ylabel("fd-vgg")
         above.set_title(title)
         above.legend()
-        below.set_ylabel("p")
-        below.set_ylim(0, 1)
-        below.set_xlabel("thousand images seen")
+        if is_augmented:
+            lowest.set_ylabel("p")
+            lowest.set_ylim(0, 1)
+        lowest.set_xlabel("thousand images seen")
         figure.savefig(out, facecolor="white")
 
 

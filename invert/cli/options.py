@@ -123,7 +123,7 @@ def settings(
     """
     fields = [field for field in dataclasses.fields(kind) if only is None or field.name in only]
     options = [
-        _setting_option(field, (defaults or {}).get(field.name, _default(field)), group, environment)
+        _setting_option(field, (defaults or {}).get(field.name, _default(kind, field)), group, environment)
         for field in fields
         if field.name not in without
     ]
@@ -169,9 +169,9 @@ def _setting_option(
     )
 
 
-def _default(field: "dataclasses.Field[Any]") -> Any:
+def _default(kind: type, field: "dataclasses.Field[Any]") -> Any:
     """Return a field's default; where that depends on the preset, or is None, what is taken then."""
-    if field.name in PRESET_SETTINGS:
+    if kind is ProjectConfig and field.name in PRESET_SETTINGS:
         others = {
             name: preset.defaults[field.name] for name, preset in PRESETS.items() if field.name in preset.defaults
         }

@@ -59,7 +59,7 @@ _PATHS = click.Path(exists=True, path_type=Path)
     type=_PATHS,
     help="For separability: images with labels or attributes, or predictions.",
 )
-@options.settings(MeasureSettings, defaults={"noise": "random"}, environment=False)
+@options.settings(MeasureSettings, environment=False)
 @options.threads
 @options.device
 @options.option("--out", metavar="FILE.html", type=click.Path(path_type=Path), help="Also write one HTML page.")

@@ -12,6 +12,7 @@ import torch
 import invert as package
 from invert.api import encoders
 from invert.images.target import read_target
+from invert.projection.encoder_settings import EncoderSettings
 from invert.projection.encoders import read_encoder
 from invert.store.npz import read_projection
 from tests.cli.conftest import ROOT, Invert
@@ -39,6 +40,13 @@ def test_it_lies_beside_the_network_and_says_what_it_is(case: Path, invert: Inve
     assert found.trained["steps"] == 4
     assert sorted(one.name for one in case.iterdir()) == ["net.encoder.safetensors", "net.pkl"]
     assert found.network(torch.zeros([2, 3, 32, 32])).shape == (2, 24)
+
+
+def test_settings_that_are_not_given_are_those_of_an_encoder(network: Path) -> None:
+    from invert.commands.train_encoder import train_encoder
+
+    given = train_encoder.make_context("train-encoder", [str(network)]).params
+    assert EncoderSettings(**{name: given[name] for name in vars(EncoderSettings())}) == EncoderSettings()
 
 
 def test_projections_start_from_it(case: Path, invert: Invert, image: Callable[..., Path], tmp_path: Path) -> None:

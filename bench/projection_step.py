@@ -25,10 +25,11 @@ from generator.stylegan2.config import SynthesisConfig
 from invert.projection.latents import LatentStatistics
 from invert.projection.noise import NoiseMaps
 from invert.projection.objective import PaperObjective
-from invert.projection.optimisers import Adam, Problem, Schedule
+from invert.projection.optimisers import Adam, Problem, Recorder, Schedule
 from invert.projection.perceptual import Perceptual
 from invert.projection.session import keep_freed_memory
 from invert.projection.space import W
+from invert.projection.step_graph import StepGraph
 
 CASES: dict[str, tuple[SynthesisSettings, tuple[int, ...]]] = {  # with the batches that are timed
     "32 px": (SynthesisConfig(img_resolution=32, channel_base=2048), (1, 32)),
@@ -40,7 +41,7 @@ CASES: dict[str, tuple[SynthesisSettings, tuple[int, ...]]] = {  # with the batc
 }
 
 _GPU_BATCHES = (1, 16)
-_GPU_WAYS = ("plain", "plain, TF32", "ours", "ours, TF32", "ours, bfloat16")
+_GPU_WAYS = ("plain", "plain, TF32", "ours", "ours, one graph", "ours, TF32", "ours, bfloat16")
 Run = Callable[[str, int, str], dict[str, float]]
 """Measures a case, a batch and a way in a process of its own; on a GPU all "own" or all "plain" ways."""
 
@@ -52,7 +53,11 @@ def network(synthesis: SynthesisSettings) -> Generator:
 
 
 def ours(
-    generator: Generator, perceptual: Perceptual, targets: Tensor, precision: str = "float32"
+    generator: Generator,
+    perceptual: Perceptual,
+    targets: Tensor,
+    precision: str = "float32",
+    record: Recorder | None = None,
 ) -> Callable[[int], object]:
     """Return the project's own step."""
     generator = generator.to(memory_format=torch.channels_last)
@@ -63,7 +68,7 @@ def ours(
     noise.draw(streams)
     w = torch.zeros([len(targets), 1, 512], device=targets.device)
     space = W(generator, LatentStatistics(w[0, 0], 1.0))
-    return Adam(Problem(objective, space, w, noise, streams), Schedule(1000)).step
+    return Adam(Problem(objective, space, w, noise, streams), Schedule(1000), record=record).step
 
 
 @dataclass(frozen=True)
@@ -75,12 +80,14 @@ class Way:
         keeps_memory: Whether freed memory is kept.
         precision: Type of the feature maps.
         tf32: Whether float32 products are made in TF32, which only a GPU has.
+        graph: Whether a step is one graph, likewise.
     """
 
     own: bool
     keeps_memory: bool = True
     precision: str = "float32"
     tf32: bool = False
+    graph: bool = False
 
 
 WAYS = {
@@ -88,6 +95,7 @@ WAYS = {
     "plain, memory kept": Way(own=False),
     "plain, TF32": Way(own=False, tf32=True),
     "ours": Way(own=True),
+    "ours, one graph": Way(own=True, graph=True),
     "ours, TF32": Way(own=True, tf32=True),
     "ours, bfloat16": Way(own=True, precision="bfloat16"),
 }
@@ -100,7 +108,8 @@ def step_of(way: str, case: str, batch: int, device: str = "cpu") -> Callable[[i
     targets = torch.rand([batch, 3, synthesis.img_resolution, synthesis.img_resolution], device=device) * 2 - 1
     generator, perceptual = network(synthesis).to(device), Perceptual().to(device)
     if WAYS[way].own:
-        step = ours(generator, perceptual, targets, WAYS[way].precision)
+        record = StepGraph if WAYS[way].graph else None
+        step = ours(generator, perceptual, targets, WAYS[way].precision, record)
     else:
         step = PlainProjection(generator, perceptual, targets).step
     if device == "cpu":

@@ -17,7 +17,10 @@ from invert.projection.objective import Objective
 from invert.projection.presets import Constants
 from invert.projection.space import Space
 
-__all__ = ["Adam", "Optimisation", "Optimiser", "Problem", "Schedule", "optimiser_of"]
+__all__ = ["Adam", "Optimisation", "Optimiser", "Problem", "Recorder", "Schedule", "optimiser_of"]
+
+Recorder = Callable[[Callable[[], Tensor]], Callable[[], Tensor]]
+"""Takes work on tensors that stay where they are; returns what does the same work again."""
 
 _SURELY_FINITE = 1e25  # a sum of numbers below it is finite in float32, of as many as there are
 
@@ -85,12 +88,14 @@ class Optimisation(ABC):
 
     Args:
         problem: What is minimised.
+        record: Makes of a step's work, which takes nothing from outside, what does it again whenever it is called,
+            such as `StepGraph`. None: each step is worked out anew.
 
     Attributes:
         diverged: `[N]`, bool.
     """
 
-    def __init__(self, problem: Problem) -> None:
+    def __init__(self, problem: Problem, record: Recorder | None = None) -> None:
         self._problem = problem
         self._latents = problem.space.start(problem.start)
         self._parameters = [*self._latents, *(problem.noise.parameters() if problem.optimise_noise else [])]
@@ -102,7 +107,8 @@ class Optimisation(ABC):
         self._best_losses = torch.full([images], torch.inf, device=device)
         self._best = [parameter.detach().clone() for parameter in self._parameters]
         self.diverged = torch.zeros([images], dtype=torch.bool, device=device)
-        self._asks = device.type == "cpu"  # elsewhere asking for a number would wait for the device
+        # Elsewhere, or in a step that is recorded, asking for a number would wait for the device.
+        self._asks = device.type == "cpu" and record is None
         self._all_well = self._asks  # whether no image is known to have diverged
 
     @abstractmethod
@@ -159,7 +165,7 @@ class Optimisation(ABC):
             self._problem.noise.normalise()
         if self._all_well:
             return distances
-        if bool(self.diverged.any()):
+        if not self._asks or bool(self.diverged.any()):
             self._restore(self.diverged)
         return torch.where(self.diverged, torch.nan, distances)
 
@@ -173,10 +179,10 @@ class Optimisation(ABC):
             if not any(each):
                 return
             if all(each):
-                self._best_losses = losses
+                self._best_losses.copy_(losses)
                 torch._foreach_copy_(self._best, self._parameters)
                 return
-        self._best_losses = torch.where(better, losses, self._best_losses)
+        torch.where(better, losses, self._best_losses, out=self._best_losses)
         for kept, parameter in zip(self._best, self._parameters, strict=True):
             torch.where(_like(better, kept), parameter, kept, out=kept)
 
@@ -198,6 +204,7 @@ class Adam(Optimisation):
         schedule: Ramps.
         betas: Decay rates of Adam's two moments.
         epsilon: Added to the root of the second moment.
+        record: See `Optimisation`.
 
     Reference: Karras et al. 2020, appendix D; Kingma and Ba 2015.
     """
@@ -209,23 +216,41 @@ class Adam(Optimisation):
         *,
         betas: tuple[float, float] = (0.9, 0.999),
         epsilon: float = 1e-8,
+        record: Recorder | None = None,
     ) -> None:
-        super().__init__(problem)
+        super().__init__(problem, record)
         self._schedule = schedule
         self._betas, self._epsilon = betas, epsilon
         self._means = [torch.zeros_like(parameter) for parameter in self._parameters]
         self._squares = [torch.zeros_like(parameter) for parameter in self._parameters]
         self._counts = [torch.zeros([], device=parameter.device) for parameter in self._parameters]
 
+        self._again: Callable[[], Tensor] | None = None
+        # What changes from step to step lies where a recorded step finds it.
+        noise, rate = torch.zeros_like(problem.space.w(self._latents).detach()), self._best_losses.new_zeros([])
+        self._noise, self._rate = noise, rate
+        if record is not None:
+            self._again = record(lambda: self._work(noise, rate))
+
     def step(self, step: int) -> Tensor:
         """Make step number `step`; the distances are those at the w with this step's noise, before the update."""
-        deviations = self._schedule.latent_noise_deviation(step)
-        distances = self._evaluate(self._problem.space.noised(self._latents, deviations, self._problem.streams))
-        self._update(self._schedule.learning_rate(step))
+        deviations, rate = self._schedule.latent_noise_deviation(step), self._schedule.learning_rate(step)
+        noise = self._problem.space.draw(self._latents, deviations, self._problem.streams)
+        if self._again is None:
+            return self._work(noise, rate)
+        self._noise.copy_(torch.zeros([]) if noise is None else noise)
+        self._rate.fill_(rate)
+        return self._again()
+
+    def _work(self, noise: Tensor | None, rate: float | Tensor) -> Tensor:
+        """Do what a step does once its noise and its rate are known."""
+        w = self._problem.space.w(self._latents)
+        distances = self._evaluate(w if noise is None else w + noise)
+        self._update(rate)
         return self._end_step(distances)
 
     @torch.no_grad()
-    def _update(self, rate: float) -> None:
+    def _update(self, rate: float | Tensor) -> None:
         # Not the class of torch.optim: it imports the compiler, which takes longer than a short projection.
         torch._foreach_add_(self._counts, 1)
         torch._fused_adam_(
@@ -249,12 +274,13 @@ Optimiser = Callable[[Problem], Optimisation]
 """Begins an optimisation."""
 
 
-def optimiser_of(preset: Constants, steps: int) -> Optimiser:
+def optimiser_of(preset: Constants, steps: int, record: Recorder | None = None) -> Optimiser:
     """Return what optimises with a preset's constants.
 
     Args:
         preset: The constants.
         steps: Number of steps of an optimisation, from 0.
+        record: See `Optimisation`.
     """
     schedule = Schedule(
         max(steps, 1),
@@ -266,6 +292,7 @@ def optimiser_of(preset: Constants, steps: int) -> Optimiser:
     )
 
     def begin(problem: Problem) -> Optimisation:
-        return Adam(problem, schedule, betas=(preset.adam_beta1, preset.adam_beta2), epsilon=preset.adam_epsilon)
+        betas = (preset.adam_beta1, preset.adam_beta2)
+        return Adam(problem, schedule, betas=betas, epsilon=preset.adam_epsilon, record=record)
 
     return begin

@@ -40,6 +40,7 @@ from invert.projection.optimisers import Optimisation, Problem, optimiser_of
 from invert.projection.perceptual import MINIMUM_SIZE, Perceptual
 from invert.projection.presets import Constants
 from invert.projection.space import space_of
+from invert.projection.step_graph import step_recorder
 from invert.projection.tuning import TuningTask, tuned_copy, tuning_steps
 
 __all__ = [
@@ -251,7 +252,7 @@ class Projector:
             class_index=config.class_index,
         )
         self._space = space_of(config, self.generator, self.statistics)
-        self._optimiser = optimiser_of(constants, config.steps)
+        self._optimiser = optimiser_of(constants, config.steps, step_recorder(self.device))
 
     def run(self, targets: Iterable[Target]) -> Iterator[StepRecord | Projection]:
         """Project the targets, in their order: step records of a group, then its projections."""

@@ -2,7 +2,7 @@
 
     space = W(generator, statistics)
     parameters = space.start(w)                                  # leaves for an optimiser
-    styles = space.styles(space.noised(parameters, 0.05, streams))
+    styles = space.styles(space.w(parameters) + space.draw(parameters, 0.05, streams))
 
 Another space is another subclass: what its parameters are, and the w that they stand for.
 """
@@ -45,20 +45,26 @@ class Space(ABC):
     def w(self, parameters: Sequence[Tensor]) -> Tensor:
         """Return the w that parameters stand for: `[N, 1, w_dim]`, or `[N, styles, w_dim]` with a w per layer."""
 
-    def noised(self, parameters: Sequence[Tensor], deviations: float, streams: Sequence[torch.Generator]) -> Tensor:
-        """Return w as `w` does, with normal noise on every number of it.
+    def draw(
+        self, parameters: Sequence[Tensor], deviations: float, streams: Sequence[torch.Generator]
+    ) -> Tensor | None:
+        """Return normal noise for every number of w, of the shape that `w` returns; None where there is none.
 
         Args:
             parameters: From `start`.
             deviations: Standard deviation of the noise, in deviations of W; at zero nothing is drawn.
             streams: One random stream per image.
         """
-        w = self.w(parameters)
         deviation = self._statistics.deviation * deviations
         if deviation == 0:
-            return w
-        drawn = torch.stack([torch.randn(w.shape[1:], generator=stream) for stream in streams])  # [N, 1, w_dim]
-        return w + deviation * drawn.to(w.device)
+            return None
+        shape = self._shape(parameters)[1:]
+        drawn = torch.stack([torch.randn(shape, generator=stream) for stream in streams])  # [N, 1, w_dim]
+        return deviation * drawn.to(parameters[0].device)
+
+    def _shape(self, parameters: Sequence[Tensor]) -> torch.Size:
+        """Return the shape of w."""
+        return parameters[0].shape
 
     def styles(self, w: Tensor) -> Tensor:
         """Return the styles `[N, styles, w_dim]` of w."""
@@ -68,7 +74,7 @@ class Space(ABC):
         """Return what is added to each image's loss `[N]` so that w stays where images are; None where nothing is.
 
         Args:
-            w: From `w` or `noised`.
+            w: From `w`, with or without noise.
         """
         return None
 
@@ -157,6 +163,9 @@ class Z(Space):
         label = None if self._label is None else self._label.to(z.device).expand(len(z), -1)
         w: Tensor = self._generator.mapping(z, label)
         return w.to(torch.float32)[:, None]
+
+    def _shape(self, parameters: Sequence[Tensor]) -> torch.Size:
+        return torch.Size([len(parameters[0]), 1, self._generator.config.mapping.w_dim])
 
 
 def _w(generator: Generator, statistics: LatentStatistics, config: ProjectConfig) -> Space:

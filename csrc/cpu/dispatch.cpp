@@ -59,6 +59,8 @@ INVERT_LAUNCH(launch_forward, run_forward, ConvTailArguments)
 INVERT_LAUNCH(launch_backward, run_backward, ConvTailArguments)
 INVERT_LAUNCH(launch_forward, run_forward, LayerTailArguments)
 INVERT_LAUNCH(launch_backward, run_backward, LayerTailArguments)
+INVERT_LAUNCH(launch_forward, run_forward, NormalisedTailArguments)
+INVERT_LAUNCH(launch_backward, run_backward, NormalisedTailArguments)
 INVERT_LAUNCH(launch_forward, run_forward, LpipsTailArguments)
 INVERT_LAUNCH(launch_backward, run_backward, LpipsTailArguments)
 
@@ -67,7 +69,11 @@ ReductionPlan conv_tail_plan(int64_t channels, int64_t pixels, bool channels_las
 }
 
 int64_t layer_tail_blocks(int64_t channels, int64_t pixels, bool channels_last) {
-  return baseline::blocks(pixels, baseline::layer_tail_pixels(channels, pixels, channels_last));
+  return baseline::blocks(pixels, baseline::tail_pixels(channels, pixels, channels_last));
+}
+
+int64_t normalised_tail_blocks(int64_t channels, int64_t pixels) {
+  return baseline::blocks(pixels, baseline::normalised_pixels(channels));
 }
 
 int64_t lpips_tail_blocks(int64_t channels, int64_t pixels) {

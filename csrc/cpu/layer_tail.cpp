@@ -11,18 +11,6 @@ namespace {
 
 constexpr int64_t LANES = 16;  // channels that are worked on together while a block's pixels pass by
 
-// A unit of work: some pixels of one picture, with all their channels.
-struct Block {
-  int64_t n, p0, p1;
-};
-
-Block block_at(const LayerTailArguments& a, int64_t unit) {
-  const int64_t pixels = layer_tail_pixels(a.c, a.pixels, a.channels_last);
-  const int64_t per_picture = blocks(a.pixels, pixels);
-  const int64_t p0 = unit % per_picture * pixels;
-  return {unit / per_picture, p0, least(p0 + pixels, a.pixels)};
-}
-
 template <class A>
 A strength_of(const LayerTailArguments& a) {
   return a.strength == nullptr ? A(1) : *static_cast<const A*>(a.strength);
@@ -46,7 +34,7 @@ A bias_of(const LayerTailArguments& a, int64_t c) {
 
 // COUNT is how many channels there are where that is known beforehand, else -1.
 template <int COUNT, int ACT, bool NOISY, class T>
-void forward_lanes(const LayerTailArguments& a, const Block& k, int64_t c0, int64_t some,
+void forward_lanes(const LayerTailArguments& a, const PixelBlock& k, int64_t c0, int64_t some,
                    const ActivationSettings<wide<T>> s) {
   using A = wide<T>;
   const int64_t count = COUNT < 0 ? some : COUNT;
@@ -66,7 +54,7 @@ void forward_lanes(const LayerTailArguments& a, const Block& k, int64_t c0, int6
 
 // The sums over the block's pixels of du, of du * x and of du * noise, for each channel.
 template <int COUNT, int ACT, bool NOISY, class T>
-void backward_lanes(const LayerTailArguments& a, const Block& k, int64_t c0, int64_t some,
+void backward_lanes(const LayerTailArguments& a, const PixelBlock& k, int64_t c0, int64_t some,
                     const ActivationSettings<wide<T>> s, wide<T>* __restrict__ sums) {
   using A = wide<T>;
   const int64_t count = COUNT < 0 ? some : COUNT;
@@ -101,7 +89,7 @@ void backward_lanes(const LayerTailArguments& a, const Block& k, int64_t c0, int
 }
 
 template <int ACT, bool NOISY, class T>
-void forward_planes(const LayerTailArguments& a, const Block& k, const ActivationSettings<wide<T>> s) {
+void forward_planes(const LayerTailArguments& a, const PixelBlock& k, const ActivationSettings<wide<T>> s) {
   using A = wide<T>;
   const A strength = strength_of<A>(a);
   const A* noise = noise_of<A>(a, k.n);
@@ -117,7 +105,7 @@ void forward_planes(const LayerTailArguments& a, const Block& k, const Activatio
 }
 
 template <int ACT, bool NOISY, class T>
-void backward_planes(const LayerTailArguments& a, const Block& k, const ActivationSettings<wide<T>> s,
+void backward_planes(const LayerTailArguments& a, const PixelBlock& k, const ActivationSettings<wide<T>> s,
                      wide<T>* __restrict__ sums) {
   using A = wide<T>;
   const A strength = strength_of<A>(a);
@@ -148,7 +136,7 @@ void backward_planes(const LayerTailArguments& a, const Block& k, const Activati
 // Calls f(T(), activation constant, whether there is noise, first unit, end) on every thread.
 template <class F>
 void over_blocks(const LayerTailArguments& a, const F& f) {
-  const int64_t pixels = layer_tail_pixels(a.c, a.pixels, a.channels_last);
+  const int64_t pixels = tail_pixels(a.c, a.pixels, a.channels_last);
   const int64_t units = a.n * blocks(a.pixels, pixels);
   with_type(a.type, [&](auto number) {
     const auto with_act = [&](auto act) {
@@ -171,7 +159,7 @@ void over_blocks(const LayerTailArguments& a, const F& f) {
 // The gradients of scale, strength and bias from the sums of all blocks, in the order of the blocks.
 template <class A>
 void fold(const LayerTailArguments& a) {
-  const int64_t per_picture = blocks(a.pixels, layer_tail_pixels(a.c, a.pixels, a.channels_last));
+  const int64_t per_picture = blocks(a.pixels, tail_pixels(a.c, a.pixels, a.channels_last));
   const A* partial = static_cast<const A*>(a.partial);
   A* db = static_cast<A*>(a.db);
   A* dscale = static_cast<A*>(a.dscale);
@@ -200,7 +188,7 @@ void run_forward(const LayerTailArguments& a) {
     constexpr int ACT = decltype(act)::value;
     constexpr bool NOISY = decltype(noisy)::value;
     const auto s = activation_settings<T>(a.activation);
-    const Block k = block_at(a, unit);
+    const PixelBlock k = pixel_block(a.pixels, tail_pixels(a.c, a.pixels, a.channels_last), unit);
     if (!a.channels_last) return forward_planes<ACT, NOISY, T>(a, k, s);
     int64_t c = 0;
     for (; c + LANES <= a.c; c += LANES) forward_lanes<LANES, ACT, NOISY, T>(a, k, c, LANES, s);
@@ -214,7 +202,7 @@ void run_backward(const LayerTailArguments& a) {
     constexpr int ACT = decltype(act)::value;
     constexpr bool NOISY = decltype(noisy)::value;
     const auto s = activation_settings<T>(a.activation);
-    const Block k = block_at(a, unit);
+    const PixelBlock k = pixel_block(a.pixels, tail_pixels(a.c, a.pixels, a.channels_last), unit);
     wide<T>* sums = static_cast<wide<T>*>(a.partial) + unit * 3 * a.c;
     if (!a.channels_last) return backward_planes<ACT, NOISY, T>(a, k, s, sums);
     int64_t c = 0;

@@ -14,10 +14,26 @@ inline ReductionPlan reduction_plan(int64_t channels, int64_t pixels, bool chann
   return channels_last ? ReductionPlan{inner, outer} : ReductionPlan{outer, inner};
 }
 
-// Pixels of a block of a layer in training: whole planes, or as many with all their channels as the second-level cache
+// Pixels of a block of what follows a layer's convolution: whole planes, or as many with all their channels as the second-level cache
 // holds several times.
-inline int64_t layer_tail_pixels(int64_t channels, int64_t pixels, bool channels_last) {
+inline int64_t tail_pixels(int64_t channels, int64_t pixels, bool channels_last) {
   return channels_last ? most(8192 / most(channels, 1), 1) : most(pixels, 1);
+}
+
+// Pixels of a block of a layer that normalises: as many as the second-level cache holds together with their result. A
+// picture that is one block is read from memory once. Longer sums would lose digits.
+inline int64_t normalised_pixels(int64_t channels) { return most(least(65536 / most(channels, 1), 1024), 1); }
+
+// A unit of work: some pixels of one picture, with all their channels.
+struct PixelBlock {
+  int64_t n, p0, p1;
+};
+
+// The pictures' pixels are cut into blocks of `size`.
+inline PixelBlock pixel_block(int64_t pixels, int64_t size, int64_t unit) {
+  const int64_t per_picture = blocks(pixels, size);
+  const int64_t p0 = unit % per_picture * size;
+  return {unit / per_picture, p0, least(p0 + size, pixels)};
 }
 
 // Pixels whose features fit into the second-level cache, which the LPIPS tail reads several times.

@@ -92,6 +92,29 @@ struct LayerTailArguments {
   void* partial;    // room for [n, blocks, 3, c]
 };
 
+// A frozen layer that normalises each feature map, on the CPU alone; always channels-last. Small tensors and sums are
+// float, beside double activations double.
+struct NormalisedTailArguments {
+  Number type;
+  ActivationArguments activation;
+  int64_t n, c, pixels;
+  bool shared_noise;  // one noise map for all pictures
+  double epsilon;
+  const void* x;
+  const void* noise;     // [n or 1, pixels] or null
+  const void* strength;  // [c]
+  const void* b;         // [c]
+  const void* style;     // [n, 2, c], scale counted from one and shift, or null
+  void* y;               // forward
+  void* moments;         // [n, 2, c], mean and inverse deviation: written forward, read backward
+  const void* dy;        // backward, as everything below
+  void* dx;
+  void* dstyle;   // [n, 2, c]
+  void* dnoise;   // [n, pixels] or null
+  void* partial;  // room for [n, blocks, 2, c]
+  void* factors;  // room for [n, 4, c]
+};
+
 struct LpipsTailArguments {
   Number type;
   bool channels_last;

@@ -42,6 +42,11 @@ _SCHEMAS = (
     " float alpha, float gain, float clamp) -> Tensor",
     "layer_tail_backward(Tensor dy, Tensor x, Tensor? scale, float factor, Tensor? noise, Tensor? strength, Tensor? b,"
     " int act, float alpha, float gain, float clamp) -> (Tensor dx, Tensor dscale, Tensor dstrength, Tensor db)",
+    "normalised_tail(Tensor x, Tensor? noise, Tensor strength, Tensor b, Tensor? style, float epsilon, int act,"
+    " float alpha, float gain, float clamp) -> (Tensor y, Tensor moments)",
+    "normalised_tail_backward(Tensor dy, Tensor x, Tensor moments, Tensor? noise, Tensor strength, Tensor b,"
+    " Tensor? style, int act, float alpha, float gain, float clamp, bool need_noise)"
+    " -> (Tensor dx, Tensor dstyle, Tensor dnoise)",
     "modulate(Tensor x, Tensor styles) -> Tensor",
     "modulate_backward(Tensor dy, Tensor x, Tensor styles) -> (Tensor dx, Tensor dstyles)",
     "lpips_tail(Tensor features, Tensor target, Tensor lin) -> Tensor",

@@ -15,6 +15,7 @@ from generator.ops.bias_act import bias_act, default_gain
 from generator.ops.box_conv import upsample_conv2d, upsampling_kernel
 from generator.ops.dual import Dual, dual_bias_act
 from generator.ops.frozen_conv import FrozenConv2d
+from generator.ops.normalised_tail import FrozenNormalisedLayer
 from generator.ops.upfirdn2d import setup_filter, upfirdn2d
 from generator.stylegan.config import StyleGANSynthesisConfig
 
@@ -93,8 +94,19 @@ class StyleLayer(Foldable):
 
     def fold(self) -> None:
         super().fold()
+        convolution = None
         if self.weight is not None:
-            self._convolve = FrozenConv2d(self.folded()[0], padding=_KERNEL // 2, up=2 if self.up else 1)
+            convolution = FrozenConv2d(self.folded()[0], padding=_KERNEL // 2, up=2 if self.up else 1)
+            self._convolve = convolution
+        self._frozen: FrozenNormalisedLayer | None = None
+        if self._normalisation == "instance":
+            blur = self.blur_filter if self._blurs and convolution is not None else None
+            strength = self.noise_strength if self.use_noise else torch.zeros_like(self.bias)
+            self._frozen = FrozenNormalisedLayer(convolution, blur, strength, self.bias, self.activation, _EPSILON)
+
+    @property
+    def _blurs(self) -> bool:
+        return self.up and self.blur_filter.shape[-1] > 1
 
     def _convolution(self, x: Tensor) -> Tensor:
         """Convolve, upsampling first where the layer does, and then blurring."""
@@ -104,9 +116,9 @@ class StyleLayer(Foldable):
             x = upsample_conv2d(x, self.folded()[0].to(x.dtype))
         else:
             x = functional.conv2d(x, self.folded()[0].to(x.dtype), padding=_KERNEL // 2)
-        taps = self.blur_filter.shape[-1]
-        if not self.up or taps == 1:
+        if not self._blurs:
             return x
+        taps = self.blur_filter.shape[-1]
         before, after = (taps - 1) // 2, taps // 2
         return upfirdn2d(x, self.blur_filter, padding=[before, after, before, after])
 
@@ -122,6 +134,8 @@ class StyleLayer(Foldable):
         Returns:
             Feature maps `[N, O, resolution, resolution]`.
         """
+        if self.is_frozen and self._frozen is not None:
+            return self._frozen(x, None if self.affine is None else self.affine(w), noise)
         if self.weight is not None:
             x = self._convolution(x)
         dtype = x.dtype

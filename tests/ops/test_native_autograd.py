@@ -9,9 +9,11 @@ from torch.autograd import gradcheck, gradgradcheck
 
 from generator.ops.bias_act import bias_act
 from generator.ops.conv_tail import conv_tail
+from generator.ops.frozen_conv import FrozenConv2d
 from generator.ops.lpips_tail import lpips_tail, normalise_features
 from generator.ops.modulate import modulate
 from generator.ops.noise_maps import noise_penalty
+from generator.ops.normalised_tail import FrozenNormalisedLayer
 from generator.ops.upfirdn2d import setup_filter, upfirdn2d
 from generator.settings import ACTIVATIONS
 from tests.golden_data import Arrays
@@ -99,11 +101,26 @@ def test_noise_penalty_is_differentiable_once() -> None:
         gradgradcheck(call, (maps,))
 
 
+@pytest.mark.parametrize("channels_last", [False, True])
+@pytest.mark.parametrize("shared_noise", [False, True])
+@pytest.mark.parametrize("act", ["linear", "lrelu", "swish"])
+def test_a_normalised_layer_is_differentiable_once(act: str, shared_noise: bool, channels_last: bool) -> None:
+    convolution = FrozenConv2d(fixed(5, 3, 4, 4), padding=1, up=2)
+    layer = FrozenNormalisedLayer(convolution, FILTER, fixed(5), fixed(5), act, 1e-8)
+    x, noise = leaf(2, 3, 4, 5, channels_last=channels_last), leaf(1 if shared_noise else 2, 1, 8, 10)
+    assert gradcheck(layer, (x, leaf(2, 10), noise))
+    assert gradcheck(lambda x: layer(x, None, None), (x,))
+    (dx,) = torch.autograd.grad(layer(x, None, None).square().sum(), x, create_graph=True)
+    with pytest.raises(RuntimeError, match="once_differentiable"):
+        dx.sum().backward()
+
+
 def _examples() -> dict[str, tuple[Any, ...]]:
     x, f = torch.randn(2, 3, 6, 6, requires_grad=True), FILTER
     y = torch.randn(2, 3, 6, 6).contiguous(memory_format=torch.channels_last)
     styles = torch.rand(2, 3, requires_grad=True)
     tail = (styles, torch.randn(1, 1, 6, 6), torch.tensor(0.5), torch.randn(3), 2, 0.2, 1.4, -1.0)
+    normal = (torch.randn(1, 1, 6, 6), torch.randn(3), torch.randn(3), torch.rand(2, 6))
     return {
         "upfirdn2d": (x, f, 2, 2, 1, 1, 2, 1, 2, 1, False, 4.0),
         "bias_act": (x, torch.randn(3, requires_grad=True), 1, 3, 0.0, 1.0, 0.5),
@@ -115,6 +132,8 @@ def _examples() -> dict[str, tuple[Any, ...]]:
         "conv_tail_backward": (y, x.detach(), tail[0].detach(), *tail[1:], True, True),
         "layer_tail": (x.detach(), styles.detach(), 0.5, *tail[1:]),
         "layer_tail_backward": (y, x.detach(), styles.detach(), 0.5, *tail[1:]),
+        "normalised_tail": (x.detach(), *normal, 1e-8, *tail[4:]),
+        "normalised_tail_backward": (y, x.detach(), torch.rand(2, 2, 3), *normal, *tail[4:], True),
         "demodulation": (styles.detach(), torch.rand(3, 5), 1e-8),
         "demodulation_backward": (torch.rand(2, 5), *[styles.detach()] * 2, torch.rand(2, 5), torch.rand(5, 3)),
         "noise_penalty": (x, 2.0),

@@ -13,6 +13,7 @@ from generator.ops.layer_tail import layer_tail, layer_tail_backward
 from generator.ops.lpips_tail import lpips_tail
 from generator.ops.modulate import modulate
 from generator.ops.noise_maps import noise_penalty, normalise_noise_
+from generator.ops.normalised_tail import FrozenNormalisedLayer
 from generator.ops.upfirdn2d import setup_filter, upfirdn2d
 from tests.ops.native_case import Case
 
@@ -51,6 +52,17 @@ def in_training(x: Tensor) -> list[Tensor]:
     return [y, *layer_tail_backward(y, x, *sides)[:2]]  # the others are sums over the batch
 
 
+def normalised(x: Tensor) -> list[Tensor]:
+    n, c, h, w = x.shape
+    case = Case(12, x.dtype)
+    style = case.side(1, 2 * c).expand(n, 2 * c).contiguous().requires_grad_()
+    noise = case.side(1, 1, h, w).expand(n, 1, h, w).contiguous().requires_grad_()
+    layer = FrozenNormalisedLayer(None, FILTER, case.side(c), case.side(c), "lrelu", 1e-8)
+    x = x.detach().requires_grad_()
+    y = layer(x, style, noise)
+    return [y, *torch.autograd.grad(y, [x, style, noise], y)]
+
+
 def distance(x: Tensor) -> list[Tensor]:
     case = Case(9, x.dtype)
     target = case.side(1, *x.shape[1:]).contiguous(memory_format=layout_of(x)) * 0.1
@@ -76,7 +88,7 @@ def activated(x: Tensor) -> list[Tensor]:
     return [torch.ops.invert.bias_act(x, b, 1, act, 0.2, 1.0, -1.0) for act in (2, 3, 8)]
 
 
-OPERATORS = {f.__name__: f for f in (tail, modulated, in_training, distance, blurred, activated, penalised)}
+OPERATORS = {f.__name__: f for f in (tail, modulated, in_training, normalised, distance, blurred, activated, penalised)}
 operators = pytest.mark.parametrize("operator", OPERATORS.values(), ids=OPERATORS)
 layouts = pytest.mark.parametrize("layout", LAYOUTS.values(), ids=LAYOUTS)
 Operator = Callable[[Tensor], list[Tensor]]

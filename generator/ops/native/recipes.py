@@ -48,11 +48,13 @@ _OPERATORS = ("bias_act", "conv_tail", "filtered_lrelu", "lpips_tail", "upfirdn2
 CPU_ONLY = {
     "demodulation": ("demodulation", "demodulation_backward"),
     "layer_tail": ("layer_tail", "layer_tail_backward"),
+    "normalised_tail": ("normalised_tail", "normalised_tail_backward"),
     "noise_maps": ("noise_penalty", "noise_normalise_"),
     "seeded_normal": ("seeded_normal",),
 }
-"""Sources without a CUDA kernel, and their operators: demodulation of frozen layers, the tail of layers in training and
-what keeps noise maps noise are made of plain operators on a GPU, and the published programs draw numbers on the CPU."""
+"""Sources without a CUDA kernel, and their operators: demodulation of frozen layers, the tail of layers in training,
+that of frozen layers which normalise, and what keeps noise maps noise are made of plain operators on a GPU; the
+published programs draw numbers on the CPU."""
 _ARCHITECTURES = ("80", "90")
 
 

@@ -191,7 +191,8 @@ class Experiment:
             batch = self.targets[kind][first : first + size]
             told = [self.config(method) or self.lengths.steps, self.threads, self.loaded.provenance.weights_sha256]
             if method in ("encoder", "fast"):
-                told.append(hashlib.sha256(self.encoder.read_bytes()).hexdigest())
+                config = self.config(method)
+                told += [hashlib.sha256(self.encoder.read_bytes()).hexdigest(), config and config.constants]
             known = repr((method, told, [target.pixel_sha256 for target in batch]))
             digest = hashlib.sha256(known.encode()).hexdigest()[:12]
             yield self.work / "cells" / method / f"{kind}-{first:05d}-{digest}.json", batch

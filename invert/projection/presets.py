@@ -59,7 +59,12 @@ PRESETS = {
         Constants(start="bank", peak_rate=0.05, latent_noise=0.01),
         {"steps": 50, "noise": "fixed"},
     ),
-    "fast": Preset(Constants(start="encoder", ramp_up=0.02, latent_noise=0.0), {"steps": 80}),
+    # Adam's first steps are as long as its rate whatever the gradients are: at once at full rate, they would leave the
+    # place that the encoder tells.
+    "fast": Preset(
+        Constants(start="encoder", peak_rate=0.15, ramp_up=0.4, ramp_down=0.4, latent_noise=0.0),
+        {"steps": 80},
+    ),
     "exact": Preset(ExactConstants(), {"steps": 14, "noise": "fixed", "restarts": 2}),
 }
 

@@ -308,7 +308,7 @@ def report(experiment: Experiment) -> str:
     return "\n\n".join([_table(head, rows()), *([_table(_CLAIM_HEAD, claims)] if claims else [])])
 
 
-_CLAIM_HEAD = ("claim", "images", "pairs", "median LPIPS", "beside", "nearer in", "of its processor time", "")
+_CLAIM_HEAD = ("claim", "images", "pairs", "median LPIPS", "beside", "mean", "beside", "nearer in", "of its time", "")
 
 
 def _claims(found: dict[tuple[str, str], Measures]) -> Iterator[list[str]]:
@@ -328,6 +328,7 @@ def _claims(found: dict[tuple[str, str], Measures]) -> Iterator[list[str]]:
             distances, seconds = np.median(both, axis=2).T  # [2] each, of the first and the second method
             nearer = both[0, 0] < both[1, 0]
             cells = [claim.title, kind, str(nearer.size), f"{distances[0]:.4f}", f"{distances[1]:.4f}"]
+            cells += [f"{mean:.4f}" for mean in both[:, 0].mean(axis=1)]
             cells += [f"{nearer.mean():.0%}", f"{seconds[0] / seconds[1]:.3f}"]
             yield [*cells, "holds" if claim.holds(distances, seconds) else "does not hold"]
 

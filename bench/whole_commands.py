@@ -1,11 +1,11 @@
 """Whole commands as a user types them, start-up included, beside a program that does the same by the plain loop.
 
-    python -m bench.whole_commands [--images 64] [--steps 300] [--large-steps 1000]
+    python -m bench.whole_commands [--images 64] [--steps 300] [--large-steps 1000] [--rounds 2]
 
 64 images of 32 px by network A, to an HDF5 file and to a folder, with the default batch and with --batch 32; and one
 image of an untrained colour network of 256 px. The plain program starts, reads network and LPIPS, maps 10,000 z and
 searches one image after the other; its loop does a share of the steps, and its time is what start-up took and so many
-times what a step took. Every way runs twice, in turn, and the faster one counts.
+times what a step took. Every way runs --rounds times, in turn, and the fastest run counts.
 """
 
 import argparse
@@ -33,7 +33,6 @@ from invert.images.target import read_target
 from invert.projection.latents import latent_statistics
 from invert.projection.perceptual import Perceptual
 
-_ROUNDS = 2
 _TIMED = 20  # steps of the plain loop, after _FIRST that are not
 _FIRST = 3
 _LARGE = 256
@@ -117,8 +116,8 @@ def jobs(folder: Path, images: int, steps: int, large_steps: int) -> list[Job]:
     ]
 
 
-def rows(job: Job) -> Sequence[str]:
-    """Measure a job's ways in turn, and return the rows of the table."""
+def rows(job: Job, rounds: int) -> Sequence[str]:
+    """Measure a job's ways in turn, so many times, and return the rows of the table."""
     ways: dict[str, tuple[str, int | None]] = {"to a folder": ("", None)}
     if job.count > 1:
         ways = {
@@ -127,7 +126,7 @@ def rows(job: Job) -> Sequence[str]:
             "to .h5, --batch 32": (".h5", 32),
         }
     slow, found = float("inf"), dict.fromkeys(ways, float("inf"))
-    for _ in range(_ROUNDS):
+    for _ in range(rounds):
         slow = min(slow, plain_seconds(job))
         for name, (suffix, batch) in ways.items():
             found[name] = min(found[name], our_seconds(job, suffix, batch))
@@ -138,21 +137,22 @@ def rows(job: Job) -> Sequence[str]:
     return lines
 
 
-def main() -> None:
+def main(given: Sequence[str] | None = None) -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--images", type=int, default=64)
     parser.add_argument("--steps", type=int, default=300)
     parser.add_argument("--large-steps", type=int, default=1000)
+    parser.add_argument("--rounds", type=int, default=2)
     parser.add_argument("--plain", nargs=2, type=Path, metavar=("NETWORK", "IMAGES"), help=argparse.SUPPRESS)
-    arguments = parser.parse_args()
+    arguments = parser.parse_args(given)
     if arguments.plain:
         print(plain(*arguments.plain))
         return
     print(f"{machine()}\n\n| what | way | seconds | images per hour | of plain |\n|---|---|---|---|---|")
     with tempfile.TemporaryDirectory() as folder:
         for job in jobs(Path(folder), arguments.images, arguments.steps, arguments.large_steps):
-            print("\n".join(rows(job)), flush=True)
+            print("\n".join(rows(job, arguments.rounds)), flush=True)
 
 
 if __name__ == "__main__":

@@ -62,7 +62,7 @@ PRESETS = {
     # Adam's first steps are as long as its rate whatever the gradients are: at once at full rate, they would leave the
     # place that the encoder tells.
     "fast": Preset(
-        Constants(start="encoder", peak_rate=0.15, ramp_up=0.4, ramp_down=0.4, latent_noise=0.0),
+        Constants(start="encoder", peak_rate=0.2, ramp_up=0.4, ramp_down=0.4, latent_noise=0.0),
         {"steps": 80},
     ),
     "exact": Preset(ExactConstants(), {"steps": 14, "noise": "fixed", "restarts": 2}),

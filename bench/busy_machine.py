@@ -113,7 +113,9 @@ def one_round(way: Mapping[str, str | None], case: str, steps: int) -> dict[str,
         "alone": together(1, 0),
         "one thread": together(1, 0, 1),
         "beside a busy process": together(1, 1),
+        "the same, one thread": together(1, 1, 1),
         "two at once": together(2, 0),
+        "the same, one thread each": together(2, 0, 1),
     }
 
 

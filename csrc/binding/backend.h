@@ -18,6 +18,8 @@ void launch_forward(const LayerTailArguments&, void* stream);   // on the CPU al
 void launch_backward(const LayerTailArguments&, void* stream);  // on the CPU alone
 void launch_forward(const NormalisedTailArguments&, void* stream);   // on the CPU alone
 void launch_backward(const NormalisedTailArguments&, void* stream);  // on the CPU alone
+void launch_forward(const PixelProductArguments&, void* stream);   // on the CPU alone
+void launch_backward(const PixelProductArguments&, void* stream);  // on the CPU alone
 void launch_forward(const LpipsTailArguments&, void* stream);
 void launch_backward(const LpipsTailArguments&, void* stream);
 

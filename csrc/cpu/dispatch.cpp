@@ -61,6 +61,8 @@ INVERT_LAUNCH(launch_forward, run_forward, LayerTailArguments)
 INVERT_LAUNCH(launch_backward, run_backward, LayerTailArguments)
 INVERT_LAUNCH(launch_forward, run_forward, NormalisedTailArguments)
 INVERT_LAUNCH(launch_backward, run_backward, NormalisedTailArguments)
+INVERT_LAUNCH(launch_forward, run_forward, PixelProductArguments)
+INVERT_LAUNCH(launch_backward, run_backward, PixelProductArguments)
 INVERT_LAUNCH(launch_forward, run_forward, LpipsTailArguments)
 INVERT_LAUNCH(launch_backward, run_backward, LpipsTailArguments)
 

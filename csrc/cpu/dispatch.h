@@ -26,6 +26,8 @@ namespace invert {
   void run_backward(const LayerTailArguments&);      \
   void run_forward(const NormalisedTailArguments&);  \
   void run_backward(const NormalisedTailArguments&); \
+  void run_forward(const PixelProductArguments&);    \
+  void run_backward(const PixelProductArguments&);   \
   void run_forward(const LpipsTailArguments&);       \
   void run_backward(const LpipsTailArguments&);      \
   }

@@ -115,6 +115,20 @@ struct NormalisedTailArguments {
   void* factors;  // room for [n, 4, c]
 };
 
+// Each pixel's channels times a few rows of weights, on the CPU alone. Sums are float, beside double numbers double.
+struct PixelProductArguments {
+  Number type;
+  int64_t n, pixels, c, k;  // k rows, at most MOST_ROWS
+  const void* x;        // [n, pixels, c]
+  const void* weight;   // [n, k, c]
+  void* y;              // forward: [n, pixels, k]
+  const void* dy;       // backward: [n, pixels, k]
+  void* dx;             // backward: [n, pixels, c]
+  void* dweight;        // backward: [n, k, c]
+  void* partial;        // backward: room for [n, blocks, k, c]
+};
+constexpr int64_t MOST_ROWS = 4;
+
 struct LpipsTailArguments {
   Number type;
   bool channels_last;

@@ -47,6 +47,8 @@ _SCHEMAS = (
     "normalised_tail_backward(Tensor dy, Tensor x, Tensor moments, Tensor? noise, Tensor strength, Tensor b,"
     " Tensor? style, int act, float alpha, float gain, float clamp, bool need_noise)"
     " -> (Tensor dx, Tensor dstyle, Tensor dnoise)",
+    "pixel_product(Tensor x, Tensor weight) -> Tensor",
+    "pixel_product_backward(Tensor dy, Tensor x, Tensor weight) -> (Tensor dx, Tensor dweight)",
     "modulate(Tensor x, Tensor styles) -> Tensor",
     "modulate_backward(Tensor dy, Tensor x, Tensor styles) -> (Tensor dx, Tensor dstyles)",
     "lpips_tail(Tensor features, Tensor target, Tensor lin) -> Tensor",

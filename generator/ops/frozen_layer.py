@@ -17,6 +17,7 @@ from generator.ops.bias_act import activation_settings
 from generator.ops.conv_tail import conv_tail_gradients
 from generator.ops.frozen_style import FrozenStyle
 from generator.ops.modulated_conv import FrozenFilteredConv2d
+from generator.ops.pixel_product import pixel_product, pixel_product_gradients
 from generator.ops.upfirdn2d import upfirdn2d_gradient
 
 __all__ = ["FrozenConvLayer", "FrozenToRGB"]
@@ -146,7 +147,7 @@ class _ToRGB(torch.autograd.Function):
             styles, _ = layer.style.forward(w)
             weights = as_type(layer.weight * styles[:, None], x.dtype)  # [N, out_channels, I]
             pixels = x.permute(0, 2, 3, 1).reshape(n, height * width, c)
-            y = torch.bmm(pixels, weights.transpose(1, 2)).view(n, height, width, -1).permute(0, 3, 1, 2)
+            y = pixel_product(pixels, weights).view(n, height, width, -1).permute(0, 3, 1, 2)
             y = torch.ops.invert.bias_act(y, as_type(layer.bias, x.dtype), 1, *layer.settings)
             image = as_type(y, sum_dtype(y))
             if below is not None:
@@ -168,7 +169,8 @@ class _ToRGB(torch.autograd.Function):
             if y is not None:  # where the clamp cut it there is no gradient
                 dy = torch.ops.invert.bias_act_backward(dy, y, None, 1, *layer.settings)
             dpixels = dy.permute(0, 2, 3, 1).reshape(n, count, -1)
-            dx = torch.bmm(dpixels, weights).view(n, height, width, c).permute(0, 3, 1, 2)
-            dweights = as_type(torch.bmm(pixels.transpose(1, 2), dpixels).transpose(1, 2), ctx.dtypes[1])
+            dx, dweights = pixel_product_gradients(dpixels, pixels, weights)
+            dx = dx.view(n, height, width, c).permute(0, 3, 1, 2)
+            dweights = as_type(dweights, ctx.dtypes[1])
             dw = layer.style.backward((dweights * layer.weight).sum(1), None, None, None)
         return dx if ctx.needs_input_grad[0] else None, dw, dbelow, None, None, None

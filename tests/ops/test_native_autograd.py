@@ -134,6 +134,8 @@ def _examples() -> dict[str, tuple[Any, ...]]:
         "layer_tail_backward": (y, x.detach(), styles.detach(), 0.5, *tail[1:]),
         "normalised_tail": (x.detach(), *normal, 1e-8, *tail[4:]),
         "normalised_tail_backward": (y, x.detach(), torch.rand(2, 2, 3), *normal, *tail[4:], True),
+        "pixel_product": (torch.rand(2, 5, 3), torch.rand(2, 4, 3)),
+        "pixel_product_backward": (torch.rand(2, 5, 4), torch.rand(2, 5, 3), torch.rand(2, 4, 3)),
         "demodulation": (styles.detach(), torch.rand(3, 5), 1e-8),
         "demodulation_backward": (torch.rand(2, 5), *[styles.detach()] * 2, torch.rand(2, 5), torch.rand(5, 3)),
         "noise_penalty": (x, 2.0),

@@ -94,6 +94,19 @@ def test_normalised_tail(seed: int, dtype: torch.dtype) -> None:
 
 @every_dtype
 @seeds
+def test_pixel_product(seed: int, dtype: torch.dtype) -> None:
+    case = Case(seed, dtype)
+    n, pixels, c = case.choose((2, 35, 3), (1, 297, 16), (3, 64, 40), (1, 1, 5), (1, 1330, 17), (2, 0, 3), (0, 4, 3))
+    k = case.choose(1, 2, 3, 4)
+    x, weight = (torch.randn(shape, generator=case.generator).to(dtype) for shape in ([n, c, pixels], [n, k, c]))
+    x = case.choose(x.transpose(1, 2), x.transpose(1, 2).contiguous())
+    compare("pixel_product", x, weight, tolerance=30)
+    dy = torch.randn([n, pixels, k], generator=case.generator).to(dtype)
+    compare("pixel_product_backward", dy, x, weight, tolerance=30)
+
+
+@every_dtype
+@seeds
 def test_conv_tail(seed: int, dtype: torch.dtype) -> None:
     case = Case(seed, dtype)
     n, c, h, w = shape = case.choose(*SHAPES)

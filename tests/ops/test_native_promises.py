@@ -14,6 +14,7 @@ from generator.ops.lpips_tail import lpips_tail
 from generator.ops.modulate import modulate
 from generator.ops.noise_maps import noise_penalty, normalise_noise_
 from generator.ops.normalised_tail import FrozenNormalisedLayer
+from generator.ops.pixel_product import pixel_product, pixel_product_gradients
 from generator.ops.upfirdn2d import setup_filter, upfirdn2d
 from tests.ops.native_case import Case
 
@@ -71,6 +72,14 @@ def distance(x: Tensor) -> list[Tensor]:
     return [y, *torch.autograd.grad(y.sum(), [x])]
 
 
+def image(x: Tensor) -> list[Tensor]:
+    n, c, h, w = x.shape
+    weight = Case(13, x.dtype).side(1, 3, c).expand(n, 3, c)
+    pixels = x.permute(0, 2, 3, 1).reshape(n, h * w, c)
+    y = pixel_product(pixels, weight)
+    return [y, *pixel_product_gradients(y, pixels, weight)]
+
+
 def blurred(x: Tensor) -> list[Tensor]:
     return [upfirdn2d(x, FILTER, padding=[2, 1, 2, 1]), upfirdn2d(x, FILTER, up=2, padding=[2, 1, 2, 1])]
 
@@ -88,7 +97,9 @@ def activated(x: Tensor) -> list[Tensor]:
     return [torch.ops.invert.bias_act(x, b, 1, act, 0.2, 1.0, -1.0) for act in (2, 3, 8)]
 
 
-OPERATORS = {f.__name__: f for f in (tail, modulated, in_training, normalised, distance, blurred, activated, penalised)}
+OPERATORS = {
+    f.__name__: f for f in (tail, modulated, in_training, normalised, distance, image, blurred, activated, penalised)
+}
 operators = pytest.mark.parametrize("operator", OPERATORS.values(), ids=OPERATORS)
 layouts = pytest.mark.parametrize("layout", LAYOUTS.values(), ids=LAYOUTS)
 Operator = Callable[[Tensor], list[Tensor]]

@@ -50,11 +50,12 @@ CPU_ONLY = {
     "layer_tail": ("layer_tail", "layer_tail_backward"),
     "normalised_tail": ("normalised_tail", "normalised_tail_backward"),
     "noise_maps": ("noise_penalty", "noise_normalise_"),
+    "pixel_product": ("pixel_product", "pixel_product_backward"),
     "seeded_normal": ("seeded_normal",),
 }
 """Sources without a CUDA kernel, and their operators: demodulation of frozen layers, the tail of layers in training,
-that of frozen layers which normalise, and what keeps noise maps noise are made of plain operators on a GPU; the
-published programs draw numbers on the CPU."""
+that of frozen layers which normalise, what keeps noise maps noise and images of feature maps are plain operators
+on a GPU; the published programs draw numbers on the CPU."""
 _ARCHITECTURES = ("80", "90")
 
 

@@ -9,8 +9,6 @@ namespace invert {
 namespace INVERT_ISA {
 namespace {
 
-constexpr int64_t LANES = 16;  // channels that are worked on together while a block's pixels pass by
-
 template <class A>
 A strength_of(const LayerTailArguments& a) {
   return a.strength == nullptr ? A(1) : *static_cast<const A*>(a.strength);
@@ -190,9 +188,9 @@ void run_forward(const LayerTailArguments& a) {
     const auto s = activation_settings<T>(a.activation);
     const PixelBlock k = pixel_block(a.pixels, tail_pixels(a.c, a.pixels, a.channels_last), unit);
     if (!a.channels_last) return forward_planes<ACT, NOISY, T>(a, k, s);
-    int64_t c = 0;
-    for (; c + LANES <= a.c; c += LANES) forward_lanes<LANES, ACT, NOISY, T>(a, k, c, LANES, s);
-    if (c < a.c) forward_lanes<-1, ACT, NOISY, T>(a, k, c, a.c - c, s);
+    over_lanes(a.c, [&](auto lanes, int64_t c, int64_t count) {
+      forward_lanes<decltype(lanes)::value, ACT, NOISY, T>(a, k, c, count, s);
+    });
   });
 }
 
@@ -205,9 +203,9 @@ void run_backward(const LayerTailArguments& a) {
     const PixelBlock k = pixel_block(a.pixels, tail_pixels(a.c, a.pixels, a.channels_last), unit);
     wide<T>* sums = static_cast<wide<T>*>(a.partial) + unit * 3 * a.c;
     if (!a.channels_last) return backward_planes<ACT, NOISY, T>(a, k, s, sums);
-    int64_t c = 0;
-    for (; c + LANES <= a.c; c += LANES) backward_lanes<LANES, ACT, NOISY, T>(a, k, c, LANES, s, sums);
-    if (c < a.c) backward_lanes<-1, ACT, NOISY, T>(a, k, c, a.c - c, s, sums);
+    over_lanes(a.c, [&](auto lanes, int64_t c, int64_t count) {
+      backward_lanes<decltype(lanes)::value, ACT, NOISY, T>(a, k, c, count, s, sums);
+    });
   });
   with_type(a.type, [&](auto number) { fold<wide<decltype(number)>>(a); });
 }

@@ -11,8 +11,6 @@ namespace invert {
 namespace INVERT_ISA {
 namespace {
 
-constexpr int64_t LANES = 16;  // channels whose sums are kept in registers while a block's pixels pass by
-
 inline int64_t blocks_of(const NormalisedTailArguments& a) { return blocks(a.pixels, normalised_pixels(a.c)); }
 
 template <class A>
@@ -254,12 +252,11 @@ void run_all(const NormalisedTailArguments& a, const Sum& sum, const Fold& fold,
 void run_forward(const NormalisedTailArguments& a) {
   const auto sum = [&](auto number, auto act, const PixelBlock& k, int64_t unit) {
     using T = decltype(number);
-    constexpr int ACT = decltype(act)::value;
-    const auto s = activation_settings<T>(a.activation);
     wide<T>* sums = static_cast<wide<T>*>(a.partial) + unit * 2 * a.c;
-    int64_t c = 0;
-    for (; c + LANES <= a.c; c += LANES) moments_of_lanes<LANES, ACT, T>(a, k, c, LANES, s, sums);
-    if (c < a.c) moments_of_lanes<-1, ACT, T>(a, k, c, a.c - c, s, sums);
+    over_lanes(a.c, [&](auto lanes, int64_t c, int64_t count) {
+      moments_of_lanes<decltype(lanes)::value, decltype(act)::value, T>(a, k, c, count,
+                                                                        activation_settings<T>(a.activation), sums);
+    });
   };
   const auto fold = [&](auto number, int64_t n) { fold_forward<wide<decltype(number)>>(a, n); };
   const auto map = [&](auto number, auto act, const PixelBlock& k) {
@@ -272,12 +269,11 @@ void run_forward(const NormalisedTailArguments& a) {
 void run_backward(const NormalisedTailArguments& a) {
   const auto sum = [&](auto number, auto act, const PixelBlock& k, int64_t unit) {
     using T = decltype(number);
-    constexpr int ACT = decltype(act)::value;
-    const auto s = activation_settings<T>(a.activation);
     wide<T>* sums = static_cast<wide<T>*>(a.partial) + unit * 2 * a.c;
-    int64_t c = 0;
-    for (; c + LANES <= a.c; c += LANES) gradients_of_lanes<LANES, ACT, T>(a, k, c, LANES, s, sums);
-    if (c < a.c) gradients_of_lanes<-1, ACT, T>(a, k, c, a.c - c, s, sums);
+    over_lanes(a.c, [&](auto lanes, int64_t c, int64_t count) {
+      gradients_of_lanes<decltype(lanes)::value, decltype(act)::value, T>(a, k, c, count,
+                                                                          activation_settings<T>(a.activation), sums);
+    });
   };
   const auto fold = [&](auto number, int64_t n) { fold_backward<wide<decltype(number)>>(a, n); };
   const auto map = [&](auto number, auto act, const PixelBlock& k) {

@@ -8,8 +8,6 @@ namespace invert {
 namespace INVERT_ISA {
 namespace {
 
-constexpr int64_t LANES = 16;  // channels whose sums are kept in registers while a block's pixels pass by
-
 template <int K, class T>
 void forward_block(const PixelProductArguments& a, const PixelBlock& b) {
   using A = wide<T>;
@@ -114,9 +112,9 @@ void run_backward(const PixelProductArguments& a) {
     using T = decltype(number);
     constexpr int K = decltype(rows)::value;
     wide<T>* sums = static_cast<wide<T>*>(a.partial) + unit * K * a.c;
-    int64_t c = 0;
-    for (; c + LANES <= a.c; c += LANES) backward_lanes<LANES, K, T>(a, b, c, LANES, sums);
-    if (c < a.c) backward_lanes<-1, K, T>(a, b, c, a.c - c, sums);
+    over_lanes(a.c, [&](auto lanes, int64_t c, int64_t count) {
+      backward_lanes<decltype(lanes)::value, K, T>(a, b, c, count, sums);
+    });
   });
   with_type(a.type, [&](auto number) {
     for (int64_t n = 0; n < a.n; n++) fold<decltype(number)>(a, n);

@@ -36,6 +36,21 @@ inline PixelBlock pixel_block(int64_t pixels, int64_t size, int64_t unit) {
   return {unit / per_picture, p0, least(p0 + size, pixels)};
 }
 
+constexpr int64_t LANES = 16;  // channels whose sums are kept in registers while a block's pixels pass by
+
+template <int COUNT>
+struct LaneCount {
+  static constexpr int value = COUNT;
+};
+
+// Calls f(LaneCount, first channel, how many) for some channels after the other; the count is -1 where it is not LANES.
+template <class F>
+INVERT_INLINE void over_lanes(int64_t channels, const F& f) {
+  int64_t c = 0;
+  for (; c + LANES <= channels; c += LANES) f(LaneCount<LANES>(), c, LANES);
+  if (c < channels) f(LaneCount<-1>(), c, channels - c);
+}
+
 // Pixels whose features fit into the second-level cache, which the LPIPS tail reads several times.
 inline int64_t lpips_pixels(int64_t channels) { return most(least(UNIT / most(channels, 1), ROW), 16); }
 

@@ -33,6 +33,7 @@ from numpy.typing import NDArray
 from bench.machine import machine
 from bench.plain_projection import PlainProjection
 from bench.populations import FASHION_MNIST, NETWORKS, TESTS, write_real, write_samples
+from bench.spaces_figure import draw
 from generator.files.reading import LoadedNetwork, load
 from invert.batch.images import list_images, read_image
 from invert.durable import ensure_folder, write_atomic
@@ -349,6 +350,7 @@ def _parser() -> argparse.ArgumentParser:
         parser.add_argument(f"--{option}", dest=f"length_{name}", type=int, default=value, metavar="N")
     parser.add_argument("--batch", type=int, default=8, help="images together at most; fewer where some would be over")
     parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--figure", type=Path, help="also write images and what was made of them to this PNG")
     parser.add_argument("--measure", choices=tuple(METHODS), help=argparse.SUPPRESS)
     return parser
 
@@ -387,6 +389,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     torch.set_num_threads(given["threads"])
     print(f"{machine()}\n\nNetwork {given['network'].name}, {given['threads']} thread(s) in each process.\n")
     print(report(experiment))
+    if given["figure"]:
+        draw(experiment, given["figure"])
 
 
 if __name__ == "__main__":

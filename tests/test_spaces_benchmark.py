@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from bench import spaces
 from bench.spaces import CLAIMS, KINDS, METHODS, Measures
@@ -61,8 +62,10 @@ def test_the_table_says_what_each_method_was_measured_on_and_resumes(
     assert sum(row[-1] in ("holds", "does not hold") for row in rows) == len(CLAIMS) * (len(KINDS) + 1)
     assert first.err.count("batch 1 of 3") == len(METHODS)
     # what is there is not measured again, and says the same
-    spaces.main([*command, "--w", "2"])
+    spaces.main([*command, "--w", "2", "--figure", str(tmp_path / "figure.png")])
     assert capsys.readouterr() == (first.out, "")
+    with Image.open(tmp_path / "figure.png") as image:
+        assert image.height > 32 * (1 + len(METHODS))  # the image, and what each method made of it
     spaces.main([*command, "--methods", "encoder"])
     again = capsys.readouterr()
     assert (again.err, "claim" in again.out) == ("", False)

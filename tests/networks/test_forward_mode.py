@@ -39,6 +39,11 @@ NETWORKS = {
 }
 
 
+# Of values up to 5. StyleGAN's normalisation of a map that is nearly constant makes 7e-5 of float32's rounding, as
+# measured against float64, and the two ways round apart.
+_ROUNDING = 2e-4
+
+
 @pytest.fixture(params=NETWORKS, scope="module")
 def network(request: pytest.FixtureRequest) -> Generator:
     generator = NETWORKS[request.param]()
@@ -62,7 +67,7 @@ def test_tangents_of_styles_and_noise_are_the_gradients_of_reverse_mode(network:
         found = synthesis.carry(Dual(ws, d_ws), {name: Dual(maps[name], d_maps[name]) for name in maps})
         assert found.tangents is not None
         by_forward = (found.by_image(found.tangents) * weights[:, None]).flatten(2).sum(2)
-    assert torch.allclose(found.value, expected, atol=1e-5)
+    assert torch.allclose(found.value, expected, atol=_ROUNDING)
     assert torch.allclose(by_forward, by_reverse, rtol=1e-3, atol=1e-3)  # type: ignore[arg-type]
 
 
@@ -85,5 +90,5 @@ def test_a_network_without_tangents_gives_its_image_alone(network: Generator) ->
     maps = network.synthesis.noise_maps("const", 1)
     with torch.no_grad():
         found = network.synthesis.carry(Dual(ws), {name: None if m is None else Dual(m) for name, m in maps.items()})
-        assert torch.allclose(found.value, network.synthesis(ws), atol=1e-5)
+        assert torch.allclose(found.value, network.synthesis(ws), atol=_ROUNDING)
     assert found.tangents is None or not found.tangents.any()

@@ -71,7 +71,8 @@ def test_cuda_kernels_give_the_same_on_a_gpu(native_cuda: NativeStatus) -> None:
 @pytest.mark.long
 @pytest.mark.timeout(900)
 def test_cuda_kernels_give_the_same_without_a_gpu(tmp_path: Path) -> None:
-    printed = run_kernel_tests(build(emulated_recipe(), tmp_path), {}, "not threads")
+    # Without a kernel of its own a product of matrices rounds by where in memory a picture lies.
+    printed = run_kernel_tests(build(emulated_recipe(), tmp_path), {}, "not threads and not images_of_features")
     assert " passed" in printed
     assert " skipped" not in printed
 

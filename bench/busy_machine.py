@@ -30,7 +30,7 @@ WAYS: dict[str, Mapping[str, str | None]] = {
     "invert": {**dict.fromkeys(openmp.VARIABLES), **openmp.PATIENT},
 }
 WARM_UP = 5  # steps
-_BUSY = "while True: pass"
+_BUSY = "import os\nparent = os.getppid()\nwhile os.getppid() == parent: pass"  # no longer than this program
 
 
 class Program:

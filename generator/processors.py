@@ -1,4 +1,4 @@
-"""How many processors this process may use: the one place where they are counted, for threads and for processes."""
+"""How many processors this process may use, for threads and for processes, and whether they compute in bfloat16."""
 
 import contextlib
 import math
@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-__all__ = ["processors"]
+__all__ = ["doubt_bfloat16", "processors"]
 
 _MEMBERSHIP = "proc/self/cgroup"
 _GROUPS = "sys/fs/cgroup"
@@ -24,6 +24,24 @@ def processors(root: Path = Path("/")) -> int:
     affinity = getattr(os, "sched_getaffinity", None)  # macOS and Windows have none
     count = (os.cpu_count() or 1) if affinity is None else len(affinity(0))
     return max(1, min([count, *map(math.ceil, _quotas(root))]))
+
+
+def doubt_bfloat16(precision: str, device: str) -> str | None:
+    """Return what should be known of feature maps in bfloat16 on a processor that does not compute in it.
+
+    Args:
+        precision: "float32" or "bfloat16".
+        device: "cpu" or that of a GPU.
+    """
+    if precision != "bfloat16" or device != "cpu":
+        return None
+    import torch
+
+    told = getattr(torch.cpu, "get_capabilities", dict[str, bool])()
+    known = [bool(told[name]) for name in told if "bf16" in name]
+    if not known or any(known):
+        return None
+    return "this processor has no instructions for bfloat16: --precision bfloat16 is slower here than float32"
 
 
 def _quotas(root: Path) -> Iterator[float]:

@@ -4,8 +4,9 @@ import os
 from pathlib import Path
 
 import pytest
+import torch
 
-from generator.processors import processors
+from generator.processors import doubt_bfloat16, processors
 
 
 @pytest.fixture
@@ -68,3 +69,20 @@ def test_a_system_that_knows_no_affinity(tmp_path: Path, monkeypatch: pytest.Mon
     for counted, expected in ((6, 6), (None, 1)):
         monkeypatch.setattr(os, "cpu_count", lambda counted=counted: counted)
         assert processors(tmp_path) == expected
+
+
+@pytest.mark.parametrize(
+    ("told", "precision", "device", "is_doubted"),
+    [
+        ({"avx512_bf16": False, "amx_bf16": False}, "bfloat16", "cpu", True),
+        ({"avx512_bf16": True, "amx_bf16": False}, "bfloat16", "cpu", False),
+        ({"avx512_bf16": False}, "float32", "cpu", False),
+        ({"avx512_bf16": False}, "bfloat16", "cuda", False),
+        ({}, "bfloat16", "cpu", False),
+    ],
+)
+def test_bfloat16_is_doubted_where_a_processor_lacks_it(
+    told: dict[str, bool], precision: str, device: str, is_doubted: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: told, raising=False)
+    assert bool(doubt_bfloat16(precision, device)) is is_doubted

@@ -220,6 +220,7 @@ def train(
             from invert.runs.folder import lock_run
 
             stack.enter_context(lock_run(folder))
+        from generator.processors import doubt_bfloat16
         from generator.training.processes import join_world
         from invert.datasets.training_images import open_images
         from invert.projection.session import load_network, prepare_process, settle_device
@@ -247,6 +248,8 @@ def train(
             on_warning=on_warning,
             on_note=notes.append,
         )
+        if doubt := doubt_bfloat16(config.precision, chosen_device):
+            on_warning(doubt)
         prepare_process(chosen_device, threads, output.note)
         trainer = new_trainer(config, images, micro_batch=micro_batch, world=world, start=start)
         for note in notes:  # settings that follow from others are of interest once all of them fit

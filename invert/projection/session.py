@@ -22,6 +22,7 @@ import torch
 from torch import Tensor
 
 from generator.ops.native.build import kernels_hash
+from generator.processors import doubt_bfloat16
 from generator.settings import map_shape, setting_of
 from invert.errors import UsageError, display_path, network_errors
 from invert.images.decoding import ImagePolicy
@@ -228,6 +229,9 @@ def open_session(
             f"no --class was given: the network's latents of all its {classes} classes, 0 to {classes - 1}, are used, "
             "each class as often as another"
         )
+    doubt = doubt_bfloat16(config.precision, config.device)
+    if doubt is not None and on_warning is not None:
+        on_warning(doubt)
     prepare_process(config.device, config.threads, on_message)
     policy = policy or ImagePolicy()
     if policy.align != "none":

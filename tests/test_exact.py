@@ -116,6 +116,15 @@ def test_a_start_is_read_off_the_samples_around_an_image() -> None:
 
 
 @pytest.mark.slow
+def test_a_search_that_was_left_for_others_has_stalled(exact: ExactProjector) -> None:
+    config = dataclasses.replace(exact.config, processing="auto")
+    auto = ExactProjector(exact.generator, exact.perceptual, config, bank=exact.bank)
+    rng = np.random.default_rng(0)
+    images = [target_of(rng.integers(0, 256, [32, 32], np.uint8), 32, 1), sample(network("C"), SEED)]
+    assert [explanation(found).stopped for found in explain(auto, images)] == ["stalled", "stalled"]
+
+
+@pytest.mark.slow
 def test_fresh_noise_is_not_tried_where_the_stored_maps_lead_nowhere() -> None:
     both = projector(tiny(img_channels=1), noise="both", steps=1, restarts=1)
     image = target_of(np.random.default_rng(0).integers(0, 256, [32, 32], np.uint8), 32, 1)

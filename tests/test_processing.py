@@ -161,6 +161,8 @@ def test_a_value_that_is_searched_stays_within_what_its_kind_allows() -> None:
     assert processing.at([0.5]).text == "crop:0.04+resize:0.75+jpeg:75"
     assert processing.at([0.5]).steps == parse_processing("crop:0.04+resize:0.75+jpeg:75").steps
     assert processing.at([-9.0]).text == "crop:0+resize:0.75+jpeg:75"
+    # however near to nothing a value was found, what one sees at a glance is a processing
+    assert parse_processing("blur:0.4+jpeg:75", estimated=True).at([-1.8]).coarse().text == "blur:0.01"
     assert parse_processing("blur:1").estimated == ()
     assert parse_processing("crop:0.0312+noise:2+jpeg:75").coarse().text == "crop:0.03"
     assert parse_processing("jpeg:75").coarse() == Processing()

@@ -186,7 +186,7 @@ class ExactProjector:
             rms=state.rms if tells else nothing,
             expected_rms=model.expected_rms,
             iterations=state.iterations,
-            stopped=state.reason,
+            stopped=state.reason or "stalled",  # it was left for others, which led nowhere
             noise_kind=model.noise_kind,
             processing=model.processing_at(point).text,
         )

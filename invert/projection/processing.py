@@ -133,9 +133,10 @@ class Processing:
         for piece in self.text.split(_SEPARATOR):
             name, _, text = piece.partition(":")
             if name in KINDS and name not in _UNSEEN:
-                step = KINDS[name].deviation / 2
-                value = float(text)
-                pieces.append(f"{name}:{value if not step else round(round(value / step) * step, 6):g}")
+                kind, value = KINDS[name], float(text)
+                if step := kind.deviation / 2:
+                    value = min(max(round(round(value / step) * step, 6), kind.low), kind.high)
+                pieces.append(f"{name}:{value:g}")
         return parse_processing(_SEPARATOR.join(pieces) or "none")
 
     def carry(self, levels: Dual) -> Dual:

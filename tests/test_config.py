@@ -35,6 +35,7 @@ def test_a_preset_has_steps_and_noise_of_its_own() -> None:
         "verdict": (50, "fixed", 1),
         "fast": (80, "optimise", 1),
         "exact": (14, "fixed", 2),
+        "exact-3": (14, "fixed", 2),
     }
 
 
@@ -78,6 +79,7 @@ def test_image_policies_that_make_the_same_pixels_are_one_method() -> None:
 CONFIGS = [
     ProjectConfig(),
     ProjectConfig(preset="official", steps=3, lpips="alex", noise="zero", noise_weight=0.1, restarts=2, class_index=4),
+    ProjectConfig(preset="exact-3", steps=14, noise="both", restarts=2, bank=4000, processing="auto"),
     ProjectConfig(preset="verdict", bank=500, precision="bfloat16", seed=9, batch=3, threads=2, device="cpu"),
 ]
 

@@ -89,7 +89,9 @@ def test_fresh_noise_is_found_together_with_w(exact: ExactProjector) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("done", "kind", "value"), [("blur:0.8", "blur", 0.8), ("crop:0.04", "crop", 0.04)])
+@pytest.mark.parametrize(
+    ("done", "kind", "value"), [("blur:0.8", "blur", 0.8), ("crop:0.04", "crop", 0.04), ("shift:1", "shift", 1.0)]
+)
 def test_what_happened_is_found_out_with_its_value(exact: ExactProjector, done: str, kind: str, value: float) -> None:
     config = dataclasses.replace(exact.config, processing="auto", restarts=2)
     auto = ExactProjector(exact.generator, exact.perceptual, config, bank=exact.bank)
@@ -113,6 +115,17 @@ def test_a_start_is_read_off_the_samples_around_an_image() -> None:
     found = rest.latents_near(image.reshape(1, 8, 8).astype(np.float32), u[others])
     assert torch.allclose(found, u[7:8], atol=0.1)  # an image depends linearly on its latents here
     assert not torch.allclose(u[others][rest.nearest(image.reshape(1, 8, 8).astype(np.float32), 1)], u[7:8], atol=0.1)
+
+
+def test_samples_around_an_image_tell_whether_it_was_moved() -> None:
+    rng = np.random.default_rng(0)
+    smooth = np.sin(np.arange(16) / 3.0 + np.arange(5)[:, None])[:, None, :] * np.ones([16, 1])  # vary along a row
+    images = 128 + 25 * np.tensordot(rng.standard_normal([400, 5]), smooth, axes=1)
+    thumbnails = np.clip(images, 0, 255).astype(np.uint8)[:, None]
+    bank = SampleBank(rng.standard_normal([399, 3]).astype(np.float32), np.delete(thumbnails, 7, axis=0))
+    image = thumbnails[7].astype(np.float32)
+    assert bank.rms_near(image) < 2  # of its kind but for rounding
+    assert bank.rms_near(image.transpose(0, 2, 1)) > 3 * bank.rms_near(image)
 
 
 @pytest.mark.slow

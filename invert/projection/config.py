@@ -68,7 +68,16 @@ class Entry:
 
 
 def _write_preset(config: "ProjectConfig") -> dict[str, Any]:
-    return {"preset": config.preset, "constants": dataclasses.asdict(config.constants)}
+    name = PRESETS[config.preset].recorded or config.preset
+    return {"preset": name, "constants": dataclasses.asdict(config.constants)}
+
+
+def _read_preset(record: Mapping[str, Any]) -> Any:
+    recorded = record["preset"], record.get("constants")
+    for name, preset in PRESETS.items():
+        if (preset.recorded or name, dataclasses.asdict(preset.constants)) == recorded:
+            return name
+    return record["preset"]
 
 
 def _write_space(config: "ProjectConfig") -> dict[str, Any]:
@@ -118,9 +127,9 @@ class ProjectConfig:
         "paper",
         choices=PRESETS,
         help="Method: that of the StyleGAN2 paper, that of its published code, the short one of verdicts, or exact: "
-        "the likelihood of the pixels.",
+        "the likelihood of the pixels (exact-3 as calibrations of before have it).",
         group=_METHOD,
-        entry=Entry("preset", write=_write_preset),
+        entry=Entry("preset", write=_write_preset, read=_read_preset),
     )
     steps: int = setting(
         1000,

@@ -19,11 +19,12 @@ from invert.images.fidelity import fidelity
 from invert.images.target import Target
 from invert.projection.config import ProjectConfig
 from invert.projection.detection import AUTO, candidates
-from invert.projection.hypotheses import JACOBIAN_SIDE, UNKNOWN, Contest, Hypothesis
+from invert.projection.hypotheses import JACOBIAN_SIDE, UNKNOWN, Contest, Hypothesis, Rules
 from invert.projection.likelihood import BLACK, ImageModel, Point, state_of
 from invert.projection.moments import Look, Moment, Watcher
 from invert.projection.noise import start_noise
 from invert.projection.perceptual import Perceptual
+from invert.projection.presets import ExactConstants
 from invert.projection.processing import Processing, parse_processing
 from invert.projection.projector import Explanation, Projection, StepRecord, check_fit
 from invert.projection.start import SampleBank
@@ -37,6 +38,7 @@ _TOLD_PIXELS = 1 / 64
 _NOISE = {"fixed": ("stored",), "optimise": ("random",), "zero": ("zero",), "both": ("stored", "random")}
 """The kinds of noise that are tried, by setting."""
 
+_MOVED = 1.05  # times as near samples have to come to an image as they are for it to count as unmoved
 _BANKS = 16  # banks that are kept after processing, each as large as the bank
 _PIECE = 500  # samples of a bank that are processed at once
 
@@ -81,6 +83,12 @@ class ExactProjector:
         self._latents = self._whitening.u(torch.from_numpy(bank.w).to(self.device))
         self._banks: dict[str, SampleBank] = {}
 
+    @property
+    def _is_third(self) -> bool:
+        """Whether to search as version 3 did."""
+        constants = self.config.constants
+        return isinstance(constants, ExactConstants) and constants.version == 3
+
     def run(self, targets: Iterable[Target]) -> Iterator[StepRecord | Projection]:
         """Explain the targets, in their order: a record of each iteration, then the projection."""
         for group, target in enumerate(targets):
@@ -105,7 +113,8 @@ class ExactProjector:
             state = state_of(model, first, 0, "saturated")
             yield StepRecord(group, 0, 0, self.config.steps, (state.rms,))
             return self._projection(target, Hypothesis(model, state, 0, 0, state.rms, first, [state.rms]), tells=False)
-        contest = Contest(make, len(processings), kinds, self.config.steps, known, start, self.config.restarts)
+        rules = Rules(is_third=self._is_third)
+        contest = Contest(make, len(processings), kinds, self.config.steps, known, start, self.config.restarts, rules)
         passed: dict[Hypothesis, dict[int, tuple[Point, float]]] = {}
         for one in contest.search():
             if self.watcher is not None:
@@ -137,7 +146,22 @@ class ExactProjector:
             return [parse_processing(told, target.tables)]
         # values are searched by Jacobians alone
         is_small = image.shape[-1] <= JACOBIAN_SIDE
-        return [parse_processing(text, target.tables, estimated=is_small) for text in candidates(target)]
+        found = [parse_processing(text, target.tables, estimated=is_small) for text in candidates(target)]
+        return found if self._is_third else self._by_motion(image, found)
+
+    def _by_motion(self, image: Tensor, found: list[Processing]) -> list[Processing]:
+        """Put those first by which an image was moved as the bank's samples have to be to resemble it.
+
+        A search that begins where the image seems to lie unmoved does not find out that it was moved: its latents have
+        to make up for that.
+        """
+        motions = list(dict.fromkeys(one.motion() for one in found))
+        if len(motions) < 2 or self.bank.thumbnails.shape[-1] != image.shape[-1]:
+            return found
+        thumbnail = image.float().cpu().numpy()
+        met = {text: self._bank(parse_processing(text)).rms_near(thumbnail) for text in motions}
+        best = min(motions, key=lambda text: met[text] * (1.0 if text == "none" else _MOVED))
+        return sorted(found, key=lambda one: one.motion() != best)
 
     def _maps(self, kind: str) -> dict[str, Tensor] | None:
         """Return the noise maps of a kind of noise; None where they are searched."""

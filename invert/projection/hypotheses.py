@@ -15,10 +15,11 @@ from invert.projection import gauss_newton, quasi_newton
 from invert.projection.likelihood import ImageModel, Point, Slopes, State, state_of
 from invert.projection.processing import Processing
 
-__all__ = ["JACOBIAN_SIDE", "UNKNOWN", "Contest", "Hypothesis"]
+__all__ = ["JACOBIAN_SIDE", "UNKNOWN", "Contest", "Hypothesis", "Rules"]
 
-_EXPLAINED = 3.0
-"""Where Q is at most this many times what it is at the truth, nothing else is tried."""
+_EXPLAINED, _EXPLAINED_BY_NOISE = 3.0, 1.5
+"""Where Q is at most this many times what it is at the truth, nothing else is tried; the latter where noise was added:
+by a little more of that nearly everything could be explained."""
 
 _LEAVES = 0.6  # share of the difference after an iteration, above which the others are tried before more is spent
 _HOPEFUL = 0.7  # the same, above which another start is not tried
@@ -27,6 +28,9 @@ _CLOSE = 1.5  # times the best's annealed Q up to which another goes on too
 _ALIKE = 0.1  # share of the best's annealed Q, and of the image's numbers, by which doubts may differ to count as alike
 _DRAWS = 8  # of noise maps, which show what other noise can make of an image
 _BEYOND_NOISE = 1.5  # times as large as that: a difference for which other noise can be no explanation
+_BEYOND_NOISE_OF_JPEG = 1.1  # the same after a compression, which hides most of the noise
+_BEYOND_HOPE = 2.0  # the same, from which on a search with given noise that does not gain much is given up
+_GAINS = 0.6  # share of the difference before, below which an iteration gains much
 _COMPARED = 4.0  # deviation in levels that is added to each model's own to compare searches that are not at their end
 
 UNKNOWN = "random"
@@ -36,6 +40,27 @@ JACOBIAN_SIDE = 64
 """Side in pixels above which a Jacobian takes longer than the gradients that replace it."""
 
 _JOINT_PIXELS = 4096  # numbers of an image whose covariance, with unknown noise, is still decomposed
+
+
+@dataclass(frozen=True)
+class Rules:
+    """What versions of the search differ in.
+
+    Args:
+        is_third: Whether the rules are those of version 3: no search is given up early, noise that was added is looked
+            for at the common start and explains as much as anything, and fresh noise is searched only where the search
+            without it has come nearer at all.
+    """
+
+    is_third: bool = False
+
+    def enough(self, model: ImageModel) -> float:
+        """Return how many times Q at the truth still explains an image."""
+        return _EXPLAINED_BY_NOISE if model.processing.is_noisy and not self.is_third else _EXPLAINED
+
+    def beyond_noise(self, model: ImageModel) -> float:
+        """Return from how many times what other noise makes it can be no explanation."""
+        return _BEYOND_NOISE if model.processing.jpeg is None or self.is_third else _BEYOND_NOISE_OF_JPEG
 
 
 @dataclass(eq=False)
@@ -50,6 +75,8 @@ class Hypothesis:
         began: Root mean squared difference in levels at the start.
         start: The start.
         rms: Root mean squared difference in levels after each iteration.
+        enough: How many times Q at the truth still explains the image.
+        reach: Root mean squared difference that other noise makes, where that was asked.
     """
 
     model: ImageModel
@@ -59,11 +86,13 @@ class Hypothesis:
     began: float
     start: Point
     rms: list[float] = field(default_factory=list)
+    enough: float = _EXPLAINED
+    reach: float | None = None
 
     @property
     def explains(self) -> bool:
         """Whether there is nothing left to look for."""
-        return self.state.q <= _EXPLAINED * (self.model.pixels + self.model.whitening.size)
+        return self.state.q <= self.enough * (self.model.pixels + self.model.whitening.size)
 
     @property
     def is_open(self) -> bool:
@@ -132,6 +161,7 @@ class Contest:
         start: Returns latents `[1, K]` to begin at for a processing and the number of the restart.
         restarts: How many starts there are where nothing explains the image; the second is left out where it would
             be the first.
+        rules: What versions of the search differ in.
 
     Attributes:
         found: All that compete for being the answer, as far as they were searched.
@@ -146,9 +176,10 @@ class Contest:
         scout: str,
         start: Callable[[Processing, int], Tensor],
         restarts: int,
+        rules: Rules,
     ) -> None:
         self._make, self._processings, self._noises, self._scout = make, processings, noises, scout
-        self._iterations, self._start, self._restarts = iterations, start, restarts
+        self._iterations, self._start, self._restarts, self._rules = iterations, start, restarts, rules
         self._known = [kind for kind in noises if kind != UNKNOWN]
         self._noisy: set[tuple[int, int]] = set()  # processing and restart of what was searched together with noise
         self.found: list[Hypothesis] = []
@@ -169,7 +200,7 @@ class Contest:
             if UNKNOWN in self._noises:
                 # noise that was added is explained by the network's own as well
                 left = [one for one in last if (one.number, restart) not in self._noisy]
-                for one in self._finalists(left):
+                for one in self._finalists(left) if self._rules.is_third else self._near(left):
                     yield from self._with_noise(one)
                     if self._is_over:
                         return
@@ -179,8 +210,12 @@ class Contest:
 
     def _finalists(self, ranked: Sequence[Hypothesis]) -> list[Hypothesis]:
         """Return those of ranked hypotheses that may explain the image: the best, and what comes close to it."""
-        hopeful = [one for one in ranked if one.is_hopeful]
-        return [one for one in hopeful if one.annealed_q <= _CLOSE * hopeful[0].annealed_q][:_FINALISTS]
+        return self._near([one for one in ranked if one.is_hopeful])
+
+    @staticmethod
+    def _near(ranked: Sequence[Hypothesis]) -> list[Hypothesis]:
+        """Return the best of ranked hypotheses, and what comes close to it."""
+        return [one for one in ranked if one.annealed_q <= _CLOSE * ranked[0].annealed_q][:_FINALISTS]
 
     @property
     def _is_over(self) -> bool:
@@ -197,13 +232,20 @@ class Contest:
         mine: list[Hypothesis] = []
         may_be_noisy = any(self._make(number, kind).processing.is_noisy for number in numbers)
         for number in numbers:
-            one = _begin(self._make(number, kind), start, restart, number)
+            model = self._make(number, kind)
+            # what is left at the end of a search may be noise that was added
+            goes_on = (
+                not self._rules.is_third and bool(mine) and not mine[0].is_open and _adds_noise(mine[0].model, model)
+            )
+            at = mine[0].model.latents(mine[0].state.point) if goes_on else start
+            one = _begin(model, at, restart, number, self._rules)
             mine.append(one)
             tried.append(one)
-            yield from self._go(one, self._iterations if len(numbers) == 1 else 1, slopes)
+            yield from self._go(one, self._iterations if len(numbers) == 1 else 1, None if goes_on else slopes)
             if len(mine) == 1 and one.rms[-1] < _LEAVES * one.began and not self._is_over:
                 yield from self._go(one, self._iterations)
-                if not self._is_over and UNKNOWN in self._noises and one.is_hopeful and not may_be_noisy:
+                has_hope = one.is_hopeful or not self._rules.is_third
+                if not self._is_over and UNKNOWN in self._noises and has_hope and not may_be_noisy:
                     yield from self._with_noise(one)
             if self._is_over:
                 return
@@ -218,15 +260,35 @@ class Contest:
             if one.model.maps is None or self._known:
                 self.found = [*(other for other in self.found if other is not one), one]
                 yield one
+            if one.model.maps is not None and self._is_hopeless(one):
+                one.state = replace(one.state, reason="stalled")
+                return
+
+    def _is_hopeless(self, one: Hypothesis) -> bool:
+        """Tell whether a search has come to where neither more of it nor other noise will explain the image."""
+        if (
+            self._rules.is_third
+            or not one.is_open
+            or len(one.rms) < 2
+            or one.rms[-1] < _GAINS * one.rms[-2]
+            or not affords_jacobians(one.model)
+        ):
+            return False
+        if one.reach is None:
+            one.reach = _noise_reach(self._make(one.number, UNKNOWN), one)
+        return one.reach > 0 and one.rms[-1] > math.hypot(_BEYOND_HOPE * one.reach, one.model.expected_rms)
 
     def _with_noise(self, before: Hypothesis, iterations: int | None = None) -> Iterator[Hypothesis]:
         """Search latents and noise together, from where the search with known noise has come to."""
         self._noisy.add((before.number, before.restart))
         model = self._make(before.number, UNKNOWN)
         reach = _noise_reach(model, before)
-        if before.state.rms > math.hypot(_BEYOND_NOISE * reach, model.expected_rms) and not iterations:
+        if (
+            before.state.rms > math.hypot(self._rules.beyond_noise(model) * reach, model.expected_rms)
+            and not iterations
+        ):
             return
-        one = _begin(model, before.state.point.u, before.restart, before.number)
+        one = _begin(model, before.state.point.u, before.restart, before.number, self._rules)
         yield from self._go(one, iterations or self._iterations)
 
 
@@ -250,10 +312,16 @@ def _noise_reach(model: ImageModel, before: Hypothesis) -> float:
     return float((others - before.model.expected(point)).square().mean().sqrt())
 
 
-def _begin(model: ImageModel, u: Tensor, restart: int, number: int) -> Hypothesis:
+def _adds_noise(before: ImageModel, after: ImageModel) -> bool:
+    """Tell whether two models of an image differ by noise that was added."""
+    is_alike = before.processing.coarse().text == after.processing.coarse().text
+    return is_alike and after.processing.is_noisy and not before.processing.is_noisy
+
+
+def _begin(model: ImageModel, u: Tensor, restart: int, number: int, rules: Rules) -> Hypothesis:
     """Return a hypothesis that begins at latents `[1, K]`, with or without the values of the processing."""
     more = u.new_zeros([1, model.unknowns - u.shape[1]])
     noise = None if model.maps is not None else u.new_zeros([1, model.noise_numbers])
     start = Point(torch.cat([u, more], dim=1), noise)
     state = state_of(model, start, 0)
-    return Hypothesis(model, state, restart, number, state.rms, start)
+    return Hypothesis(model, state, restart, number, state.rms, start, enough=rules.enough(model))

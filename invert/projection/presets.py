@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-__all__ = ["PRESETS", "PRESET_SETTINGS", "Constants", "ExactConstants", "Preset"]
+__all__ = ["EXACT_PRESETS", "PRESETS", "PRESET_SETTINGS", "Constants", "ExactConstants", "Preset"]
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class ExactConstants:
     """The constants of preset exact, likewise."""
 
     solver: str = "gauss-newton"
-    version: int = 3
+    version: int = 4
     start: str = "bank"
 
 
@@ -45,11 +45,15 @@ class Preset:
     Args:
         constants: What no option changes.
         defaults: The settings of `ProjectConfig` that have another default with this preset.
+        recorded: Its name in method records, where it is an earlier version of another preset; empty for its own.
     """
 
     constants: Constants | ExactConstants = Constants()
     defaults: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    recorded: str = ""
 
+
+_OF_EXACT = {"steps": 14, "noise": "fixed", "restarts": 2}
 
 PRESETS = {
     "paper": Preset(),
@@ -65,8 +69,13 @@ PRESETS = {
         Constants(start="encoder", peak_rate=0.2, ramp_up=0.4, ramp_down=0.4, latent_noise=0.0),
         {"steps": 80},
     ),
-    "exact": Preset(ExactConstants(), {"steps": 14, "noise": "fixed", "restarts": 2}),
+    "exact": Preset(ExactConstants(), _OF_EXACT),
+    # Calibrations of before were measured by it, and their verdicts are.
+    "exact-3": Preset(ExactConstants(version=3), _OF_EXACT, recorded="exact"),
 }
+
+EXACT_PRESETS = tuple(name for name, preset in PRESETS.items() if isinstance(preset.constants, ExactConstants))
+"""The presets that explain images to the last level."""
 
 PRESET_SETTINGS = tuple(dict.fromkeys(name for preset in PRESETS.values() for name in preset.defaults))
 """The settings whose default depends on the preset."""

@@ -81,6 +81,7 @@ KINDS = {
 }
 """All kinds by name, beside "none"."""
 
+_MOVING = ("crop", "shift")  # kinds that move an image
 _UNSEEN = ("jpeg", "noise")  # kinds that leave an image looking like itself
 
 
@@ -126,6 +127,11 @@ class Processing:
             steps[one.step] = KINDS[one.kind].make(value)
             pieces[one.step] = f"{one.kind}:{value:.4g}"
         return Processing(_SEPARATOR.join(pieces), tuple(steps))
+
+    def motion(self) -> str:
+        """Return what moved the image, as it is written; "none" where nothing did."""
+        pieces = [piece for piece in self.text.split(_SEPARATOR) if piece.partition(":")[0] in _MOVING]
+        return _SEPARATOR.join(pieces) or "none"
 
     def coarse(self) -> "Processing":
         """Return what of it one sees at a glance: without noise and compression, and values rounded."""

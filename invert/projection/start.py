@@ -72,21 +72,55 @@ class SampleBank:
 
         Reference: Hastie, Tibshirani and Friedman 2009, sections 3.4.1 (ridge) and 6.1.1 (local regression).
         """
+        around = self._around(thumbnail, latents)
+        known = latents[torch.from_numpy(around.rows).to(latents.device)]
+        mean = around.weights @ known
+        found: Tensor = mean + around.shares @ ((known - mean) * around.weights.sqrt()[:, None])
+        return found[None]
+
+    def rms_near(self, thumbnail: npt.NDArray[np.float32]) -> float:
+        """Return how nearly the samples around an image meet it by that regression: an rms in levels of 255.
+
+        Args:
+            thumbnail: Of the image, `[C, t, t]`.
+        """
+        around = self._around(thumbnail, torch.empty(0, dtype=torch.float64))
+        return float((around.offset - around.shares @ around.deviations).square().mean().sqrt())
+
+    def _around(self, thumbnail: npt.NDArray[np.float32], like: Tensor) -> "_Around":
+        """Regress an image on its nearest samples, on the device and in the type of another tensor."""
         rows = self.nearest(thumbnail, _NEIGHBOURS)
-        pixels = torch.from_numpy(self.thumbnails[rows].reshape(len(rows), -1)).to(latents)
-        image = torch.from_numpy(thumbnail.reshape(-1)).to(latents)
-        known = latents[torch.from_numpy(rows).to(latents.device)]
+        pixels = torch.from_numpy(self.thumbnails[rows].reshape(len(rows), -1)).to(like)
+        image = torch.from_numpy(thumbnail.reshape(-1)).to(like)
         distances = (pixels - image).square().sum(dim=1)
         weights = 1 / (distances + _NEARNESS * distances.median() + 1)
         weights = weights / weights.sum()
-        centre, mean = weights @ pixels, weights @ known
-        roots = weights.sqrt()[:, None]
-        rows_of = (pixels - centre) * roots
-        gram = rows_of @ rows_of.T
+        centre = weights @ pixels
+        deviations = (pixels - centre) * weights.sqrt()[:, None]
+        gram = deviations @ deviations.T
         gram.diagonal().add_(_RIDGE * image.numel())
-        shares = torch.linalg.solve(gram, rows_of @ (image - centre))
-        found: Tensor = mean + shares @ ((known - mean) * roots)
-        return found[None]
+        return _Around(
+            rows, weights, deviations, image - centre, torch.linalg.solve(gram, deviations @ (image - centre))
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class _Around:
+    """The samples around an image, and the regression of its pixels on theirs.
+
+    Attributes:
+        rows: Of the N samples.
+        weights: By their nearness, `[N]`; they add up to 1.
+        deviations: Pixels from their weighted mean, by the root of the weights, `[N, P]`.
+        offset: Those of the image from the same mean, `[P]`.
+        shares: The image is near the mean and so many times each deviation, `[N]`.
+    """
+
+    rows: npt.NDArray[np.intp]
+    weights: Tensor
+    deviations: Tensor
+    offset: Tensor
+    shares: Tensor
 
 
 def bank_size(resolution: int) -> int:

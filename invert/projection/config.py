@@ -14,7 +14,7 @@ from typing import Any
 
 from generator.settings import setting, setting_of
 from invert.errors import UsageError
-from invert.projection.presets import PRESET_SETTINGS, PRESETS, Constants, ExactConstants
+from invert.projection.presets import PRESET_SETTINGS, PRESETS, Constants, ExactConstants, recorded_preset
 
 __all__ = [
     "BANK_VERSION",
@@ -72,14 +72,6 @@ def _write_preset(config: "ProjectConfig") -> dict[str, Any]:
     return {"preset": name, "constants": dataclasses.asdict(config.constants)}
 
 
-def _read_preset(record: Mapping[str, Any]) -> Any:
-    recorded = record["preset"], record.get("constants")
-    for name, preset in PRESETS.items():
-        if (preset.recorded or name, dataclasses.asdict(preset.constants)) == recorded:
-            return name
-    return record["preset"]
-
-
 def _write_space(config: "ProjectConfig") -> dict[str, Any]:
     pull = {"space_weight": config.space_weight} if config.space == "w+" else {}
     return {} if config.space == "w" else {"space": config.space, **pull}
@@ -129,7 +121,7 @@ class ProjectConfig:
         help="Method: that of the StyleGAN2 paper, that of its published code, the short one of verdicts, or exact: "
         "the likelihood of the pixels (exact-3 as calibrations of before have it).",
         group=_METHOD,
-        entry=Entry("preset", write=_write_preset, read=_read_preset),
+        entry=Entry("preset", write=_write_preset, read=recorded_preset),
     )
     steps: int = setting(
         1000,

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-__all__ = ["EXACT_PRESETS", "PRESETS", "PRESET_SETTINGS", "Constants", "ExactConstants", "Preset"]
+__all__ = ["EXACT_PRESETS", "PRESETS", "PRESET_SETTINGS", "Constants", "ExactConstants", "Preset", "recorded_preset"]
 
 
 @dataclass(frozen=True)
@@ -79,3 +79,19 @@ EXACT_PRESETS = tuple(name for name, preset in PRESETS.items() if isinstance(pre
 
 PRESET_SETTINGS = tuple(dict.fromkeys(name for preset in PRESETS.values() for name in preset.defaults))
 """The settings whose default depends on the preset."""
+
+
+def recorded_preset(record: Mapping[str, Any]) -> Any:
+    """Return the name of the preset that a method record is of, by its constants; else the name in the record.
+
+    Args:
+        record: See `invert.projection.records.method_record`.
+
+    Raises:
+        KeyError: It is no such record.
+    """
+    recorded = record["preset"], record.get("constants")
+    for name, preset in PRESETS.items():
+        if (preset.recorded or name, dataclasses.asdict(preset.constants)) == recorded:
+            return name
+    return record["preset"]

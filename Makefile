@@ -124,7 +124,7 @@ $(RUNS)/fashion32.zip: $(VENV)/.ready
 	mkdir -p $(RUNS)
 	$(PY) -m invert dataset $(FASHION_MNIST)/train-images-idx3-ubyte.gz $@ --resolution 32 --pad --overwrite
 
-# The calibration of network A by preset exact: EXACT_COUNT of its own samples and 345 images of each other origin, after
+# The calibration of network A by preset exact: EXACT_COUNT of its own samples and 545 images of each other origin, after
 # each of 16 processings. It takes hours, and resumes where it was stopped. `invert attribute` takes the first of A's
 # calibrations in this folder: that of the method of LPIPS is the other one.
 EXACT_COUNT ?= 180

@@ -24,7 +24,6 @@ from invert.batch.images import Listed
 from invert.batch.work import Event, Failed
 from invert.errors import UsageError
 from invert.projection.config import ProjectConfig
-from invert.projection.presets import EXACT_PRESETS
 from invert.store.locks import Shard, hold_folder
 from invert.version import __version__
 
@@ -196,7 +195,7 @@ def _processings(text: str | None, settings: Mapping[str, Any]) -> "list[Perturb
     """
     from invert.attribution.perturbations import parse_perturbations
 
-    is_exact = settings.get("preset") in EXACT_PRESETS
+    is_exact = settings.get("preset") == "exact"
     if text is not None and not is_exact:
         reason = "--processing takes a method that finds out what happened to an image"
         raise UsageError(reason, advice="Add --preset exact.")

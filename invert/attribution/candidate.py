@@ -319,10 +319,7 @@ def open_calibrated(
         config = ProjectConfig(**with_verdict_defaults(named))
     else:
         method = dict(calibration.method)
-        asked = named.get("preset", method["preset"])
-        if asked == method["preset"]:
-            named.pop("preset", None)  # in the version that the calibration is of
-        elif asked != config_of(method).preset:
+        if named.get("preset", method["preset"]) != method["preset"]:
             named = {"bank": None, "processing": "none", **with_verdict_defaults(named)}
         config = dataclasses.replace(config_of(method), **named)
         if resumed is None and config.batch is None and batches_differ(calibration, network, config):

@@ -142,17 +142,18 @@ def reuse(earlier: Calibration, images: Iterable[Listed], folder: Path, session:
     Raises:
         OutputError: One cannot be written.
     """
-    known = {one.pixel_sha256: one for part in earlier.populations for one in part.measurements}
+    # what was scaled and back may have the pixels of what was left small, and is measured as another image
+    known = {(one.pixel_sha256, one.upsampled): one for part in earlier.populations for one in part.measurements}
     store = MeasurementStore(None, folder)
     taken = 0
     for image in images:
         target = read_image(image, session.resolution, session.channels, session.policy)
-        if isinstance(target, ImageError) or target.pixel_sha256 not in known:
+        if isinstance(target, ImageError):
             continue
-        if target.upsampled is not known[target.pixel_sha256].upsampled:  # the same pixels after another processing
+        found = known.get((target.pixel_sha256, target.upsampled))
+        if found is None:
             continue
         if store.finished(image.name, target.file_sha256) is None:
-            found = known[target.pixel_sha256]
             kind = ImageKind.of(target)
             store.put(dataclasses.replace(found, name=image.name, file_sha256=target.file_sha256, kind=kind))
         taken += 1

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 from invert.errors import UsageError
 from invert.images.decoding import ImagePolicy
 from invert.projection.config import ProjectConfig, with_defaults
-from invert.projection.presets import EXACT_PRESETS
 
 if TYPE_CHECKING:
     from generator.files.state import Provenance
@@ -213,6 +212,6 @@ def with_verdict_defaults(given: Mapping[str, Any]) -> dict[str, Any]:
         KeyError: There is no such preset.
     """
     settings = {"preset": "verdict", **{name: value for name, value in given.items() if value is not None}}
-    if settings["preset"] in EXACT_PRESETS:
+    if settings["preset"] == "exact":
         settings = {"noise": "both", "processing": "auto", **settings}
     return with_defaults(settings)

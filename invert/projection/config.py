@@ -14,7 +14,7 @@ from typing import Any
 
 from generator.settings import setting, setting_of
 from invert.errors import UsageError
-from invert.projection.presets import PRESET_SETTINGS, PRESETS, Constants, ExactConstants, recorded_preset
+from invert.projection.presets import PRESET_SETTINGS, PRESETS, Constants, ExactConstants
 
 __all__ = [
     "BANK_VERSION",
@@ -68,8 +68,7 @@ class Entry:
 
 
 def _write_preset(config: "ProjectConfig") -> dict[str, Any]:
-    name = PRESETS[config.preset].recorded or config.preset
-    return {"preset": name, "constants": dataclasses.asdict(config.constants)}
+    return {"preset": config.preset, "constants": dataclasses.asdict(config.constants)}
 
 
 def _write_space(config: "ProjectConfig") -> dict[str, Any]:
@@ -119,9 +118,9 @@ class ProjectConfig:
         "paper",
         choices=PRESETS,
         help="Method: that of the StyleGAN2 paper, that of its published code, the short one of verdicts, or exact: "
-        "the likelihood of the pixels (exact-3 as calibrations of before have it).",
+        "the likelihood of the pixels.",
         group=_METHOD,
-        entry=Entry("preset", write=_write_preset, read=recorded_preset),
+        entry=Entry("preset", write=_write_preset),
     )
     steps: int = setting(
         1000,

@@ -19,12 +19,11 @@ from invert.images.fidelity import fidelity
 from invert.images.target import Target
 from invert.projection.config import ProjectConfig
 from invert.projection.detection import AUTO, candidates
-from invert.projection.hypotheses import JACOBIAN_SIDE, UNKNOWN, Contest, Hypothesis, Rules
+from invert.projection.hypotheses import JACOBIAN_SIDE, UNKNOWN, Contest, Hypothesis
 from invert.projection.likelihood import BLACK, ImageModel, Point, state_of
 from invert.projection.moments import Look, Moment, Watcher
 from invert.projection.noise import start_noise
 from invert.projection.perceptual import Perceptual
-from invert.projection.presets import ExactConstants
 from invert.projection.processing import Processing, parse_processing
 from invert.projection.projector import Explanation, Projection, StepRecord, check_fit
 from invert.projection.start import SampleBank
@@ -83,12 +82,6 @@ class ExactProjector:
         self._latents = self._whitening.u(torch.from_numpy(bank.w).to(self.device))
         self._banks: dict[str, SampleBank] = {}
 
-    @property
-    def _is_third(self) -> bool:
-        """Whether to search as version 3 did."""
-        constants = self.config.constants
-        return isinstance(constants, ExactConstants) and constants.version == 3
-
     def run(self, targets: Iterable[Target]) -> Iterator[StepRecord | Projection]:
         """Explain the targets, in their order: a record of each iteration, then the projection."""
         for group, target in enumerate(targets):
@@ -113,8 +106,7 @@ class ExactProjector:
             state = state_of(model, first, 0, "saturated")
             yield StepRecord(group, 0, 0, self.config.steps, (state.rms,))
             return self._projection(target, Hypothesis(model, state, 0, 0, state.rms, first, [state.rms]), tells=False)
-        rules = Rules(is_third=self._is_third)
-        contest = Contest(make, len(processings), kinds, self.config.steps, known, start, self.config.restarts, rules)
+        contest = Contest(make, len(processings), kinds, self.config.steps, known, start, self.config.restarts)
         passed: dict[Hypothesis, dict[int, tuple[Point, float]]] = {}
         for one in contest.search():
             if self.watcher is not None:
@@ -147,7 +139,7 @@ class ExactProjector:
         # values are searched by Jacobians alone
         is_small = image.shape[-1] <= JACOBIAN_SIDE
         found = [parse_processing(text, target.tables, estimated=is_small) for text in candidates(target)]
-        return found if self._is_third else self._by_motion(image, found)
+        return self._by_motion(image, found)
 
     def _by_motion(self, image: Tensor, found: list[Processing]) -> list[Processing]:
         """Put those first by which an image was moved as the bank's samples have to be to resemble it.

@@ -15,7 +15,7 @@ from invert.projection import gauss_newton, quasi_newton
 from invert.projection.likelihood import ImageModel, Point, Slopes, State, state_of
 from invert.projection.processing import Processing
 
-__all__ = ["JACOBIAN_SIDE", "UNKNOWN", "Contest", "Hypothesis", "Rules"]
+__all__ = ["JACOBIAN_SIDE", "UNKNOWN", "Contest", "Hypothesis"]
 
 _EXPLAINED, _EXPLAINED_BY_NOISE = 3.0, 1.5
 """Where Q is at most this many times what it is at the truth, nothing else is tried; the latter where noise was added:
@@ -42,27 +42,6 @@ JACOBIAN_SIDE = 64
 _JOINT_PIXELS = 4096  # numbers of an image whose covariance, with unknown noise, is still decomposed
 
 
-@dataclass(frozen=True)
-class Rules:
-    """What versions of the search differ in.
-
-    Args:
-        is_third: Whether the rules are those of version 3: no search is given up early, noise that was added is looked
-            for at the common start and explains as much as anything, and fresh noise is searched only where the search
-            without it has come nearer at all.
-    """
-
-    is_third: bool = False
-
-    def enough(self, model: ImageModel) -> float:
-        """Return how many times Q at the truth still explains an image."""
-        return _EXPLAINED_BY_NOISE if model.processing.is_noisy and not self.is_third else _EXPLAINED
-
-    def beyond_noise(self, model: ImageModel) -> float:
-        """Return from how many times what other noise makes it can be no explanation."""
-        return _BEYOND_NOISE if model.processing.jpeg is None or self.is_third else _BEYOND_NOISE_OF_JPEG
-
-
 @dataclass(eq=False)
 class Hypothesis:
     """One explanation, and how far the search for its latents has come.
@@ -75,7 +54,6 @@ class Hypothesis:
         began: Root mean squared difference in levels at the start.
         start: The start.
         rms: Root mean squared difference in levels after each iteration.
-        enough: How many times Q at the truth still explains the image.
         reach: Root mean squared difference that other noise makes, where that was asked.
     """
 
@@ -86,13 +64,13 @@ class Hypothesis:
     began: float
     start: Point
     rms: list[float] = field(default_factory=list)
-    enough: float = _EXPLAINED
     reach: float | None = None
 
     @property
     def explains(self) -> bool:
         """Whether there is nothing left to look for."""
-        return self.state.q <= self.enough * (self.model.pixels + self.model.whitening.size)
+        enough = _EXPLAINED_BY_NOISE if self.model.processing.is_noisy else _EXPLAINED
+        return self.state.q <= enough * (self.model.pixels + self.model.whitening.size)
 
     @property
     def is_open(self) -> bool:
@@ -161,7 +139,6 @@ class Contest:
         start: Returns latents `[1, K]` to begin at for a processing and the number of the restart.
         restarts: How many starts there are where nothing explains the image; the second is left out where it would
             be the first.
-        rules: What versions of the search differ in.
 
     Attributes:
         found: All that compete for being the answer, as far as they were searched.
@@ -176,10 +153,9 @@ class Contest:
         scout: str,
         start: Callable[[Processing, int], Tensor],
         restarts: int,
-        rules: Rules,
     ) -> None:
         self._make, self._processings, self._noises, self._scout = make, processings, noises, scout
-        self._iterations, self._start, self._restarts, self._rules = iterations, start, restarts, rules
+        self._iterations, self._start, self._restarts = iterations, start, restarts
         self._known = [kind for kind in noises if kind != UNKNOWN]
         self._noisy: set[tuple[int, int]] = set()  # processing and restart of what was searched together with noise
         self.found: list[Hypothesis] = []
@@ -200,22 +176,13 @@ class Contest:
             if UNKNOWN in self._noises:
                 # noise that was added is explained by the network's own as well
                 left = [one for one in last if (one.number, restart) not in self._noisy]
-                for one in self._finalists(left) if self._rules.is_third else self._near(left):
+                for one in _near(left):
                     yield from self._with_noise(one)
                     if self._is_over:
                         return
         if not self.found:
             # nothing had hope with the noise that was only to compare by: one answer there must be
             yield from self._with_noise(last[0], iterations=1)
-
-    def _finalists(self, ranked: Sequence[Hypothesis]) -> list[Hypothesis]:
-        """Return those of ranked hypotheses that may explain the image: the best, and what comes close to it."""
-        return self._near([one for one in ranked if one.is_hopeful])
-
-    @staticmethod
-    def _near(ranked: Sequence[Hypothesis]) -> list[Hypothesis]:
-        """Return the best of ranked hypotheses, and what comes close to it."""
-        return [one for one in ranked if one.annealed_q <= _CLOSE * ranked[0].annealed_q][:_FINALISTS]
 
     @property
     def _is_over(self) -> bool:
@@ -234,22 +201,19 @@ class Contest:
         for number in numbers:
             model = self._make(number, kind)
             # what is left at the end of a search may be noise that was added
-            goes_on = (
-                not self._rules.is_third and bool(mine) and not mine[0].is_open and _adds_noise(mine[0].model, model)
-            )
+            goes_on = bool(mine) and not mine[0].is_open and _adds_noise(mine[0].model, model)
             at = mine[0].model.latents(mine[0].state.point) if goes_on else start
-            one = _begin(model, at, restart, number, self._rules)
+            one = _begin(model, at, restart, number)
             mine.append(one)
             tried.append(one)
             yield from self._go(one, self._iterations if len(numbers) == 1 else 1, None if goes_on else slopes)
             if len(mine) == 1 and one.rms[-1] < _LEAVES * one.began and not self._is_over:
                 yield from self._go(one, self._iterations)
-                has_hope = one.is_hopeful or not self._rules.is_third
-                if not self._is_over and UNKNOWN in self._noises and has_hope and not may_be_noisy:
+                if not self._is_over and UNKNOWN in self._noises and not may_be_noisy:
                     yield from self._with_noise(one)
             if self._is_over:
                 return
-        for one in self._finalists([one for one in _ranked(mine) if one.is_open]):
+        for one in _near([one for one in _ranked(mine) if one.is_open and one.is_hopeful]):
             yield from self._go(one, self._iterations)
             if self._is_over:
                 return
@@ -267,8 +231,7 @@ class Contest:
     def _is_hopeless(self, one: Hypothesis) -> bool:
         """Tell whether a search has come to where neither more of it nor other noise will explain the image."""
         if (
-            self._rules.is_third
-            or not one.is_open
+            not one.is_open
             or len(one.rms) < 2
             or one.rms[-1] < _GAINS * one.rms[-2]
             or not affords_jacobians(one.model)
@@ -283,13 +246,16 @@ class Contest:
         self._noisy.add((before.number, before.restart))
         model = self._make(before.number, UNKNOWN)
         reach = _noise_reach(model, before)
-        if (
-            before.state.rms > math.hypot(self._rules.beyond_noise(model) * reach, model.expected_rms)
-            and not iterations
-        ):
+        beyond = _BEYOND_NOISE if model.processing.jpeg is None else _BEYOND_NOISE_OF_JPEG
+        if before.state.rms > math.hypot(beyond * reach, model.expected_rms) and not iterations:
             return
-        one = _begin(model, before.state.point.u, before.restart, before.number, self._rules)
+        one = _begin(model, before.state.point.u, before.restart, before.number)
         yield from self._go(one, iterations or self._iterations)
+
+
+def _near(ranked: Sequence[Hypothesis]) -> list[Hypothesis]:
+    """Return the best of ranked hypotheses, and what comes close to it."""
+    return [one for one in ranked if one.annealed_q <= _CLOSE * ranked[0].annealed_q][:_FINALISTS]
 
 
 def _ranked(tried: Sequence[Hypothesis]) -> list[Hypothesis]:
@@ -318,10 +284,10 @@ def _adds_noise(before: ImageModel, after: ImageModel) -> bool:
     return is_alike and after.processing.is_noisy and not before.processing.is_noisy
 
 
-def _begin(model: ImageModel, u: Tensor, restart: int, number: int, rules: Rules) -> Hypothesis:
+def _begin(model: ImageModel, u: Tensor, restart: int, number: int) -> Hypothesis:
     """Return a hypothesis that begins at latents `[1, K]`, with or without the values of the processing."""
     more = u.new_zeros([1, model.unknowns - u.shape[1]])
     noise = None if model.maps is not None else u.new_zeros([1, model.noise_numbers])
     start = Point(torch.cat([u, more], dim=1), noise)
     state = state_of(model, start, 0)
-    return Hypothesis(model, state, restart, number, state.rms, start, enough=rules.enough(model))
+    return Hypothesis(model, state, restart, number, state.rms, start)

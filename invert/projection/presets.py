@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-__all__ = ["EXACT_PRESETS", "PRESETS", "PRESET_SETTINGS", "Constants", "ExactConstants", "Preset", "recorded_preset"]
+__all__ = ["PRESETS", "PRESET_SETTINGS", "Constants", "ExactConstants", "Preset"]
 
 
 @dataclass(frozen=True)
@@ -45,15 +45,11 @@ class Preset:
     Args:
         constants: What no option changes.
         defaults: The settings of `ProjectConfig` that have another default with this preset.
-        recorded: Its name in method records, where it is an earlier version of another preset; empty for its own.
     """
 
     constants: Constants | ExactConstants = Constants()
     defaults: Mapping[str, Any] = dataclasses.field(default_factory=dict)
-    recorded: str = ""
 
-
-_OF_EXACT = {"steps": 14, "noise": "fixed", "restarts": 2}
 
 PRESETS = {
     "paper": Preset(),
@@ -69,29 +65,8 @@ PRESETS = {
         Constants(start="encoder", peak_rate=0.2, ramp_up=0.4, ramp_down=0.4, latent_noise=0.0),
         {"steps": 80},
     ),
-    "exact": Preset(ExactConstants(), _OF_EXACT),
-    # Calibrations of before were measured by it, and their verdicts are.
-    "exact-3": Preset(ExactConstants(version=3), _OF_EXACT, recorded="exact"),
+    "exact": Preset(ExactConstants(), {"steps": 14, "noise": "fixed", "restarts": 2}),
 }
-
-EXACT_PRESETS = tuple(name for name, preset in PRESETS.items() if isinstance(preset.constants, ExactConstants))
-"""The presets that explain images to the last level."""
 
 PRESET_SETTINGS = tuple(dict.fromkeys(name for preset in PRESETS.values() for name in preset.defaults))
 """The settings whose default depends on the preset."""
-
-
-def recorded_preset(record: Mapping[str, Any]) -> Any:
-    """Return the name of the preset that a method record is of, by its constants; else the name in the record.
-
-    Args:
-        record: See `invert.projection.records.method_record`.
-
-    Raises:
-        KeyError: It is no such record.
-    """
-    recorded = record["preset"], record.get("constants")
-    for name, preset in PRESETS.items():
-        if (preset.recorded or name, dataclasses.asdict(preset.constants)) == recorded:
-            return name
-    return record["preset"]

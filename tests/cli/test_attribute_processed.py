@@ -255,6 +255,18 @@ def test_what_was_measured_is_used_again(invert: Invert, case: Path, tmp_path: P
     assert [one.label for one in made.owns] == ["own", "own after reduce:0.5"]
 
 
+@pytest.mark.slow
+def test_small_images_and_those_scaled_back_are_both_used_again(invert: Invert, case: Path, tmp_path: Path) -> None:
+    both = ("calibrate", "--network", case / "net.safetensors", "--real", case / "real", *QUICK[:-1])
+    both = (*both, "--processing", "resize:0.5 reduce:0.5", "--count", 34, "--fpr", 0.4)
+    assert invert(*both, "-o", tmp_path / "first.json").code == 0
+    again = invert(*both, "-o", tmp_path / "again.json", "--from", tmp_path / "first.json")
+    assert again.code == 0, again.err
+    for processing in ("resize:0.5", "reduce:0.5"):
+        assert f"17 of 17 measurements of real after {processing} are reused" in again.err
+    assert (tmp_path / "first.json").read_bytes() == (tmp_path / "again.json").read_bytes()
+
+
 def test_processings_that_cannot_be_calibrated_are_refused(invert: Invert, case: Path, tmp_path: Path) -> None:
     base = ("calibrate", "--network", case / "net.safetensors", "--real", case / "real", "-o", tmp_path / "a.json")
     for more, text in (

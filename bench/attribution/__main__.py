@@ -112,7 +112,7 @@ def parser() -> argparse.ArgumentParser:
     found.add_argument("--sides", type=int, nargs="+", default=[64, 128, 256], help="of untrained networks, in pixels")
     found.add_argument("--large", type=int, default=3, help="images of each; one by preset paper")
     found.add_argument("--adam", type=int, nargs="+", default=[100, 1000], help="steps of preset paper with them")
-    found.add_argument("--figure", type=Path, default=DOCS / "gap.png", help="where the figure of the gap goes")
+    found.add_argument("--figure", type=Path, default=DOCS / "gap-sealed.png", help="where the figure of the gap goes")
     found.add_argument("--without", metavar="METHOD", action="append", default=[], help="such as 'paper, 1000 steps'")
     return found
 

@@ -153,8 +153,8 @@ $(RUNS)/populations/.done: $(VENV)/.ready-test bench/populations.py
 	$(PY) -m bench.populations $(RUNS)/populations --fashion-mnist $(FASHION_MNIST)
 	@touch $@
 
-# The tables of bench/attribution.md and docs/gap-sealed.png, by the calibrations of A in data/networks; resumes where it was
-# stopped. BENCHMARK="--only seeds" makes one section again; -h lists them and how many images each takes.
+# The tables of bench/attribution.md and docs/gap-sealed.png, by the calibrations of A in data/networks; resumes where it
+# was stopped. BENCHMARK="--only seeds" makes one section again; -h lists them and how many images each takes.
 benchmark-attribution: $(VENV)/.ready-test
 	$(PY) -m bench.attribution --fashion-mnist $(FASHION_MNIST) --work $(RUNS)/attribution $(BENCHMARK)
 

@@ -186,11 +186,13 @@ def add_held_out(text: Text, laboratory: Laboratory, counts: Counts) -> None:
             cell = {n: laboratory.findings(method, n, counts.of(n, processing), processing) for n in names}
             shares = {name: share_of(Outcome.ATTRIBUTED, found) for name, found in cell.items()}
             untold = share_of(Outcome.CANNOT_TELL, *_foreign(cell))
-            rows.append((processing, method, *(str(shares[name]) for name in names), str(untold)))
+            denied = share_of(Outcome.NONE, cell[OWN]), share_of(Outcome.NONE, cell[RANDOM])
+            rows.append((processing, method, *(str(shares[name]) for name in names), str(untold), *map(str, denied)))
             rate = laboratory.methods[method].calibration.settings.rate
             over += [(method, rate, shares[name]) for name in OTHERS]
     header = ("processing", "method", "own, stored noise", "own, random noise", *(f"mistakes: {n}" for n in OTHERS))
-    text.table(Table(rows, (*header, '"cannot tell" among others')))
+    denials = ('own, stored noise: "none of these"', 'own, random noise: "none of these"')
+    text.table(Table(rows, (*header, '"cannot tell" among others', *denials)))
     summary = []
     for method in laboratory.methods:
         its = [(rate, share) for name, rate, share in over if name == method]

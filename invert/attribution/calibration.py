@@ -171,14 +171,25 @@ class Calibration:
         return np.concatenate([self.scores(name, one, split) for one in self.owns])
 
     def own_like(self, name: str, group: str) -> Iterator[tuple[FloatArray, int]]:
-        """Yield the scores of the own images that set the thresholds and are of a group, and of how many they are.
-
-        There is one of them for each processing.
-        """
+        """Yield, after each processing, the scores of a group's own images that set thresholds, and of how many."""
         for one in self.owns:
-            images = one.part("threshold")
+            yield self._alike(name, one, group), len(one.part("threshold"))
+
+    def others_like(self, name: str, group: str) -> FloatArray:
+        """Return the scores of a group's images of others that set thresholds, whatever happened to them, `[n]`."""
+        return np.concatenate([self._alike(name, one, group) for one in self.others])
+
+    def _alike(self, name: str, population: Population, group: str) -> FloatArray:
+        key = (name, population.label, group)
+        if key not in self._of_groups:
+            images = population.part("threshold")
             chosen = np.array([not self.has_groups or image.group == group for image in images], np.bool_)
-            yield self.scores(name, one, "threshold")[chosen], len(images)
+            self._of_groups[key] = self.scores(name, population, "threshold")[chosen]
+        return self._of_groups[key]
+
+    @cached_property
+    def _of_groups(self) -> dict[tuple[str, str, str], FloatArray]:
+        return {}
 
     @cached_property
     def _scores(self) -> dict[tuple[str, str, str], FloatArray]:

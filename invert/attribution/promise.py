@@ -13,6 +13,7 @@ import numpy as np
 from invert.attribution.calibration import Calibration
 from invert.attribution.candidate import Candidate
 from invert.attribution.ruling import own_level, own_scores
+from invert.attribution.settings import NEAR_RATE
 from invert.attribution.verdict import Finding, Outcome, judge
 from invert.errors import display_path
 from invert.statistics.likelihood import ratio_text, verbal
@@ -104,9 +105,11 @@ def _missed(candidate: Candidate, calibration: Calibration, rate: float | None, 
 
 
 def _missed_sentence(candidate: Candidate, missed: tuple[int, int]) -> str:
+    has_groups = candidate.calibration is not None and candidate.calibration.has_groups
+    nor = f" and more than {_percent(NEAR_RATE)} of others as low" if has_groups else ""
     return (
         f"'None of these' is said where at most {_percent(candidate.miss_rate)} of {candidate.name}'s own images, "
-        f"found alike, measure as high; of its own held out it is said of {missed[0]} of {missed[1]}."
+        f"found alike, measure as high{nor}; of its own held out it is said of {missed[0]} of {missed[1]}."
     )
 
 

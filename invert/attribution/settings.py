@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 __all__ = [
     "BETA",
     "MISS_RATE",
+    "NEAR_RATE",
     "OWN",
     "PROCESSINGS",
     "RULES",
@@ -39,6 +40,10 @@ BETA = 0.01
 
 MISS_RATE = 0.05
 """See `Judging.miss_rate`; larger than what is allowed for false attributions, for this mistake accuses nobody."""
+
+NEAR_RATE = 0.05
+"""An image counts as one of others only while more than this share of others' images, found to be processed alike,
+measure as low or lower: one that is nearer to the network may be its own, after what no method models."""
 
 SHARES_OF_SEVERAL = {"fit_share": 0.11, "threshold_share": 0.87, "own_fit_share": 0.33, "own_threshold_share": 0.6}
 """Shares where populations are measured after several processings: all of them together fit the score, and of the

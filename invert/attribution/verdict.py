@@ -11,7 +11,7 @@ from functools import partial
 
 from invert.attribution.calibration import Calibration
 from invert.attribution.measurements import Measurement
-from invert.attribution.settings import BETA, MISS_RATE
+from invert.attribution.settings import BETA, MISS_RATE, NEAR_RATE
 from invert.statistics.pvalues import holm, p0
 
 __all__ = [
@@ -50,6 +50,8 @@ class Reading:
         ratio_low: Smallest ratio that the calibration can support.
         ratio_high: Largest ratio that the calibration can support.
         group: Group of images whose threshold it is, see `invert.attribution.explained`; empty where there are none.
+        p0_alike: Share of the others' images of that group that measure as low, whatever had happened to them; None
+            where there are no groups.
     """
 
     score: float
@@ -61,6 +63,7 @@ class Reading:
     ratio_low: float | None = None
     ratio_high: float | None = None
     group: str = ""
+    p0_alike: float | None = None
 
     @property
     def below(self) -> bool:
@@ -152,6 +155,7 @@ def read_score(
     negatives = calibration.negatives(name, measurement.complexity)
     # Among many processings there is mostly one after which own images are not recognised, in some group or other.
     own = [(1 + int((scores >= compared).sum())) / (count + 1) for scores, count in calibration.own_like(name, group)]
+    alike = calibration.others_like(name, group) if calibration.has_groups else None
     return Reading(
         score,
         threshold,
@@ -162,6 +166,7 @@ def read_score(
         calibration.smallest_ratio(name),
         calibration.largest_ratio(name),
         group,
+        None if alike is None else (1 + int((alike <= compared).sum())) / (len(alike) + 1),
     )
 
 
@@ -242,6 +247,8 @@ def _outcome(reading: Reading, own: int, miss_rate: float) -> tuple[Outcome, str
         return Outcome.CANNOT_TELL, f"none of its own images measures like this, but {own} are too few to rule it out"
     if p1 > miss_rate:
         return Outcome.CANNOT_TELL, "its own images and others measure like this"
+    if reading.p0_alike is not None and reading.p0_alike <= NEAR_RATE:
+        return Outcome.CANNOT_TELL, "it is nearer than most others: it may be its own, after what is not modelled"
     return Outcome.NONE, ""
 
 

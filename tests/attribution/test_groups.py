@@ -223,6 +223,21 @@ def test_own_images_that_are_not_recognised_after_some_processing_are_told_in_th
     assert findings[1].outcome is Outcome.CANNOT_TELL
 
 
+def test_what_lies_between_its_own_images_and_others_found_alike_is_not_told() -> None:
+    """An own image after what is not modelled is explained worse than its like, and better than any other image."""
+    near, far = (judge(case.calibration(), case.found_image(q), "A") for q in (1.2, 2.0))
+    assert (near.outcome, near.fires) == (Outcome.CANNOT_TELL, False)
+    assert near.reason == "it is nearer than most others: it may be its own, after what is not modelled"
+    assert near.reading is not None
+    assert near.reading.p0_alike == pytest.approx(1 / 61)  # of 30 images of each of two origins after each processing
+    assert near.reading.p0 is not None
+    assert near.reading.p0 > 0.5  # after another processing others lie lower
+    assert far.outcome is Outcome.NONE
+    # Of fewer than 19 others that were found alike too few are lower by chance to say so.
+    few = CalibrationSettings(rate=0.5, confidence=0.5, fit_share=0.25, threshold_share=0.5)
+    assert judge(case.calibration(count=16, settings=few), case.found_image(1.2), "A").outcome is Outcome.NONE
+
+
 def test_the_ratio_says_no_more_than_the_processing_that_says_the_least() -> None:
     made = case.calibration()
     score = made.compared("evidence", case.found_image(0.0))

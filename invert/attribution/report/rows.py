@@ -238,7 +238,7 @@ def _reading(reading: Reading | None) -> _Record | None:
         "p1": reading.p1,
         "likelihood_ratio": reading.ratio,
         "likelihood_ratio_cap": reading.ratio_high,
-        **({"threshold_group": reading.group} if reading.group else {}),
+        **({"threshold_group": reading.group, "p0_alike": reading.p0_alike} if reading.group else {}),
     }
 
 

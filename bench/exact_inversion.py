@@ -1,7 +1,7 @@
 """How well preset exact explains images of a network, and those of others, after known processing.
 
     python -m bench.exact_inversion [--images 12] [--processings "none blur:1 resize:0.5 jpeg:75 noise:5"]
-        [--origins "A B real"] [--noise fixed] [--restarts 3] [--json FILE]
+        [--origins "A,B,real"] [--noise fixed] [--restarts 3] [--json FILE]
 
 Prints a row of a Markdown table for each processing and origin: the smallest, median and largest Q and rms, iterations,
 and seconds of processor time of an image. Seeds and indices are those of no bank, whitening, calibration or test.

@@ -1,5 +1,7 @@
 """How many own images are named by their seed, and whether any other image is."""
 
+import subprocess
+import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -9,21 +11,22 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image
 
 from bench.attribution.cells import ROWS
 from bench.attribution.document import Text, at_least, counted
-from bench.attribution.laboratory import Laboratory
+from bench.attribution.laboratory import NETWORK, Laboratory
 from bench.exact_inversion import SEED
 from bench.populations import CALIBRATION, TESTS
 from bench.seed_search import map_seeds_z
 from generator.layers import freeze
 from generator.networks import Generator
 from generator.ops.seeded_normal import seeded_normal
-from invert.api import find_seeds
+from invert.api import SEED_DEFAULTS, find_seeds
 from invert.attribution.evaluation_rules import Share
 from invert.attribution.perturbations import apply, parse_perturbations
 from invert.attribution.settings import UNPROCESSED
+from invert.durable import ensure_folder, write_atomic
+from invert.images.decoding import to_png_bytes
 from invert.projection.processing import Processing
 from invert.projection.synthesis import synthesise_image
 from invert.report.page import Table
@@ -100,18 +103,41 @@ def _own_images(generator: Generator, count: int, maximum: int) -> Iterator[_Own
         yield _Own(synthesise_image(generator, ws, noise, seed), seed, psi, noise)
 
 
-def _searched(laboratory: Laboratory, images: Sequence[_Image], maximum: int) -> list[list[Any] | None]:
-    """Return seed, psi and noise that each image is named by; None where it is not named."""
-    found = []
-    for answer in find_seeds([one[..., 0] for one in images], laboratory.network, maximum=maximum, threads=1):
+def _searched(laboratory: Laboratory, images: Sequence[Path], name: str, maximum: int) -> list[list[Any] | None]:
+    """Return seed, psi and noise that each image is named by; None where it is not named.
+
+    Projections are kept: they take most of the time, and know nothing of seeds.
+    """
+    latents = laboratory.work / "seeds" / f"{name}.h5"
+    settings = [part for key, value in SEED_DEFAULTS.items() for part in (f"--{key}", value)]
+    keep = [
+        "--save-noise",
+        "float32",
+        "--save-images",
+        "--workers",
+        str(laboratory.workers),
+        "--threads",
+        "1",
+        "--quiet",
+    ]
+    command = [sys.executable, "-m", "invert", "project", "--network", NETWORK, *settings, *keep, "--out", latents]
+    subprocess.run([*map(str, command), "--", *map(str, images)], check=True)
+    found: dict[str, list[Any] | None] = {}
+    for answer in find_seeds([latents], laboratory.network, maximum=maximum, threads=1):
         named = answer.named
-        found.append(None if named is None else [named.seed, named.truncation_psi, named.noise])
-    return found
+        found[answer.path.stem] = None if named is None else [named.seed, named.truncation_psi, named.noise]
+    return [found[path.stem] for path in images]
 
 
-def _after(image: _Image, processing: str, key: str) -> _Image:
+def _write_own(laboratory: Laboratory, own: Sequence[_Own], processing: str) -> list[Path]:
+    """Write own images after a processing, and return where."""
     (perturbation,) = parse_perturbations(processing)
-    return apply(image, perturbation, key)
+    folder = ensure_folder(laboratory.work / "seeds" / f"own-{processing.replace(':', '-')}")
+    paths = []
+    for number, one in enumerate(own):
+        paths.append(folder / f"{number:03d}.png")
+        write_atomic(paths[-1], to_png_bytes(apply(one.image, perturbation, f"seed/{one.seed}")))
+    return paths
 
 
 def add_naming(text: Text, laboratory: Laboratory, asked: Naming) -> None:
@@ -126,10 +152,12 @@ def add_naming(text: Text, laboratory: Laboratory, asked: Naming) -> None:
     own = list(_own_images(generator, max(asked.images, asked.processed), asked.maximum))
     for processing in PROCESSINGS:
         mine = own[: asked.images if processing == UNPROCESSED else asked.processed]
-        images = [_after(one.image, processing, f"seed/{one.seed}") for one in mine]
+        paths = _write_own(laboratory, mine, processing)
         key = f"seeds own {processing.replace(':', '-')}"
         settings = {"maximum": asked.maximum, "images": len(mine)}
-        answers = laboratory.kept(key, settings, partial(_searched, laboratory, images, asked.maximum))
+        answers = laboratory.kept(
+            key, settings, partial(_searched, laboratory, paths, paths[0].parent.name, asked.maximum)
+        )
         told = [[one.seed, one.psi, one.noise] for one in mine]
         right = [answer == its for answer, its in zip(answers, told, strict=True)]
         wrong = counted(a is not None and a[0] != its[0] for a, its in zip(answers, told, strict=True))
@@ -151,8 +179,7 @@ def _add_others(text: Text, laboratory: Laboratory, asked: Naming) -> None:
 
         def make(name: str = name) -> Any:
             paths = sorted(laboratory.images(name, UNPROCESSED, asked.images).glob("*.png"))[: asked.images]
-            images = [np.atleast_3d(np.asarray(Image.open(path))) for path in paths]
-            return _searched(laboratory, images, asked.maximum)
+            return _searched(laboratory, paths, name, asked.maximum)
 
         answers = laboratory.kept(f"seeds {name}", {"maximum": asked.maximum, "images": asked.images}, make)
         rows.append((name, counted(one is not None for one in answers)))

@@ -145,6 +145,10 @@ class Processing:
                 pieces.append(f"{name}:{value:g}")
         return parse_processing(_SEPARATOR.join(pieces) or "none")
 
+    def compression(self) -> "Processing":
+        """Return the compression that came last, alone; nothing where none did."""
+        return Processing() if self.jpeg is None else Processing(self.text.split(_SEPARATOR)[-1], (self.jpeg,))
+
     def carry(self, levels: Dual) -> Dual:
         """Return what is expected in the image of levels `[N, C, H, W]`, which a network synthesised."""
         levels = clamp(levels)

@@ -15,7 +15,7 @@ from invert.projection.synthesis import random_maps, stream_maps
 from invert.seeds.recovered import Maps, View
 from invert.seeds.sweep import Shortlist, map_seeds
 
-__all__ = ["NOISES", "Hypothesis", "Ranked", "accepted", "best_hypotheses", "rank", "round_psi"]
+__all__ = ["NOISES", "Hypothesis", "Ranked", "accepted", "likeliest", "rank", "round_psi"]
 
 NOISES = ("fixed", "stream", "random", "zero")
 """Noise that is tried, as `invert generate --noise` has it."""
@@ -35,7 +35,8 @@ _TRIED = {True: (8, 128), False: (2, 16)}
 _LEFT = 6  # seeds that are tried with each noise and cutoff
 _TURNS = 3  # Gauss-Newton steps in psi
 _AT_ONCE = {True: 64, False: 4}  # images synthesised together
-_AS_GOOD = 9.0  # what -2 log of the likelihood may lose by a psi with fewer digits, or by plainer noise
+_AS_GOOD = 9.0  # what -2 log of the likelihood may lose by each digit fewer of psi, by plainer noise or processing
+_DIGITS = range(1, 7)  # of psi
 
 
 @dataclass(frozen=True)
@@ -162,12 +163,25 @@ class _Trial:
 
 
 @torch.no_grad()
-def best_hypotheses(view: View, ranked: Ranked) -> list[Hypothesis]:
-    """Synthesise the likeliest seeds, and return the best hypothesis of each seed that was looked at, the best first.
+def likeliest(view: View, ranked: Ranked) -> tuple[View, list[Hypothesis]]:
+    """Synthesise the seeds that rank first, and return the best hypothesis of each that was looked at, the best first.
 
     The seeds are compared with the noise that was recovered, then the best of them with every noise, and with every
-    cutoff where no seed is met without.
+    cutoff where no seed is met without. A slight blur or move that the search took for what is really other noise is
+    found out here, where the noise is known: the plainer processing counts where it explains the image as well.
+
+    Returns:
+        The image, with the processing that counts, and the hypotheses.
     """
+    found, plain = _synthesised(view, ranked), view.plainer()
+    if plain is None:
+        return view, found
+    others = _synthesised(plain, ranked, has_cutoffs=False)
+    is_as_good = plain.loss(others[0].misfit) <= view.loss(found[0].misfit) + _AS_GOOD
+    return (plain, others) if is_as_good else (view, found)
+
+
+def _synthesised(view: View, ranked: Ranked, *, has_cutoffs: bool = True) -> list[Hypothesis]:
     trial = _Trial(view)
     few: list[Hypothesis] = []
     found: list[Hypothesis] = []
@@ -176,6 +190,8 @@ def best_hypotheses(view: View, ranked: Ranked) -> list[Hypothesis]:
         found = trial.fitted([dataclasses.replace(one, noise=noise) for one in few for noise in _noises(view)])
         if _is_met(found):
             return _one_each(found, view.image.numel())
+    if not has_cutoffs:
+        return _one_each(found, view.image.numel())
     cut = trial.fitted([dataclasses.replace(one, cutoff=cutoff) for one in few for cutoff in _cutoffs(view)])
     found += trial.fitted([dataclasses.replace(one, noise=noise) for one in cut[:_LEFT] for noise in _noises(view)])
     return _one_each(found, view.image.numel())
@@ -216,11 +232,12 @@ def accepted(view: View, found: Sequence[Hypothesis]) -> bool:
 
 @torch.no_grad()
 def round_psi(view: View, hypothesis: Hypothesis) -> Hypothesis:
-    """Return a hypothesis with the fewest digits of psi that explain the image as well."""
-    trial = _Trial(view)
-    for digits in range(1, 7):
-        psi = round(hypothesis.psi, digits)
-        (rounded,) = trial.fitted([dataclasses.replace(hypothesis, psi=psi)], turns=0)
-        if (rounded.misfit - hypothesis.misfit) * view.image.numel() <= _AS_GOOD:
-            return dataclasses.replace(rounded, psi=psi)
-    return hypothesis
+    """Return a hypothesis with as few digits of psi as explain the image: people write few.
+
+    Each digit more has to explain it better by `_AS_GOOD`.
+    """
+    tried = [dataclasses.replace(hypothesis, psi=round(hypothesis.psi, digits)) for digits in _DIGITS]
+    trial, pixels = _Trial(view), view.image.numel()
+    misfits = [trial.fitted([one], turns=0)[0].misfit for one in tried]
+    best = min(range(len(tried)), key=lambda place: misfits[place] * pixels + place * _AS_GOOD)
+    return dataclasses.replace(tried[best], misfit=misfits[best])

@@ -1,5 +1,6 @@
 """What a projection recovered of one image, and how images of the network compare with it through its processing."""
 
+import dataclasses
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -107,6 +108,20 @@ class View:
         self.device = generator.mapping.w_avg.device
         self.processing = recovered.processing
         self.image = torch.from_numpy(recovered.image.transpose(2, 0, 1).copy()).float()[None].to(self.device)
+
+    def plainer(self) -> "View | None":
+        """Return the image as if it had been compressed at most; None where nothing else was found."""
+        recovered, plain = self.recovered, self.processing.compression()
+        if len(plain.steps) == len(self.processing.steps):
+            return None
+        side, channels = recovered.image.shape[0], recovered.image.shape[2]
+        expected = plain.variance(channels, side) ** 0.5
+        return View(self.generator, dataclasses.replace(recovered, processing=plain, expected_rms=expected))
+
+    def loss(self, misfit: float) -> float:
+        """Return -2 log of the likelihood of a mean square of the whitened difference: to compare processings."""
+        channels, side = self.image.shape[1:3]
+        return misfit * self.image.numel() + self.processing.log_determinant(channels, side, more=ELSEWHERE)
 
     @property
     def w(self) -> Tensor:

@@ -21,7 +21,7 @@ from generator.ops.dual import Dual
 from invert.errors import UsageError
 from invert.projection.latents import class_label, seed_latent
 from invert.projection.synthesis import synthesise_image
-from invert.seeds.hypotheses import Hypothesis, accepted, best_hypotheses, rank, round_psi
+from invert.seeds.hypotheses import Hypothesis, accepted, likeliest, rank, round_psi
 from invert.seeds.recovered import Recovered, View
 from invert.seeds.sweep import MOST_SEEDS, sweep
 
@@ -188,10 +188,10 @@ def search(
         if shortlist is None:
             yield _unnamed(view, maximum, "the image is black and white, or the network gives nothing finite")
             continue
-        found = best_hypotheses(view, rank(view, shortlist, classes))
-        if accepted(view, found):
-            recovered = view.recovered
-            named = _regenerate(view, round_psi(view, found[0]))
+        seen, found = likeliest(view, rank(view, shortlist, classes))
+        if accepted(seen, found):
+            recovered = seen.recovered
+            named = _regenerate(seen, round_psi(seen, found[0]))
             yield SeedAnswer(recovered.path, recovered.image, recovered.processing.text, recovered.rms, maximum, named)
         else:
             yield _unnamed(view, maximum, _reason(view))

@@ -1,5 +1,6 @@
 """Seeds are named where the network gives the image from them, and nowhere else."""
 
+import dataclasses
 from pathlib import Path
 
 import numpy as np
@@ -10,11 +11,13 @@ from numpy.typing import NDArray
 from generator.config import GeneratorConfig, MappingConfig
 from generator.layers import freeze
 from generator.networks import Generator
+from generator.ops.dual import Dual
 from generator.stylegan2.config import SynthesisConfig
 from invert.errors import UsageError
 from invert.projection.latents import class_label, sample_w, seed_latent
 from invert.projection.processing import parse_processing
 from invert.projection.synthesis import random_maps, stream_maps, synthesise_image
+from invert.seeds.hypotheses import Hypothesis, round_psi
 from invert.seeds.recovered import Recovered, View
 from invert.seeds.search import SeedAnswer, classes_of, search
 from invert.seeds.sweep import map_seeds, sweep
@@ -113,6 +116,43 @@ def test_what_happened_to_the_image_is_allowed_for(generator: Generator) -> None
     assert answer.named is not None
     assert (answer.named.seed, answer.named.truncation_psi) == (1500, 0.7)
     assert answer.named.rms == pytest.approx(5, abs=0.5)
+
+
+@pytest.mark.parametrize("processing", ["blur:0.4", "crop:0.004", "noise:2"])
+def test_a_processing_that_was_found_by_chance_is_found_out(generator: Generator, processing: str) -> None:
+    """A search that misses the noise may explain an image with a slight change that never happened."""
+    own = of_seed(generator, 321, 0.7, "stream")
+    facts = {"processing": parse_processing(processing), "rms": 1.5, "expected_rms": 0.4}
+    (answer,) = found(generator, dataclasses.replace(own, **facts))
+    assert answer.named is not None
+    assert (answer.named.seed, answer.named.truncation_psi, answer.named.noise) == (321, 0.7, "stream")
+    assert answer.processing == "none"
+    assert answer.named.rms < 0.3
+
+
+def test_a_processing_that_happened_stays(generator: Generator) -> None:
+    own = of_seed(generator, 321, 0.7)
+    blurred = parse_processing("blur:0.6+jpeg:60")
+    with torch.no_grad():
+        levels = torch.from_numpy(own.image.transpose(2, 0, 1).copy()).float()[None]
+        seen = parse_processing("blur:0.6").carry(Dual(levels)).value[0].permute(1, 2, 0)
+    image = seen.round().numpy().astype(np.uint8)
+    (answer,) = found(generator, dataclasses.replace(own, image=image, processing=parse_processing("blur:0.6")))
+    assert answer.named is not None
+    assert (answer.named.seed, answer.processing) == (321, "blur:0.6")
+    plainer = View(generator, dataclasses.replace(own, processing=blurred)).plainer()
+    assert plainer is not None
+    assert plainer.processing.text == "jpeg:60"
+    assert plainer.recovered.expected_rms == pytest.approx(plainer.processing.variance(1, 16) ** 0.5)
+    assert plainer.plainer() is None
+    assert View(generator, own).plainer() is None
+
+
+@pytest.mark.parametrize(("best", "told"), [(0.7, 0.7), (0.701, 0.7), (0.702, 0.702), (0.705, 0.705)])
+def test_psi_has_as_few_digits_as_explain_the_image(generator: Generator, best: float, told: float) -> None:
+    """A crop that was found a little off moves the best psi by a thousandth, and nobody writes that."""
+    view = View(generator, of_seed(generator, 55, best))
+    assert round_psi(view, Hypothesis(55, None, best, None, "fixed")).psi == told
 
 
 @pytest.mark.slow

@@ -37,9 +37,13 @@ def group_of(processing: str, left_small: bool) -> str:
 
 
 def _kinds(processing: str) -> list[str]:
-    """Return what happened, step by step, without what changes nothing: a crop that cuts off nothing."""
-    steps = (re.match("([a-z]+)[^:]*:?(.*)", step) for step in processing.split("+"))
-    return [found[1] for found in steps if found is not None and found[1] != _NOTHING and found[2] != "0"]
+    """Return what happened, step by step."""
+    return [found[0] for step in _steps(processing) if (found := re.match("[a-z]+", step)) is not None]
+
+
+def _steps(processing: str) -> list[str]:
+    """Return the steps without what changes nothing: a crop that cuts off nothing."""
+    return [step for step in processing.split("+") if step != _NOTHING and step.partition(":")[2] != "0"]
 
 
 def group_text(group: str) -> str:
@@ -106,8 +110,9 @@ class Explained:
 
     @property
     def text(self) -> str:
-        """The processing, and the noise where it is not that of the network's file."""
-        return self.processing if self.noise == "stored" else f"{self.processing}, {self.noise} noise"
+        """The processing, as far as it changes anything, and the noise where it is not that of the network's file."""
+        happened = "+".join(_steps(self.processing)) or _NOTHING
+        return happened if self.noise == "stored" else f"{happened}, {self.noise} noise"
 
     def to_record(self) -> dict[str, Any]:
         """Return it as JSON types; what could not be measured is null."""

@@ -35,6 +35,8 @@ def test_a_group_is_what_was_found_without_its_numbers() -> None:
     assert group_of("crop:0+jpeg:75", False) == "jpeg"  # nothing was cut off
     assert group_of("crop:0", False) == "none"
     assert group_text("resize/small") == "resize, left small"
+    shown = [Explained(text, "random", 1, 1, 1, "converged").text for text in ("crop:0", "crop:0+jpeg:75", "crop:0.02")]
+    assert shown == ["none, random noise", "jpeg:75, random noise", "crop:0.02, random noise"]
 
 
 @pytest.mark.parametrize(("rate", "needed"), [(0.05, 59), (0.01, 299), (0.001, 2995)])

@@ -109,7 +109,7 @@ def _searched(laboratory: Laboratory, images: Sequence[Path], name: str, maximum
     Projections are kept: they take most of the time, and know nothing of seeds.
     """
     latents = laboratory.work / "seeds" / f"{name}.h5"
-    settings = [part for key, value in SEED_DEFAULTS.items() for part in (f"--{key}", value)]
+    settings = [part for key, value in SEED_DEFAULTS.items() for part in (f"--{key}", str(value))]
     keep = [
         "--save-noise",
         "float32",

@@ -25,8 +25,9 @@ if TYPE_CHECKING:
 
 __all__ = ["SEED_DEFAULTS", "Seeds", "find_seeds", "seeds_of"]
 
-SEED_DEFAULTS = {"preset": "exact", "noise": "both", "processing": "auto"}
-"""Settings of the projections before a search, unless others are given."""
+SEED_DEFAULTS: Mapping[str, Any] = {"preset": "exact", "noise": "both", "processing": "auto", "restarts": 8}
+"""Settings of the projections before a search, unless others are given: more starts than a verdict has, for no seed is
+found of an image whose latents are not."""
 
 _KEPT = ("lpips", "bank", "class_index", "seed", "threads", "device")
 """Settings that a search after verdicts has of their session; it has all where that is of preset exact."""

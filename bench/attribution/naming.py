@@ -17,7 +17,6 @@ from bench.attribution.document import Text, at_least, counted
 from bench.attribution.laboratory import NETWORK, Laboratory
 from bench.exact_inversion import SEED
 from bench.populations import CALIBRATION, TESTS
-from bench.seed_search import map_seeds_z
 from generator.layers import freeze
 from generator.networks import Generator
 from generator.ops.seeded_normal import seeded_normal
@@ -27,6 +26,7 @@ from invert.attribution.perturbations import apply, parse_perturbations
 from invert.attribution.settings import UNPROCESSED
 from invert.durable import ensure_folder, write_atomic
 from invert.images.decoding import to_png_bytes
+from invert.projection.latents import seed_latent
 from invert.projection.processing import Processing
 from invert.projection.synthesis import synthesise_image
 from invert.report.page import Table
@@ -45,7 +45,7 @@ PROCESSINGS = (UNPROCESSED, *(one for row in ROWS for one in row.processings if 
 _NAMED, _NAMED_PROCESSED = at_least(0.99), at_least(0.95)
 
 _USED = 1300  # seeds from each first one that calibrated or tested something
-_TRIED_SEED, _TRIED, _TRIED_BELOW = 1, 400, 100_000  # the images of bench.seed_search
+_TRIED_SEED, _TRIED, _TRIED_BELOW = 1, 400, 100_000  # images that the search was tried on when it was written
 _DRAW_SEED = 16
 
 _FAR_SEED = 1 << 31  # of random directions: far from all that are searched
@@ -99,7 +99,7 @@ def _own_images(generator: Generator, count: int, maximum: int) -> Iterator[_Own
     for number, seed in enumerate(fresh_seeds(count, maximum)):
         psi, noise = KINDS[number % len(KINDS)]
         with torch.inference_mode():
-            ws = generator.mapping_ws(map_seeds_z(generator, seed), truncation_psi=psi)
+            ws = generator.mapping_ws(seed_latent(seed, generator.config.mapping.z_dim), truncation_psi=psi)
         yield _Own(synthesise_image(generator, ws, noise, seed), seed, psi, noise)
 
 

@@ -16,6 +16,7 @@ import torch
 
 from bench.attribution.document import Text
 from bench.attribution.laboratory import Laboratory
+from bench.populations import NETWORKS
 from generator.config import GeneratorConfig, MappingConfig
 from generator.files.invert_format import save_network
 from generator.networks import Generator
@@ -31,6 +32,7 @@ from invert.report.page import Table
 
 __all__ = ["add_larger"]
 
+TRAINED = "faces"
 _SEED = 71_000_000  # of the first image
 _LATENTS = 512
 _WIDTH, _MOST = 4096, 128  # channels: so many by the side, at most
@@ -106,7 +108,7 @@ def _measure(path: Path, settings: dict[str, Any], images: int) -> dict[str, Any
     targets = []
     for seed in range(_SEED, _SEED + images):
         with torch.inference_mode():
-            ws = generator.mapping_ws(seed_latent(seed, _LATENTS))
+            ws = generator.mapping_ws(seed_latent(seed, generator.config.mapping.z_dim))
         array = synthesise_image(generator, ws, "const", seed)
         targets.append(target_of(array, session.resolution, session.channels, name=str(seed)))
     projector = session.projector()
@@ -140,27 +142,29 @@ def add_larger(text: Text, laboratory: Laboratory, sides: Iterable[int], images:
         steps: Adam steps of preset paper, each a row.
     """
     text.say(
-        f"Images of untrained colour networks with {_LATENTS} latents, {images} of each size, one thread. The weights",
-        f"to colour are times {_CONTRAST:g}, so that images are not cut off at black and white. Preset exact is told",
-        "stored noise and no processing; preset paper has the first image alone. Iterations are Jacobians up to 64 px,",
-        "rounds of 25 gradients above, and Adam steps of preset paper; passes are images synthesised, directions of a",
-        "Jacobian and gradients counted as one each. Seconds of a processor and passes are those of an image, memory",
-        "is the peak of the whole process. rms is what is left of the image, in levels; rounding alone would leave 0.",
+        f"Images of the colour network {TRAINED}, which was trained, and of untrained ones with {_LATENTS} latents,",
+        f"{images} of each, one thread. The latter's weights to colour are times {_CONTRAST:g}, so that images are not",
+        "cut off at black and white. Preset exact is told stored noise and no processing; preset paper has the first",
+        "image alone. Iterations are Jacobians up to 64 px, rounds of 25 gradients above, and Adam steps of preset",
+        "paper; passes are images synthesised, each direction of a Jacobian and gradient counted as one. Seconds of a",
+        "processor and passes are those of an image, memory is the peak of the whole process. rms is what is left of",
+        "the image, in levels; rounding alone would leave 0.",
     )
     rows = []
-    for side in sides:
-        path = laboratory.work / "untrained" / f"{side}.safetensors"
+    networks = {f"{TRAINED}, 64 px": NETWORKS / f"{TRAINED}.safetensors"}
+    networks |= {f"{side} px": laboratory.work / "untrained" / f"{side}.safetensors" for side in sides}
+    for name, path in networks.items():
         if not path.exists():
-            _write_network(path, side)
+            _write_network(path, int(path.stem))
         cases: dict[str, dict[str, Any]] = {"exact": {"preset": "exact", "noise": "fixed", "bank": _BANK}}
         cases |= {f"paper, {number} steps": {"preset": "paper", "steps": number} for number in steps}
-        for name, settings in cases.items():
-            count = images if name == "exact" else 1
-            key = f"larger {side} {name.replace(',', '')}"
+        for preset, settings in cases.items():
+            count = images if preset == "exact" else 1
+            key = f"larger {path.stem} {preset.replace(',', '')}"
             make = partial(_alone, path, settings, count)
             cost = _Cost(**laboratory.kept(key, {"images": count, **settings}, make))
             converged = "-" if cost.converged is None else f"{100 * cost.converged:.0f} %"
             shown = (f"{cost.iterations:.0f}", f"{cost.passes:.0f}", f"{cost.seconds:.1f}", f"{cost.megabytes:.0f}")
-            rows.append((f"{side} px", name, *shown, f"{cost.median:.2f}", f"{cost.rms:.2f}", converged))
+            rows.append((name, preset, *shown, f"{cost.median:.2f}", f"{cost.rms:.2f}", converged))
     header = ("network", "preset", "iterations", "passes", "s", "MB", "rms, median", "rms, most", "converged")
     text.table(Table(rows, header))

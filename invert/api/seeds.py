@@ -84,8 +84,9 @@ def find_seeds(
         on_warning: Called with a line on what should be known; by default `on_message`.
         on_failure: What to do with an image that cannot be used: "raise" its error, "skip" it, or a function that is
             called with what is known of it.
-        settings: Fields of `ProjectConfig`, such as class_index, threads or device; by default the noise is "both" and
-            the processing "auto". `policy`, an `ImagePolicy`; `follow`, for links that lead out of folders.
+        settings: Fields of `ProjectConfig`, such as class_index, threads or device; by default the noise is "both", the
+            processing "auto" and the restarts are 8. `policy`, an `ImagePolicy`; `follow`, for links that lead out of
+            folders.
 
     Returns:
         An iterator over the answers: those to finished projections, then those to images, each in their order.

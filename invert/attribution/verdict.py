@@ -166,7 +166,7 @@ def read_score(
         calibration.smallest_ratio(name),
         calibration.largest_ratio(name),
         group,
-        None if alike is None else (1 + int((alike <= compared).sum())) / (len(alike) + 1),
+        None if alike is None else float(p0(compared, alike)) if len(alike) else 1.0,
     )
 
 

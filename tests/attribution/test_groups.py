@@ -235,6 +235,18 @@ def test_what_lies_between_its_own_images_and_others_found_alike_is_not_told() -
     assert near.reading.p0 is not None
     assert near.reading.p0 > 0.5  # after another processing others lie lower
     assert far.outcome is Outcome.NONE
+    # Where no other image was found in its group, none is as low.
+    elsewhere = [
+        dataclasses.replace(
+            one, measurements=tuple(dataclasses.replace(image, group="jpeg") for image in one.measurements)
+        )
+        for one in case.calibration().others
+    ]
+    alone = dataclasses.replace(case.calibration(), others=tuple(elsewhere))
+    assert [len(alone.others_like("evidence", group)) for group in ("none", "jpeg")] == [0, 180]
+    reading = judge(alone, case.found_image(1.2), "A").reading
+    assert reading is not None
+    assert reading.p0_alike == 1
     # Of fewer than 19 others that were found alike too few are lower by chance to say so.
     few = CalibrationSettings(rate=0.5, confidence=0.5, fit_share=0.25, threshold_share=0.5)
     assert judge(case.calibration(count=16, settings=few), case.found_image(1.2), "A").outcome is Outcome.NONE

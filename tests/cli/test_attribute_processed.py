@@ -181,6 +181,7 @@ def test_each_image_is_judged_by_what_happened_to_it(invert: Invert, case: Path,
     assert finding["explained"]["processing"] == "resize:0.5"
     assert finding["explained"]["expected_rms"] == 0.3
     assert finding["group"] == finding["evidence"]["threshold_group"] == "resize/small"
+    assert 0 < finding["evidence"]["p0_alike"] <= 1
     assert finding["measured"]["q"] == pytest.approx(math.log(finding["explained"]["q"]), abs=1e-5)
     assert found["own-reduce.png"]["findings"][0]["evidence"]["below"]
 

@@ -13,10 +13,11 @@ from generator.ops.dual import Dual
 from invert.attribution.perturbations import apply, parse_perturbations
 from invert.errors import UsageError
 from invert.images.target import read_target, target_of
-from invert.projection.detection import candidates
+from invert.projection.detection import candidates, sharpness
 from invert.projection.processing import KINDS, Processing, parse_processing
 
-SAMPLE = sorted((Path(__file__).parent.parent / "data" / "samples" / "real").glob("*.png"))[0]
+SAMPLES = Path(__file__).parent.parent / "data" / "samples"
+SAMPLE = sorted((SAMPLES / "real").glob("*.png"))[0]
 
 Pixels = npt.NDArray[np.uint8]
 
@@ -123,6 +124,38 @@ def test_facts_of_an_image_lead_to_what_happened_to_it() -> None:
         assert text in found[:2]
     assert "noise:5" in likeliest(apply(before, parse_perturbations("noise:5")[0]))
     assert likeliest(apply(before, parse_perturbations("jpeg:95")[0]))[0] == "jpeg:95"
+
+
+def samples(network: str) -> Pixels:
+    """Return images of a network, `[N, C, H, W]`."""
+    images = [np.asarray(Image.open(path)) for path in sorted((SAMPLES / network).glob("*.png"))]
+    return np.stack([one[None] if one.ndim == 2 else one.transpose(2, 0, 1) for one in images])
+
+
+def test_sharpness_is_a_power_of_two_beside_the_usual() -> None:
+    assert sharpness(samples("A")) == sharpness(samples("B")) == 1
+    assert sharpness(samples("faces")) == sharpness(samples("faces-b")) == 1 / 32
+    # half the contrast is a quarter of the mean square, but for what rounding adds
+    assert sharpness(samples("A") // 2) == 1 / 4
+    assert sharpness(np.full([3, 1, 32, 32], 128, np.uint8)) == 2.0**-12
+    board = np.indices([32, 32]).sum(axis=0) % 2 * 255
+    assert sharpness(board[None, None].astype(np.uint8)) == 2.0**12  # 32^2 * 127.5^2 in 9^2 places is 3211 times 64
+
+
+@pytest.mark.parametrize("text", ["none", "crop:0.05", "blur:1", "resize:0.5"])
+def test_what_happened_to_smooth_images_is_asked_beside_images_as_smooth(text: str) -> None:
+    kind = text.partition(":")[0]
+    images = samples("faces").transpose(0, 2, 3, 1)
+    before = sharpness(samples("faces"))
+    asked = [candidates(target_of(_after(one, text), 64, 3), before) for one in images]
+    assert all(any(one.startswith(kind) for one in found) for found in asked)
+    # by the bounds of sharp images all of them were blurred
+    unasked = [candidates(target_of(_after(one, text), 64, 3)) for one in images]
+    assert text != "crop:0.05" or sum("crop:0.03" in found for found in unasked) < len(images) / 2
+
+
+def _after(image: Pixels, text: str) -> Pixels:
+    return image if text == "none" else apply(image, parse_perturbations(text)[0])
 
 
 def test_a_file_tells_its_tables_and_its_size(tmp_path: Path) -> None:

@@ -9,9 +9,10 @@ import numpy as np
 import numpy.typing as npt
 
 from invert.images.target import Target
+from invert.projection.processing import ROUNDING
 from invert.projection.processing_steps import standard_tables
 
-__all__ = ["AUTO", "candidates"]
+__all__ = ["AUTO", "candidates", "sharpness"]
 
 AUTO = "auto"
 
@@ -22,9 +23,12 @@ _BY_HIGH_FREQUENCIES = (
     (5.0, ("resize:0.75", "blur:0.5", "crop:0.03", "resize:0.875", "none")),
     (math.inf, ("none", "blur:0.4", "crop:0.03", "shift:1", "shift:-1", "gamma:1", "gain:1", "rotate:0")),
 )
-"""What may have happened to an image whose highest frequencies have at most such a mean square, in squared levels: the
-likeliest first, with the values where a search for them begins. Images of 32 px that nothing happened to have 8 and
-more."""
+"""What may have happened to a grey image whose highest frequencies have at most such a mean square, in squared levels:
+the likeliest first, with the values where a search for them begins. That is for a network whose own images have 64, the
+median of them; for another see `sharpness`."""
+
+_USUAL = 64.0
+_SHARPNESSES = (-12, 12)  # powers of two
 
 _BEFORE_JPEG = ("", "crop:0.03+", "resize:0.75+", "crop:0.03+resize:0.75+", "resize:0.5+", "blur:0.7+")
 """What may have happened before a compression, whose own noise hides the image's highest frequencies."""
@@ -36,11 +40,27 @@ _NOISES = ((1.5, "noise:2"), (3.5, "noise:5"))
 """From which deviation in levels on a noise is a candidate; larger ones would explain any image."""
 
 
-def candidates(target: Target) -> list[str]:
+def sharpness(images: npt.NDArray[np.uint8]) -> float:
+    """Return how much there is in the highest frequencies of a network's own images, beside the usual.
+
+    Drawn faces of 64 px have a fortieth of what photographs of garments of 32 px have: by the same bounds all of them
+    would look blurred. The nearest power of two, so that it hangs on neither a few samples nor the processor.
+
+    Args:
+        images: Some of them as they are, uint8 `[N, C, H, W]`.
+    """
+    of_all = [_high_frequencies(one[:3].astype(np.float64).mean(axis=0)) for one in images]
+    least, most = _SHARPNESSES
+    power = math.log2(max(float(np.median(of_all)), _USUAL * 2.0**least) / _USUAL)
+    return 2.0 ** min(round(power), most)
+
+
+def candidates(target: Target, sharpness: float = 1.0) -> list[str]:
     """Return what may have happened, as `--processing` has it, the likeliest first.
 
     Args:
         target: As the network sees it.
+        sharpness: That of the network's own images.
     """
     side = target.array.shape[0]
     if target.upsampled:
@@ -49,7 +69,9 @@ def candidates(target: Target) -> list[str]:
     quality = _comb(target.array) if target.tables is None else None
     jpeg = "jpeg" if target.tables is not None else "" if quality is None else f"jpeg:{quality}"
     grey = target.array[..., :3].astype(np.float64).mean(axis=2)
-    highest = _high_frequencies(grey)
+    # rounding adds the same to all images, less to the mean of three channels than to a single one
+    rounding = ROUNDING / min(3, target.array.shape[2])
+    highest = rounding + (_high_frequencies(grey) - rounding) / sharpness
     found = list(next(kinds for most, kinds in _BY_HIGH_FREQUENCIES if highest <= most))
     if jpeg:
         # its tables are in a file that was compressed at the end; a comb may be there by chance

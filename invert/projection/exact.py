@@ -5,6 +5,7 @@ Jacobian keep a processor as busy as a batch of images would.
 """
 
 from collections.abc import Generator, Iterable, Iterator, Mapping
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -18,7 +19,7 @@ from invert.images.arrays import to_uint8
 from invert.images.fidelity import fidelity
 from invert.images.target import Target
 from invert.projection.config import ProjectConfig
-from invert.projection.detection import AUTO, candidates
+from invert.projection.detection import AUTO, candidates, sharpness
 from invert.projection.hypotheses import JACOBIAN_SIDE, UNKNOWN, Contest, Hypothesis
 from invert.projection.likelihood import BLACK, ImageModel, Point, state_of
 from invert.projection.moments import Look, Moment, Watcher
@@ -40,6 +41,8 @@ _NOISE = {"fixed": ("stored",), "optimise": ("random",), "zero": ("zero",), "bot
 _MOVED = 1.05  # times as near samples have to come to an image as they are for it to count as unmoved
 _BANKS = 16  # banks that are kept after processing, each as large as the bank
 _PIECE = 500  # samples of a bank that are processed at once
+_COMPARED = 500  # samples whose highest frequencies are what to expect
+_COMPARED_LARGE = 8  # the same of a network whose bank has smaller images than it generates
 
 
 class ExactProjector:
@@ -138,8 +141,19 @@ class ExactProjector:
             return [parse_processing(told, target.tables)]
         # values are searched by Jacobians alone
         is_small = image.shape[-1] <= JACOBIAN_SIDE
-        found = [parse_processing(text, target.tables, estimated=is_small) for text in candidates(target)]
+        likely = candidates(target, self._sharpness)
+        found = [parse_processing(text, target.tables, estimated=is_small) for text in likely]
         return self._by_motion(image, found)
+
+    @cached_property
+    def _sharpness(self) -> float:
+        """That of the network's own images, of which a bank has smaller ones where they are large."""
+        if self.bank.thumbnails.shape[-1] == self.generator.config.synthesis.img_resolution:
+            return sharpness(self.bank.thumbnails[:_COMPARED])
+        w = torch.from_numpy(self.bank.w[:_COMPARED_LARGE]).to(self.device)
+        with torch.no_grad():
+            images = [self.generator.synthesis(self.generator.broadcast(one[None]), "const") for one in w]
+        return sharpness(to_uint8(torch.cat(images)).transpose(0, 3, 1, 2))
 
     def _by_motion(self, image: Tensor, found: list[Processing]) -> list[Processing]:
         """Put those first by which an image was moved as the bank's samples have to be to resemble it.

@@ -81,11 +81,15 @@ def test_held_out_processings_are_in_no_calibration() -> None:
     assert [one.key for one in parse_perturbations(" ".join(HELD_OUT))] == list(HELD_OUT)
 
 
+def _written(folder: Path, name: str, count: int) -> Path:
+    raise AssertionError(f"{count} of {name} in {folder}: what is said needs no images")
+
+
 class _Said(Laboratory):
     """A laboratory in which the outcomes of each population are known."""
 
     def __init__(self, outcomes: dict[str, list[Outcome]]) -> None:
-        super().__init__(Path("none"), Path("none"), {"exact": _Method()})  # type: ignore[dict-item]
+        super().__init__(Path("none"), _written, {"exact": _Method()})  # type: ignore[dict-item]
         self._outcomes = outcomes
 
     def findings(self, method: str, population: str, count: int, processing: str = "none") -> list[Finding]:

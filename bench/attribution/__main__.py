@@ -4,20 +4,22 @@
 
 The two methods that are compared are those of the calibrations that come with the project, or that are named. All that
 is measured is kept in the work folder, so that the same command goes on where it was stopped; sections that are not
-made stay as the document has them. Those of preset verdict by itself, which take hours more, are made where --only
-names them.
+made stay as the document has them. Those of preset verdict by itself, which take hours more, and that of faces, which
+`make faces` draws, are made where --only names them.
 """
 
 import argparse
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import torch
 
-from bench.attribution import attacks, cells, costs, distances, gap, larger, naming
+from bench.attribution import attacks, cells, costs, distances, faces, gap, larger, naming
 from bench.attribution.document import Text, write_document
 from bench.attribution.laboratory import NETWORK, Laboratory, Method, shipped_calibration
+from bench.attribution.sealed import write_sealed
 from bench.machine import machine
 from bench.populations import FASHION_MNIST
 from generator.files.reading import load
@@ -51,7 +53,7 @@ def _naming(given: argparse.Namespace) -> naming.Naming:
 
 def _of_distances(add: Callable[[Text, distances.Distances], None]) -> Callable[..., None]:
     def section(text: Text, laboratory: Laboratory, given: argparse.Namespace) -> None:
-        add(text, distances.Distances(laboratory, given.count, given.without))
+        add(text, distances.Distances(laboratory, given.fashion_mnist, given.count, given.without))
 
     return section
 
@@ -74,6 +76,11 @@ SECTIONS = {
     "larger": Section(
         "Larger networks",
         lambda text, lab, given: larger.add_larger(text, lab, given.sides, given.large, given.adam),
+    ),
+    "faces": Section(
+        "Faces, 64 px, in colour",
+        lambda text, lab, given: faces.add_faces(text, lab, given.faces, _counts(given)),
+        is_usual=False,  # needs the faces that an npm package draws
     ),
     "clean": Section("Preset verdict: its calibration", _of_distances(distances.add_clean), False),
     "methods": Section(
@@ -112,6 +119,7 @@ def parser() -> argparse.ArgumentParser:
     found.add_argument("--sides", type=int, nargs="+", default=[64, 128, 256], help="of untrained networks, in pixels")
     found.add_argument("--large", type=int, default=3, help="images of each; one by preset paper")
     found.add_argument("--adam", type=int, nargs="+", default=[100, 1000], help="steps of preset paper with them")
+    found.add_argument("--faces", type=Path, default=Path("runs/faces64-test.zip"), help="faces that no network saw")
     found.add_argument("--figure", type=Path, default=DOCS / "gap-sealed.png", help="where the figure of the gap goes")
     found.add_argument("--without", metavar="METHOD", action="append", default=[], help="such as 'paper, 1000 steps'")
     return found
@@ -137,10 +145,12 @@ def main() -> None:
     chosen = given.only or [name for name, section in SECTIONS.items() if section.is_usual]
     # what is about preset verdict by itself needs no other calibration
     names = ("verdict", "exact") if any(SECTIONS[name].is_usual for name in chosen) else ("verdict",)
-    laboratory = Laboratory(given.work, given.fashion_mnist, methods(given, names), given.workers)
+    write = partial(write_sealed, given.fashion_mnist)
+    laboratory = Laboratory(given.work, write, methods(given, names), given.workers)
     title = (
         "# Attribution to network A, measured\n\n"
-        "32 x 32 networks of garments; nothing here implies the same rates for photographs or larger networks. Made\n"
+        "32 x 32 networks of garments, unless a section says otherwise; nothing here implies the same rates for\n"
+        "photographs or larger networks. Made\n"
         f"by `make benchmark-attribution`; network {load(NETWORK).provenance.sha256[:16]}.\n{machine()}\n"
     )
     order = [section.heading for section in SECTIONS.values()]

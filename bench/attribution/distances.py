@@ -6,6 +6,7 @@ Its images are those of `bench.populations`, on the first of which its steps and
 import dataclasses
 import math
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 import numpy as np
 from scipy.stats import spearmanr
@@ -39,16 +40,17 @@ class Distances:
 
     Args:
         laboratory: The work folder; its method "verdict" is the one that ships.
+        fashion_mnist: Folder of the Fashion-MNIST files.
         count: Images of each population; slow methods take a share.
         without: Variants that are left out.
     """
 
-    def __init__(self, laboratory: Laboratory, count: int, without: Sequence[str] = ()) -> None:
+    def __init__(self, laboratory: Laboratory, fashion_mnist: Path, count: int, without: Sequence[str] = ()) -> None:
         self.laboratory, self.count, self.without = laboratory, count, without
         self.calibration = laboratory.methods["verdict"].calibration
         self.base = laboratory.methods["verdict"].config
         self._tests = laboratory.work / "populations"
-        write_populations(self._tests, laboratory.fashion_mnist, count, calibration=False)
+        write_populations(self._tests, fashion_mnist, count, calibration=False)
 
     def measure(self, method: str, config: ProjectConfig, population: str, count: int) -> list[Measurement]:
         """Measure the first images of a population under a method."""

@@ -24,7 +24,6 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from bench.attribution.sealed import write_sealed
 from bench.populations import NETWORKS
 from generator.files.reading import LoadedNetwork, load
 from invert.attribution.calibration import Calibration
@@ -68,9 +67,9 @@ class Method:
         config = config_of(dict(calibration.method))
         return cls(calibration, dataclasses.replace(config, batch=BATCH, threads=1, device="cpu", seed=0), most)
 
-    def judge(self, found: Measurement) -> Finding:
+    def judge(self, found: Measurement, network: str = NETWORK.stem) -> Finding:
         """Return what is said of an image, as if this network alone were asked."""
-        return judge(self.calibration, found, "A")
+        return judge(self.calibration, found, network)
 
 
 def shipped_calibration(preset: str) -> Path | None:
@@ -86,22 +85,31 @@ class Laboratory:
 
     Args:
         work: The work folder.
-        fashion_mnist: Folder of the Fashion-MNIST files.
+        write: Writes the first images of a sealed population in a folder of folders: that, its name, and how many;
+            returns its folder.
         methods: The calibrated methods that are compared, by name.
         workers: Processes that share images.
+        path: The network that is asked.
     """
 
-    def __init__(self, work: Path, fashion_mnist: Path, methods: Mapping[str, Method], workers: int = 1) -> None:
-        self.work, self.fashion_mnist, self.methods, self.workers = work, fashion_mnist, methods, workers
+    def __init__(
+        self,
+        work: Path,
+        write: Callable[[Path, str, int], Path],
+        methods: Mapping[str, Method],
+        workers: int = 1,
+        path: Path = NETWORK,
+    ) -> None:
+        self.work, self.write, self.methods, self.workers, self.path = work, write, methods, workers, path
 
     @cached_property
     def network(self) -> LoadedNetwork:
-        """Network A."""
-        return load(NETWORK)
+        """The network that is asked."""
+        return load(self.path)
 
     def images(self, population: str, processing: str, count: int) -> Path:
         """Return a folder with at least so many images of a sealed population, after a processing."""
-        source = write_sealed(self.work / "sealed", self.fashion_mnist, population, count)
+        source = self.write(self.work / "sealed", population, count)
         if processing == UNPROCESSED:
             return source
         return self.processed(source, processing, self.work / "after" / _folder(processing) / source.name, count)
@@ -128,7 +136,7 @@ class Laboratory:
     def findings(self, method: str, population: str, count: int, processing: str = UNPROCESSED) -> list[Finding]:
         """Judge the first images of a sealed population by a calibrated method."""
         judging = self.methods[method]
-        return [judging.judge(one) for one in self.measured(method, population, count, processing)]
+        return [judging.judge(one, self.path.stem) for one in self.measured(method, population, count, processing)]
 
     def measure(self, method: str, config: ProjectConfig, folder: Path, label: str, count: int) -> list[Measurement]:
         """Measure the first images of a folder, and count the processor time that it takes.

@@ -63,12 +63,12 @@ MOST = 3000
 """Images of a population; there are no more real ones."""
 
 
-def write_sealed(folder: Path, fashion_mnist: Path, name: str, count: int) -> Path:
+def write_sealed(fashion_mnist: Path, folder: Path, name: str, count: int) -> Path:
     """Write the first images of a population, and return their folder.
 
     Args:
-        folder: What the folders of populations are in.
         fashion_mnist: Folder of the Fashion-MNIST files.
+        folder: What the folders of populations are in.
         name: One of `SEALED`.
         count: How many, up to `MOST`.
     """

@@ -6,9 +6,10 @@ PYTHON ?= python3
 VENV   := .venv
 PY     := $(VENV)/bin/python
 
-# What `make demo` does: the first DEMO_IMAGES images of each kind of DEMO_KINDS.
-NETWORK       ?= data/networks/A.safetensors
-DEMO_KINDS    ?= real A B processed
+# What `make demo` does: the first DEMO_IMAGES images of each kind of DEMO_KINDS, which are all kinds by default; NETWORK
+# is asked in place of the demonstration networks.
+NETWORK       ?=
+DEMO_KINDS    ?=
 DEMO_IMAGES   ?= 12
 DEMO_REPORT   ?= projections/attribution.html
 
@@ -62,7 +63,7 @@ TRAIN_emoji-ada := --augment ada --set augment_kimg=100
 .PHONY: demo networks faces emoji emoji-curves families precision calibration calibration-faces calibration-verdict benchmark-attribution test check lint sanitize fuzz test-long bench clean
 
 demo: $(VENV)/.ready
-	@$(PY) -m invert demo --network "$(NETWORK)" --images $(DEMO_IMAGES) --report "$(DEMO_REPORT)" \
+	@$(PY) -m invert demo $(if $(NETWORK),--network "$(NETWORK)") --images $(DEMO_IMAGES) --report "$(DEMO_REPORT)" \
 	  $(foreach kind,$(DEMO_KINDS),--kind $(kind))
 
 # The project's own networks, from Fashion-MNIST (Debian package dataset-fashion-mnist): `make -j2 networks` trains two
@@ -135,7 +136,7 @@ calibration: $(RUNS)/populations/.done
 
 # The same of network faces, whose images are 64 px and in colour: after fewer processings, for each takes longer.
 FACES_COUNT       ?= 120
-FACES_PROCESSINGS ?= none jpeg:75 resize:0.5 blur:1 crop:0.05 noise:5
+FACES_PROCESSINGS ?= none crop:0.05 blur:1 jpeg:75
 calibration-faces: $(RUNS)/populations/.faces
 	$(PY) -m invert calibrate --network data/networks/faces.safetensors --real $(RUNS)/populations/faces/real \
 	  --other $(RUNS)/populations/faces/faces-b --preset exact --count $(FACES_COUNT) \

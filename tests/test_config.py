@@ -22,6 +22,7 @@ CALIBRATIONS = sorted((Path(__file__).parent.parent / "data" / "networks").glob(
 SHIPPED = {
     "A": "f93dcd16c7242adb7227e7e1575e352b86810f2a27bad70e72968d6dc1854e8f",
     "A.verdict": "616ea7c0f32acbb26bc60395dbe0fc17d57a6421eaadaf2f396a017b0aea2854",
+    "faces": "b25d1ec30bed4861448a88da15e9f6513d12a4b83a776ef5f399b2e21a92ded4",
     "stylegan": "bb8b1b5792b149b2991808c0cc372ecef203e61e7a6a00daff2fda3a76ad8410",
     "stylegan2": "3e7812048f5af1d0ad1eb0c3bdb357b0342c84fcdb165d41cba5f45891b43682",
 }

@@ -33,10 +33,10 @@ def add_faces(text: Text, laboratory: Laboratory, held_out: Path, counts: Counts
     path = NETWORKS / "faces.safetensors"
     method = Method.of(path.with_suffix(".calibration.json"))
     faces = Laboratory(laboratory.work / "faces", partial(_write, held_out), {EXACT: method}, laboratory.workers, path)
-    calibrated = " and ".join(one.processing for one in method.calibration.owns)
+    calibrated = ", ".join(one.processing for one in method.calibration.owns)
     text.say(
-        f"Network {faces.network.provenance.sha256[:16]}, calibration {method.calibration.digest[:16]}, which has seen",
-        f"images after {calibrated}. {counts.clean} images of each population as they are, and {counts.processed}",
+        f"Network {faces.network.provenance.sha256[:16]}, calibration {method.calibration.digest[:16]}, which has",
+        f"seen images after {calibrated}. {counts.clean} images of each population as they are, and {counts.processed}",
         "after each processing, of which no bank and no calibration has any; what happened to them is told to no",
         "method. Real faces are drawn ones that no network has seen; faces-b was trained as faces was, on the same",
         "images, with another seed. Intervals are of 95 % (Clopper and Pearson).",

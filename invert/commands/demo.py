@@ -1,5 +1,7 @@
 """`invert demo`: what `invert attribute` says of the sample images that come with the program."""
 
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import click
@@ -8,13 +10,33 @@ from generator.processors import processors
 from invert.cli import options
 from invert.commands.attribute import attribute
 from invert.durable import ensure_folder
-from invert.errors import UsageError, display_path
+from invert.errors import ExitCode, UsageError, display_path
 
 __all__ = ["demo"]
 
-_KINDS = ("real", "A", "B", "processed")
-"""Photographs of garments, samples of network A, samples of another network, and images of all three that were
-blurred, compressed, cropped and scaled."""
+
+@dataclass(frozen=True)
+class _Domain:
+    """Images of one kind of thing, and the network that is asked about them.
+
+    Attributes:
+        network: Its name in the folder of networks; its own samples are among the images.
+        kinds: Folders of samples: real images, those of the network, those of one that was trained alike, and images
+            of all three that were blurred, compressed, cropped and scaled.
+        share: One image of each kind is shown for so many that are asked for.
+    """
+
+    network: str
+    kinds: tuple[str, ...]
+    share: int = 1
+
+
+_DOMAINS = (
+    _Domain("A", ("real", "A", "B", "processed")),
+    # 64 px and colour: an image takes several times as long
+    _Domain("faces", ("faces-real", "faces", "faces-b", "faces-processed"), share=3),
+)
+_KINDS = tuple(kind for domain in _DOMAINS for kind in domain.kinds)
 
 
 @options.command(
@@ -35,7 +57,7 @@ blurred, compressed, cropped and scaled."""
     show_default=True,
     type=click.IntRange(1, 32),
     metavar="N",
-    help="Number of images of each kind.",
+    help="Number of images of each kind; of faces, which are larger, a third.",
 )
 @options.option(
     "--report",
@@ -43,7 +65,7 @@ blurred, compressed, cropped and scaled."""
     show_default=True,
     metavar="FILE.html",
     type=click.Path(dir_okay=False, path_type=Path),
-    help="The report, one HTML page; an earlier one is replaced.",
+    help="The report, one HTML page, and that of faces beside it; earlier ones are replaced.",
 )
 @options.as_json
 @options.quiet
@@ -57,31 +79,48 @@ def demo(
     as_json: bool,
     quiet: bool,
 ) -> int:
-    """Attribute garments with the demonstration network, and write a report.
+    """Attribute garments and drawn faces with the demonstration networks, and write a report of each.
 
-    The images are photographs, samples of that network, samples of another network that was trained in the same way,
-    and some of all three that were blurred, compressed, cropped or scaled: only the network's own should be attributed
-    to it. It takes about a minute on two processors.
+    The images are real ones, samples of the network that is asked, samples of another network that was trained in the
+    same way, and some of all three that were blurred, compressed, cropped or scaled: only the network's own should be
+    attributed to it. It takes about two minutes on two processors.
     """
-    network = options.default_network()
-    if network is None:
+    default = options.default_network()
+    if default is None:
         raise UsageError("this installation has no sample images", advice="Install invert again.")
-    samples = _short(network.parent.parent / "samples")
-    paths = [path for kind in kinds or _KINDS for path in sorted((samples / kind).glob("*.*g"))[:images]]
-    if not paths:
+    samples = _short(default.parent.parent / "samples")
+    # A network that is named is asked about garments, unless kinds are named too.
+    asked = kinds or (_KINDS if network_path is None else _DOMAINS[0].kinds)
+    codes: list[int] = []
+    for domain, paths in _chosen(samples, asked, images):
+        ensure_folder(report.parent)
+        if codes and not as_json:
+            click.echo()
+        codes.append(
+            context.invoke(
+                attribute,
+                paths=paths,
+                network_paths=(network_path or _short(default.with_stem(domain.network)),),
+                report=report if domain is _DOMAINS[0] else report.with_stem(f"{report.stem}-{domain.network}"),
+                workers=processors(),
+                as_json=as_json,
+                quiet=quiet,
+                overwrite=True,
+            )
+        )
+    if not codes:
         raise UsageError(f"there are no sample images in '{display_path(samples)}'", advice="Install invert again.")
-    ensure_folder(report.parent)
-    code: int = context.invoke(
-        attribute,
-        paths=paths,
-        network_paths=(network_path or _short(network),),
-        report=report,
-        workers=processors(),
-        as_json=as_json,
-        quiet=quiet,
-        overwrite=True,
-    )
-    return code
+    return next((code for code in codes if code), ExitCode.OK)
+
+
+def _chosen(samples: Path, kinds: Sequence[str], images: int) -> Iterator[tuple[_Domain, list[Path]]]:
+    """Yield the first images of the kinds that are asked for, by their domains."""
+    for domain in _DOMAINS:
+        folders = [samples / kind for kind in domain.kinds if kind in kinds]
+        count = max(1, images // domain.share)
+        paths = [path for folder in folders for path in sorted(folder.glob("*.*g"))[:count]]
+        if paths:
+            yield domain, paths
 
 
 def _short(path: Path) -> Path:

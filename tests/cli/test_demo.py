@@ -9,29 +9,58 @@ from invert.commands.attribute import attribute
 from tests.cli.conftest import Invert
 
 
-def test_it_attributes_the_sample_images_of_each_kind(
-    invert: Invert, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    given: dict[str, Any] = {}
+@pytest.fixture
+def asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
+    """Return what each call of `invert attribute` was given, which ends at once."""
+    given: list[dict[str, Any]] = []
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(attribute, "callback", lambda **settings: given.update(settings) or 0)
-    assert invert("demo", "--images", 2).code == 0
-    found = [f"{path.parent.name}/{path.name}" for path in given["paths"]]
-    assert found == [
-        "real/00.png",
-        "real/01.png",
-        "A/seed0000.png",
-        "A/seed0001.png",
-        "B/seed0000.png",
-        "B/seed0001.png",
-        "processed/blurred-A.png",
-        "processed/blurred-B.png",
+    monkeypatch.setattr(attribute, "callback", lambda **settings: given.append(settings) or 0)
+    return given
+
+
+def test_it_attributes_the_sample_images_of_each_kind(
+    invert: Invert, asked: list[dict[str, Any]], tmp_path: Path
+) -> None:
+    assert invert("demo", "--images", 3).code == 0
+    garments, faces = asked
+    assert [f"{path.parent.name}/{path.name}" for path in garments["paths"][2::3]] == [
+        "real/02.png",
+        "A/seed0002.png",
+        "B/seed0002.png",
+        "processed/blurred-real.png",
     ]
-    assert all(path.is_file() for path in [*given["paths"], *given["network_paths"]])
-    assert (given["report"], given["overwrite"]) == (Path("projections/attribution.html"), True)
+    assert [f"{path.parent.name}/{path.name}" for path in faces["paths"]] == [
+        "faces-real/00000.png",
+        "faces/seed0000.png",
+        "faces-b/seed0000.png",
+        "faces-processed/blurred-faces-b.png",
+    ]
+    for given, network in ((garments, "A"), (faces, "faces")):
+        assert [path.stem for path in given["network_paths"]] == [network]
+        assert all(path.is_file() for path in [*given["paths"], *given["network_paths"]])
+        assert given["overwrite"]
+    reports = [given["report"] for given in asked]
+    assert reports == [Path("projections/attribution.html"), Path("projections/attribution-faces.html")]
     assert (tmp_path / "projections").is_dir()
-    assert invert("demo", "--kind", "B", "--images", 1).code == 0
-    assert [path.name for path in given["paths"]] == ["seed0000.png"]
+
+
+@pytest.mark.parametrize(
+    ("options", "kinds"),
+    [
+        (["--kind", "B"], [["B"]]),
+        (["--kind", "faces", "--kind", "real"], [["real"], ["faces"]]),
+        (["--network", "mine.pt"], [["real", "A", "B", "processed"]]),
+        (["--network", "mine.pt", "--kind", "faces-b"], [["faces-b"]]),
+    ],
+)
+def test_kinds_and_networks_are_chosen(
+    invert: Invert, asked: list[dict[str, Any]], options: list[str], kinds: list[list[str]], tmp_path: Path
+) -> None:
+    (tmp_path / "mine.pt").touch()
+    assert invert("demo", "--images", 1, *options).code == 0
+    assert [[path.parent.name for path in given["paths"]] for given in asked] == kinds
+    if "--network" in options:
+        assert [path.name for given in asked for path in given["network_paths"]] == ["mine.pt"]
 
 
 @pytest.mark.long

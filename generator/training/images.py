@@ -78,22 +78,25 @@ class Subset:
         images: The data set.
         count: Number of images.
         seed: Seed by which they are drawn.
+
+    Attributes:
+        indices: Which ones, in their order, `[count]`.
     """
 
     def __init__(self, images: Images, count: int, seed: int) -> None:
         self.resolution, self.channels, self.classes = images.resolution, images.channels, images.classes
         self._images = images
         order = np.random.Generator(np.random.PCG64(stream_seed("subset", seed))).permutation(len(images))
-        self._chosen = np.sort(order[:count])
-        self.labels = None if images.labels is None else images.labels[self._chosen]
+        self.indices = np.sort(order[:count])
+        self.labels = None if images.labels is None else images.labels[self.indices]
         self.fingerprint = hashlib.sha256(f"{images.fingerprint}/{count}/{seed}".encode()).hexdigest()
 
     def __len__(self) -> int:
-        return len(self._chosen)
+        return len(self.indices)
 
     def read(self, indices: Sequence[int]) -> NDArray[np.uint8]:
         """Return the images of these indices, `[n, C, R, R]`."""
-        return self._images.read(self._chosen[list(indices)].tolist())
+        return self._images.read(self.indices[list(indices)].tolist())
 
 
 class RealImages:

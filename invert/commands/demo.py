@@ -8,6 +8,7 @@ import click
 
 from generator.processors import processors
 from invert.cli import options
+from invert.cli.text import line
 from invert.commands.attribute import attribute
 from invert.durable import ensure_folder
 from invert.errors import ExitCode, UsageError, display_path
@@ -95,7 +96,7 @@ def demo(
     for domain, paths in _chosen(samples, asked, images):
         ensure_folder(report.parent)
         if codes and not as_json:
-            click.echo()
+            line("")
         codes.append(
             context.invoke(
                 attribute,

@@ -66,7 +66,7 @@ _KINDS = tuple(kind for domain in _DOMAINS for kind in domain.kinds)
     show_default=True,
     metavar="FILE.html",
     type=click.Path(dir_okay=False, path_type=Path),
-    help="The report, one HTML page, and that of faces beside it; earlier ones are replaced.",
+    help="The report, one HTML page; with both domains that of faces is beside it. Earlier ones are replaced.",
 )
 @options.as_json
 @options.quiet
@@ -102,7 +102,7 @@ def demo(
                 attribute,
                 paths=paths,
                 network_paths=(network_path or _short(default.with_stem(domain.network)),),
-                report=report if domain is _DOMAINS[0] else report.with_stem(f"{report.stem}-{domain.network}"),
+                report=report.with_stem(f"{report.stem}-{domain.network}") if codes else report,
                 workers=processors(),
                 as_json=as_json,
                 quiet=quiet,

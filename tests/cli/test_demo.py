@@ -59,6 +59,7 @@ def test_kinds_and_networks_are_chosen(
     (tmp_path / "mine.pt").touch()
     assert invert("demo", "--images", 1, *options).code == 0
     assert [[path.parent.name for path in given["paths"]] for given in asked] == kinds
+    assert asked[0]["report"] == Path("projections/attribution.html")
     if "--network" in options:
         assert [path.name for given in asked for path in given["network_paths"]] == ["mine.pt"]
 

@@ -52,12 +52,20 @@ TRAIN_faces-b = $(TRAIN_faces)
 # Few images, with and without adaptive augmentation; in so short a run p has to move faster than in the paper.
 SEED_emoji      := 1
 SEED_emoji-ada  := 1
-KIMG_emoji      := 300
+KIMG_emoji      := 240
 KIMG_emoji-ada   = $(KIMG_emoji)
 DATA_emoji      := emoji64
 DATA_emoji-ada  := emoji64
 TRAIN_emoji     := --augment none
 TRAIN_emoji-ada := --augment ada --set augment_kimg=100
+SEED_emoji-300      := 1
+SEED_emoji-300-ada  := 1
+KIMG_emoji-300      := 80
+KIMG_emoji-300-ada   = $(KIMG_emoji-300)
+DATA_emoji-300      := emoji64
+DATA_emoji-300-ada  := emoji64
+TRAIN_emoji-300     := --subset 300 --augment none --snapshot-kimg 10
+TRAIN_emoji-300-ada := --subset 300 --augment ada --set augment_kimg=50 --snapshot-kimg 10
 
 .DELETE_ON_ERROR:
 .PHONY: demo networks faces emoji emoji-curves families precision calibration calibration-faces calibration-verdict benchmark-attribution test check lint sanitize fuzz test-long bench clean
@@ -81,9 +89,10 @@ $(RUNS)/%/.done: $(RUNS)/$$(or $$(DATA_$$*),fashion32).zip
 faces: $(RUNS)/faces64.zip $(RUNS)/faces64-test.zip
 emoji: $(RUNS)/emoji64.zip
 
-# What augmentation does with few images: `make -j2 emoji-curves` trains both, and measures the snapshots.
-emoji-curves: $(RUNS)/emoji/.done $(RUNS)/emoji-ada/.done
-	$(PY) -m bench.domains.curves $(RUNS)/emoji $(RUNS)/emoji-ada --against $(RUNS)/emoji64.zip --out docs/emoji-ada.png
+# What augmentation does with all emoji and with 300 of them: `make -j2 emoji-curves` trains, and measures the snapshots.
+EMOJI_RUNS := $(RUNS)/emoji $(RUNS)/emoji-ada $(RUNS)/emoji-300 $(RUNS)/emoji-300-ada
+emoji-curves: $(EMOJI_RUNS:%=%/.done)
+	$(PY) -m bench.domains.curves $(EMOJI_RUNS) --against $(RUNS)/emoji64.zip --out docs/emoji-ada.png
 
 NODE := bench/domains/node_modules/.package-lock.json
 $(NODE): bench/domains/package-lock.json

@@ -2,8 +2,7 @@
 
     python -m bench.domains.emoji runs/emoji64.zip
 
-Networks here have one or three channels, so that what is transparent becomes white. The label is the category; the
-attribute `skin-tone` is known of those that have one.
+What is transparent becomes white. The label is the category; the attribute `skin-tone` is known of those that have one.
 """
 
 import argparse

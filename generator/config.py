@@ -124,9 +124,13 @@ class MappingConfig:
         Raises:
             ConfigError: It is such a network.
         """
+        if self.num_layers > 0:
+            return
+        # A label is embedded in as many numbers as w has, and z is to fit beside it.
+        embeds = self.label_dim > 0 and self.label_mode == "embed" and self.embed_dim is None
+        require(not embeds, "mapping_layers is 0, but labels that are embedded need a layer")
         width = self.z_dim + self.label_dim
-        fits = self.num_layers > 0 or width == self.w_dim
-        require(fits, f"a mapping network without layers needs w_dim {width}, not {self.w_dim}")
+        require(width == self.w_dim, f"a mapping network without layers needs w_dim {width}, not {self.w_dim}")
 
 
 @dataclass(frozen=True)

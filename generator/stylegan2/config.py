@@ -41,7 +41,10 @@ def _check_image(config: "SynthesisConfig | DiscriminatorConfig") -> None:
     require(config.activation in ACTIVATIONS, f"activation {config.activation!r} is not one of {ACTIVATIONS}")
     check_taps("resample_filter", config.resample_filter)
     require_finite("conv_clamp", config.conv_clamp)
-    require(not config.growing or config.architecture == "orig", f"{config.architecture!r} networks do not grow")
+    require(
+        not config.growing or config.architecture == "orig",
+        f"growing is True, but {config.architecture!r} networks do not grow",
+    )
     check_start(config.start, config.img_resolution)
     require(not config.growing or config.start == SQUARE, "networks whose images are not square do not grow")
 

@@ -327,7 +327,7 @@ def synthesis_settings(training: Any) -> StyleGAN3SynthesisConfig:
     """
     name, norm = training.generator_architecture, training.spectral_norm
     require("g" not in norm, f"spectral_norm is {norm!r}, which a {name!r} generator does not have")
-    require(not training.growing, f"{name!r} networks do not grow")
+    require(not training.growing, f"growing is True, but {name!r} networks do not grow")
     require(not training.use_noise, f"use_noise is True, but a {name!r} generator has no noise inputs: --no-noise")
     kernel, radial = _KERNELS[name]
     return StyleGAN3SynthesisConfig(
@@ -354,5 +354,4 @@ def training_settings(config: StyleGAN3SynthesisConfig) -> dict[str, Any]:
         "channel_base": config.channel_base,
         "channel_max": config.channel_max,
         "layer_schedule": ",".join(f"{name}:{value}" for name, value in own.items() if value != getattr(plain, name)),
-        "blur_warmup_sigma": 0.0,  # what the network shows is no longer noise
     }

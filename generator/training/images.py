@@ -160,6 +160,10 @@ class RealImages:
 def check_images(config: TrainConfig, images: Images) -> None:
     """Check that a data set fits the settings.
 
+    Args:
+        config: Settings of the run.
+        images: The data set.
+
     Raises:
         ConfigError: It does not.
     """

@@ -251,6 +251,10 @@ def _adapted(preset: TrainingPreset, settings: dict[str, Any], chosen: Mapping[s
 def parse_setting(name: str, text: str) -> Any:
     """Return the value of a setting that was written as text, in the setting's type.
 
+    Args:
+        name: Name of a field of `TrainConfig`.
+        text: Its value as a user writes it; true or false for a flag.
+
     Raises:
         ConfigError: There is no such setting, or the text is not of its type.
     """
@@ -269,6 +273,11 @@ def parse_setting(name: str, text: str) -> Any:
 
 def automatic_gamma(resolution: int, batch: int, factor: float = 0.0002) -> float:
     """Return a weight of R1 that suits images of a side and a batch: factor side^2 / batch.
+
+    Args:
+        resolution: Side of the images in pixels.
+        batch: Images per step.
+        factor: What it is for images of one pixel, one per step.
 
     Reference: Karras et al. 2020, Training Generative Adversarial Networks with Limited Data, the public code's `auto`.
     """

@@ -96,8 +96,8 @@ class GrowthSchedule:
             batch = self.batch_at(resolution)
             group = min(size, batch)
             if batch % group:
-                reason = f"is not a whole number of minibatch-deviation groups of {group} (mbstd_group_size)"
-                raise ConfigError(f"a batch of {batch} {reason}")
+                reason = f"not a whole number of minibatch-deviation groups of {group} (mbstd_group_size)"
+                raise ConfigError(f"batch is {batch}, {reason}")
 
     def at(self, images: int) -> Stage:
         """Return the stage of the step that begins when so many images were seen."""

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from generator.bases import DiscriminatorBase
 from generator.errors import ConfigError
-from generator.families import ARCHITECTURES, family_of
+from generator.families import ARCHITECTURES, FAMILIES, family_of
 from generator.layers import EqualizedLinear
 from generator.networks import Generator, make_discriminator
 from generator.settings import rule_of
@@ -82,7 +82,11 @@ def adopted_settings(start: "LoadedNetwork") -> dict[str, Any]:
     architecture = synthesis.architecture
     if architecture not in ARCHITECTURES:
         raise ConfigError(f"a {architecture!r} network that is none of {', '.join(ARCHITECTURES)} cannot be trained")
+    # What the preset has for another family's networks, or for ones that show nothing yet, does not count.
     settings: dict[str, Any] = {
+        **{name: value for family in FAMILIES for name, value in family.OWN_SETTINGS.items()},
+        "blur": True,
+        "blur_warmup_sigma": 0.0,
         "start": start.provenance.sha256,
         "z_dim": mapping.z_dim,
         "w_dim": mapping.w_dim,
@@ -129,7 +133,9 @@ def take_over(generator: Generator, discriminator: DiscriminatorBase, start: "Lo
     """
     ours, theirs = generator.config.synthesis, start.generator.config.synthesis
     if family_of(ours) is not family_of(theirs):
-        raise ConfigError("it is a network of another family than the one to be trained: choose another --config")
+        raise ConfigError(
+            "it is a network of another family than --generator: leave that out, or choose another --from"
+        )
     fresh = [f"G {name}" for name in _copy(generator, start.generator)]
     other: nn.Module | None = start.discriminator
     if other is not None and family_of(start.discriminator.config) is not family_of(discriminator.config):  # type: ignore[union-attr]

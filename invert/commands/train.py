@@ -31,7 +31,7 @@ _FIELDS = dataclasses.fields(TrainConfig)
 _WITH_OPTION = tuple(field.name for field in _FIELDS if setting_of(field).option is not None)
 _LENGTHS = tuple(field.name for field in dataclasses.fields(Lengths))
 _FROM_DATA = ("channels", "classes", "start")
-"""Settings that the images decide, --cond and --from."""
+"""Settings that the images decide, --cond or --attribute, and --from."""
 _SHOWN = "stylegan2-f"
 """The preset whose values `--help` shows."""
 
@@ -47,6 +47,8 @@ class _Assignment(click.ParamType[tuple[str, Any]]):
         name, mark, text = str(value).partition("=")
         if not mark:
             self.fail(f"{value!r} is not NAME=VALUE", param, ctx)
+        if name.strip() in _FROM_DATA:
+            self.fail(f"{value}: the images say that, --cond or --attribute, and --from", param, ctx)
         try:
             return name.strip(), parse_setting(name.strip(), text.strip())
         except ConfigError as error:
@@ -274,7 +276,7 @@ def train(
         if metrics and session.run_folder is not None:
             from invert.runs.meter import Meter, Plan
 
-            plan = Plan(data, metrics, metrics_images, chosen_device, threads)
+            plan = Plan(data, attribute, metrics, metrics_images, chosen_device, threads)
             meter = stack.enter_context(contextlib.closing(Meter(session.run_folder, plan, output.warning)))
         _work(session, folder, lengths.images, output, meter, graceful=world.size == 1)
 

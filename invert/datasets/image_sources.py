@@ -334,9 +334,10 @@ def label_by(source: ImageSource, attribute: str) -> None:
         UsageError: It has no such attribute.
     """
     if attribute not in source.attributes:
-        known = ", ".join(f"'{display_path(name)}'" for name in source.attributes) or "none"
-        reason = f"its dataset.json has no attribute '{display_path(attribute)}'"
-        raise UsageError(reason, path=source.path, advice=f"There are: {known}.", code="attribute-missing")
+        known = ", ".join(f"'{display_path(name)}'" for name in source.attributes)
+        reason = f"has no attribute '{display_path(attribute)}'" if known else "has no attributes"
+        advice = f"There are: {known}." if known else "They are `attributes` in its dataset.json; --cond takes labels."
+        raise UsageError(reason, path=source.path, advice=advice, code="attribute-missing")
     of, classes = source.attributes[attribute]
     source.labels = Labels(dict(of), classes or (f"not {attribute}", attribute))
 

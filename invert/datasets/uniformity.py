@@ -48,7 +48,14 @@ class Uniformity:
         return not self._odd_sizes and not self._odd_channels
 
     def look(self, name: str, width: int, height: int, channels: int) -> bool:
-        """Count one image; return whether it fits."""
+        """Count one image; return whether it fits.
+
+        Args:
+            name: Its name, for the error.
+            width: Its width in pixels.
+            height: Its height in pixels.
+            channels: Its number of channels.
+        """
         self.seen += 1
         if self.channels is None:
             self.channels = channels

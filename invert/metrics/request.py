@@ -73,12 +73,15 @@ class Subject:
         return self._images.fingerprint if self.network is None else self.network.provenance.weights_sha256
 
 
-def open_subject(path: str | os.PathLike[str], on_warning: Callable[[str], None]) -> Subject:
+def open_subject(
+    path: str | os.PathLike[str], on_warning: Callable[[str], None], *, attribute: str | None = None
+) -> Subject:
     """Open a network, or images: a folder, a zip or an IDX file.
 
     Args:
         path: The file or folder.
         on_warning: Called with a line for each thing that its user should know.
+        attribute: Which attribute of the images is to be their label, see `open_images`.
 
     Raises:
         NetworkError: A network cannot be used.
@@ -88,7 +91,7 @@ def open_subject(path: str | os.PathLike[str], on_warning: Callable[[str], None]
     """
     path = Path(path)
     if path.is_dir() or not _is_network(path):
-        return Subject(path, images=open_images(path, on_message=on_warning))
+        return Subject(path, images=open_images(path, attribute=attribute, on_message=on_warning))
     network = load_network(path, on_warning)
     for name, tensor in network.generator.state_dict().items():
         if not bool(tensor.isfinite().all()):

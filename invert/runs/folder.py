@@ -1,6 +1,7 @@
 """The folder of a training run: its files, whether a run may be begun or resumed in it, its newest whole state."""
 
 import contextlib
+import dataclasses
 import json
 import os
 import platform
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from generator.errors import NetworkFileError
 from generator.jsontext import JsonError, read_json
+from generator.training.config import TrainConfig
 from invert.durable import TEMPORARY_PREFIX, ensure_folder, write_atomic
 from invert.errors import NetworkError, OutputError, UnreadableError, UsageError, display_path
 from invert.images.opening import read_regular
@@ -250,16 +252,24 @@ def _require_ours(path: Path) -> None:
 
 
 def _require_same(before: _Record, now: _Record, path: Path) -> None:
+    written = {name for record in (before, now) for name in _mapping(record.get("settings"))}
+    # What is left out of a record is not none, but what was done before there was the setting.
+    defaults = {field.name: field.default for field in dataclasses.fields(TrainConfig) if field.name in written}
+
     def tied(record: _Record) -> _Record:
-        data = record.get("data")
-        known = isinstance(data, Mapping)
-        return {"settings": record.get("settings"), "data": data.get("fingerprint") if known else None}  # type: ignore[union-attr]
+        settings, data = defaults | _mapping(record.get("settings")), _mapping(record.get("data"))
+        settings["start (sha256 of --from)"] = settings.pop("start", "")
+        return {"settings": settings, "data": data.get("fingerprint"), "--attribute": data.get("attribute")}
 
     differences = differing_keys(tied(before), tied(now))
     if differences:
         advice = "Use the same settings and data, choose another --out, or begin again with --overwrite."
         reason = f"this run was begun with other settings: {'; '.join(differences)}"
         raise UsageError(reason, path=path.parent, advice=advice)
+
+
+def _mapping(value: object) -> _Record:
+    return dict(value) if isinstance(value, Mapping) else {}
 
 
 def _clear(folder: Path) -> None:

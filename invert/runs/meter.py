@@ -30,6 +30,8 @@ class Plan:
 
     Attributes:
         data: The training images.
+        attribute: Which of their attributes is the label of a conditional network, whose samples get labels as often as
+            they do; None: the labels themselves.
         chosen: The metrics; the first one tells which snapshot is the best.
         images: Samples of each snapshot, and the most training images.
         device: Device that computes.
@@ -37,6 +39,7 @@ class Plan:
     """
 
     data: Path
+    attribute: str | None
     chosen: Sequence[Chosen]
     images: int
     device: str
@@ -109,7 +112,12 @@ class Meter:
 
     def _fits(self, snapshot: Snapshot) -> bool:
         said = snapshot.protocol.get("asked")
-        return bool(said == {"images": self._plan.images})
+        return bool(said == self._asked)
+
+    @property
+    def _asked(self) -> dict[str, Any]:
+        about = {"attribute": self._plan.attribute} if self._plan.attribute is not None else {}
+        return {"images": self._plan.images, **about}
 
     def _write(self, snapshots: Sequence[Snapshot]) -> None:
         self._run.write(METRICS, encode_snapshots(snapshots))
@@ -138,7 +146,7 @@ class Meter:
             seen,
             {one["metric"]: one["values"] for one in found},
             {one["metric"]: one["main"] for one in found},
-            {"asked": {"images": self._plan.images}, **protocol},
+            {"asked": self._asked, **protocol},
         )
 
     def _start(self) -> None:
@@ -203,7 +211,8 @@ def _prepare(plan: Plan) -> Callable[[Path], list[dict[str, Any]]]:
         return
 
     prepare_process(plan.device, plan.threads, silent)
-    data, settings, shared = open_subject(plan.data, silent), MeasureSettings(images=plan.images), dict[str, Any]()
+    data = open_subject(plan.data, silent, attribute=plan.attribute)
+    settings, shared = MeasureSettings(images=plan.images), dict[str, Any]()
     for one in plan.chosen:
         if one.features:
             features_of(Request(one, data, settings, data, device=plan.device, shared=shared))

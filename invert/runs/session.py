@@ -258,6 +258,13 @@ def new_trainer(
 ) -> Trainer:
     """Return a trainer at its first step, see `Trainer`.
 
+    Args:
+        config: Settings of the run.
+        images: What it trains on.
+        micro_batch: Images that are computed at a time; None: the whole part of a process.
+        world: The processes that train together.
+        start: The network that the run starts from, if from any.
+
     Raises:
         UsageError: The batch cannot be cut into such parts, or the network to start from does not fit.
     """

@@ -1,11 +1,13 @@
 """The settings of a training run: what the preset, the user, the images and a network to start from say."""
 
 import dataclasses
+import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from generator.errors import ConfigError
+from generator.settings import setting_of
 from generator.training.config import TrainConfig
 from generator.training.presets import TRAINING_PRESETS, Lengths, automatic_gamma, settings_with
 from generator.training.start import adopted_settings
@@ -46,7 +48,12 @@ def config_for(
         UsageError: The settings do not fit together, or the images.
     """
     if conditional and not images.classes:
-        raise UsageError("--cond: the data has no labels", advice="Leave --cond out.")
+        known = (
+            f"Name one of its attributes ({', '.join(images.attributes)}) with --attribute."
+            if images.attributes
+            else ""
+        )
+        raise UsageError("--cond: the data has no labels", advice=known or "Leave --cond out.")
     wanted = chosen.get("resolution", images.resolution)
     if wanted != images.resolution:
         advice = f"Make them {wanted} px with `invert dataset --resolution {wanted}`."
@@ -66,7 +73,7 @@ def config_for(
     try:
         config = _settled(preset, settings, on_note)
     except ConfigError as error:
-        raise UsageError(str(error)) from error
+        raise UsageError(str(error), advice=_where_to_change(str(error))) from error
     schedule = config.growth_schedule()
     last = schedule.at(lengths.images - 1)
     if last.resolution < config.resolution or last.alpha < 1:
@@ -90,6 +97,16 @@ def adopted_from(start: "LoadedNetwork", path: Path) -> dict[str, Any]:
         raise UsageError(str(error), path=path, advice="Choose another --from.") from error
 
 
+def _where_to_change(message: str) -> str:
+    """Return which options give the settings that a message names; empty where it names none."""
+    said = []
+    for field in dataclasses.fields(TrainConfig):
+        if re.search(rf"\b{field.name}\b" if "_" in field.name else rf"\b{field.name} is\b", message):
+            option = setting_of(field).option
+            said.append(option or f"--set {field.name}=")
+    return f"See {', '.join(said)}." if said else ""
+
+
 def _augmentation(
     preset: str,
     settings: Mapping[str, Any],
@@ -110,6 +127,8 @@ def _augmentation(
 
 def _settled(preset: str, settings: dict[str, Any], on_note: Callable[[str], None]) -> TrainConfig:
     factor, said = TRAINING_PRESETS[preset].gamma, settings.get("r1_gamma")
+    if said == "auto" and settings.get("loss") == "wgan-gp":
+        raise ConfigError("r1_gamma is auto, but WGAN-GP has a penalty of its own: it has to be 0")
     if said != "auto" and (said is not None or factor is None):
         return TrainConfig(**settings)
     config = TrainConfig(**{**settings, "r1_gamma": TrainConfig.r1_gamma})

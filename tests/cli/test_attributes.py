@@ -7,9 +7,18 @@ from typing import Any
 import numpy as np
 import pytest
 
+from generator import save
+from generator.config import GeneratorConfig, MappingConfig
+from generator.networks import Generator
+from generator.stylegan2.config import SynthesisConfig
 from invert.datasets.training_images import open_images
 from invert.errors import InvertError
 from invert.metrics.classifiers import attributes_of
+from invert.metrics.drawing import labels_of
+from invert.metrics.request import Request, open_subject
+from invert.metrics.settings import MeasureSettings
+from invert.metrics.table import choose
+from invert.runs.meter import Plan, _prepare
 from tests.cli.conftest import Invert
 from tests.cli.train_case import SMALL, write_images
 
@@ -105,6 +114,25 @@ def test_damaged_attributes_are_refused(faces: Path, invert: Invert, changed: di
     assert words in result.err
 
 
+def test_snapshots_are_measured_with_the_attribute_s_labels(faces: Path, tmp_path: Path) -> None:
+    content = json.loads((faces / "dataset.json").read_text())
+    content["labels"] = [[f"{index:02d}.png", 2] for index in range(24)]  # as many classes, and others
+    content["attributes"]["hair"] = [[f"{index:02d}.png", max(0, index - 21)] for index in range(24)]
+    (faces / "dataset.json").write_text(json.dumps(content))
+    mapping = MappingConfig(z_dim=8, c_dim=3, w_dim=8, num_layers=1)
+    synthesis = SynthesisConfig(w_dim=8, img_resolution=16, img_channels=3, channel_base=64, channel_max=8)
+    network = tmp_path / "network.safetensors"
+    save(network, Generator(GeneratorConfig(mapping, synthesis)))
+    subject = open_subject(network, print)
+    (metric,) = metrics = choose("fd-vgg", None, against=True)
+    images = open_subject(faces, print, attribute="hair")
+    drawn = labels_of(Request(metric, subject, MeasureSettings(), images))
+    assert drawn is not None
+    assert np.bincount(drawn).tolist() == [22, 1, 1]
+    with pytest.raises(InvertError, match="no attribute 'skin'"):
+        _prepare(Plan(faces, "skin", metrics, 12, "cpu", 1))
+
+
 @pytest.mark.slow
 def test_training_on_an_attribute(faces: Path, invert: Invert, tmp_path: Path) -> None:
     run = tmp_path / "run"
@@ -116,7 +144,9 @@ def test_training_on_an_attribute(faces: Path, invert: Invert, tmp_path: Path) -
     made = invert("generate", "--network", run / "network.safetensors", "--class", 2, "--seeds", 0, "--out", tmp_path)
     assert made.code == 0, made.err
     # Another attribute is another run.
-    assert invert(*train, "--attribute", "glasses").code == 2
+    other = invert(*train, "--attribute", "glasses")
+    assert (other.code, "--attribute: hair, now glasses" in other.err) == (2, True)
+    assert "Name one of its attributes (hair, glasses) with --attribute." in invert(*train, "--cond").err
     refused = invert(*train, "--attribute", "skin", "--overwrite")
     assert refused.code == 2
     assert "no attribute 'skin'. There are: 'hair', 'glasses'." in refused.err

@@ -163,7 +163,7 @@ def test_ablations_reach_the_settings(train: Invert, run: Path, name: str) -> No
     [
         (["--set", "batch_by_resolution=8"], "batch_by_resolution is '8', not RESOLUTION:VALUE, ..."),
         (["--set", "batch_by_resolution=9:8"], "batch_by_resolution: 9 is not a power of two"),
-        (["--set", "batch_by_resolution=8:6"], "a batch of 6 is not a whole number"),
+        (["--set", "batch_by_resolution=8:6"], "batch is 6, not a whole number"),
         (["--set", "growing_start=64"], "growing_start is 64, not a power of two in 4..16"),
         (["--set", "growing_fade_kimg=-1"], "growing_fade_kimg is -1.0"),
         (["--no-styles"], "a constant input without styles gives one image whatever w is"),

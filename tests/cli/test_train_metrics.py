@@ -64,7 +64,7 @@ def test_snapshots_are_measured_the_best_is_kept_and_no_bit_of_the_training_chan
 def test_the_process_measures_what_the_command_does(images: Path, tmp_path: Path) -> None:
     network = tmp_path / "network-000000100.safetensors"
     save(network, new_generator())
-    plan = Plan(images, choose("fd-vgg,pr-vgg", None, against=True), 12, "cpu", 1)
+    plan = Plan(images, None, choose("fd-vgg,pr-vgg", None, against=True), 12, "cpu", 1)
     found = _prepare(plan)(network)
     expected = list(measure(network, "fd-vgg,pr-vgg", against=images, images=12, device="cpu", threads=1))
     assert [one["values"] for one in found] == [one.values for one in expected]
@@ -106,7 +106,7 @@ def test_what_is_missing_is_measured_and_nothing_else(tmp_path: Path, monkeypatc
 
     def catch_up(images: int, each: int = 12) -> list[int]:
         measured.clear()
-        plan = Plan(tmp_path, choose("fd-vgg", None, against=True), each, "cpu", 1)
+        plan = Plan(tmp_path, None, choose("fd-vgg", None, against=True), each, "cpu", 1)
         list(Meter(RunFolder(tmp_path), plan, lambda _: None).catch_up(images, lambda: False))
         return list(measured)
 

@@ -180,7 +180,7 @@ def test_wrong_values_by_resolution(text: str) -> None:
         ({"growing_start": 32}, "growing_start is 32, not a power of two in 4..16"),
         ({"growing_start": 6}, "growing_start is 6"),
         ({"growing_fade_kimg": -1.0}, "growing_fade_kimg is -1.0, not 0 or more"),
-        ({"batch_by_resolution": "8:6"}, "a batch of 6 is not a whole number of minibatch-deviation groups"),
+        ({"batch_by_resolution": "8:6"}, "batch is 6, not a whole number of minibatch-deviation groups"),
         ({"learning_rate_by_resolution": "8:inf"}, "learning_rate_by_resolution"),
     ],
     ids=str,
@@ -205,6 +205,7 @@ def test_wrong_growth(changes: dict[str, Any], message: str) -> None:
         ({"loss": "wgan-gp"}, "r1_gamma is 1.0, but WGAN-GP has a penalty of its own"),
         ({"loss": "hinge"}, "loss is 'hinge'"),
         ({"mapping_layers": 0, "w_dim": 8}, "a mapping network without layers needs w_dim 16, not 8"),
+        ({"mapping_layers": 0, "classes": 3}, "mapping_layers is 0, but labels that are embedded need a layer"),
     ],
     ids=str,
 )

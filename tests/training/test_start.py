@@ -8,9 +8,11 @@ import torch
 from torch import nn
 
 from generator.errors import ConfigError
+from generator.families import family_of
 from generator.files.invert_format import save_network
 from generator.files.reading import LoadedNetwork, load
 from generator.training.config import TrainConfig
+from generator.training.presets import TRAINING_PRESETS, settings_with
 from generator.training.start import adopted_settings
 from generator.training.trainer import Trainer
 from tests.training.training_case import ArrayImages, is_same, parameters, tiny, train, trained
@@ -80,6 +82,20 @@ def test_every_reader_s_file_trains(name: str) -> None:
     assert bool(trainer.fresh) is (start.discriminator is None)
     train(trainer, 1)
     assert trainer.is_finite()
+
+
+@pytest.mark.parametrize("preset", TRAINING_PRESETS)
+@pytest.mark.parametrize("name", ["nvidia_ada.pkl", "nvidia_tf_stylegan1.pkl", "nvidia_stylegan3_t.pkl"])
+def test_whatever_the_preset_has_the_file_s_networks_count(name: str, preset: str) -> None:
+    start = load(GOLDEN / name)
+    synthesis, classes = start.generator.config.synthesis, start.generator.config.mapping.c_dim
+    shape = {"resolution": synthesis.img_resolution, "channels": synthesis.img_channels, "classes": classes}
+    settings = settings_with(preset, adopted_settings(start))
+    if settings.get("loss") != "wgan-gp":
+        settings["r1_gamma"] = 1.0
+    config = TrainConfig(**{**settings, **shape})
+    assert family_of(config.generator_config().synthesis) is family_of(synthesis)
+    assert config.blur_warmup_sigma == 0, "what the network shows is no noise"
 
 
 def moved(trainer: Trainer, before: dict[str, torch.Tensor]) -> set[str]:

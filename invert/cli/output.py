@@ -69,6 +69,8 @@ class Output:
 
     def training_progress(self, done: int, total: int) -> TrainingProgress:
         """Start the one bar of a training run."""
+        if self._progress is not None:
+            self._progress.close()
         self._progress = progress = TrainingProgress(done, total, self._quiet)
         return progress
 

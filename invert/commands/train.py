@@ -4,6 +4,7 @@ import contextlib
 import dataclasses
 import os
 import signal
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +18,7 @@ from invert.cli import options
 from invert.cli.help import Command
 from invert.cli.inputs import NETWORK_FILE
 from invert.cli.output import Output
+from invert.cli.progress import ImageProgress
 from invert.errors import UsageError, display_path
 from invert.metrics.table import choose
 
@@ -238,7 +240,7 @@ def train(
         if start_path is not None:
             start = load_network(start_path, on_warning)
             chosen = adopted_from(start, start_path) | chosen
-        images = open_images(data, attribute=attribute, on_message=on_warning)
+        images = open_images(data, attribute=attribute, on_message=on_warning, on_progress=_looking(output))
         notes: list[str] = []
         config = config_for(
             images,
@@ -279,6 +281,18 @@ def train(
             plan = Plan(data, attribute, metrics, metrics_images, chosen_device, threads)
             meter = stack.enter_context(contextlib.closing(Meter(session.run_folder, plan, output.warning)))
         _work(session, folder, lengths.images, output, meter, graceful=world.size == 1)
+
+
+def _looking(output: Output) -> Callable[[int, int], None]:
+    """Return what shows how many images have been looked at, which takes minutes where there are many."""
+    bars: list[ImageProgress] = []
+
+    def looked(_: int, total: int) -> None:
+        if not bars:
+            bars.append(output.image_progress(total))
+        bars[0].step()
+
+    return looked
 
 
 def _work(

@@ -11,7 +11,7 @@ from PIL import Image
 
 from invert.datasets.image_sources import ImageSource, check_labels, label_by, open_source, unlabelled
 from invert.datasets.uniformity import Uniformity
-from invert.errors import ImageError, NoInputError, UsageError, display_path
+from invert.errors import ImageError, NoInputError, display_path
 
 __all__ = ["TrainingImages", "open_images"]
 
@@ -34,7 +34,6 @@ class TrainingImages:
         value_names: Names of the values of an attribute; those without are 0 or 1.
         fingerprint: sha256 of the names, sizes and, where the source has them, checksums of the images, and of
             their labels.
-        left_out: How many images could not be used.
     """
 
     def __init__(
@@ -43,13 +42,11 @@ class TrainingImages:
         used: Sequence[int],
         resolution: int,
         channels: int,
-        left_out: int,
         cache: _Cache | None,
     ) -> None:
         self.path = source.path
         self.resolution = resolution
         self.channels = channels
-        self.left_out = left_out
         self.labels: NDArray[np.int64] | None = None
         self.classes = 0
         self.class_names: tuple[str, ...] | None = None
@@ -102,7 +99,6 @@ class TrainingImages:
 def open_images(
     path: str | Path,
     *,
-    resolution: int | None = None,
     attribute: str | None = None,
     on_message: Callable[[str], None] | None = None,
     on_progress: Callable[[int, int], None] | None = None,
@@ -112,7 +108,6 @@ def open_images(
 
     Args:
         path: The folder or file. Labels come from its dataset.json, or from the file of labels beside an IDX file.
-        resolution: What the side of the images has to be; by default any power of two from 4 to 4096.
         attribute: Which of its attributes is to be the label; images that it says nothing of are left out.
         on_message: Called with one line for each image that is left out.
         on_progress: Called with the number of images looked at, and of all.
@@ -128,7 +123,7 @@ def open_images(
     try:
         if attribute is not None:
             label_by(source, attribute)
-        return _Opening(source, attribute, on_message, on_progress).run(resolution, cache_bytes)
+        return _Opening(source, attribute, on_message, on_progress).run(cache_bytes)
     except BaseException:
         source.close()
         raise
@@ -148,10 +143,9 @@ class _Opening:
         self._attribute = attribute
         self._on_message = on_message
         self._on_progress = on_progress
-        self._left_out = 0
         self._used: list[int] = []
 
-    def run(self, resolution: int | None, cache_bytes: int) -> TrainingImages:
+    def run(self, cache_bytes: int) -> TrainingImages:
         source = self._source
         check_labels(source)
         for error in source.skipped:
@@ -169,13 +163,9 @@ class _Opening:
         side, channels = uniformity.side, uniformity.channels
         if side is None or channels is None:
             raise NoInputError("it holds no image that can be used", path=source.path, code="dataset-empty")
-        if resolution is not None and side != resolution:
-            reason = f"its images are {side} x {side}, not {resolution} x {resolution}"
-            advice = f"{_CONVERT} --resolution {resolution}."
-            raise UsageError(reason, path=source.path, advice=advice, code="dataset-resolution")
         if cache is not None:
             cache = cache[: len(self._used)]
-        return TrainingImages(source, self._used, side, channels, self._left_out, cache)
+        return TrainingImages(source, self._used, side, channels, cache)
 
     def _candidates(self) -> Iterator[int]:
         """Yield the images that have a label, if any have, and count."""
@@ -218,8 +208,6 @@ class _Opening:
     def _leave_out(self, error: ImageError | NoInputError) -> None:
         if isinstance(error, ImageError) and error.by_rule:
             error.advice = error.advice and "Run 'invert dataset --follow' on it first."
-        else:
-            self._left_out += 1
         if self._on_message is not None:
             self._on_message(str(error))
 

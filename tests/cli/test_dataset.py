@@ -47,7 +47,7 @@ def test_idx_to_zip_and_back(invert: Invert, tmp_path: Path, out: Path) -> None:
     assert list(images) == [f"00000/img{index:08d}.png" for index in range(12)]
     assert info["labels"] == [[name, index % 10] for index, name in enumerate(images)]
     assert (info["resolution"], info["channels"], info["classes"]) == (32, 1, None)
-    opened = open_images(out, resolution=32)
+    opened = open_images(out)
     np.testing.assert_array_equal(opened.read(range(12))[:, 0], list(images.values()))
     assert opened.labels is not None
     assert opened.labels.tolist() == [index % 10 for index in range(12)]

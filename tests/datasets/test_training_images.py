@@ -139,7 +139,7 @@ def test_bad_images_are_told_and_left_out(write: Callable[[Files], Path], cache_
     )
     assert images.labels is not None
     assert images.labels.tolist() == [1, 2, 4]
-    assert (len(images), images.left_out) == (3, 3)
+    assert len(images) == 3
     np.testing.assert_array_equal(images.read([0, 1, 2])[:, 0], [arrays[1], arrays[2], arrays[4]])
     assert [name in line for name, line in zip(("0.png", "3.png", "5.png"), messages, strict=True)] == [True] * 3
     assert messages[2].endswith("it has no label, and other images have. Add it to dataset.json.")
@@ -188,12 +188,6 @@ def test_sizes_that_no_network_has(tmp_path: Path) -> None:
     assert f"{expected}Run 'invert dataset' on it first, with --resolution 32 (and --pad)." in str(
         refusal(path, UsageError)
     )
-
-
-def test_another_resolution_than_asked_for(tmp_path: Path) -> None:
-    path = write_zip(tmp_path, pngs(shirts()))
-    assert "its images are 8 x 8, not 32 x 32" in str(refusal(path, UsageError, resolution=32))
-    assert open_images(path, resolution=8).resolution == 8
 
 
 @pytest.mark.parametrize("files", [{}, {"notes.txt": b""}, {"a.png": b"x"}])

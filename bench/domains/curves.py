@@ -74,7 +74,7 @@ def plot(out: Path, runs: Mapping[str, tuple[dict[int, float], tuple[Tick, ...]]
         above.legend()
         if is_augmented:
             lowest.set_ylabel("p")
-            lowest.set_ylim(0, 1)
+            lowest.set_ylim(0, None)
         lowest.set_xlabel("thousand images seen")
         figure.savefig(out, facecolor="white")
 

@@ -218,8 +218,9 @@ def _lines(record: dict[str, Any]) -> list[str]:
         facts["shared"] = f"{display_path(found['folder'])} on {found['file_system']}: {state}"
     lines = [f"{name:<12} {value}" for name, value in facts.items()]
     if "kernels" in record:
-        lines += ["", f"{'operator':<22} {'on the CPU':<16} on CUDA"]
-        lines += [f"{name:<22} {on['cpu']:<16} {on['cuda']}" for name, on in record["kernels"].items()]
+        width = max(map(len, record["kernels"]))
+        lines += ["", f"{'operator':<{width}} {'on the CPU':<16} on CUDA"]
+        lines += [f"{name:<{width}} {on['cpu']:<16} {on['cuda']}" for name, on in record["kernels"].items()]
     return lines
 
 

@@ -258,7 +258,7 @@ def _require_same(before: _Record, now: _Record, path: Path) -> None:
 
     def tied(record: _Record) -> _Record:
         settings, data = defaults | _mapping(record.get("settings")), _mapping(record.get("data"))
-        settings["start (sha256 of --from)"] = settings.pop("start", "")
+        settings["start (sha256 of --from)"] = settings.pop("start", "") or "none"
         return {"settings": settings, "data": data.get("fingerprint"), "--attribute": data.get("attribute")}
 
     differences = differing_keys(tied(before), tied(now))

@@ -90,7 +90,7 @@ def test_a_log_that_was_cut_off_or_lost(train: Invert, run: Path, finished: Path
         (["--set", "learning_rate=0.001"], "learning_rate: 0.002, now 0.001"),
         (["--config", "small"], "mapping_layers: 2, now 8"),
         (["--loss", "relativistic"], "loss: logistic, now relativistic"),
-        (["--from", "tests/golden/nvidia_ada.pkl"], "start (sha256 of --from): , now "),
+        (["--from", "tests/golden/nvidia_ada.pkl"], "start (sha256 of --from): none, now "),
     ],
     ids=str,
 )

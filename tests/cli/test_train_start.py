@@ -63,4 +63,5 @@ def test_started_from_another_network(invert: Invert, images: Path, run: Path, t
     assert invert(*common, 0.024, *switches, "-q").code == 0
     other = invert(*common, 0.032, *switches[2:])
     assert other.code == 2
-    assert "start: " in other.err
+    assert "start (sha256 of --from): " in other.err
+    assert ", now none. Use the same settings" in other.err

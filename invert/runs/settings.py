@@ -11,7 +11,7 @@ from generator.settings import setting_of
 from generator.training.config import TrainConfig
 from generator.training.presets import TRAINING_PRESETS, Lengths, automatic_gamma, settings_with
 from generator.training.start import adopted_settings
-from invert.errors import UsageError
+from invert.errors import UsageError, display_path
 
 if TYPE_CHECKING:
     from generator.files.state import LoadedNetwork
@@ -48,12 +48,9 @@ def config_for(
         UsageError: The settings do not fit together, or the images.
     """
     if conditional and not images.classes:
-        known = (
-            f"Name one of its attributes ({', '.join(images.attributes)}) with --attribute."
-            if images.attributes
-            else ""
-        )
-        raise UsageError("--cond: the data has no labels", advice=known or "Leave --cond out.")
+        known = ", ".join(map(display_path, images.attributes))
+        advice = f"Name one of its attributes ({known}) with --attribute." if known else "Leave --cond out."
+        raise UsageError("--cond: the data has no labels", advice=advice)
     wanted = chosen.get("resolution", images.resolution)
     if wanted != images.resolution:
         advice = f"Make them {wanted} px with `invert dataset --resolution {wanted}`."

@@ -85,8 +85,8 @@ def adopted_settings(start: "LoadedNetwork") -> dict[str, Any]:
     # What the preset has for another family's networks, or for ones that show nothing yet, does not count.
     settings: dict[str, Any] = {
         **{name: value for family in FAMILIES for name, value in family.OWN_SETTINGS.items()},
-        "blur": True,
-        "blur_warmup_sigma": 0.0,
+        "blur": TrainConfig.blur,
+        "blur_warmup_sigma": TrainConfig.blur_warmup_sigma,
         "start": start.provenance.sha256,
         "z_dim": mapping.z_dim,
         "w_dim": mapping.w_dim,

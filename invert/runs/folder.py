@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from generator.errors import NetworkFileError
 from generator.jsontext import JsonError, read_json
+from generator.settings import setting_of
 from generator.training.config import TrainConfig
 from invert.durable import TEMPORARY_PREFIX, ensure_folder, write_atomic
 from invert.errors import NetworkError, OutputError, UnreadableError, UsageError, display_path
@@ -253,8 +254,9 @@ def _require_ours(path: Path) -> None:
 
 def _require_same(before: _Record, now: _Record, path: Path) -> None:
     written = {name for record in (before, now) for name in _mapping(record.get("settings"))}
-    # What is left out of a record is not none, but what was done before there was the setting.
-    defaults = {field.name: field.default for field in dataclasses.fields(TrainConfig) if field.name in written}
+    # A later setting that is left out of a record is not none, but what was done before there was the setting.
+    later = [field for field in dataclasses.fields(TrainConfig) if setting_of(field).later]
+    defaults = {field.name: field.default for field in later if field.name in written}
 
     def tied(record: _Record) -> _Record:
         settings, data = defaults | _mapping(record.get("settings")), _mapping(record.get("data"))

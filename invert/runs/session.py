@@ -20,11 +20,12 @@ from generator.training.presets import Lengths
 from generator.training.resolution_shares import resolution_shares
 from generator.training.state import check_state, state_bytes, state_limit
 from generator.training.trainer import Trainer
-from invert.errors import NumericError, UsageError
+from invert.errors import NumericError
 from invert.images.arrays import contact_sheet, to_rgb, to_uint8
 from invert.images.decoding import to_png_bytes
 from invert.runs.folder import NETWORK, REALS, RunFolder, open_run_folder, record_of
 from invert.runs.log import TickLog
+from invert.runs.settings import refused
 
 if TYPE_CHECKING:
     from generator.files.state import LoadedNetwork
@@ -271,7 +272,7 @@ def new_trainer(
     try:
         return Trainer(config, images, micro_batch=micro_batch, world=world, start=start)
     except ConfigError as error:
-        raise UsageError(str(error)) from error
+        raise refused(error) from error
 
 
 @contextlib.contextmanager

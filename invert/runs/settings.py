@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from generator.files.state import LoadedNetwork
     from invert.datasets.training_images import TrainingImages
 
-__all__ = ["adopted_from", "config_for"]
+__all__ = ["adopted_from", "config_for", "refused"]
 
 
 def config_for(
@@ -70,7 +70,7 @@ def config_for(
     try:
         config = _settled(preset, settings, on_note)
     except ConfigError as error:
-        raise UsageError(str(error), advice=_where_to_change(str(error))) from error
+        raise refused(error) from error
     schedule = config.growth_schedule()
     last = schedule.at(lengths.images - 1)
     if last.resolution < config.resolution or last.alpha < 1:
@@ -94,14 +94,14 @@ def adopted_from(start: "LoadedNetwork", path: Path) -> dict[str, Any]:
         raise UsageError(str(error), path=path, advice="Choose another --from.") from error
 
 
-def _where_to_change(message: str) -> str:
-    """Return which options give the settings that a message names; empty where it names none."""
-    said = []
+def refused(error: ConfigError) -> UsageError:
+    """Return the error that a user is told of settings that are refused, with the options that give them."""
+    said, message = [], str(error)
     for field in dataclasses.fields(TrainConfig):
         if re.search(rf"\b{field.name}\b" if "_" in field.name else rf"\b{field.name} is\b", message):
             option = setting_of(field).option
             said.append(option or f"--set {field.name}=")
-    return f"See {', '.join(said)}." if said else ""
+    return UsageError(message, advice=f"See {', '.join(said)}." if said else "")
 
 
 def _augmentation(

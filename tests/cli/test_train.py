@@ -243,7 +243,7 @@ def test_the_last_good_snapshot_is_kept(
         (["--augment", "fixed:2"], "'--augment': fixed:2 is not none, ada, diff or fixed:P with P in [0, 1]"),
         (["--augment-groups", "blit,hue"], "blit,hue is not some of blit,geom,color,filter,noise,cutout"),
         (["--mirror", "z"], "--mirror"),
-        (["--subset", 25], "subset is 25, but there are 24 images"),
+        (["--subset", 25], "subset is 25, but there are 24 images. See --subset."),
         (["--freeze-d", 99], "freeze_d is 99, but the discriminator has"),
         (["--from", "nowhere.pkl"], "nowhere.pkl"),
         (["--generator", "unet"], "--generator"),

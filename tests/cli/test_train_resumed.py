@@ -1,5 +1,6 @@
 """`invert train` in the folder of a run that was there before: resumed, refused, or begun again."""
 
+import json
 import shutil
 from pathlib import Path
 from typing import Any
@@ -106,6 +107,19 @@ def test_other_settings_are_refused_by_name(
     assert "--overwrite" in line
     assert str(finished) in line
     assert {name: (finished / name).read_bytes() for name in before} == before
+
+
+@pytest.mark.parametrize(
+    ("name", "words"), [("lazy", "settings.lazy: None, now True"), ("seed", "settings.seed: None, now 0")]
+)
+def test_settings_that_lost_a_key_are_not_taken_for_the_default(
+    train: Invert, at_80: Path, name: str, words: str
+) -> None:
+    record = json.loads((at_80 / "settings.json").read_text())
+    del record["settings"][name]
+    (at_80 / "settings.json").write_text(json.dumps(record))
+    result = train()
+    assert (result.code, words in result.err) == (2, True), result.err
 
 
 BEFORE = ("--no-mirror", "--set", "ema_warmup=0.05", "--set", "w_avg_passes=generator")
